@@ -1,0 +1,165 @@
+"""Load a model: bundled name, folder, hub id or live pipeline -> pipeline, family, card and digest."""
+
+import hashlib
+import inspect
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
+
+from memdetect import bundled
+from memdetect.adapters.cards import Card, read_card
+from memdetect.adapters.families import Family, family_of
+from memdetect.adapters.points import Point, list_points, resolve
+from memdetect.errors import Exit, MemdetectError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
+MANAGED = frozenset(
+    {"prompt", "prompt_embeds", "num_inference_steps", "guidance_scale", "generator", "latents", "output_type"}
+    | {"return_dict", "num_images_per_prompt", "callback_on_step_end", "image", "image_latents", "timesteps", "sigmas"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A pipeline ready to be watched. digest: sha256 of its weights and configurations."""
+
+    name: str
+    pipe: Any
+    family: Family
+    card: Card
+    digest: str
+    device: str
+    dtype: str
+    folder: Path | None = None
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that predicts noise or velocity."""
+        return getattr(self.pipe, self.family.denoiser)
+
+    def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
+        """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
+        return resolve(names, list_points(self.denoiser), self.family.aliases)
+
+
+def load(model: Any, *, device: str | None = None, dtype: str | None = None) -> Model:
+    """Open a model given by bundled name, folder, hub id, or as a live pipeline, which is taken as it is.
+
+    device: `cuda`, `cuda:1`, `mps` or `cpu`; default the best there is. dtype: `fp32`, `bf16` or `fp16` (never on a
+    CPU); default fp32 on a CPU, fp16 elsewhere. Only safetensors are read. Raises MemdetectError (usage).
+    """
+    if isinstance(model, Model):
+        return model
+    if not isinstance(model, (str, Path)):
+        return _wrap(model)
+    if not str(model).strip():
+        raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
+    device, dtype = _placement(device, dtype)
+    folder = _folder(str(model))
+    pipe = _open(folder or str(model), DTYPES[dtype]).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    family = family_of(type(pipe).__name__)
+    digest = _folder_digest(folder) if folder else _weights_digest(pipe)
+    return Model(str(model), pipe, family, read_card(folder), digest, device, dtype, folder)
+
+
+def check_call(model: Model, call: dict[str, Any]) -> None:
+    """Refuse extra pipeline arguments that its signature lacks or that memdetect sets itself.
+
+    diffusers' pipelines may swallow unknown keywords, so that a misspelt one would silently do nothing.
+    """
+    known = set(inspect.signature(model.pipe.__call__).parameters) - {"self", "kwargs"}
+    for name in call:
+        if name in MANAGED:
+            raise MemdetectError(f"pipeline argument {name!r} is set by memdetect itself; use the option for it")
+        if name not in known:
+            close = get_close_matches(name, known - MANAGED, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise MemdetectError(f"{model.family.pipeline} takes no argument {name!r}; {hint}leave it out")
+
+
+def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = device or best
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise MemdetectError(f"no device named {device!r}; expected cpu, cuda, cuda:N or mps") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise MemdetectError(f"device {device!r} was asked for, but torch sees no CUDA device; use --device cpu")
+    dtype = dtype or ("fp32" if kind == "cpu" else "fp16")
+    if dtype not in DTYPES:
+        raise MemdetectError(f"no dtype named {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if kind == "cpu" and dtype == "fp16":
+        raise MemdetectError("fp16 on a CPU is slow and inexact; use --dtype fp32 or bf16")
+    return device, dtype
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that a name stands for, or None for a hub id (`owner/name`)."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "model_index.json").exists():
+            raise MemdetectError(f"{name} has no model_index.json; expected a folder in the diffusers layout")
+        if not any(path.rglob("*.safetensors")):
+            raise MemdetectError(f"{name} holds no .safetensors file; convert the weights, pickles are not opened")
+        return path
+    if (inside := bundled.model_folder(name)) is not None:
+        return inside
+    if name.count("/") != 1 or path.is_absolute() or name.startswith("."):
+        close = get_close_matches(name, bundled.models(), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        have = ", ".join(bundled.models()) or "none"
+        raise MemdetectError(f"no model {name!r}: neither a folder nor a bundled model; {hint}(bundled: {have})")
+    return None
+
+
+def _open(place: Path | str, dtype: torch.dtype) -> Any:
+    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "safety_checker": None}
+    try:
+        if isinstance(place, Path):
+            return DiffusionPipeline.from_pretrained(str(place), local_files_only=True, **options)
+        return DiffusionPipeline.from_pretrained(place, **options)
+    except (OSError, ValueError, KeyError) as problem:
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise MemdetectError(f"model {str(place)!r} could not be opened: {reason}; check the name") from None
+
+
+def _wrap(pipe: Any) -> Model:
+    family = family_of(type(pipe).__name__)
+    names = {value: key for key, value in DTYPES.items()}
+    denoiser = getattr(pipe, family.denoiser)
+    dtype = names.get(denoiser.dtype, str(denoiser.dtype))
+    return Model("live pipeline", pipe, family, Card(), _weights_digest(pipe), str(denoiser.device), dtype)
+
+
+def _folder_digest(folder: Path) -> str:
+    """sha256 over the names and contents of all weight and configuration files of a diffusers folder."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
+        if path.parent == folder and path.name != "model_index.json":
+            continue  # the card's own files stand beside the model, they are not part of it
+        with path.open("rb") as file:
+            total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _weights_digest(pipe: Any) -> str:
+    """sha256 over the names and bytes of every parameter of a live pipeline, in its present dtype."""
+    total = hashlib.sha256()
+    for part, module in sorted(pipe.components.items()):
+        if not isinstance(module, nn.Module):
+            continue
+        for name, value in sorted(module.state_dict().items()):
+            if value.device.type == "meta":
+                raise MemdetectError("the pipeline's weights are offloaded; load it without offload", Exit.USAGE)
+            total.update(f"{part}.{name}{tuple(value.shape)}".encode())
+            total.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

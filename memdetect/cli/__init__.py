@@ -1,0 +1,79 @@
+"""The command line. A command parses, calls one function, prints; `main` maps every exception to an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from memdetect import __version__
+from memdetect.cli import lab, models, scan
+from memdetect.cli.output import say, write
+from memdetect.errors import Exit, MemdetectError
+
+app = typer.Typer(
+    name="memdetect",
+    help="Find which prompts and images of a diffusion model come back as copies of its training data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        write(f"memdetect {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Find which prompts and images of a diffusion model come back as copies of its training data."""
+
+
+app.command("scan")(scan.scan_command)
+app.command("models")(models.models_command)
+app.command("layers")(models.layers_command)
+app.add_typer(lab.app, name="lab")
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; every exception becomes one line on stderr."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except MemdetectError as problem:
+        say(f"memdetect: {problem}")
+        return int(problem.exit)
+    except (KeyboardInterrupt, typer.Abort):
+        say("memdetect: interrupted; the same command resumes")
+        return int(Exit.INTERRUPTED)
+    except OSError as problem:
+        say(f"memdetect: {problem}")
+        return int(Exit.ERROR)
+    except Exception as problem:
+        return _other(problem)
+    return code if isinstance(code, int) else int(Exit.OK)
+
+
+def _other(problem: Exception) -> int:
+    """Usage errors of the parser carry their own message and exit code; anything else is a fault of memdetect."""
+    message = getattr(problem, "format_message", None)
+    if message is not None:
+        say(f"memdetect: {message()}")
+        return int(Exit.USAGE)
+    say(f"memdetect: internal error: {problem!r}; please report it (set MEMDETECT_TRACEBACK=1 to see where)")
+    import os
+
+    if os.environ.get("MEMDETECT_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(problem)
+    return int(Exit.ERROR)
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run())

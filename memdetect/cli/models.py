@@ -1,0 +1,31 @@
+"""`memdetect models` and `memdetect layers`: what can be scanned, and where it can be probed."""
+
+from typing import Annotated
+
+import typer
+
+from memdetect.cli.output import hush, write
+
+
+def models_command() -> None:
+    """List the bundled models."""
+    from memdetect import bundled
+    from memdetect.adapters.cards import read_card
+
+    for name in bundled.models():
+        card = read_card(bundled.model_folder(name))
+        write(f"{name}\t{card.licence}\t{card.about}\n")
+
+
+def layers_command(
+    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
+) -> None:
+    """List the layers of a model that can be probed; aliases first."""
+    hush()
+    from memdetect.adapters import list_points, load
+
+    loaded = load(model, device="cpu")
+    for alias, pattern in loaded.family.aliases.items():
+        write(f"{alias}\t= {pattern}\n")
+    for point in list_points(loaded.denoiser).values():
+        write(f"{point.name}\t{point.what}\n")

@@ -1,0 +1,112 @@
+"""Where words go: data to stdout through one writer, everything else to stderr."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from memdetect.errors import Exit
+
+
+def say(message: object) -> None:
+    """One line on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """Data on stdout. A reader that went away ends the writing, not the command, whose exit code stands."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; pointed at nothing, that cannot fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def colourful() -> bool:
+    """Whether stdout takes colours: a terminal, and NO_COLOR not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, or 120 when stdout is none."""
+    import shutil
+
+    return shutil.get_terminal_size((120, 40)).columns if sys.stdout.isatty() else 120
+
+
+def hush() -> None:
+    """Libraries warn on stderr and only of errors; no telemetry. Called before they are imported."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@dataclass(slots=True)
+class Interrupt:
+    """Remembers the first SIGINT or SIGTERM, so that the running batch is finished; a second one ends at once."""
+
+    exit: Exit | None = None
+    _before: dict[int, Any] = field(default_factory=dict[int, Any])
+
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self.exit is not None
+
+    def _note(self, number: int, _frame: object) -> None:
+        if self.exit is not None:
+            raise KeyboardInterrupt
+        self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+        say("interrupted: finishing the batch; once more to stop at once")
+
+    @contextmanager
+    def listening(self) -> Iterator["Interrupt"]:
+        """Handle the two signals while the body runs."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Any]:
+    """A function (done, planned, note) that shows progress on stderr: a bar on a terminal, lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines(what)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def update(done: int, planned: int, note: str) -> None:
+            bar.update(task, completed=done, total=planned)
+            if note:
+                bar.console.print(note, markup=False)
+
+        yield update
+
+
+def _lines(what: str) -> Any:
+    """At most a line every ten seconds, and the last one."""
+    last = [-10.0]
+
+    def update(done: int, planned: int, note: str) -> None:
+        if note:
+            say(note)
+        now = time.monotonic()
+        if done == planned or now - last[0] >= 10:
+            last[0] = now
+            say(f"{what}: {done} of {planned}")
+
+    return update

@@ -1,0 +1,111 @@
+"""`memdetect scan`: measure prompts or images with a model and keep everything in a run folder."""
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memdetect.cli.output import Interrupt, colourful, hush, progress_bar, say, terminal_width, write
+from memdetect.errors import MemdetectError
+
+
+class Format(StrEnum):
+    """Formats of stdout."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Dtype(StrEnum):
+    """Number formats of the networks."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def scan_command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin."),
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; the same command again resumes.")] = Path("runs/scan"),
+    format: Annotated[Format, typer.Option("--format", help="What to print on stdout.")] = Format.table,
+    column: Annotated[str | None, typer.Option(help="Column that holds the prompt; found without it as a rule.")] = None,
+    prompts_format: Annotated[str | None, typer.Option(help="Read the input as txt, jsonl, json, csv or tsv.")] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="Layer to look at; name, glob or alias; repeatable.")] = None,
+    timestep: Annotated[list[int] | None, typer.Option(help="Timestep to look at; repeatable.")] = None,
+    detector: Annotated[list[str] | None, typer.Option(help="Detector; repeatable; the first one decides.")] = None,
+    num_seeds: Annotated[int | None, typer.Option(min=1, help="Images for each prompt.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once; halved for a batch that does not fit.")] = 16,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Number format; fp16 never on a CPU.")] = None,
+    call: Annotated[
+        list[str] | None, typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable.")
+    ] = None,
+    save_images: Annotated[bool, typer.Option(help="Keep the generated images in the run folder.")] = True,
+) -> None:
+    """Measure prompts or images; exits 0 when complete, whatever it found.
+
+    Exit codes: 0 done, 2 usage or input, 3 nothing could be used, 4 error, 130/143 interrupted and resumable.
+    """
+    extra = _call(call or [])
+    hush()
+    from memdetect.prompts import read
+
+    requests = read(inputs, column=column, format=prompts_format)
+    if not model.strip():
+        raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
+    from memdetect.adapters import load
+    from memdetect.render import FORMATS, render_table
+    from memdetect.scanning import Options, scan
+
+    options = Options(
+        layers=layer,
+        timesteps=timestep,
+        **({"detectors": tuple(detector)} if detector else {}),
+        steps=steps,
+        guidance_scale=guidance_scale,
+        num_seeds=num_seeds,
+        seed=seed,
+        batch_size=batch_size,
+        save_images=save_images,
+        call=extra,
+    )
+    with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
+        say(f"loading {model}")
+        loaded = load(model, device=device, dtype=dtype.value if dtype else None)
+        run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
+    if run.interrupted:
+        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
+        raise typer.Exit(int(interrupt.exit or 0))
+    if format is Format.table:
+        write(render_table(run.header, run.results, run.verdict, colour=colourful(), width=terminal_width()))
+    else:
+        write(FORMATS[format.value](run.header, run.results, run.verdict))
+    say(f"run folder: {run.folder}")
+    raise typer.Exit(int(run.verdict.exit))
+
+
+def _call(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs; a value is JSON where it parses, else text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise MemdetectError(f"--call {pair!r} has no '='; expected NAME=VALUE, such as height=512")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found

@@ -1,0 +1,62 @@
+"""Spikiness: a memorized image lights up few channels, a novel one lights up many evenly."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memdetect.detector import Detector, Scores
+from memdetect.trace import Trace
+
+REFERENCE = "Zhang et al., ICLR 2026 (arXiv 2512.20963), Algorithm 1"
+
+
+def spread(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Standard deviation over channels of each channel's maximum over positions; population form.
+
+    0 if all channels peak equally, a*sqrt(chan-1)/chan if a single one peaks at a. Unit: that of the features, so
+    scores of two layers or two models do not compare. Range [0, inf).
+    """
+    return peak.std(dim=-1, correction=0)
+
+
+def l4_over_l2(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Norm ratio ||v||_4 / ||v||_2 of the channels' maxima: 1 for a single spike, chan**-0.25 if all are equal.
+
+    Free of scale: v and 3v score alike. Range [chan**-0.25, 1]; nan for a vector of zeros, which has no shape.
+    """
+    peak = peak / peak.abs().amax(dim=-1, keepdim=True)  # fourth powers of raw features leave float32's range
+    return torch.linalg.vector_norm(peak, 4, dim=-1) / torch.linalg.vector_norm(peak, 2, dim=-1)
+
+
+def _mean(values: list[Float[Tensor, "step item seed"]]) -> Scores:
+    return torch.stack(values).mean(dim=(0, 1, 3))  # layer, step, seed
+
+
+def score_spread(trace: Trace) -> Scores:
+    """Mean of `spread` over layers, timesteps and seeds."""
+    return _mean([spread(peak.float()) for peak in trace.need("peak").values()])
+
+
+def score_shape(trace: Trace) -> Scores:
+    """Mean of `l4_over_l2` over layers, timesteps and seeds."""
+    return _mean([l4_over_l2(peak.float()) for peak in trace.need("peak").values()])
+
+
+SPIKINESS = Detector(
+    name="spikiness",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_spread,
+    unit="that of the hidden features",
+    reference=REFERENCE,
+    alias="zhang2026",
+)
+SPIKINESS_L4 = Detector(
+    name="spikiness-l4",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_shape,
+    unit="1 (ratio of norms)",
+    reference=f"{REFERENCE}; the l4/l2 statistic of its code",
+    alias="zhang2026-l4",
+)

@@ -1,0 +1,137 @@
+"""Image files -> RGB pixels, with a note for every change made on the way; what cannot be opened safely is an error."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from memdetect.errors import MemdetectError
+
+# Named one by one, so that a file dressed up as PostScript or PSD never reaches its decoder.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+MAX_PIXELS = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An RGB image of 8 bits a channel, upright, and in words what was done to the file's own pixels."""
+
+    image: Image.Image
+    notes: tuple[str, ...]
+
+
+def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Opened:
+    """Open a PNG, JPEG, WEBP, BMP, TIFF or GIF file as an RGB image and say what was changed.
+
+    EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, of several frames
+    the first is used. Colour profiles are ignored: the numbers in the file are taken for sRGB.
+    Raises MemdetectError, one line, for a file that is missing, empty, none of these formats, corrupt, truncated, or of
+    more than `max_pixels` pixels (read from the header, before anything is decoded; Pillow's own limit holds too).
+    """
+    if not path.is_file():
+        raise _problem(path, "there is no such file; check the path")
+    if path.stat().st_size == 0:
+        raise _problem(path, "the file is empty (0 bytes); export or download it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _decoded(path, max_pixels)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _problem(path, "more pixels than Pillow's limit against decompression bombs; scale it down") from error
+    except UnidentifiedImageError as error:
+        raise _problem(path, f"not an image of a known format ({', '.join(FORMATS)}); convert it to PNG") from error
+    except MemdetectError:
+        raise
+    except Exception as error:  # on hostile bytes the decoders raise anything, from struct.error to SyntaxError
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise _problem(path, f"corrupt, truncated or not supported ({reason}); export it again as PNG") from error
+
+
+def to_array(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Centre-crop to the aspect ratio of `size` = (height, width) in pixels, then resize with LANCZOS: never squashed.
+
+    Returns [3, height, width], -1 black to 1 white. A crop may start between two pixels, so it is exactly centred.
+    Raises MemdetectError for an image that is not RGB and for a size below 1.
+    """
+    height, width = size
+    if image.mode != "RGB":
+        raise MemdetectError(f"an RGB image is expected, not {image.mode}; open it with open_image")
+    if height < 1 or width < 1:
+        raise MemdetectError(f"cannot resize an image to {height} x {width} pixels; height and width start at 1")
+    scale = min(image.width / width, image.height / height)
+    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+    box = (max(left, 0), max(top, 0), min(left + width * scale, image.width), min(top + height * scale, image.height))
+    resized = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    pixels = np.asarray(resized, dtype=np.float32) / np.float32(127.5) - np.float32(1)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _decoded(path: Path, max_pixels: int) -> Opened:
+    """Open, check the header, decode, convert. Raises whatever Pillow raises, and MemdetectError for a bad size."""
+    with Image.open(path, formats=FORMATS) as file:
+        _check_size(path, file.size, max_pixels)
+        notes = _header_notes(file)
+        file.load()
+        upright = ImageOps.exif_transpose(file)
+    shallow = _eight_bits(path, upright)
+    if shallow.mode == "CMYK":
+        notes.append("cmyk converted")
+    rgb, composited = _on_white(shallow)
+    return Opened(rgb, (*notes, *(["alpha composited on white"] if composited else [])))
+
+
+def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise _problem(path, f"the image has no pixels ({width} x {height}); export it again")
+    if width * height > max_pixels:
+        found = f"{width} x {height} = {width * height:,} pixels"
+        raise _problem(path, f"{found} are more than the {max_pixels:,} allowed; scale it down or raise max_pixels")
+
+
+def _header_notes(file: Image.Image) -> list[str]:
+    """Say what the header alone tells; to be asked before decoding, which uses it up."""
+    frames: int = getattr(file, "n_frames", 1)
+    deep = file.mode.startswith("I") or any("16" in str(tile.args) for tile in getattr(file, "tile", []))
+    turned = file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    notes = {
+        f"animated: first frame of {frames} used": frames > 1,
+        "16-bit reduced to 8": deep,
+        "exif orientation applied": turned,
+    }
+    return [note for note, holds in notes.items() if holds]
+
+
+def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
+    """Scale a 16-bit grey image so that 65535 becomes 255; one of 8 bits is returned as it is.
+
+    Pillow itself would clip at 255. Raises MemdetectError for wider pixels: nothing says which value is white.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    deep = np.asarray(image)
+    if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
+        raise _problem(path, "pixels of 32 bits, of which nothing says what is white; convert it to 8 bits a channel")
+    grey = Image.fromarray(((deep.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(deep == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
+    """RGB over white, and whether any pixel was less than opaque."""
+    if not image.has_transparency_data:
+        return image.convert("RGB"), False
+    rgba = image.convert("RGBA")
+    opaque = rgba.getchannel("A").getextrema() == (255, 255)
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB"), not opaque
+
+
+def _problem(path: Path, text: str) -> MemdetectError:
+    """Make the error about a file; its name is quoted, for a name may hold line breaks."""
+    return MemdetectError(f"{str(path)!r}: {text}")

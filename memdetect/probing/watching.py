@@ -1,0 +1,164 @@
+"""Hooks that live exactly as long as one call: capture features, stop a pass early, record a call and replay it."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from memdetect.adapters.points import Point
+from memdetect.errors import Exit, MemdetectError
+
+Capture = Callable[[Float[Tensor, "batch chan position"]], Float[Tensor, "batch ..."]]
+
+
+class Stop(BaseException):
+    """Ends a forward pass from inside a hook; only the context that made it swallows it.
+
+    Derived from BaseException, so that a model's own `except Exception` cannot.
+    """
+
+
+def peak(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "batch chan"]:
+    """Maximum over positions of each channel."""
+    return features.amax(dim=-1)
+
+
+def average(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "batch chan"]:
+    """Mean over positions of each channel."""
+    return features.mean(dim=-1)
+
+
+CAPTURES: Mapping[str, Capture] = {"peak": peak, "mean": average}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a watched pass has captured so far: (capture, layer) -> one tensor for each call."""
+
+    arrays: dict[tuple[str, str], list[Tensor]]
+
+    def fired(self, point: str) -> int:
+        """How often a point was captured."""
+        return max((len(v) for (_, layer), v in self.arrays.items() if layer == point), default=0)
+
+
+@contextmanager
+def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str], *, stop: bool) -> Iterator[Seen]:
+    """Capture features at `points` while the body runs the denoiser; with `stop`, a pass ends at the last of them.
+
+    Hooks are gone when the body ends, however it ends. Raises MemdetectError when a point was captured another number
+    of times than the denoiser was called.
+    """
+    seen = Seen({(c, p.name): [] for c in captures for p in points})
+    token = Stop()
+    calls = [0]
+
+    def count(*_: Any) -> None:
+        calls[0] += 1
+
+    def keep(point: Point, value: Any) -> None:
+        features = flatten(value, point.name)
+        for capture in captures:
+            seen.arrays[capture, point.name].append(CAPTURES[capture](features))
+        if stop and all(seen.fired(p.name) == calls[0] for p in points):
+            raise token
+
+    handles = [denoiser.register_forward_pre_hook(count)]
+    try:
+        for point in points:
+            handles.append(_hook(denoiser.get_submodule(point.module), point, keep))
+        yield seen
+    except Stop as raised:
+        if raised is not token:
+            raise
+    finally:
+        for handle in handles:
+            handle.remove()
+    for point in points:
+        if seen.fired(point.name) != calls[0]:
+            raise MemdetectError(
+                f"layer {point.name!r} ran {seen.fired(point.name)} times in {calls[0]} calls of the denoiser; "
+                "probe a layer that runs once a call",
+                Exit.ERROR,
+            )
+
+
+def _hook(module: nn.Module, point: Point, keep: Callable[[Point, Any], None]) -> Any:
+    # Both hooks return None: a value would replace the layer's own tensor.
+    if point.read == "input":
+        return module.register_forward_pre_hook(lambda _module, args: keep(point, args[0]))
+    return module.register_forward_hook(lambda _module, _args, output: keep(point, output))
+
+
+def flatten(value: Any, layer: str) -> Float[Tensor, "batch chan position"]:
+    """Feature map [batch, chan, row, col] or tokens [batch, token, dim] -> [batch, chan, position]."""
+    if isinstance(value, Tensor) and value.ndim == 4:
+        return value.flatten(2)
+    if isinstance(value, Tensor) and value.ndim == 3:
+        return value.transpose(1, 2)
+    found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise MemdetectError(f"layer {layer!r} gives {found}, expected a feature map or tokens; probe another layer")
+
+
+class Replay:
+    """A recorded denoiser call as a function f(x, t): the conditions stay, sample and timestep are replaced."""
+
+    def __init__(self, denoiser: nn.Module, call: Mapping[str, Any]) -> None:
+        self.denoiser = denoiser
+        self.call = dict(call)
+        self.sample = next(iter(inspect.signature(denoiser.forward).parameters))
+
+    @classmethod
+    def record(cls, denoiser: nn.Module, run: Callable[[], Any]) -> "Replay":
+        """Run a pipeline until it first calls the denoiser, keep that call's arguments, and stop it there.
+
+        Raises MemdetectError when `run` never calls the denoiser.
+        """
+        signature, token = inspect.signature(denoiser.forward), Stop()
+        kept: dict[str, Any] = {}
+
+        def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kept.update(signature.bind(*args, **kwargs).arguments)
+            raise token
+
+        handle = denoiser.register_forward_pre_hook(keep, with_kwargs=True)
+        try:
+            run()
+        except Stop as raised:
+            if raised is not token:
+                raise
+        finally:
+            handle.remove()
+        if not kept:
+            raise MemdetectError("the pipeline never called its denoiser; nothing could be recorded", Exit.ERROR)
+        return cls(denoiser, kept)
+
+    def __call__(
+        self, x: Float[Tensor, "batch chan row col"], t: Float[Tensor, " batch"] | Tensor
+    ) -> Float[Tensor, "batch chan row col"]:
+        """The denoiser's output at x and t under the recorded conditions, which are repeated for each row of x."""
+        call = {name: _expand(value, len(x)) for name, value in self.call.items()}
+        out = self.denoiser(**{**call, self.sample: x, "timestep": t})
+        return out if isinstance(out, Tensor) else out[0]
+
+
+def _expand(value: Any, rows: int) -> Any:
+    if isinstance(value, dict):
+        return {k: _expand(v, rows) for k, v in value.items()}
+    if not isinstance(value, Tensor) or value.ndim == 0 or len(value) == rows:
+        return value
+    if len(value) != 1:
+        raise MemdetectError(f"the recorded call holds {len(value)} rows, expected 1 or {rows}; record a single item")
+    return value.expand(rows, *value.shape[1:])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No gradients, and no autograd bookkeeping, while a model is only watched."""
+    with torch.inference_mode():
+        yield

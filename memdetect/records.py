@@ -1,0 +1,194 @@
+"""The run folder: header, shards, journal and results, crash-safe and resumable."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from memdetect.errors import Exit, MemdetectError
+
+SCHEMA = 1
+Status = Literal["ok", "nonfinite", "unreadable"]
+Outcome = Literal["copy", "suspicious", "clear", "inconclusive"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Score(_Strict):
+    """A detector's score of one item; `cells` holds its parts: layer -> timestep -> one value for each seed."""
+
+    score: float | None
+    cells: dict[str, dict[str, list[float | None]]]
+
+
+class Measurement(_Strict):
+    """What was measured of one item; one line of a shard. Higher scores = more memorized; None = not finite."""
+
+    schema_version: int = SCHEMA
+    index: int
+    id: str
+    prompt: str | None = None
+    image: str | None = None
+    source: str
+    line: int | None = None
+    meta: dict[str, Any] = {}
+    seeds: list[int] = []
+    scores: dict[str, Score] = {}
+    files: list[str] = []
+    status: Status = "ok"
+    notes: list[str] = []
+
+
+class Result(Measurement):
+    """A measurement and what was decided of it; one line of results.jsonl."""
+
+    p: dict[str, float | None] = {}
+    outcome: Outcome
+    reason: str = ""
+
+
+class Header(_Strict):
+    """run.json. `plan` is what a resume has to match: inputs, model, settings; the rest is provenance."""
+
+    schema_version: int = SCHEMA
+    memdetect: str
+    created: str
+    model: str
+    versions: dict[str, str]
+    plan: dict[str, Any]
+    planned: int
+    sigmas: dict[str, float | None] = {}
+    default_point: str = ""
+    dropped: dict[str, int] = {}
+
+
+class RunFolder:
+    """One run on disk. A shard is written to a temporary file, synced and renamed: it is there whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self, header: Header) -> Header:
+        """Create the folder, or continue the run that it holds; returns the header in force.
+
+        Raises MemdetectError (usage) when it cannot be written, holds something else, or holds another plan, whose
+        first differing key is named.
+        """
+        try:
+            (self.path / "shards").mkdir(parents=True, exist_ok=True)
+            (self.path / "images").mkdir(exist_ok=True)
+            if not (self.path / "run.json").exists():
+                if any((self.path / "shards").iterdir()):
+                    raise MemdetectError(f"{self.path} holds shards but no run.json; choose another --out")
+                write_atomic(self.path / "run.json", header.model_dump_json(indent=1) + "\n")
+                return header
+        except OSError as problem:
+            raise MemdetectError(f"cannot write to {self.path}: {problem.strerror}; choose another --out") from None
+        present = self.header()
+        _same_plan(self.path, present.plan, json.loads(header.model_dump_json())["plan"])
+        return present
+
+    def header(self) -> Header:
+        """The run's header; MemdetectError when there is none or it does not parse."""
+        path = self.path / "run.json"
+        try:
+            return Header.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise MemdetectError(f"{self.path} is not a run: it has no run.json; give a folder that scan made") from None
+        except ValidationError as problem:
+            raise MemdetectError(f"{path} does not parse: {problem.errors()[0]['msg']}; scan again") from None
+
+    def write_shard(self, rows: Sequence[Measurement]) -> None:
+        """Append one shard, named after its first item."""
+        text = "".join(row.model_dump_json() + "\n" for row in rows)
+        write_atomic(self.path / "shards" / f"{rows[0].index:07d}.jsonl", text)
+
+    def measurements(self) -> Iterator[Measurement]:
+        """All measurements in the order of the plan; MemdetectError names a shard that is damaged."""
+        shards = sorted((self.path / "shards").glob("*.jsonl"))
+        for shard in shards:
+            for number, line in enumerate(shard.read_bytes().splitlines(), 1):
+                try:
+                    yield Measurement.model_validate_json(line)
+                except ValidationError:
+                    raise MemdetectError(
+                        f"{shard}, line {number} is damaged; delete this shard and run the same command again",
+                        Exit.ERROR,
+                    ) from None
+
+    def done(self) -> set[str]:
+        """Ids that are measured already."""
+        return {row.id for row in self.measurements()}
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Append an event with time and host to the journal."""
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
+        with (self.path / "journal.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**line, "event": event, **facts}) + "\n")
+
+    def write_results(self, results: Iterable[Result]) -> Path:
+        """Write results.jsonl and return its path."""
+        path = self.path / "results.jsonl"
+        write_atomic(path, "".join(row.model_dump_json() + "\n" for row in results))
+        return path
+
+    def results(self) -> list[Result]:
+        """The run's results; MemdetectError when the run was not closed."""
+        path = self.path / "results.jsonl"
+        if not path.exists():
+            raise MemdetectError(f"{self.path} has no results.jsonl: the scan is not finished; run it again to resume")
+        return [Result.model_validate_json(line) for line in path.read_bytes().splitlines()]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while this one writes; MemdetectError when one is writing already."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            if not _lock(file.fileno()):
+                raise MemdetectError(f"another process is writing to {self.path}; wait for it or choose another --out")
+            yield
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # no such lock on Windows; two writers would still not corrupt a shard
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _same_plan(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for key in [*held, *(k for k in wanted if k not in held)]:
+        if held.get(key) != wanted.get(key):
+            was, now = _short(held.get(key)), _short(wanted.get(key))
+            raise MemdetectError(
+                f"{path} holds a run with another plan: {key} was {was}, now {now}; "
+                "choose another --out, or give the same inputs and options to resume"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file through a synced temporary one beside it: readers see the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,89 @@
+"""The table that a person reads: strongest first, then what the run was and what it can say."""
+
+import re
+from collections.abc import Sequence
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from memdetect.records import Header, Result
+from memdetect.verdict import Verdict
+
+ROWS = 25
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+_COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
+
+
+def plain(text: str, width: int = 60) -> str:
+    """A prompt made fit for a terminal: no control or direction characters, at most `width` characters."""
+    clean = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return clean if len(clean) <= width else f"{clean[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def render_table(
+    header: Header, results: Sequence[Result], verdict: Verdict, *, colour: bool = False, width: int = 120
+) -> str:
+    """The strongest results by score, and the run's summary."""
+    out = StringIO()
+    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
+    names: list[str] = header.plan["detectors"]
+    table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
+    table.add_column("outcome")
+    table.add_column("p", justify="right")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("prompt or image")
+    for row in strongest(results, names[0])[:ROWS]:
+        table.add_row(*_cells(row, names))
+    console.print(table)
+    for line in summary(header, results, verdict):
+        console.print(Text(line))
+    return out.getvalue()
+
+
+def strongest(results: Sequence[Result], name: str) -> list[Result]:
+    """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
+    order = ("copy", "suspicious", "clear", "inconclusive")
+
+    def key(row: Result) -> tuple[int, float]:
+        score = row.scores[name].score if name in row.scores else None
+        return order.index(row.outcome), -score if score is not None else float("inf")
+
+    return sorted(results, key=key)
+
+
+def _cells(row: Result, names: Sequence[str]) -> list[Text]:
+    p = row.p.get(names[0])
+    scores = [row.scores[n].score if n in row.scores else None for n in names]
+    cells = [Text(row.outcome, _COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
+    cells += [Text("-" if s is None else f"{s:.4f}") for s in scores]
+    return [*cells, Text(plain(row.prompt if row.prompt is not None else row.image or ""))]
+
+
+def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list[str]:
+    """What was tested, what was found, and what that rests on; a line each."""
+    plan, counts = header.plan, verdict.counts
+    lines = [""]
+    if len(results) > ROWS:
+        lines.append(f"({len(results) - ROWS} more rows; --format jsonl or the run's results.jsonl has them all)")
+    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name != "copy")
+    lines.append(f"{verdict.measured} of {verdict.planned} items measured: {found}.")
+    if verdict.calibrated:
+        expected = verdict.level * (counts["suspicious"] + counts["clear"])
+        lines.append(
+            f"suspicious = p <= {verdict.level:g} for {plan['detectors'][0]} against {verdict.calibrated} clean prompts; "
+            f"without any memorization about {expected:.1f} would be."
+        )
+    if verdict.missing:
+        lines.append(f"No p-values: {verdict.missing}.")
+    sigmas = ", ".join(f"t={t} (sigma {s:.3f})" if s is not None else f"t={t}" for t, s in header.sigmas.items())
+    point = f" [{header.default_point}]" if header.default_point else ""
+    lines.append(f"Looked at {', '.join(plan['layers'])} at {sigmas}{point}.")
+    lines.append(
+        f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, guidance {plan['guidance_scale']:g}, "
+        f"seed {plan['seed']}, {plan['dtype']}."
+    )
+    lines.append("No training images were searched: a score is a reason to look, not proof of a copy.")
+    return lines
