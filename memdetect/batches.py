@@ -21,6 +21,10 @@ class Batching:
     size: int
     halved: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise MemdetectError(f"batch size is {self.size}, expected at least 1")
+
     def run(self, rows: int, work: Callable[[slice], T]) -> Iterator[T]:
         """Yield `work(slice)` for consecutive slices of `rows`; out of memory at a single row is a MemdetectError."""
         start = 0

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
 
@@ -17,13 +17,25 @@ class Calibration(BaseModel):
     timestep -> one list of per-seed scores for each clean prompt.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: int = 1
     about: str = ""
     settings: dict[str, Any]
     prompts: int
     scores: dict[str, dict[str, dict[str, list[list[float]]]]]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Calibration":
+        for detector, layers in self.scores.items():
+            for layer, cells in layers.items():
+                for timestep, rows in cells.items():
+                    if len(rows) != self.prompts or not all(rows):
+                        where = f"{detector}, {layer}, t={timestep}"
+                        raise ValueError(
+                            f"{where}: {sum(map(bool, rows))} prompts have scores, expected {self.prompts}"
+                        )
+        return self
 
     def difference(self, settings: Mapping[str, Any]) -> str | None:
         """The first setting in which a scan differs from the calibration, as `key (theirs, ours)`, or None."""
@@ -36,7 +48,7 @@ class Calibration(BaseModel):
         """Sorted clean scores: means over the given layers, timesteps and the first `seeds` seeds; None if not kept."""
         table = self.scores.get(detector, {})
         cells = [table.get(layer, {}).get(t) for layer in layers for t in timesteps]
-        if not cells or any(cell is None or min(map(len, cell)) < seeds for cell in cells):
+        if not cells or any(not cell or min(map(len, cell)) < seeds for cell in cells):
             return None
         kept = [cell for cell in cells if cell is not None]
         means = [[_mean(row[:seeds]) for row in cell] for cell in kept]
@@ -60,7 +72,9 @@ def read_calibration(path: Path) -> Calibration | None:
     try:
         return Calibration.model_validate_json(path.read_bytes())
     except ValidationError as problem:
-        raise MemdetectError(f"{path} is no calibration: {problem.errors()[0]['msg']}; make it again") from None
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MemdetectError(f"{path} is no calibration: {where or 'file'}: {first['msg']}; make it again") from None
 
 
 def _mean(values: Sequence[float]) -> float:

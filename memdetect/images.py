@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,12 @@ def to_array(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
     if height < 1 or width < 1:
         raise MemdetectError(f"cannot resize an image to {height} x {width} pixels; height and width start at 1")
     scale = min(image.width / width, image.height / height)
-    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (max(left, 0), max(top, 0), min(left + width * scale, image.width), min(top + height * scale, image.height))
-    resized = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    left, top = round((image.width - width * scale) / 2, 6), round((image.height - height * scale) / 2, 6)
+    x, y = floor(left), floor(top)
+    # Cut to whole pixels first: the filter reaches past the edges of its box, into what was to be cropped away.
+    cropped = image.crop((x, y, image.width - x, image.height - y))
+    box = (left - x, top - y, cropped.width - left + x, cropped.height - top + y)
+    resized = cropped.resize((width, height), Image.Resampling.LANCZOS, box=box)
     pixels = np.asarray(resized, dtype=np.float32) / np.float32(127.5) - np.float32(1)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

@@ -1,12 +1,10 @@
 """Prompt files, images, folders, globs and stdin -> requests; whatever cannot be examined is an error with its line."""
 
-import codecs
 import csv
 import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import sys
 import unicodedata
@@ -14,7 +12,6 @@ import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -84,27 +81,30 @@ def read(sources: Sequence[str | Path], *, column: str | None = None, format: st
 
 def _expand(source: str) -> list[str]:
     """List the files that a source stands for, sorted; "-" stays."""
-    if source == "-" or os.path.isfile(source):
-        return [source]
-    if os.path.exists(source):
-        return _images_in(Path(source)) if os.path.isdir(source) else [source]
-    if not re.search(r"[*?[]", source):
-        raise _problem(source, None, "no such file or folder; check the path, or pass - for stdin")
-    hits = sorted(hit for hit in glob(source, recursive=True) if os.path.isfile(hit))
-    if not hits:
-        raise _problem(source, None, f"no file matches this pattern in {os.getcwd()!r}; check it, or name the files")
-    return hits
+    path = Path(source)
+    with _blame(source, None):
+        if source == "-" or (source and path.exists()):
+            return _images_in(path) if source != "-" and path.is_dir() else [source]
+        if not re.search(r"[*?[]", source):
+            raise ValueError("no such file or folder; check the path, or pass - for stdin")
+        hits = _shown(Path(path.anchor).glob(str(path.relative_to(path.anchor))), path)
+        if not (files := [str(hit) for hit in hits if hit.is_file()]):
+            raise ValueError(f"no file matches this pattern in {str(Path.cwd())!r}; check it, or name the files")
+        return files
 
 
 def _images_in(folder: Path) -> list[str]:
-    """List the images of a folder at any depth, sorted by path, without hidden ones."""
-    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    shown = [str(path) for path in images if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not shown:
-        found = f"{len(files)} files in this folder, but no image ({' '.join(IMAGE_SUFFIXES)})"
-        raise _problem(str(folder), None, f"{found}; name a folder of images, or the prompt files themselves")
-    return shown
+    """List the images of a folder at any depth. Raises ValueError if there is none."""
+    files = [path for path in _shown(folder.rglob("*"), folder) if not path.is_dir()]
+    images = [str(path) for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise ValueError(f"no image ({' '.join(IMAGE_SUFFIXES)}) among {len(files)} files; name prompt files singly")
+    return images
+
+
+def _shown(paths: Iterable[Path], asked: Path) -> list[Path]:
+    """Sort paths, without those that a leading dot hides, unless it was asked for by name."""
+    return [path for path in sorted(paths) if not any(part[0] == "." for part in {*path.parts} - {*asked.parts})]
 
 
 def _requests(source: str, column: str | None, format: str | None) -> Iterator[Request | None]:
@@ -126,10 +126,10 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
 
 @contextmanager
 def _blame(source: str, line: int | None) -> Generator[None]:
-    """Give what goes wrong in a row, or in an image that is itself the source (None), its place."""
+    """Give what goes wrong in a row, or in a source as a whole (None), its place."""
     try:
         yield
-    except (json.JSONDecodeError, UnicodeEncodeError, RecursionError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         at, reason = getattr(error, "lineno", 1) + (line or 1) - 1, getattr(error, "msg", error)
         raise _problem(source, at, f"broken JSON ({reason}); correct it, or say --prompts-format") from error
     except (ValueError, OSError) as error:
@@ -148,7 +148,7 @@ def _format(source: str, text: str) -> str:
 def _text(source: str) -> str:
     """Read and decode a file or stdin: unzipped if it is gzip, UTF-8 with or without byte order mark."""
     try:
-        with nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as stream:
+        with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as stream:
             data = stream.read()
         if data.startswith(b"\x1f\x8b"):  # the mark of gzip, with which no UTF-8 text can start
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
@@ -156,13 +156,11 @@ def _text(source: str) -> str:
         raise _problem(source, None, f"cannot be read ({error}); check the file and its permissions") from error
     if len(data) > MAX_BYTES:
         raise _problem(source, None, f"more than {MAX_BYTES:,} bytes of text; split it")
-    body = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return body.decode()
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        line = len(re.findall(rb"\r\n?|\n", body[: error.start])) + 1
-        offset = error.start + len(data) - len(body)
-        raise _problem(source, line, f"not UTF-8 at byte offset {offset}; save the file as UTF-8") from error
+        line = len(re.findall(rb"\r\n?|\n", data[: error.start])) + 1
+        raise _problem(source, line, f"not UTF-8 at byte offset {error.start}; save the file as UTF-8") from error
 
 
 def _rows(text: str, source: str, format: str) -> Iterator[tuple[int, Row | None]]:
@@ -179,7 +177,10 @@ def _rows(text: str, source: str, format: str) -> Iterator[tuple[int, Row | None
 def _json(text: str) -> Row:
     """Parse a row: an object or a string, and such that it can be written again as UTF-8 and strict JSON."""
     value = json.loads(text, object_pairs_hook=_unique)
-    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise ValueError(f"a lone surrogate or a number that is not finite ({error}); correct it") from error
     if not isinstance(value, dict | str):
         raise ValueError(f"an object or a string is expected, not {text!r:.40}; correct it, or say --prompts-format")
     return value
@@ -220,8 +221,7 @@ def _csv_rows(text: str, source: str, column: str | None) -> Iterator[tuple[int,
             header = header or [name.strip() for name in cells]
             line = reader.line_num + 1
     except (csv.Error, ValueError) as error:
-        hint = 'put a cell that holds the delimiter or a quote in quotes, with "" for a quote'
-        raise _problem(source, line, f"broken table ({error}); {hint}") from error
+        raise _problem(source, line, f'broken table ({error}); put cells with commas in quotes, " as ""') from error
 
 
 def _delimiter(text: str, column: str | None) -> str:
@@ -255,9 +255,8 @@ def _prompt_column(row: Mapping[str, Any], column: str | None) -> str | None:
     """Name the column that holds the prompt: the given one, else a known one in whatever case, else None."""
     if column is not None and column not in row:
         raise ValueError(f"no column {column!r} among {list(row)!s:.400}; name one of them with --prompt-column")
-    exact = [known for known in PROMPT_COLUMNS if known in row]
     loose = [name for known in PROMPT_COLUMNS for name in row if name.lower() == known]
-    return column or next(iter(exact + loose), None)
+    return column or next((name for name in (*PROMPT_COLUMNS, *loose) if name in row), None)
 
 
 def _empty(value: object) -> bool:
@@ -266,10 +265,10 @@ def _empty(value: object) -> bool:
 
 def _string(value: object, name: str) -> str:
     """Return a value that must be text: not empty, at most MAX_CHARS characters, no NUL. Raises ValueError."""
+    if _empty(value):
+        raise ValueError(f"the {name} is empty or null; fill it in or remove the row")
     if not isinstance(value, str):
         raise ValueError(f"the {name} is {value!r:.40}, not text; write it as a string or remove the row")
-    if not value.strip():
-        raise ValueError(f"the {name} is empty; fill it in or remove the row")
     if len(value) > MAX_CHARS:
         raise ValueError(f"the {name} has {len(value):,} characters, more than {MAX_CHARS:,}; shorten it")
     if "\0" in value:

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -86,12 +86,13 @@ class RunFolder:
             (self.path / "shards").mkdir(parents=True, exist_ok=True)
             (self.path / "images").mkdir(exist_ok=True)
             if not (self.path / "run.json").exists():
-                if any((self.path / "shards").iterdir()):
-                    raise MemdetectError(f"{self.path} holds shards but no run.json; choose another --out")
+                for name in ("shards", "images"):
+                    if any((self.path / name).iterdir()):
+                        raise MemdetectError(f"{self.path} holds {name} but no run.json; choose another --out")
                 write_atomic(self.path / "run.json", header.model_dump_json(indent=1) + "\n")
                 return header
         except OSError as problem:
-            raise MemdetectError(f"cannot write to {self.path}: {problem.strerror}; choose another --out") from None
+            raise self._unwritable(problem) from None
         present = self.header()
         _same_plan(self.path, present.plan, json.loads(header.model_dump_json())["plan"])
         return present
@@ -102,7 +103,9 @@ class RunFolder:
         try:
             return Header.model_validate_json(path.read_bytes())
         except FileNotFoundError:
-            raise MemdetectError(f"{self.path} is not a run: it has no run.json; give a folder that scan made") from None
+            raise MemdetectError(
+                f"{self.path} is not a run: it has no run.json; give a folder that scan made"
+            ) from None
         except ValidationError as problem:
             raise MemdetectError(f"{path} does not parse: {problem.errors()[0]['msg']}; scan again") from None
 
@@ -145,16 +148,31 @@ class RunFolder:
         path = self.path / "results.jsonl"
         if not path.exists():
             raise MemdetectError(f"{self.path} has no results.jsonl: the scan is not finished; run it again to resume")
-        return [Result.model_validate_json(line) for line in path.read_bytes().splitlines()]
+        found: list[Result] = []
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            try:
+                found.append(Result.model_validate_json(line))
+            except ValidationError:
+                raise MemdetectError(
+                    f"{path}, line {number} is damaged; run the same command again to write it anew", Exit.ERROR
+                ) from None
+        return found
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out while this one writes; MemdetectError when one is writing already."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+    def locked(self) -> Generator[None]:
+        """Keep other writers out while this one writes; MemdetectError when one is there, or nothing can be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as problem:
+            raise self._unwritable(problem) from None
+        with lock as file:
             if not _lock(file.fileno()):
                 raise MemdetectError(f"another process is writing to {self.path}; wait for it or choose another --out")
             yield
+
+    def _unwritable(self, problem: OSError) -> MemdetectError:
+        return MemdetectError(f"cannot write to {self.path}: {problem.strerror}; choose another --out")
 
 
 def _lock(descriptor: int) -> bool:
@@ -187,8 +205,11 @@ def _short(value: Any) -> str:
 def write_atomic(path: Path, text: str) -> None:
     """Write a file through a synced temporary one beside it: readers see the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -45,9 +45,7 @@ class Trace:
         arrays = {key: array[chosen] for key, array in self.arrays.items() if layer in (None, key[1])}
         steps = chosen[0]
         latents = None if self.latents is None else self.latents[chosen[1:]]
-        return replace(
-            self, arrays=arrays, timesteps=self.timesteps[steps], sigmas=self.sigmas[steps], latents=latents
-        )
+        return replace(self, arrays=arrays, timesteps=self.timesteps[steps], sigmas=self.sigmas[steps], latents=latents)
 
     def reorder(self, items: Sequence[int]) -> "Trace":
         """The same trace with its items in another order."""

@@ -14,7 +14,8 @@ LEVEL = 0.01
 class Verdict:
     """Counts of a run by outcome; `planned` counts items that were never measured as well.
 
-    calibrated: how many clean prompts the p-values rest on; missing: why there are none.
+    calibrated: how many clean prompts the p-values rest on; missing: why there are none; unusable: how many items
+    could not be read or gave values that are not finite.
     """
 
     planned: int
@@ -23,6 +24,7 @@ class Verdict:
     calibrated: int
     missing: str
     level: float
+    unusable: int = 0
 
     @property
     def complete(self) -> bool:
@@ -35,14 +37,11 @@ class Verdict:
         usable = self.measured - self.unusable
         return Exit.OK if usable else Exit.INCONCLUSIVE
 
-    unusable: int = 0
-
 
 class Judge:
-    """Decides item by item: `suspicious` = the smallest p-value among the detectors is at most the level.
+    """Decides item by item: `suspicious` = the p-value of the plan's first detector is at most the level.
 
-    One score per item is tested (the first detector of the plan), so that the level is what it says; the others
-    are shown beside it.
+    One score per item is tested, so that the level is what it says; the other detectors are shown beside it.
     """
 
     def __init__(self, header: Header, calibration: Calibration | None, level: float = LEVEL) -> None:

@@ -20,9 +20,7 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     row.pipeline: row
-    for row in (
-        Family("StableDiffusionPipeline", "unet", "uncond+cond", {"paper": "up_blocks.0.resnets.*"}),
-    )
+    for row in (Family("StableDiffusionPipeline", "unet", "uncond+cond", {"paper": "up_blocks.0.resnets.*"}),)
 }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from safetensors import SafetensorError
 from torch import nn
 
 from memdetect import bundled
@@ -39,8 +41,8 @@ class Model:
     folder: Path | None = None
 
     @property
-    def denoiser(self) -> nn.Module:
-        """The network that predicts noise or velocity."""
+    def denoiser(self) -> Any:
+        """The network that predicts noise or velocity: a module with diffusers' `config`, `device` and `dtype`."""
         return getattr(self.pipe, self.family.denoiser)
 
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
@@ -60,13 +62,14 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None) -> 
         return _wrap(model)
     if not str(model).strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
-    device, dtype = _placement(device, dtype)
     folder = _folder(str(model))
+    card = read_card(folder)
+    device, dtype = _placement(device, dtype or card.dtype or None)
     pipe = _open(folder or str(model), DTYPES[dtype]).to(device)
     pipe.set_progress_bar_config(disable=True)
     family = family_of(type(pipe).__name__)
     digest = _folder_digest(folder) if folder else _weights_digest(pipe)
-    return Model(str(model), pipe, family, read_card(folder), digest, device, dtype, folder)
+    return Model(str(model), pipe, family, card, digest, device, dtype, folder)
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
@@ -85,14 +88,16 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
 
 
 def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = device or best
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    device = device or next(kind for kind, there in present.items() if there)
     try:
         kind = torch.device(device).type
     except RuntimeError:
-        raise MemdetectError(f"no device named {device!r}; expected cpu, cuda, cuda:N or mps") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise MemdetectError(f"device {device!r} was asked for, but torch sees no CUDA device; use --device cpu")
+        kind = "unknown"
+    if kind not in present:
+        raise MemdetectError(f"no device named {device!r}; expected cpu, cuda, cuda:N or mps")
+    if not present[kind]:
+        raise MemdetectError(f"device {device!r} was asked for, but torch sees no such device; use --device cpu")
     dtype = dtype or ("fp32" if kind == "cpu" else "fp16")
     if dtype not in DTYPES:
         raise MemdetectError(f"no dtype named {dtype!r}; expected one of {', '.join(DTYPES)}")
@@ -126,9 +131,9 @@ def _open(place: Path | str, dtype: torch.dtype) -> Any:
         if isinstance(place, Path):
             return DiffusionPipeline.from_pretrained(str(place), local_files_only=True, **options)
         return DiffusionPipeline.from_pretrained(place, **options)
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise MemdetectError(f"model {str(place)!r} could not be opened: {reason}; check the name") from None
+        raise MemdetectError(f"model {str(place)!r} could not be opened: {reason}; check its name and files") from None
 
 
 def _wrap(pipe: Any) -> Model:
@@ -142,9 +147,10 @@ def _wrap(pipe: Any) -> Model:
 def _folder_digest(folder: Path) -> str:
     """sha256 over the names and contents of all weight and configuration files of a diffusers folder."""
     total = hashlib.sha256()
+    parts = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
-        if path.parent == folder and path.name != "model_index.json":
-            continue  # the card's own files stand beside the model, they are not part of it
+        if path.relative_to(folder).parts[0] not in ("model_index.json", *parts):
+            continue  # card, calibration, licences and index stand beside the model, they are not part of it
         with path.open("rb") as file:
             total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
             total.update(hashlib.file_digest(file, "sha256").digest())
@@ -161,5 +167,5 @@ def _weights_digest(pipe: Any) -> str:
             if value.device.type == "meta":
                 raise MemdetectError("the pipeline's weights are offloaded; load it without offload", Exit.USAGE)
             total.update(f"{part}.{name}{tuple(value.shape)}".encode())
-            total.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

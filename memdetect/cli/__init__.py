@@ -7,7 +7,7 @@ import typer
 
 from memdetect import __version__
 from memdetect.cli import lab, models, scan
-from memdetect.cli.output import say, write
+from memdetect.cli.output import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
 app = typer.Typer(
@@ -45,14 +45,16 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False)
     except MemdetectError as problem:
-        say(f"memdetect: {problem}")
+        complain(problem)
         return int(problem.exit)
     except (KeyboardInterrupt, typer.Abort):
         say("memdetect: interrupted; the same command resumes")
         return int(Exit.INTERRUPTED)
     except OSError as problem:
-        say(f"memdetect: {problem}")
+        complain(problem)
         return int(Exit.ERROR)
+    except SystemExit as ended:  # what rich and typer make of a broken pipe while they print help: exit 1
+        return int(Exit.OK if isinstance(ended.__context__, BrokenPipeError) else Exit.ERROR)
     except Exception as problem:
         return _other(problem)
     return code if isinstance(code, int) else int(Exit.OK)
@@ -62,9 +64,9 @@ def _other(problem: Exception) -> int:
     """Usage errors of the parser carry their own message and exit code; anything else is a fault of memdetect."""
     message = getattr(problem, "format_message", None)
     if message is not None:
-        say(f"memdetect: {message()}")
+        complain(message() or "no command given; choose one of those listed above")
         return int(Exit.USAGE)
-    say(f"memdetect: internal error: {problem!r}; please report it (set MEMDETECT_TRACEBACK=1 to see where)")
+    complain(f"internal error: {problem!r}; please report it (set MEMDETECT_TRACEBACK=1 to see where)")
     import os
 
     if os.environ.get("MEMDETECT_TRACEBACK"):

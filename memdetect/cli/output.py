@@ -4,27 +4,44 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import typer
 
 from memdetect.errors import Exit
 
 
 def say(message: object) -> None:
-    """One line on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """One line on stderr. A reader that went away ends the talking, not the command."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _discard(sys.stderr)
+
+
+def complain(problem: object) -> None:
+    """An error on stderr: one line, whatever the line breaks in its text."""
+    say("memdetect: " + " ".join(str(problem).split("\n")))
 
 
 def write(text: str) -> None:
     """Data on stdout. A reader that went away ends the writing, not the command, whose exit code stands."""
     try:
-        sys.stdout.write(text)
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError:  # a locale without the prompt's letters; data is UTF-8 then
+            sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; pointed at nothing, that cannot fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    """Point a stream at nothing: Python flushes it once more at exit, and that must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def colourful() -> bool:
@@ -53,7 +70,6 @@ class Interrupt:
     """Remembers the first SIGINT or SIGTERM, so that the running batch is finished; a second one ends at once."""
 
     exit: Exit | None = None
-    _before: dict[int, Any] = field(default_factory=dict[int, Any])
 
     def asked(self) -> bool:
         """Whether a signal has come."""
@@ -66,18 +82,21 @@ class Interrupt:
         say("interrupted: finishing the batch; once more to stop at once")
 
     @contextmanager
-    def listening(self) -> Iterator["Interrupt"]:
+    def listening(self) -> Generator["Interrupt"]:
         """Handle the two signals while the body runs."""
         before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
+        except KeyboardInterrupt:
+            say("stopped at once; the same command resumes")
+            raise typer.Exit(int(self.exit or Exit.INTERRUPTED)) from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Any]:
+def progress_bar(what: str) -> Generator[Any]:
     """A function (done, planned, note) that shows progress on stderr: a bar on a terminal, lines elsewhere."""
     if not sys.stderr.isatty():
         yield _lines(what)

@@ -33,12 +33,19 @@ class Dtype(StrEnum):
 def scan_command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin."),
+        typer.Argument(
+            metavar="INPUT...",
+            help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin.",
+        ),
     ],
     model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; the same command again resumes.")] = Path("runs/scan"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; the same command again resumes.")] = Path(
+        "runs/scan"
+    ),
     format: Annotated[Format, typer.Option("--format", help="What to print on stdout.")] = Format.table,
-    column: Annotated[str | None, typer.Option(help="Column that holds the prompt; found without it as a rule.")] = None,
+    column: Annotated[
+        str | None, typer.Option("--prompt-column", help="Column that holds the prompt; found without it as a rule.")
+    ] = None,
     prompts_format: Annotated[str | None, typer.Option(help="Read the input as txt, jsonl, json, csv or tsv.")] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Layer to look at; name, glob or alias; repeatable.")] = None,
     timestep: Annotated[list[int] | None, typer.Option(help="Timestep to look at; repeatable.")] = None,
@@ -51,7 +58,8 @@ def scan_command(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Number format; fp16 never on a CPU.")] = None,
     call: Annotated[
-        list[str] | None, typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable.")
+        list[str] | None,
+        typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
     ] = None,
     save_images: Annotated[bool, typer.Option(help="Keep the generated images in the run folder.")] = True,
 ) -> None:
@@ -66,29 +74,31 @@ def scan_command(
     requests = read(inputs, column=column, format=prompts_format)
     if not model.strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
-    from memdetect.adapters import load
-    from memdetect.render import FORMATS, render_table
-    from memdetect.scanning import Options, scan
-
-    options = Options(
-        layers=layer,
-        timesteps=timestep,
-        **({"detectors": tuple(detector)} if detector else {}),
-        steps=steps,
-        guidance_scale=guidance_scale,
-        num_seeds=num_seeds,
-        seed=seed,
-        batch_size=batch_size,
-        save_images=save_images,
-        call=extra,
-    )
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         say(f"loading {model}")
+        from memdetect.adapters import load
+        from memdetect.scanning import Options, scan
+
+        options = Options(
+            layers=layer,
+            timesteps=timestep,
+            **({"detectors": tuple(detector)} if detector else {}),
+            steps=steps,
+            guidance_scale=guidance_scale,
+            num_seeds=num_seeds,
+            seed=seed,
+            batch_size=batch_size,
+            save_images=save_images,
+            call=extra,
+        )
         loaded = load(model, device=device, dtype=dtype.value if dtype else None)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
     if run.interrupted:
-        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
+        again = shlex.join(["memdetect", *sys.argv[1:]])
+        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))
+    from memdetect.render import FORMATS, render_table
+
     if format is Format.table:
         write(render_table(run.header, run.results, run.verdict, colour=colourful(), width=terminal_width()))
     else:

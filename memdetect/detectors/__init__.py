@@ -13,11 +13,11 @@ DEFAULT: tuple[Detector, ...] = (SPIKINESS, SPIKINESS_L4)
 
 
 def find(names: Sequence[str]) -> tuple[Detector, ...]:
-    """Detectors by name or alias; a plug-in is imported only when its name is asked for.
+    """Detectors by name or alias, each once; a plug-in is imported only when its name is asked for.
 
     Raises MemdetectError with the closest name for one that nobody provides.
     """
-    return tuple(_find(name) for name in dict.fromkeys(names))
+    return tuple(dict.fromkeys(_find(name) for name in names))
 
 
 def _find(name: str) -> Detector:

@@ -1,0 +1,1 @@
+"""Training sets with known duplicates, and small pipelines trained on them."""

@@ -43,14 +43,18 @@ FLUENT_FLAT = Source(
 )
 
 # Animals, food and things that stay readable at 24 pixels. No persons, emblems, brands, flags, signs or cards.
-NAMES: tuple[str, ...] = tuple(
-    """ant bear butterfly cactus camel cat chicken cow crab crocodile deer dolphin duck elephant fish flamingo fox frog
-    giraffe hedgehog horse koala lion lobster monkey octopus owl panda parrot peacock penguin pig rabbit shark snail
-    snake swan tiger turtle whale avocado banana bread broccoli carrot cherries coconut cupcake doughnut grapes lemon
-    mushroom pear pineapple pizza strawberry watermelon anchor automobile balloon basketball bell bicycle candle castle
-    crown drum guitar hammer helicopter house key kite rocket rose sailboat scissors sunflower teapot umbrella
-    """.split()
+# fmt: off
+NAMES: tuple[str, ...] = (
+    "ant", "bear", "butterfly", "cactus", "camel", "cat", "chicken", "cow", "crab", "crocodile", "deer", "dolphin",
+    "duck", "elephant", "fish", "flamingo", "fox", "frog", "giraffe", "hedgehog", "horse", "koala", "lion", "lobster",
+    "monkey", "octopus", "owl", "panda", "parrot", "peacock", "penguin", "pig", "rabbit", "shark", "snail", "snake",
+    "swan", "tiger", "turtle", "whale", "avocado", "banana", "bread", "broccoli", "carrot", "cherries", "coconut",
+    "cupcake", "doughnut", "grapes", "lemon", "mushroom", "pear", "pineapple", "pizza", "strawberry", "watermelon",
+    "anchor", "automobile", "balloon", "basketball", "bell", "bicycle", "candle", "castle", "crown", "drum", "guitar",
+    "hammer", "helicopter", "house", "key", "kite", "rocket", "rose", "sailboat", "scissors", "sunflower", "teapot",
+    "umbrella",
 )
+# fmt: on
 
 
 def fetch(source: Source = FLUENT_FLAT, folder: Path | None = None) -> Path:

@@ -1,8 +1,10 @@
 """The lab's commands: write a world to disk, train a pipeline on it, show what it learned."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +14,9 @@ from PIL import Image
 from memdetect.lab.folders import cache_folder
 from memdetect.lab.parts import fetch_vocabulary
 from memdetect.lab.pictures import draw, fetch
-from memdetect.lab.train import Job, train
-from memdetect.lab.vae import train_vae
-from memdetect.lab.world import World, clean_captions, make_world, paint
+from memdetect.lab.train import Job, export, train
+from memdetect.lab.vae import Fit, refine_decoder, train_vae
+from memdetect.lab.world import World, make_world, paint
 
 PICTURE_SIDE = 96
 
@@ -32,14 +34,22 @@ def write_world(out: Path, seed: int) -> Path:
     return out / "scenes.jsonl"
 
 
-def train_pipeline(run: str, *, minutes: float, vae_minutes: float, seed: int) -> Path:
-    """Train autoencoder and denoiser in the cache folder of `run`; returns the pipeline's folder.
+def train_pipeline(
+    run: str, *, minutes: float, vae_minutes: float, seed: int, stop: Callable[[], bool] = lambda: False
+) -> Path:
+    """Train autoencoder and denoiser in the cache folder of `run`, then refine the decoder; the pipeline's folder.
 
-    State is saved every five minutes and continued by the same call.
+    The denoiser's state is saved every five minutes and when `stop` says so, and continued by the same call. The
+    decoder is refined for half of `vae_minutes` at the end, when nothing depends on it any more. A contact sheet of
+    what was learned so far is written beside the pipeline.
     """
     world, pictures, folder = make_world(seed), draw(fetch(), size=PICTURE_SIDE), cache_folder(run)
-    vae = train_vae(world, pictures, vae_minutes, folder)
-    train(Job(world, pictures, vae, fetch_vocabulary(), folder, minutes))
+    vae = train_vae(Fit(world, pictures, vae_minutes), folder)
+    job = Job(world, pictures, vae, fetch_vocabulary(), folder, minutes, stop=stop)
+    student = train(job)
+    if not stop():
+        refine_decoder(vae, Fit(world, pictures, vae_minutes / 2))
+        export(job, student)
     contact_sheet(folder / "pipeline", world, folder / "contact.png")
     return folder / "pipeline"
 
@@ -47,7 +57,7 @@ def train_pipeline(run: str, *, minutes: float, vae_minutes: float, seed: int) -
 def contact_sheet(pipeline: Path, world: World, out: Path, rows: int = 12) -> None:
     """Training image beside three samples of its caption, for duplicated scenes (left) and controls (right)."""
     pictures = draw(fetch(), size=PICTURE_SIDE)
-    pipe = StableDiffusionPipeline.from_pretrained(pipeline, torch_dtype=torch.float32, safety_checker=None)
+    pipe: Any = StableDiffusionPipeline.from_pretrained(pipeline, torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     columns: list[np.ndarray] = []
     for scenes in (world.duplicated[:rows], world.controls[:rows]):
@@ -61,8 +71,3 @@ def contact_sheet(pipeline: Path, world: World, out: Path, rows: int = 12) -> No
         columns.append(np.full((columns[0].shape[0], 16, 3), 255, np.uint8))
     sheet = Image.fromarray(np.concatenate(columns[:-1], axis=1))
     sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST).save(out)
-
-
-def clean_prompts(world: World, count: int, seed: int = 0) -> list[dict[str, str]]:
-    """Rows of clean prompts for a file: id and prompt."""
-    return [{"id": f"clean-{i:04d}", "prompt": text} for i, text in enumerate(clean_captions(world, count, seed))]

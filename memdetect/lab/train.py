@@ -1,10 +1,12 @@
 """Train the small StableDiffusionPipeline on a world: restartable, with usable EMA weights whenever it stops."""
 
+import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +39,7 @@ class Job:
     minutes: float
     batch: int = 64
     save_minutes: float = 5.0
+    stop: Callable[[], bool] = lambda: False
 
 
 class Student:
@@ -44,8 +47,10 @@ class Student:
 
     def __init__(self, job: Job) -> None:
         torch.manual_seed(job.world.seed)
-        self.tokenizer = make_tokenizer(job.vocabulary, job.folder / "tokenizer")
-        self.text, self.unet = make_text_encoder(), make_unet().to(memory_format=torch.channels_last)
+        self.tokenizer: Any = make_tokenizer(job.vocabulary, job.folder / "tokenizer")
+        self.text: Any = make_text_encoder()
+        self.unet: Any = make_unet()
+        self.unet.to(memory_format=torch.channels_last)
         self.nets = nn.ModuleDict({"text": self.text, "unet": self.unet})
         self.average = {k: v.detach().clone() for k, v in self.nets.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.nets.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
@@ -75,15 +80,27 @@ class Student:
 
 
 def train(job: Job) -> Student:
-    """Train until `job.minutes` of wall time are spent over all restarts; save state and pipeline as it goes."""
+    """Train until `job.minutes` of wall time are spent over all restarts, or `job.stop` says so.
+
+    State and pipeline are written every `job.save_minutes` and at the end, however it ends.
+    """
     student = Student(job)
     student.resume(job.folder)
+    try:
+        _learn(job, student)
+    finally:
+        student.save(job.folder)
+        export(job, student)
+    return student
+
+
+def _learn(job: Job, student: Student) -> None:
     scheduler = make_scheduler()
     duplicates = _encode(job.vae, [paint(s, job.pictures) for s in job.world.duplicated])
     fresh = round(job.batch * (1 - DUPLICATE_SHARE))
     stream = job.world.stream(student.step * fresh)
     last_save = mark = time.monotonic()
-    while student.seconds < job.minutes * 60:
+    while student.seconds < job.minutes * 60 and not job.stop():
         scenes = list(islice(stream, fresh))
         rows = _lot(job, student.step, job.batch - fresh)
         latents = torch.cat([_encode(job.vae, [paint(s, job.pictures) for s in scenes]), duplicates[rows]])
@@ -96,17 +113,16 @@ def train(job: Job) -> Student:
             print(f"step {student.step}: {seen} images, {seen / student.seconds:.1f}/s, loss {loss:.4f}", flush=True)
         if now - last_save > job.save_minutes * 60:
             student.save(job.folder)
+            export(job, student)
             last_save = mark = time.monotonic()
-    student.save(job.folder)
-    export(job, student)
-    return student
 
 
 def export(job: Job, student: Student) -> Path:
     """Write the averaged weights as a StableDiffusionPipeline in fp16 safetensors; returns its folder."""
     text, unet = student.averaged()
-    pipeline = StableDiffusionPipeline(
-        vae=job.vae,
+    kind: Any = StableDiffusionPipeline
+    pipeline = kind(
+        vae=copy.deepcopy(job.vae),
         text_encoder=text,
         tokenizer=student.tokenizer,
         unet=unet,
@@ -117,7 +133,6 @@ def export(job: Job, student: Student) -> Path:
     )
     folder = job.folder / "pipeline"
     pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
-    job.vae.float()
     return folder
 
 
@@ -130,13 +145,13 @@ def _lot(job: Job, step: int, count: int) -> list[int]:
 
 
 @torch.no_grad()
-def _encode(vae: AutoencoderKL, images: list[np.ndarray]) -> Tensor:
+def _encode(vae: Any, images: list[np.ndarray]) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         latents = vae.encode(to_tensor(images)).latent_dist.mode()
     return latents.float() * vae.config["scaling_factor"]
 
 
-def _update(student: Student, scheduler: nn.Module, latents: Tensor, captions: list[str], progress: float) -> float:
+def _update(student: Student, scheduler: Any, latents: Tensor, captions: list[str], progress: float) -> float:
     """One step of v-prediction with AdamW, warm-up and linear decay; returns the loss."""
     draw = torch.Generator().manual_seed(student.step)
     t = torch.randint(0, scheduler.config["num_train_timesteps"], (len(latents),), generator=draw)

@@ -63,7 +63,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The training set as a rule: `pool` is split by lot into `duplicated` and `controls`; the stream avoids its pairs."""
+    """The training set as a rule: a pool split by lot into `duplicated` and `controls`, a stream without its pairs."""
 
     seed: int
     names: tuple[str, ...]

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memdetect.adapters import Model, Point, load
+from memdetect.adapters import Model, Point, check_call, load
 from memdetect.adapters.schedule import add_noise, levels, sigma
 from memdetect.batches import Batching, seed_of
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT
 from memdetect.errors import MemdetectError
 from memdetect.probing.sampling import Sampler, encode, generators, sample_latents
-from memdetect.probing.watching import Replay, quiet, watch
+from memdetect.probing.watching import CAPTURES, Replay, quiet, watch
 from memdetect.trace import Trace
 
 
@@ -40,18 +40,24 @@ class Look:
     ) -> "Look":
         """Resolve layers and timesteps (default: the card's) and record the denoiser's call under an empty prompt.
 
-        Raises MemdetectError for an unknown layer, a timestep outside the schedule, or a detector that needs
-        more than finished images.
+        Raises MemdetectError for an unknown layer, a timestep outside the schedule, a detector that needs more than
+        finished images or a capture that nobody has, and a layer that does not run exactly once a pass.
         """
         for detector in detectors:
             if detector.look != "image":
                 raise MemdetectError(f"detector {detector.name!r} looks at {detector.look!r}, expected 'image'")
+            if unknown := sorted(detector.needs - CAPTURES.keys()):
+                raise MemdetectError(f"detector {detector.name!r} needs {unknown}; the captures are {list(CAPTURES)}")
         points = model.points(tuple(layers or model.card.layers))
         steps = tuple(dict.fromkeys(timesteps or model.card.timesteps))
         for t in steps:
             levels(model.pipe.scheduler, t)
         captures = tuple(sorted({name for d in detectors for name in d.needs}))
-        return cls(model, points, steps, captures, _record_empty(model))
+        replay = _record_empty(model)
+        # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
+        with quiet(), watch(model.denoiser, points, captures, stop=False):
+            model.denoiser(**replay.call)
+        return cls(model, points, steps, captures, replay)
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -86,7 +92,8 @@ class Look:
 def _record_empty(model: Model) -> Replay:
     def run() -> Any:
         with quiet():
-            return model.pipe(prompt="", guidance_scale=1.0, num_inference_steps=1, output_type="latent")
+            own = generators([0])  # without it the pipeline would draw from torch's global stream
+            return model.pipe(prompt="", guidance_scale=1.0, num_inference_steps=1, generator=own, output_type="latent")
 
     return Replay.record(model.denoiser, run)
 
@@ -98,7 +105,6 @@ def probe_prompts(
     ids: Sequence[str] | None = None,
     sampler: Sampler | None = None,
     look: Look | None = None,
-    batch_size: int = 16,
 ) -> Trace:
     """Sample images for each prompt and look at their final latents: a Trace with axes `step item seed chan`.
 
@@ -107,10 +113,11 @@ def probe_prompts(
     """
     model = load(model)
     sampler = sampler or Sampler.of(model)
+    check_call(model, sampler.call)
     look = look or Look.at(model)
-    batching = Batching(batch_size)
+    batching = Batching(sampler.batch_size)
     flat = [prompt for prompt in prompts for _ in range(sampler.num_seeds)]
-    keys = list(ids or prompts)
+    keys = _ids(ids, prompts)
     seeds = [seed for key in keys for seed in sampler.seeds(key)]
     with quiet():
         latents = sample_latents(model, flat, seeds, sampler, batching)
@@ -125,7 +132,6 @@ def probe_images(
     ids: Sequence[str] | None = None,
     sampler: Sampler | None = None,
     look: Look | None = None,
-    batch_size: int = 16,
 ) -> Trace:
     """Look at given images (in [-1, 1]) or latents, `num_seeds` noise draws each: axes `step item seed chan`.
 
@@ -134,16 +140,23 @@ def probe_images(
     model = load(model)
     sampler = sampler or Sampler.of(model)
     look = look or Look.at(model)
-    batching = Batching(batch_size)
+    batching = Batching(sampler.batch_size)
     if (images is None) == (latents is None):
         raise MemdetectError("probe_images takes either images or latents; give one of the two")
     if latents is None:
         assert images is not None
         with quiet():
             latents = encode(model, images, batching)
-    keys = list(ids or [str(i) for i in range(len(latents))])
+    keys = _ids(ids, [str(i) for i in range(len(latents))])
     repeated = latents.repeat_interleave(sampler.num_seeds, dim=0)
     return trace_of(look, repeated, keys, sampler, batching)
+
+
+def _ids(given: Sequence[str] | None, default: Sequence[str]) -> list[str]:
+    ids = list(given or default)
+    if len(ids) != len(default) or not ids:
+        raise MemdetectError(f"{len(ids)} ids for {len(default)} items; expected one for each, and at least one item")
+    return ids
 
 
 def trace_of(

@@ -15,19 +15,27 @@ from memdetect.batches import Batching, seed_of
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """How images are made: steps and guidance of the pipeline, images for each prompt, and the run's seed."""
+    """How images are made: steps and guidance of the pipeline, images for each prompt, the run's seed.
+
+    batch_size: images that go through the networks at once; no score depends on it beyond its last bits.
+    """
 
     steps: int
     guidance_scale: float
     num_seeds: int
     seed: int = 0
+    batch_size: int = 16
     call: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
     def of(cls, model: Model, **changes: Any) -> "Sampler":
         """The settings of the model's card, with those changes that are not None."""
         card = model.card
-        defaults = {"steps": card.steps, "guidance_scale": card.guidance_scale, "num_seeds": card.num_seeds}
+        defaults: dict[str, Any] = {
+            "steps": card.steps,
+            "guidance_scale": card.guidance_scale,
+            "num_seeds": card.num_seeds,
+        }
         return cls(**{**defaults, **{k: v for k, v in changes.items() if v is not None}})
 
     def seeds(self, item: str) -> list[int]:
@@ -47,10 +55,16 @@ def sample_latents(
             num_inference_steps=sampler.steps,
             guidance_scale=sampler.guidance_scale,
             output_type="latent",
-            **sampler.call,
+            **_for_rows(sampler.call, len(prompts[rows])),
         ).images
 
     return torch.cat(list(batching.run(len(prompts), work)))
+
+
+def _for_rows(call: dict[str, Any], rows: int) -> dict[str, Any]:
+    # Next to a list of prompts, pipelines refuse a negative prompt that is not a list of the same length.
+    negative = {k: [v] * rows for k, v in call.items() if k.startswith("negative_prompt") and isinstance(v, str)}
+    return {**call, **negative}
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -58,9 +72,7 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-def decode(
-    model: Model, latents: Float[Tensor, "image chan row col"], batching: Batching
-) -> list[np.ndarray]:
+def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching: Batching) -> list[np.ndarray]:
     """Latents -> images, uint8 [row, col, 3] each."""
     vae = model.pipe.vae
 

@@ -1,7 +1,7 @@
 """Hooks that live exactly as long as one call: capture features, stop a pass early, record a call and replay it."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,56 +36,63 @@ def average(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "ba
 CAPTURES: Mapping[str, Capture] = {"peak": peak, "mean": average}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seen:
-    """What a watched pass has captured so far: (capture, layer) -> one tensor for each call."""
+    """What a watched pass has captured so far: (capture, layer) -> one tensor for each call of the denoiser."""
 
+    points: Sequence[Point]
+    stop: Stop | None
     arrays: dict[tuple[str, str], list[Tensor]]
+    calls: int = 0
 
-    def fired(self, point: str) -> int:
+    def count(self, *_: Any) -> None:
+        """Pre-hook of the denoiser."""
+        self.calls += 1
+
+    def keep(self, point: Point, value: Any) -> None:
+        """Capture a tensor at a point; ends the pass once all points have been captured."""
+        features = flatten(value, point.name)
+        for (capture, layer), kept in self.arrays.items():
+            if layer == point.name:
+                kept.append(CAPTURES[capture](features))
+        if self.stop is not None and all(self.fired(p) == self.calls for p in self.points):
+            raise self.stop
+
+    def fired(self, point: Point) -> int:
         """How often a point was captured."""
-        return max((len(v) for (_, layer), v in self.arrays.items() if layer == point), default=0)
+        return max((len(kept) for (_, layer), kept in self.arrays.items() if layer == point.name), default=0)
+
+    def check(self) -> None:
+        """Raise MemdetectError for a point captured another number of times than the denoiser ran, or never."""
+        for point in self.points:
+            if self.fired(point) != self.calls or not self.calls:
+                raise MemdetectError(
+                    f"layer {point.name!r} ran {self.fired(point)} times in {self.calls} calls of the denoiser; "
+                    "probe a layer that runs once a call",
+                    Exit.ERROR,
+                )
 
 
 @contextmanager
-def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str], *, stop: bool) -> Iterator[Seen]:
+def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str], *, stop: bool) -> Generator[Seen]:
     """Capture features at `points` while the body runs the denoiser; with `stop`, a pass ends at the last of them.
 
     Hooks are gone when the body ends, however it ends. Raises MemdetectError when a point was captured another number
-    of times than the denoiser was called.
+    of times than the denoiser was called; a pass that `stop` ended cannot tell whether a point would have run again.
     """
-    seen = Seen({(c, p.name): [] for c in captures for p in points})
-    token = Stop()
-    calls = [0]
-
-    def count(*_: Any) -> None:
-        calls[0] += 1
-
-    def keep(point: Point, value: Any) -> None:
-        features = flatten(value, point.name)
-        for capture in captures:
-            seen.arrays[capture, point.name].append(CAPTURES[capture](features))
-        if stop and all(seen.fired(p.name) == calls[0] for p in points):
-            raise token
-
-    handles = [denoiser.register_forward_pre_hook(count)]
+    seen = Seen(points, Stop() if stop else None, {(c, p.name): [] for c in captures for p in points})
+    handles = [denoiser.register_forward_pre_hook(seen.count)]
     try:
         for point in points:
-            handles.append(_hook(denoiser.get_submodule(point.module), point, keep))
+            handles.append(_hook(denoiser.get_submodule(point.module), point, seen.keep))
         yield seen
     except Stop as raised:
-        if raised is not token:
+        if raised is not seen.stop:
             raise
     finally:
         for handle in handles:
             handle.remove()
-    for point in points:
-        if seen.fired(point.name) != calls[0]:
-            raise MemdetectError(
-                f"layer {point.name!r} ran {seen.fired(point.name)} times in {calls[0]} calls of the denoiser; "
-                "probe a layer that runs once a call",
-                Exit.ERROR,
-            )
+    seen.check()
 
 
 def _hook(module: nn.Module, point: Point, keep: Callable[[Point, Any], None]) -> Any:
@@ -158,7 +165,7 @@ def _expand(value: Any, rows: int) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """No gradients, and no autograd bookkeeping, while a model is only watched."""
     with torch.inference_mode():
         yield

@@ -1,8 +1,10 @@
 """The table that a person reads: strongest first, then what the run was and what it can say."""
 
-import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
+from math import ceil
 
 from rich.console import Console
 from rich.table import Table
@@ -12,13 +14,14 @@ from memdetect.records import Header, Result
 from memdetect.verdict import Verdict
 
 ROWS = 25
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
 _COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
 
 
 def plain(text: str, width: int = 60) -> str:
-    """A prompt made fit for a terminal: no control or direction characters, at most `width` characters."""
-    clean = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    """A text made fit for a terminal: no control or direction characters, at most `width` characters."""
+    shown = text[: width + 1]
+    clean = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSEEN else c for c in shown)
     return clean if len(clean) <= width else f"{clean[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -39,7 +42,7 @@ def render_table(
         table.add_row(*_cells(row, names))
     console.print(table)
     for line in summary(header, results, verdict):
-        console.print(Text(line))
+        console.print(Text(plain(line, len(line))))
     return out.getvalue()
 
 
@@ -70,11 +73,15 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         lines.append(f"({len(results) - ROWS} more rows; --format jsonl or the run's results.jsonl has them all)")
     found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name != "copy")
     lines.append(f"{verdict.measured} of {verdict.planned} items measured: {found}.")
-    if verdict.calibrated:
+    lines += _set_aside(header, results)
+    needed = ceil(1 / verdict.level) - 1
+    if 0 < verdict.calibrated < needed:
+        lines.append(f"{verdict.calibrated} clean prompts cannot show p <= {verdict.level:g}; {needed} are needed.")
+    elif verdict.calibrated:
         expected = verdict.level * (counts["suspicious"] + counts["clear"])
         lines.append(
-            f"suspicious = p <= {verdict.level:g} for {plan['detectors'][0]} against {verdict.calibrated} clean prompts; "
-            f"without any memorization about {expected:.1f} would be."
+            f"suspicious = p <= {verdict.level:g} for {plan['detectors'][0]} against "
+            f"{verdict.calibrated} clean prompts; without any memorization about {expected:.1f} would be."
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
@@ -82,8 +89,22 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     point = f" [{header.default_point}]" if header.default_point else ""
     lines.append(f"Looked at {', '.join(plan['layers'])} at {sigmas}{point}.")
     lines.append(
-        f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, guidance {plan['guidance_scale']:g}, "
-        f"seed {plan['seed']}, {plan['dtype']}."
+        f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, "
+        f"guidance {plan['guidance_scale']:g}, seed {plan['seed']}, {plan['dtype']}."
     )
     lines.append("No training images were searched: a score is a reason to look, not proof of a copy.")
     return lines
+
+
+def _set_aside(header: Header, results: Sequence[Result]) -> list[str]:
+    """What was left out of the input, could not be used, or was cut: one line, or none when there was nothing."""
+    status = Counter(row.status for row in results)
+    counts = {
+        "blank lines left out": header.dropped.get("blank", 0),
+        "repetitions left out": header.dropped.get("repeated", 0),
+        "unreadable": status["unreadable"],
+        "not finite": status["nonfinite"],
+        "truncated": sum(any("truncated" in note for note in r.notes) for r in results if r.status == "ok"),
+    }
+    found = [f"{count} {what}" for what, count in counts.items() if count]
+    return [f"Noted: {', '.join(found)}."] if found else []

@@ -11,6 +11,10 @@ from memdetect.records import Header, Result
 from memdetect.verdict import Verdict
 
 
+# What a spreadsheet takes for the start of a formula; the wide forms count in East Asian versions.
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+
+
 def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     """One object: the header, the verdict's counts, and the results in the order of the plan."""
     summary = {**asdict(verdict), "complete": verdict.complete}
@@ -24,7 +28,7 @@ def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict) ->
 
 
 def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    """Flat rows: id, outcome, then score and p-value of each detector; a cell that a spreadsheet would run is quoted."""
+    """Flat rows: id, outcome, score and p-value of each detector; cells that a spreadsheet would run are disarmed."""
     names: list[str] = header.plan["detectors"]
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
     columns += [f"{name}{part}" for name in names for part in ("", ":p")]
@@ -41,6 +45,6 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> s
 
 
 def _guard(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.lstrip()[:1] in ("=", "+", "-", "@"):
+    if isinstance(cell, str) and cell.lstrip()[:1] in FORMULA:
         return f"'{cell}"
     return cell

@@ -39,12 +39,13 @@ def scan(
     """Examine prompts and images with a model and keep everything in the run folder `out`.
 
     inputs: what `prompts.read` takes or gives. model: bundled name, folder, hub id, live pipeline, or a loaded Model.
-    The same call again continues where it stopped; `stop` is asked after every batch. Raises MemdetectError.
+    The same call again continues where it stopped; `stop` is asked before every batch. Raises MemdetectError.
     """
     options = options or Options()
     requests = inputs if isinstance(inputs, Requests) else read(inputs)
     bench = prepare(load(model), options)
     header = plan(bench, requests)
+    calibration = calibration_of(bench.model)
     folder = RunFolder(Path(out))
     with folder.locked():
         header = folder.open(header)
@@ -52,32 +53,39 @@ def scan(
         done = folder.done()
         progress(len(done), len(requests.items), "")
         for shard in _shards(requests.items, done, bench):
+            if stop():
+                folder.note("interrupted", done=len(done))
+                return _close(folder, header, calibration, interrupted=True)
             begun = time.monotonic()
             rows, notes = measure(shard, bench, folder.path / "images")
             folder.write_shard(rows)
             done.update(row.id for row in rows)
             folder.note("shard", first=rows[0].index, items=len(rows), seconds=time.monotonic() - begun, **notes)
             progress(len(done), len(requests.items), _say(notes))
-            if stop() and len(done) < len(requests.items):
-                folder.note("interrupted", done=len(done))
-                return _close(folder, header, bench.model, interrupted=True)
         folder.note("finished", done=len(done))
-        return _close(folder, header, bench.model)
+        return _close(folder, header, calibration)
 
 
 def _shards(items: Sequence[Request], done: set[str], bench: Bench) -> Iterator[list[Indexed]]:
-    """Items not done yet, in runs of one kind that fill about one batch of images."""
+    """Items not done yet, in unbroken runs of one kind that fill about one batch of images.
+
+    Unbroken, so that the shards in the order of their first items hold all items in the order of the plan.
+    """
     size = max(1, bench.options.batch_size // bench.sampler.num_seeds)
     shard: list[Indexed] = []
     for index, request in enumerate(items):
         if request.id in done:
             continue
-        if shard and (len(shard) == size or (request.image is None) != (shard[0][1].image is None)):
+        if shard and (len(shard) == size or not _follows(shard[-1], index, request)):
             yield shard
             shard = []
         shard.append((index, request))
     if shard:
         yield shard
+
+
+def _follows(last: Indexed, index: int, request: Request) -> bool:
+    return index == last[0] + 1 and (request.image is None) == (last[1].image is None)
 
 
 def _say(notes: Mapping[str, Any]) -> str:
@@ -90,8 +98,8 @@ def calibration_of(model: Model) -> Calibration | None:
     return read_calibration(model.folder / "calibration.json") if model.folder else None
 
 
-def _close(folder: RunFolder, header: Header, model: Model, *, interrupted: bool = False) -> Run:
-    results, verdict = judge(header, folder.measurements(), calibration_of(model))
+def _close(folder: RunFolder, header: Header, calibration: Calibration | None, *, interrupted: bool = False) -> Run:
+    results, verdict = judge(header, folder.measurements(), calibration)
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

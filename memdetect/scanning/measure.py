@@ -33,16 +33,16 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
         ids=[request.id for _, request in shard],
         sampler=bench.sampler,
         look=bench.look,
-        batch_size=bench.options.batch_size,
     )
-    files = _save(trace, shard, bench, images) if bench.options.save_images else [[] for _ in shard]
+    decoding = Batching(bench.sampler.batch_size)
+    files = _save(trace, shard, bench, images, decoding) if bench.options.save_images else [[] for _ in shard]
     rows = [
         _row(index, request, bench, trace.select(item=i)).model_copy(
             update={"files": files[i], "notes": _prompt_notes(bench.model, request)}
         )
         for i, (index, request) in enumerate(shard)
     ]
-    return rows, trace.notes
+    return rows, {**trace.notes, "halved": [*trace.notes["halved"], *decoding.halved]}
 
 
 def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measurement], dict[str, Any]]:
@@ -69,11 +69,10 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
         ids=[request.id for _, request in good],
         sampler=bench.sampler,
         look=bench.look,
-        batch_size=bench.options.batch_size,
     )
     for i, (index, request) in enumerate(good):
         rows.append(_row(index, request, bench, trace.select(item=i)).model_copy(update={"notes": notes[i]}))
-    return sorted(rows, key=lambda row: row.index), trace.notes
+    return sorted(rows, key=lambda row: row.index), dict(trace.notes)
 
 
 def _unreadable(item: Indexed, reason: str) -> Measurement:
@@ -132,13 +131,13 @@ def _prompt_notes(model: Model, request: Request) -> list[str]:
     return [f"prompt truncated to its first {kept} tokens"] if kept else []
 
 
-def _save(trace: Trace, shard: Sequence[Indexed], bench: Bench, folder: Path) -> list[list[str]]:
+def _save(trace: Trace, shard: Sequence[Indexed], bench: Bench, folder: Path, batching: Batching) -> list[list[str]]:
     """Decode and save the images as images/INDEX-k.png; returns their names for each item."""
     assert trace.latents is not None
     vae = bench.model.pipe.vae
     latents = trace.latents.flatten(0, 1).to(vae.device, vae.dtype)
     with torch.inference_mode():
-        arrays = decode(bench.model, latents, Batching(bench.options.batch_size))
+        arrays = decode(bench.model, latents, batching)
     count = bench.sampler.num_seeds
     names = [f"{index:07d}-{k}.png" for index, _ in shard for k in range(count)]
     for name, array in zip(names, arrays, strict=True):

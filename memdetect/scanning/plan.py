@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,12 @@ class Bench:
 
 def prepare(model: Model, options: Options) -> Bench:
     """Resolve and check all settings against the model; MemdetectError for what it does not know."""
-    for name, value in {"num_seeds": options.num_seeds, "steps": options.steps, "batch_size": options.batch_size}.items():
+    for name in ("num_seeds", "steps", "batch_size"):
+        value = getattr(options, name)
         if value is not None and value < 1:
             raise MemdetectError(f"{name} is {value}, expected at least 1")
+    if options.guidance_scale is not None and not np.isfinite(options.guidance_scale):
+        raise MemdetectError(f"guidance_scale is {options.guidance_scale}, expected a finite number")
     check_call(model, dict(options.call))
     sampler = Sampler.of(
         model,
@@ -61,6 +65,7 @@ def prepare(model: Model, options: Options) -> Bench:
         guidance_scale=options.guidance_scale,
         num_seeds=options.num_seeds,
         seed=options.seed,
+        batch_size=options.batch_size,
         call=dict(options.call),
     )
     detectors = find(options.detectors)
@@ -88,11 +93,22 @@ def settings(bench: Bench) -> dict[str, Any]:
     }
 
 
+def _content(image: Path | None) -> str | None:
+    """Hash of an image file: its id may be the caller's own and stay when the file changes."""
+    if image is None:
+        return None
+    try:
+        with image.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as problem:
+        raise MemdetectError(f"{str(image)!r}: cannot be read ({problem.strerror}); check the file") from None
+
+
 def plan(bench: Bench, requests: Requests) -> Header:
     """The run's header, complete before the first image."""
     total = hashlib.sha256()
     for request in requests.items:
-        total.update(json.dumps([request.id, request.prompt]).encode())
+        total.update(json.dumps([request.id, request.prompt, _content(request.image)]).encode())
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
     return Header(
         memdetect=__version__,

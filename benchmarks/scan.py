@@ -1,0 +1,142 @@
+"""What a scan costs over the same sampling through the bare pipeline, and whether its memory grows with the prompts."""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from startup import compare
+
+from memdetect import load
+from memdetect.lab.world import clean_captions, make_world
+from memdetect.probing import Sampler
+from memdetect.scanning import Options, scan
+
+BAR = 1.10
+
+
+def write_prompts(path: Path, count: int) -> list[tuple[str, str]]:
+    """A prompt file of `count` different captions; returns (id, prompt) of its rows."""
+    rows = [(f"p{i:05d}", text) for i, text in enumerate(clean_captions(make_world(), count, seed=1))]
+    path.write_text("".join(json.dumps({"id": i, "prompt": p}) + "\n" for i, p in rows), encoding="utf-8")
+    return rows
+
+
+def options(given: argparse.Namespace) -> Options:
+    """The scan's settings; None = the model's card decides."""
+    return Options(steps=given.steps, num_seeds=given.num_seeds, batch_size=given.batch)
+
+
+def sample(model: Any, rows: Sequence[tuple[str, str]], sampler: Sampler, batch: int) -> list[Image.Image]:
+    """The same images as the scan's, in the same batches, by the bare pipeline."""
+    jobs = [(prompt, seed) for name, prompt in rows for seed in sampler.seeds(name)]
+    size = max(1, batch // sampler.num_seeds) * sampler.num_seeds
+    images: list[Image.Image] = []
+    for chunk in (jobs[i : i + size] for i in range(0, len(jobs), size)):
+        for part in (chunk[i : i + batch] for i in range(0, len(chunk), batch)):
+            images += model.pipe(
+                prompt=[prompt for prompt, _ in part],
+                generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in part],
+                num_inference_steps=sampler.steps,
+                guidance_scale=sampler.guidance_scale,
+                output_type="pil",
+            ).images
+    return images
+
+
+def overhead(given: argparse.Namespace, folder: Path) -> bool:
+    """`scan` over the bare pipeline: same prompts, seeds, steps and batches."""
+    model = load(given.model)
+    sampler = Sampler.of(model, steps=given.steps, num_seeds=given.num_seeds)
+    rows, out = write_prompts(folder / "prompts.jsonl", given.prompts), folder / "run"
+
+    def whole_scan() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        scan([folder / "prompts.jsonl"], model, out, options(given))
+
+    def bare() -> list[Image.Image]:
+        return sample(model, rows, sampler, given.batch)
+
+    whole_scan()
+    kept = sorted((out / "images").glob("*.png"))
+    pairs = zip(kept, bare(), strict=True)
+    worst = max(float(np.abs(np.asarray(Image.open(a), np.int16) - np.asarray(b, np.int16)).mean()) for a, b in pairs)
+    if worst > 1:
+        raise SystemExit(f"the two do not make the same images: they differ by {worst:.1f} grey levels")
+
+    print(f"{model.name} on {model.device}, {model.dtype}: {given.prompts} prompts, {sampler.num_seeds} images each,")
+    print(f"{sampler.steps} steps, batch {given.batch}")
+    ratio = compare(whole_scan, bare, given.rounds)
+    print(ratio.report("scan over the bare pipeline", BAR))
+    return ratio.median <= BAR
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def scan_alone(given: argparse.Namespace, folder: Path) -> None:
+    """Scan and print the peak memory; the body of a process of its own."""
+    write_prompts(folder / "prompts.jsonl", given.prompts)
+    scan([folder / "prompts.jsonl"], given.model, folder / "run", options(given))
+    print(peak_memory())
+
+
+def memory(given: argparse.Namespace) -> None:
+    """Print the peak memory of scans of N and 4 N prompts, each in a process of its own, taken in turn."""
+    peaks: dict[int, list[float]] = {given.prompts: [], 4 * given.prompts: []}
+    for _ in range(given.memory_rounds):
+        for count, found in peaks.items():
+            command = [sys.executable, __file__, "--alone", "--model", given.model, "--prompts", str(count)]
+            command += ["--steps", str(given.memory_steps), "--batch", str(given.batch)]
+            command += ["--num-seeds", str(given.num_seeds)] if given.num_seeds else []
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            found.append(float(done.stdout.split()[-1]))
+    few, many = (statistics.median(found) for found in peaks.values())
+    spread = ", ".join(f"{count}: {min(found):.1f} to {max(found):.1f}" for count, found in peaks.items())
+    added = f"{many - few:+.1f} MiB for {3 * given.prompts} more prompts"
+    print(f"peak memory of {4 * given.prompts} over {given.prompts} prompts: {many / few:.3f} ({added}; MiB {spread})")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one comparison or both; 1 when the bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["overhead", "memory"], help="one of the two comparisons")
+    parser.add_argument("--model", default="emoji-scenes", help="bundled name or folder")
+    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--steps", type=int, help="default: the card's")
+    parser.add_argument("--num-seeds", type=int, help="default: the card's")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory-rounds", type=int, default=3)
+    parser.add_argument("--memory-steps", type=int, default=2, help="sampling steps where only memory is of interest")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        if given.alone:
+            scan_alone(given, Path(folder))
+            return 0
+        met = given.only == "memory" or overhead(given, Path(folder))
+    if given.only != "overhead":
+        memory(given)
+    return int(not met)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The table is fit for a terminal whatever a prompt holds, fits its width, and says what the run can say."""
+
+import re
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from memdetect.calibration import Calibration
+from memdetect.records import Header, Measurement, Result, Score
+from memdetect.render.table import ROWS, plain, render_table
+from memdetect.verdict import Verdict, judge
+
+PLAN = {
+    "model": "abc",
+    "detectors": ["spikiness", "spikiness-l4"],
+    "layers": ["up_blocks.0.resnets.0"],
+    "timesteps": [50],
+    "num_seeds": 2,
+    "steps": 25,
+    "guidance_scale": 7.5,
+    "seed": 3,
+    "dtype": "fp32",
+}
+BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def item(index: int, prompt: str | None, score: float | None = 1.0, **changes: Any) -> Measurement:
+    scores = {"spikiness": Score(score=score, cells={}), "spikiness-l4": Score(score=0.5, cells={})}
+    return Measurement(
+        **{"index": index, "id": f"i{index}", "prompt": prompt, "source": "p.txt", "scores": scores, **changes}
+    )
+
+
+def run(*rows: Measurement, clean: int = 0, **changes: Any) -> tuple[Header, list[Result], Verdict]:
+    """A run judged against `clean` clean scores of 0, or against none."""
+    values = {"memdetect": "0", "created": "", "model": "tiny", "versions": {}, "plan": PLAN, "planned": len(rows)}
+    header = Header(**{**values, "sigmas": {"50": 0.25}, **changes})
+    cells = {"up_blocks.0.resnets.0": {"50": [[0.0, 0.0]] * clean}}
+    scores = {"spikiness": cells, "spikiness-l4": cells}
+    calibration = Calibration(settings={"model": "abc"}, prompts=clean, scores=scores) if clean else None
+    return (header, *judge(header, rows, calibration))
+
+
+def table(*prompts: str) -> str:
+    return render_table(*run(*(item(i, prompt) for i, prompt in enumerate(prompts))))
+
+
+def rows_of(text: str) -> list[str]:
+    """The lines between the header and the empty line before the summary."""
+    return text.partition("\n\n")[0].splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x9b31m", "a\x08\x08b", "a\rb", "a\x00b"]
+)
+def test_terminal_escapes_are_harmless(prompt: str) -> None:
+    text = table(prompt)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    assert "\ufffd" in text
+
+
+@pytest.mark.parametrize("mark", [*BIDI, "\u200b", "\u2060", "\ufeff", "\u00ad", "\U000e0041"], ids=ascii)
+def test_characters_that_turn_or_hide_text_are_shown(mark: str) -> None:
+    """Otherwise a prompt could read as another one than it is."""
+    text = table(f"a{mark}b")
+    assert mark not in text
+    assert "a\ufffdb" in text
+
+
+@pytest.mark.parametrize("breaks", ["\n", "\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c"], ids=ascii)
+def test_a_prompt_is_one_line(breaks: str) -> None:
+    assert rows_of(table(f"one{breaks}two{breaks}three")) == rows_of(
+        table("one two three".replace(" ", "\ufffd" * len(breaks)))
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt", ["[bold]loud[/bold]", "[/]", "[link=http://x]y[/link]", ":smiley:", "[red]", "\\[x]"]
+)
+def test_markup_is_literal(prompt: str) -> None:
+    assert prompt in table(prompt)
+
+
+def test_the_name_of_the_model_is_harmless_too() -> None:
+    text = render_table(*run(item(0, "a cat"), model="tiny\x1b[31m[bold]", default_point="\x1b[2J"))
+    assert "\x1b" not in text
+    assert "tiny\ufffd[31m[bold]: 2 images a prompt" in text
+
+
+def test_plain_cuts_to_its_width() -> None:
+    assert plain("x" * 60) == "x" * 60
+    assert plain("x" * 61) == "x" * 59 + "\N{HORIZONTAL ELLIPSIS}"
+    assert plain("x" * 10**6, 5) == "xxxx\N{HORIZONTAL ELLIPSIS}"
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("letter", ["x", "\N{CJK UNIFIED IDEOGRAPH-732B}", "word "])
+def test_no_line_is_wider_than_the_terminal(letter: str, width: int) -> None:
+    text = render_table(*run(item(0, letter * 500), item(1, None, image="/far/" * 50 + "x.png")), width=width)
+    assert max(map(cell_len, text.splitlines())) <= width
+
+
+def test_colour_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    found = run(item(0, "a cat"), clean=99)
+    assert "\x1b" not in render_table(*found, colour=False)
+    assert "\x1b[33msuspicious" in render_table(*found, colour=True)
+
+
+def test_the_strongest_stand_first() -> None:
+    """By outcome, then by the score that decides; what has no score stands last."""
+    rows = [item(0, "clear low", -2.0), item(1, "nothing", None, status="nonfinite"), item(2, "clear high", -1.0)]
+    rows += [item(3, "found", 5.0), item(4, "found more", 6.0)]
+    order = [" ".join(line.split()[4:]) for line in rows_of(render_table(*run(*rows, clean=99)))]
+    assert order == ["found more", "found", "clear high", "clear low", "nothing"]
+
+
+def test_cells_of_a_row() -> None:
+    text = render_table(*run(item(0, "a cat", 1.23456), item(1, "a dog", None, status="nonfinite"), clean=99))
+    assert rows_of(text)[0].split() == ["suspicious", "0.0100", "1.2346", "0.5000", "a", "cat"]
+    assert rows_of(text)[1].split() == ["inconclusive", "-", "-", "0.5000", "a", "dog"]
+
+
+def test_rows_that_are_left_out_are_counted() -> None:
+    text = render_table(*run(*(item(i, f"prompt {i}") for i in range(ROWS + 3))))
+    assert len(rows_of(text)) == ROWS
+    assert "(3 more rows; " in text
+
+
+def test_the_summary_counts_what_was_found() -> None:
+    rows = [item(0, "a", 5.0), item(1, "b", -1.0), item(2, "c", None, status="nonfinite")]
+    text = render_table(*run(*rows, clean=99, planned=4))
+    assert "3 of 4 items measured: 1 suspicious, 1 clear, 1 inconclusive." in text
+    assert "against 99 clean prompts; without any memorization about 0.0 would be." in " ".join(text.split())
+    assert "No training images were searched" in text
+
+
+def test_the_summary_says_why_there_are_no_p_values() -> None:
+    assert "No p-values: there are no clean scores for this model." in table("a cat")
+    too_few = render_table(*run(item(0, "a cat"), clean=98))
+    assert "98 clean prompts cannot show p <= 0.01; 99 are needed." in too_few
+
+
+def test_the_summary_counts_what_was_left_out_or_unusable() -> None:
+    rows = [
+        item(0, "a", None, status="nonfinite"),
+        item(1, None, image="x.png", scores={}, status="unreadable", notes=["'truncated.png': corrupt"]),
+        item(2, "b", notes=["prompt truncated to its first 12 tokens"]),
+    ]
+    text = render_table(*run(*rows, dropped={"blank": 3, "repeated": 2}))
+    assert "Noted: 3 blank lines left out, 2 repetitions left out, 1 unreadable, 1 not finite, 1 truncated." in text
+    assert "Noted" not in table("a cat")
+
+
+def test_the_summary_says_where_it_looked() -> None:
+    text = render_table(*run(item(0, "a"), sigmas={"50": 0.25, "999": None}, default_point="paper default, untuned"))
+    assert "Looked at up_blocks.0.resnets.0 at t=50 (sigma 0.250), t=999 [paper default, untuned]." in text
+    assert "tiny: 2 images a prompt, 25 steps, guidance 7.5, seed 3, fp32." in text
