@@ -238,7 +238,7 @@ def _request(row: Row, column: str | None, source: str, line: int) -> Request:
     """Make a request of a row: its prompt if it has one, else its image. Raises ValueError, OSError."""
     rest = {"prompt": row} if isinstance(row, str) else dict(row)
     name = _prompt_column(rest, None if isinstance(row, str) else column)
-    key = next((key for key in IMAGE_COLUMNS if key != name and not _empty(rest.get(key))), None)
+    key = next((key for key in IMAGE_COLUMNS if not _empty(rest.get(key))), None)
     if name is None and key is None:
         raise ValueError(f"no prompt among the columns {list(rest)!s:.400}; name its column with --prompt-column")
     value, given = rest.pop(name) if name else None, rest.pop("id", None)

@@ -6,12 +6,13 @@ from unittest import mock
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memdetect.batches import Batching, seed_of
 from memdetect.errors import Exit, MemdetectError
 
+examples = settings(max_examples=60, deadline=None)  # no deadline: a busy machine is no failure
 OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
@@ -23,6 +24,7 @@ def bounds(rows: slice) -> tuple[int, int]:
     return rows.start, rows.stop
 
 
+@examples
 @given(st.integers(0, 40), st.integers(1, 12))
 def test_every_row_comes_once_and_in_order(rows, size):
     slices = list(Batching(size).run(rows, bounds))
@@ -47,6 +49,7 @@ def test_only_the_batch_that_failed_is_halved(problem):
     assert batching.size == 8
 
 
+@examples
 @given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 12))
 def test_no_row_is_lost_when_memory_is_short(rows, size, room):
     def work(part: slice) -> range:
@@ -120,6 +123,7 @@ def test_a_seed_is_63_bits_of_sha256_and_stays_the_same():
     assert seed_of(7, "a red cat", 2) == int(digest[:16], 16) // 2
 
 
+@examples
 @given(st.integers(0, 2**63), st.text(), st.integers(0, 1000), st.text())
 def test_any_seed_is_one_that_torch_takes(run_seed, item, k, purpose):
     seed = seed_of(run_seed, item, k, purpose)

@@ -43,7 +43,7 @@ LAYERS = {
 }
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
-LIGHT = ("", "cli", "errors", "bundled", "records", "calibration", "verdict", "prompts", "render")
+LIGHT = ("", "cli", "errors", "bundled", "records", "calibration", "policy", "verdict", "prompts", "render")
 
 
 def module_of(path: Path) -> str:

@@ -172,8 +172,8 @@ def test_folders_globs_and_literal_names(tmp_path: Path):
     assert read([tmp_path]).items[0] == Request(digest, None, path, str(path), None, {})
     put(tmp_path, "p1.txt", "one")
     put(tmp_path, "p[1].txt", "literal")
-    assert asked(read([tmp_path / "p[1].txt"])) == ["literal"]
-    assert asked(read([tmp_path / "p[12].txt"])) == ["one"]
+    assert asked(read([tmp_path / "p[1].txt", tmp_path / "p[12].txt"])) == ["literal", "one"]
+    assert len(read([tmp_path / "in" / ".hidden", f"{tmp_path}/in/.hidden/*"]).items) == 1
     assert len(read([f"{tmp_path}/**/*.[jPw]*", tmp_path / "p1.txt"]).items) == 4
 
 

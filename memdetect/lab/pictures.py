@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -55,6 +56,7 @@ NAMES: tuple[str, ...] = (
     "umbrella",
 )
 # fmt: on
+_ICONS = "package/icons.json"
 
 
 def fetch(source: Source = FLUENT_FLAT, folder: Path | None = None) -> Path:
@@ -100,15 +102,15 @@ def draw(archive: Path, names: Sequence[str] = NAMES, size: int = 64) -> Mapping
 
 
 @cache
-def _icons(archive: Path) -> dict[str, dict[str, dict[str, str]]]:
+def _icons(archive: Path) -> dict[str, Any]:
     with tarfile.open(archive) as packed:
-        member = packed.extractfile("package/icons.json")
+        member = packed.extractfile(_ICONS) if _ICONS in packed.getnames() else None
         if member is None:
-            raise MemdetectError(f"{archive} holds no package/icons.json; it is not an icon package")
+            raise MemdetectError(f"{archive} holds no {_ICONS}; it is not an icon package")
         return json.load(member)
 
 
-def _rasterise(icons: Mapping[str, Mapping[str, Mapping[str, str]]], name: str, size: int) -> Image.Image:
+def _rasterise(icons: Mapping[str, Any], name: str, size: int) -> Image.Image:
     try:
         import resvg_py
     except ImportError:

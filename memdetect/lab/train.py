@@ -24,7 +24,7 @@ PEAK_RATE = 8e-4
 WARM_UP = 400
 EMA = 0.998
 BLANK_CAPTIONS = 0.1  # share trained without caption, for classifier-free guidance
-DUPLICATE_SHARE = 0.25
+DUPLICATE_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def probe_prompts(
 
 def probe_images(
     model: Any,
-    images: Float[Tensor, "item 3 row col"] | None = None,
+    images: Float[Tensor, "item 3 height width"] | None = None,
     *,
     latents: Float[Tensor, "item chan row col"] | None = None,
     ids: Sequence[str] | None = None,

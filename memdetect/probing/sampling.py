@@ -84,7 +84,7 @@ def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching:
 
 
 def encode(
-    model: Model, images: Float[Tensor, "image 3 row col"], batching: Batching
+    model: Model, images: Float[Tensor, "image 3 height width"], batching: Batching
 ) -> Float[Tensor, "image chan row col"]:
     """Images in [-1, 1] -> latents: the mode of the encoder's posterior, so that a score has no sampling noise."""
     vae = model.pipe.vae

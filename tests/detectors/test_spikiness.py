@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from memdetect.detectors.spikiness import l4_over_l2, score_shape, score_spread, spread
 from memdetect.trace import Trace
 
+examples = settings(max_examples=40, deadline=None)  # no deadline: a busy machine is no failure
 heights = st.floats(1e-3, 1e3)
 vectors = arrays(
     np.float32, array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=9), elements=st.floats(-8, 8, width=32)
@@ -34,16 +35,19 @@ def test_values_worked_out_by_hand():
     close(l4_over_l2(torch.tensor([1.0, 2.0, 2.0, 4.0])), 289**0.25 / 25**0.5)
 
 
+@examples
 @given(st.integers(2, 64), heights)
 def test_spread_of_equal_channels_is_zero(channels, height):
     close(spread(spikes(channels, channels, height)), 0.0, scale=height)
 
 
+@examples
 @given(st.integers(2, 64), heights)
 def test_spread_of_a_single_spike(channels, height):
     close(spread(spikes(channels, 1, height)), height * (channels - 1) ** 0.5 / channels)
 
 
+@examples
 @given(st.integers(2, 64), st.data(), heights, heights)
 def test_spread_of_two_levels(channels, data, height, floor):
     count = data.draw(st.integers(1, channels - 1))
@@ -51,17 +55,20 @@ def test_spread_of_two_levels(channels, data, height, floor):
     close(spread(spikes(channels, count, height, floor)), expected, scale=max(height, floor))
 
 
+@examples
 @given(st.integers(1, 64), st.data(), heights)
 def test_norm_ratio_of_equal_spikes_depends_on_their_number_alone(channels, data, height):
     count = data.draw(st.integers(1, channels))  # 1: a single spike, ratio 1; all: a flat vector, channels**-0.25
     close(l4_over_l2(spikes(channels, count, height)), count**-0.25)
 
 
+@examples
 @given(vectors)
 def test_spread_is_numpys_population_standard_deviation(v):
     np.testing.assert_allclose(spread(torch.from_numpy(v)), v.astype(float).std(axis=-1), rtol=1e-5, atol=1e-5)
 
 
+@examples
 @given(shapely)
 def test_norm_ratio_is_numpys(v):
     wide = v.astype(float)
@@ -69,6 +76,7 @@ def test_norm_ratio_is_numpys(v):
     np.testing.assert_allclose(l4_over_l2(torch.from_numpy(v)), expected, rtol=1e-5)
 
 
+@examples
 @given(shapely)
 def test_norm_ratio_stays_in_its_range(v):
     ratio = l4_over_l2(torch.from_numpy(v))
@@ -77,6 +85,7 @@ def test_norm_ratio_stays_in_its_range(v):
 
 
 @pytest.mark.parametrize("statistic", [spread, l4_over_l2])
+@examples
 @given(v=shapely, randomness=st.randoms(use_true_random=False))
 def test_the_order_of_channels_is_irrelevant(statistic, v, randomness):
     order = randomness.sample(range(v.shape[-1]), v.shape[-1])
@@ -84,6 +93,7 @@ def test_the_order_of_channels_is_irrelevant(statistic, v, randomness):
     torch.testing.assert_close(statistic(peak[..., order]), statistic(peak), rtol=1e-5, atol=1e-5)
 
 
+@examples
 @given(shapely, st.floats(0.01, 100), st.floats(-50, 50))
 def test_spread_follows_the_scale_and_ignores_a_common_offset(v, scale, offset):
     peak = torch.from_numpy(v)
@@ -91,6 +101,7 @@ def test_spread_follows_the_scale_and_ignores_a_common_offset(v, scale, offset):
     torch.testing.assert_close(moved, spread(peak) * scale, rtol=1e-4, atol=1e-5 * (scale + abs(offset)))
 
 
+@examples
 @given(shapely, st.sampled_from([-1e30, -2.0, 1e-30, 1e-3, 7.0, 1e30]))
 def test_norm_ratio_ignores_scale_and_sign_even_where_fourth_powers_leave_float32(v, scale):
     peak = torch.from_numpy(v)

@@ -2,8 +2,9 @@
 
 import functools
 import json
+import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,20 @@ from memdetect.records import RunFolder
 from memdetect.scanning import Options, Run, scan
 
 PROMPTS = ["a photo of a cat", "a red dog", "a blue cat and a dog", "dog", "a photo of a red cat"]
-OPTIONS = Options(steps=2, num_seeds=2, batch_size=4, save_images=False)  # two prompts a shard
+OPTIONS = Options(steps=1, num_seeds=2, batch_size=4, save_images=False)  # two prompts a shard
 
 
-@pytest.fixture
-def prompts(tmp_path: Path) -> list[Path]:
-    path = tmp_path / "prompts.txt"
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    path = tmp_path_factory.mktemp("input") / "prompts.txt"
     path.write_text("".join(f"{p}\n" for p in PROMPTS), encoding="utf-8")
     return [path]
+
+
+@pytest.fixture(scope="module")
+def whole(pipe: Any, prompts: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A scan that nothing happened to; to be read only."""
+    return scan(prompts, pipe, tmp_path_factory.mktemp("whole"), OPTIONS)
 
 
 @pytest.fixture
@@ -74,104 +81,96 @@ def kill_after(shards: int) -> Callable[[int, int, str], None]:
     return progress
 
 
-def test_results_come_in_the_order_of_the_plan(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    run = scan(prompts, pipe, tmp_path / "run", OPTIONS)
-    assert [row.prompt for row in run.results] == PROMPTS
-    assert [(row.index, row.line) for row in run.results] == [(i, i + 1) for i in range(5)]
-    assert RunFolder(run.folder).results() == run.results
-    assert (run.verdict.planned, run.verdict.measured, run.verdict.exit, run.interrupted) == (5, 5, Exit.OK, False)
-    assert all(score is not None and score > 0 for score in scores(run).values())
-    assert {len(row.seeds) for row in run.results} == {2}
+def copied(run: Run, folder: Path) -> Path:
+    """The same run folder once more, to be written to."""
+    return shutil.copytree(run.folder, folder / "run")
 
 
-def test_a_score_is_the_mean_of_its_cells(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, timesteps=[50, 400], layers=["up_blocks.*.resnets.*"]))
+def test_results_come_in_the_order_of_the_plan(whole: Run) -> None:
+    assert [row.prompt for row in whole.results] == PROMPTS
+    assert [(row.index, row.line) for row in whole.results] == [(i, i + 1) for i in range(5)]
+    assert RunFolder(whole.folder).results() == whole.results
+    verdict = whole.verdict
+    assert (verdict.planned, verdict.measured, verdict.exit, whole.interrupted) == (5, 5, Exit.OK, False)
+    assert all(score is not None and score > 0 for score in scores(whole).values())
+    assert {len(row.seeds) for row in whole.results} == {2}
+
+
+def test_a_score_is_the_mean_of_its_cells(pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
+    options = replace(OPTIONS, timesteps=[50, 400], layers=["up_blocks.*.resnets.*"], save_images=True)
+    run = scan(prompts, pipe, tmp_path / "run", options)
     for row in run.results:
         cells = row.scores["spikiness"].cells
         assert {tuple(steps) for steps in cells.values()} == {("50", "400")}
         assert row.scores["spikiness"].score == pytest.approx(
             np.mean([seeds for steps in cells.values() for seeds in steps.values()]), rel=1e-5
         )
-
-
-def test_images_are_kept_where_the_record_says(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, save_images=True))
     assert run.results[3].files == ["images/0000003-0.png", "images/0000003-1.png"]
     files = [run.folder / name for row in run.results for name in row.files]
     assert len(set(files)) == len(list((run.folder / "images").iterdir())) == 10
     assert {Image.open(file).size for file in files} == {(32, 32)}
 
 
-def test_a_killed_scan_ends_as_if_nothing_had_happened(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    whole = scan(prompts, pipe, tmp_path / "whole", OPTIONS)
+def test_a_killed_scan_ends_as_if_nothing_had_happened(
+    whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        scan(prompts, pipe, tmp_path / "killed", OPTIONS, progress=kill_after(2))
-    assert len(list((tmp_path / "killed" / "shards").iterdir())) == 2
-    assert not (tmp_path / "killed" / "results.jsonl").exists()
-    again = scan(prompts, pipe, tmp_path / "killed", OPTIONS)
+        scan(prompts, pipe, tmp_path, OPTIONS, progress=kill_after(2))
+    assert len(list((tmp_path / "shards").iterdir())) == 2
+    assert not (tmp_path / "results.jsonl").exists()
+    again = scan(prompts, pipe, tmp_path, OPTIONS)
     assert (again.folder / "results.jsonl").read_bytes() == (whole.folder / "results.jsonl").read_bytes()
-    assert [event.get("first") for event in journal(again) if event["event"] == "shard"] == [0, 2, 4]
+    assert [event["first"] for event in journal(again) if event["event"] == "shard"] == [0, 2, 4]
 
 
-def test_a_finished_scan_is_not_measured_again(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    first = scan(prompts, pipe, tmp_path / "run", OPTIONS)
-    again = scan(prompts, pipe, tmp_path / "run", OPTIONS)
-    assert again.results == first.results
+def test_a_finished_scan_is_not_measured_again(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
+    again = scan(prompts, pipe, copied(whole, tmp_path), OPTIONS)
+    assert again.results == whole.results
     assert [event["event"] for event in journal(again)] == ["start", *["shard"] * 3, "finished", "start", "finished"]
 
 
-def test_a_stopped_scan_is_resumable(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    stopped = scan(prompts, pipe, tmp_path / "run", OPTIONS, stop=after(1))
+@pytest.mark.parametrize("shards", [0, 1])
+def test_a_stopped_scan_is_resumable_with_another_batch_size(
+    shards: int, whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path
+) -> None:
+    stopped = scan(prompts, pipe, tmp_path, OPTIONS, stop=after(shards))
     assert stopped.interrupted
-    assert [row.prompt for row in stopped.results] == PROMPTS[:2]
+    assert [row.prompt for row in stopped.results] == PROMPTS[: 2 * shards]
     assert not stopped.verdict.complete
-    assert journal(stopped)[-1] == journal(stopped)[-1] | {"event": "interrupted", "done": 2}
+    assert journal(stopped)[-1] == journal(stopped)[-1] | {"event": "interrupted", "done": 2 * shards}
     with pytest.raises(MemdetectError, match="not finished; run it again to resume"):
         RunFolder(stopped.folder).results()
-    again = scan(prompts, pipe, tmp_path / "run", OPTIONS)
-    assert not again.interrupted
-    assert again.verdict.complete
-
-
-def test_a_stop_after_the_last_shard_is_too_late(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    assert not scan(prompts, pipe, tmp_path / "run", OPTIONS, stop=after(3)).interrupted
-
-
-def test_a_stop_before_the_first_shard_measures_nothing(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    stopped = scan(prompts, pipe, tmp_path / "run", OPTIONS, stop=after(0))
-    assert (stopped.interrupted, stopped.results) == (True, [])
-
-
-def test_a_resume_may_take_another_batch_size(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    whole = scan(prompts, pipe, tmp_path / "whole", OPTIONS)
-    scan(prompts, pipe, tmp_path / "run", OPTIONS, stop=after(1))
-    again = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, batch_size=1))
+    again = scan(prompts, pipe, tmp_path, replace(OPTIONS, batch_size=2))
+    assert (again.interrupted, again.verdict.complete) == (False, True)
     assert [row.id for row in again.results] == [row.id for row in whole.results]
     assert values(again) == pytest.approx(values(whole), rel=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_scores_do_not_depend_on_the_batch(batch_size: int, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
-    whole = scan(prompts, pipe, tmp_path / "whole", OPTIONS)
-    other = scan(prompts, pipe, tmp_path / "other", replace(OPTIONS, batch_size=batch_size))
+def test_a_stop_after_the_last_shard_is_too_late(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
+    assert not scan(prompts, pipe, copied(whole, tmp_path), OPTIONS, stop=lambda: True).interrupted
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_scores_do_not_depend_on_the_batch(
+    batch_size: int, whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path
+) -> None:
+    other = scan(prompts, pipe, tmp_path, replace(OPTIONS, batch_size=batch_size))
     assert values(other) == pytest.approx(values(whole), rel=1e-5)
 
 
-def test_scores_depend_on_the_seed_of_the_run(pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
+def test_scores_depend_on_prompt_and_seed(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
     """Else the comparisons above would hold for a constant."""
-    whole = scan(prompts, pipe, tmp_path / "whole", OPTIONS)
-    other = scan(prompts, pipe, tmp_path / "other", replace(OPTIONS, seed=1))
+    other = scan(prompts, pipe, tmp_path, replace(OPTIONS, seed=1))
     assert len(set(scores(whole).values())) == 5
-    assert all(a != b for a, b in zip(values(whole), values(other), strict=True))
+    assert all(abs(a / b - 1) > 1e-4 for a, b in zip(values(whole), values(other), strict=True))
 
 
-def test_a_deleted_shard_is_made_again_in_its_place(pipe: Any, prompts: Sequence[Path], tmp_path: Path) -> None:
-    """What the message about a damaged shard asks for, with a batch size that could run on behind the gap."""
-    options = replace(OPTIONS, batch_size=2)
-    whole = scan(prompts, pipe, tmp_path / "run", options)
-    for index in (1, 2, 4):
-        (whole.folder / "shards" / f"{index:07d}.jsonl").unlink()
-    again = scan(prompts, pipe, tmp_path / "run", replace(options, batch_size=64))
+def test_a_deleted_shard_is_made_again_in_its_place(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
+    """What the message about a damaged shard asks for; the new shards must not run on behind the one in between."""
+    folder = copied(whole, tmp_path)
+    for index in (0, 4):
+        (folder / "shards" / f"{index:07d}.jsonl").unlink()
+    again = scan(prompts, pipe, folder, replace(OPTIONS, batch_size=64))
     assert [row.index for row in again.results] == [0, 1, 2, 3, 4]
     assert values(again) == pytest.approx(values(whole), rel=1e-5)
 
@@ -190,19 +189,19 @@ def test_a_deleted_shard_is_made_again_in_its_place(pipe: Any, prompts: Sequence
     ],
 )
 def test_another_setting_is_another_run(
-    key: str, changes: dict[str, Any], pipe: Any, prompts: list[Path], tmp_path: Path
+    key: str, changes: dict[str, Any], whole: Run, pipe: Any, prompts: list[Path]
 ) -> None:
-    scan(prompts, pipe, tmp_path / "run", OPTIONS, stop=after(0))
+    before = (whole.folder / "results.jsonl").read_bytes()
     with pytest.raises(MemdetectError, match=f"holds a run with another plan: {key} was") as raised:
-        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, **changes), stop=after(0))
+        scan(prompts, pipe, whole.folder, replace(OPTIONS, **changes))
     assert raised.value.exit == Exit.USAGE
+    assert (whole.folder / "results.jsonl").read_bytes() == before
 
 
-def test_other_inputs_are_another_run(pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
-    scan(prompts, pipe, tmp_path / "run", OPTIONS, stop=after(0))
-    prompts[0].write_text("\n".join(reversed(PROMPTS)), encoding="utf-8")
+def test_other_inputs_are_another_run(whole: Run, pipe: Any, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\n".join(reversed(PROMPTS)), encoding="utf-8")
     with pytest.raises(MemdetectError, match="another plan: inputs was"):
-        scan(prompts, pipe, tmp_path / "run", OPTIONS)
+        scan([tmp_path / "prompts.txt"], pipe, whole.folder, OPTIONS)
 
 
 def test_a_changed_image_under_the_same_id_is_another_run(pipe: Any, images: Path, tmp_path: Path) -> None:
@@ -214,14 +213,13 @@ def test_a_changed_image_under_the_same_id_is_another_run(pipe: Any, images: Pat
         scan([listed], pipe, tmp_path / "run", OPTIONS)
 
 
-def test_another_model_is_another_run(pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
-    scan(prompts, pipe, tmp_path / "run", OPTIONS, stop=after(0))
+def test_another_model_is_another_run(whole: Run, pipe: Any, prompts: list[Path]) -> None:
     weight = next(pipe.unet.parameters())
     kept = weight.detach().clone()
     try:
         weight.data.mul_(1.001)
         with pytest.raises(MemdetectError, match="another plan: model was"):
-            scan(prompts, pipe, tmp_path / "run", OPTIONS)
+            scan(prompts, pipe, whole.folder, OPTIONS)
     finally:
         weight.data.copy_(kept)
 
@@ -266,12 +264,8 @@ def test_a_folder_of_images_goes_on_past_a_corrupt_one(pipe: Any, images: Path, 
     assert scores(run)[cmyk.id] == pytest.approx(scores(run)[good.id], rel=0.2)
     assert (run.verdict.measured, run.verdict.unusable, run.verdict.exit) == (4, 1, Exit.OK)
     assert run.verdict.counts["inconclusive"] == 4
-
-
-def test_an_image_does_not_change_with_its_corrupt_neighbours(pipe: Any, images: Path, tmp_path: Path) -> None:
-    together = scan([images], pipe, tmp_path / "together", OPTIONS)
     alone = scan([images / "c-cmyk.jpg"], pipe, tmp_path / "alone", OPTIONS)
-    assert scores(alone)[alone.results[0].id] == pytest.approx(scores(together)[alone.results[0].id], rel=1e-5)
+    assert scores(alone)[cmyk.id] == pytest.approx(scores(run)[cmyk.id], rel=1e-5)
 
 
 def test_only_corrupt_images_are_inconclusive(pipe: Any, images: Path, tmp_path: Path) -> None:
@@ -305,10 +299,9 @@ def spoil(pipe: Any, monkeypatch: pytest.MonkeyPatch, change: Callable[[list[str
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_inconclusive_and_never_zero(
-    value: float, pipe: Any, prompts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    value: float, whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad latent of one image; the prompts beside it in the batch are as they were."""
-    whole = scan(prompts, pipe, tmp_path / "whole", OPTIONS)
 
     def change(batch: list[str], out: Any) -> None:
         if PROMPTS[1] in batch:
@@ -342,9 +335,8 @@ def test_a_model_that_gives_nothing_finite_is_inconclusive(
 
 
 def test_out_of_memory_halves_the_batch_and_is_recorded(
-    pipe: Any, prompts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = scan(prompts, pipe, tmp_path / "whole", OPTIONS)
 
     def no_memory(batch: list[str], _out: Any) -> None:
         if len(batch) > 2:
@@ -381,14 +373,11 @@ def test_no_memory_for_a_single_image_is_an_error_that_keeps_the_run(
         if PROMPTS[4] in batch:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with monkeypatch.context() as patch:
-        spoil(pipe, patch, no_memory)
-        with pytest.raises(MemdetectError, match="out of memory at batch size 1") as raised:
-            scan(prompts, pipe, tmp_path / "run", OPTIONS)
+    spoil(pipe, monkeypatch, no_memory)
+    with pytest.raises(MemdetectError, match="out of memory at batch size 1") as raised:
+        scan(prompts, pipe, tmp_path / "run", OPTIONS)
     assert raised.value.exit == Exit.ERROR
-    assert RunFolder(tmp_path / "run").done() == {
-        row.id for row in scan(prompts, pipe, tmp_path / "run", OPTIONS).results[:4]
-    }
+    assert [row.prompt for row in RunFolder(tmp_path / "run").measurements()] == PROMPTS[:4]
 
 
 @pytest.mark.parametrize(
@@ -428,7 +417,7 @@ def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts
         judged = scan(prompts, str(model_folder), tmp_path / "plain", OPTIONS)
         assert {(row.outcome, row.p["spikiness"]) for row in judged.results} == {("suspicious", 0.01)}
         other = scan(prompts, str(model_folder), tmp_path / "other", replace(OPTIONS, steps=3))
-        assert other.verdict.missing == "the clean scores were made with another steps (calibrated 2, scanned 3)"
+        assert other.verdict.missing == "the clean scores were made with another steps (calibrated 1, scanned 3)"
         assert {row.outcome for row in other.results} == {"inconclusive"}
     finally:
         path.unlink()

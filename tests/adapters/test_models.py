@@ -1,0 +1,267 @@
+"""A model opens by folder or as a live pipeline; what cannot be opened safely is a usage error of one line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from memdetect import bundled
+from memdetect.adapters import Model, check_call, load
+from memdetect.adapters.models import MANAGED
+from memdetect.errors import Exit, MemdetectError
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    """The message of a usage error: one line, and no other exception shown with it."""
+    with pytest.raises(MemdetectError) as caught:
+        call()
+    assert caught.value.exit is Exit.USAGE
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return str(caught.value)
+
+
+def opened(folder: Path | str, **options: str) -> Model:
+    return load(str(folder), device="cpu", **options)
+
+
+@pytest.fixture
+def copy(model_folder, tmp_path) -> Path:
+    """A copy of the model folder that a test may change."""
+    return Path(shutil.copytree(model_folder, tmp_path / "copy"))
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_folder_opens_with_the_weights_that_were_saved(pipe, model_folder):
+    model = opened(model_folder)
+    assert (model.device, model.dtype, model.folder) == ("cpu", "fp32", model_folder)
+    assert (model.family.pipeline, model.card.name) == ("StableDiffusionPipeline", "")
+    assert model.denoiser is model.pipe.unet
+    saved = pipe.unet.state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in model.denoiser.state_dict().items())
+
+
+def test_a_path_object_is_a_folder_too(model_folder):
+    assert load(model_folder, device="cpu").digest == opened(model_folder).digest
+
+
+def test_a_dtype_is_what_the_networks_get(model_folder):
+    model = opened(model_folder, dtype="bf16")
+    assert model.dtype == "bf16"
+    assert {module.dtype for module in (model.pipe.unet, model.pipe.vae, model.pipe.text_encoder)} == {torch.bfloat16}
+
+
+def test_the_card_of_a_folder_is_read(copy):
+    (copy / "card.toml").write_text('layers = ["mid_block"]\nsteps = 7\n', encoding="utf-8")
+    model = opened(copy)
+    assert (model.card.layers, model.card.steps) == (("mid_block",), 7)
+
+
+def test_a_bundled_model_opens_by_its_name(copy, monkeypatch):
+    (copy / "card.toml").write_text('name = "mine"\n', encoding="utf-8")
+    (copy.parent / "models").mkdir()
+    copy.rename(copy.parent / "models" / "mine")
+    monkeypatch.setattr(bundled, "root", lambda: copy.parent)
+    model = opened("mine")
+    assert (model.name, model.card.name) == ("mine", "mine")
+    assert "did you mean 'mine'? (bundled: mine)" in refusal(lambda: opened("mime"))
+
+
+def test_a_live_pipeline_is_taken_as_it_is(any_pipe):
+    model = load(any_pipe)
+    assert model.pipe is any_pipe
+    assert (model.name, model.device, model.dtype, model.folder) == ("live pipeline", "cpu", "fp32", None)
+
+
+def test_a_model_passes_through(pipe):
+    model = load(pipe)
+    assert load(model) is model
+
+
+def test_points_of_a_model_know_the_alias_of_its_family(pipe):
+    assert [p.name for p in load(pipe).points(("paper",))] == ["up_blocks.0.resnets.0", "up_blocks.0.resnets.1"]
+    assert "closest: paper" in refusal(lambda: load(pipe).points(("papers",)))
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_refused(name):
+    assert "--model is empty" in refusal(lambda: load(name))
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "./nowhere/at-all", "/no/such", "a/b/c"])
+def test_a_name_that_is_neither_folder_nor_bundled_nor_hub_id_is_refused(name):
+    assert f"no model '{name}': neither a folder nor a bundled model" in refusal(lambda: load(name))
+
+
+def test_a_hub_id_that_is_not_there_is_refused():
+    assert "'nobody/nothing' could not be opened" in refusal(lambda: opened("nobody/nothing"))
+
+
+def test_an_object_that_is_no_pipeline_is_refused():
+    assert "pipeline class 'object' is not supported" in refusal(lambda: load(object()))
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path):
+    assert "no model_index.json" in refusal(lambda: opened(tmp_path))
+
+
+def pickled(folder: Path, part: str, name: str) -> None:
+    """Replace the safetensors of a part by a pickle of the same weights."""
+    (file,) = (folder / part).glob("*.safetensors")
+    torch.save(load_file(file), folder / part / name)
+    file.unlink()
+
+
+PICKLES = {
+    "unet": "diffusion_pytorch_model.bin",
+    "vae": "diffusion_pytorch_model.bin",
+    "text_encoder": "pytorch_model.bin",
+}
+
+
+def test_a_folder_of_pickles_is_refused(copy):
+    for part, name in PICKLES.items():
+        pickled(copy, part, name)
+    assert "holds no .safetensors file" in refusal(lambda: opened(copy))
+
+
+@pytest.mark.parametrize("part", PICKLES)
+def test_not_even_one_part_may_be_a_pickle(copy, part):
+    pickled(copy, part, PICKLES[part])
+    assert "could not be opened" in refusal(lambda: opened(copy))
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "index": lambda folder: (folder / "model_index.json").write_text("{"),
+    "class": lambda folder: rewrite(folder / "model_index.json", lambda index: index.update(_class_name="NoPipeline")),
+    "unet": lambda folder: cut_short(folder / WEIGHTS),
+    "text encoder": lambda folder: cut_short(folder / "text_encoder/model.safetensors"),
+    "no vae": lambda folder: shutil.rmtree(folder / "vae"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_folder_is_refused(copy, damage):
+    damage(copy)
+    assert f"model '{copy}' could not be opened" in refusal(lambda: opened(copy))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"dtype": "fp16"}, "fp16 on a CPU"),
+        ({"dtype": "float32"}, "no dtype named 'float32'; expected one of fp32, bf16, fp16"),
+        ({"device": "gpu"}, "no device named 'gpu'"),
+        ({"device": "meta"}, "no device named 'meta'"),
+        pytest.param(
+            {"device": "cuda:1"},
+            "torch sees no such device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        pytest.param(
+            {"device": "mps"},
+            "torch sees no such device",
+            marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is an Apple GPU"),
+        ),
+    ],
+)
+def test_an_impossible_placement_is_refused(model_folder, options, complaint):
+    assert complaint in refusal(lambda: load(str(model_folder), **{"device": "cpu", **options}))
+
+
+def nudge(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same weights but for the last bit of one of them."""
+    changed = {name: value.clone() for name, value in state.items()}
+    value = changed["conv_out.bias"]
+    value[0] = torch.nextafter(value[0], torch.tensor(torch.inf))
+    return changed
+
+
+def test_the_digest_of_a_folder_is_that_of_its_model_alone(copy):
+    before = opened(copy).digest
+    assert len(before) == 64
+    assert opened(copy).digest == before
+    (copy / "card.toml").write_text('name = "new"\n', encoding="utf-8")
+    (copy / "calibration.json").write_text("{}", encoding="utf-8")
+    (copy / "truth.jsonl").write_text("{}\n", encoding="utf-8")
+    for beside in ("licenses/MIT.txt", "train.index/manifest.json"):
+        (copy / beside).parent.mkdir()
+        (copy / beside).write_text("beside the model", encoding="utf-8")
+    assert opened(copy).digest == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: save_file(nudge(load_file(folder / WEIGHTS)), folder / WEIGHTS),
+        lambda folder: rewrite(
+            folder / "scheduler/scheduler_config.json", lambda config: config.update(prediction_type="v_prediction")
+        ),
+        lambda folder: rewrite(folder / "model_index.json", lambda index: index.update(requires_safety_checker=True)),
+    ],
+    ids=["weight", "scheduler", "index"],
+)
+def test_the_digest_of_a_folder_changes_with_the_model(copy, change):
+    before = opened(copy).digest
+    change(copy)
+    assert opened(copy).digest != before
+
+
+def test_the_digest_of_a_live_pipeline_changes_with_a_weight(model_folder):
+    first, second = opened(model_folder).pipe, opened(model_folder).pipe
+    before = load(first).digest
+    assert load(second).digest == before
+    second.unet.load_state_dict(nudge(second.unet.state_dict()))
+    assert load(second).digest != before
+
+
+def test_the_digest_takes_a_weight_without_axes(model_folder):
+    """A batch norm counts its batches in one."""
+    live = opened(model_folder).pipe
+    before = load(live).digest
+    live.vae.register_buffer("num_batches_tracked", torch.tensor(3))
+    assert load(live).digest != before
+
+
+def test_a_pipeline_whose_weights_are_elsewhere_is_refused(model_folder):
+    live = opened(model_folder).pipe
+    live.vae.to("meta")
+    assert "offloaded" in refusal(lambda: load(live))
+
+
+@pytest.mark.parametrize("name", sorted(MANAGED))
+def test_what_memdetect_sets_itself_cannot_be_set_by_a_caller(pipe, name):
+    assert f"'{name}' is set by memdetect itself" in refusal(lambda: check_call(load(pipe), {name: 1}))
+
+
+@pytest.mark.parametrize(("name", "close"), [("hieght", "height"), ("negativ_prompt", "negative_prompt")])
+def test_a_misspelt_argument_is_answered_with_the_closest(pipe, name, close):
+    message = refusal(lambda: check_call(load(pipe), {"width": 64, name: 1}))
+    assert f"StableDiffusionPipeline takes no argument '{name}'; did you mean '{close}'?" in message
+
+
+@pytest.mark.parametrize("name", ["kwargs", "self", "zzz"])
+def test_names_that_stand_in_the_signature_for_something_else_are_no_arguments(pipe, name):
+    assert f"takes no argument '{name}'" in refusal(lambda: check_call(load(pipe), {name: 1}))
+
+
+def test_arguments_of_the_pipeline_are_accepted(pipe):
+    check_call(load(pipe), {})
+    check_call(load(pipe), {"height": 64, "width": 32, "negative_prompt": "red", "guidance_rescale": 0.7})

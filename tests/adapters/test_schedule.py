@@ -1,0 +1,67 @@
+"""Signal and noise at a timestep, against closed forms and against diffusers' own schedulers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memdetect.adapters.schedule import add_noise, levels, sigma
+from memdetect.errors import Exit, MemdetectError
+
+SCHEDULERS = {
+    "ddim": DDIMScheduler(),
+    "ddpm": DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+    "pndm": PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
+}
+every_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS.values(), ids=SCHEDULERS)
+any_timestep = st.integers(0, 999)
+examples = settings(max_examples=40, deadline=None)  # no deadline: a busy machine is no failure
+
+
+@examples
+@given(any_timestep)
+def test_levels_of_a_linear_schedule_are_the_product_of_one_minus_beta(t):
+    kept = np.prod(1 - np.linspace(1e-4, 2e-2, 1000)[: t + 1])
+    assert levels(SCHEDULERS["ddim"], t) == pytest.approx((math.sqrt(kept), math.sqrt(1 - kept)), rel=1e-4)
+    assert sigma(SCHEDULERS["ddim"], t) == pytest.approx(math.sqrt(1 / kept - 1), rel=1e-4)
+
+
+@every_scheduler
+@examples
+@given(t=any_timestep)
+def test_the_process_preserves_variance(scheduler, t):
+    signal, noise = levels(scheduler, t)
+    assert signal**2 + noise**2 == pytest.approx(1)
+    assert sigma(scheduler, t) == pytest.approx(noise / signal)
+
+
+@every_scheduler
+def test_noise_over_signal_grows_with_the_timestep(scheduler):
+    assert (np.diff([sigma(scheduler, t) for t in range(1000)]) > 0).all()
+
+
+@every_scheduler
+@pytest.mark.parametrize("t", [0, 50, 500, 999])
+def test_add_noise_is_diffusers_own(scheduler, t):
+    random = torch.Generator().manual_seed(t)
+    clean, noise = torch.randn(2, 3, 4, 8, 8, generator=random)
+    expected = scheduler.add_noise(clean, noise, torch.full((3,), t))
+    torch.testing.assert_close(add_noise(clean, noise, levels(scheduler, t)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_schedule_that_ends_without_signal_has_an_infinite_sigma():
+    scheduler = DDIMScheduler(rescale_betas_zero_snr=True)
+    assert sigma(scheduler, 999) == math.inf
+    assert levels(scheduler, 999) == (0.0, 1.0)
+    assert math.isfinite(sigma(scheduler, 998))
+
+
+@pytest.mark.parametrize("t", [-1, 1000, 10**9])
+def test_a_timestep_outside_the_schedule_is_refused(t):
+    with pytest.raises(MemdetectError, match=f"timestep {t} is outside .*expected 0 to 999") as caught:
+        levels(DDIMScheduler(), t)
+    assert caught.value.exit is Exit.USAGE

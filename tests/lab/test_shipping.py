@@ -1,0 +1,78 @@
+"""Prompt files keep their groups apart; clean scores are the run's own numbers, cut to the layers asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memdetect.calibration import Calibration
+from memdetect.errors import MemdetectError
+from memdetect.lab.shipping import clean_scores, write_prompts
+from memdetect.lab.world import make_world
+from memdetect.records import Header, Measurement, RunFolder, Score
+
+PLAN = {
+    "inputs": "abc",
+    "model": "digest",
+    "family": "StableDiffusionPipeline",
+    "dtype": "fp32",
+    "scheduler": "DDIM",
+    "steps": 3,
+    "guidance_scale": 2.0,
+    "call": {},
+    "num_seeds": 2,
+    "seed": 0,
+    "detectors": ["spikiness"],
+    "layers": ["up.0", "up.1", "down.0"],
+    "timesteps": [50],
+}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_no_clean_prompt_stands_in_two_files_and_the_demo_is_small(tmp_path):
+    clean, labelled, release = (rows(path) for path in write_prompts(make_world(0), tmp_path))
+    groups = {"seen", "held-out"}
+    sets = [{r["prompt"] for r in part if r["group"] in groups} for part in (clean, labelled, release)]
+    assert [len(s) for s in sets] == [300, 120, 24]
+    assert not sets[0] & sets[1]
+    assert not (sets[0] | sets[1]) & sets[2]
+    assert {r["group"] for r in clean} == groups
+    assert len(release) == 60
+
+
+def test_the_demo_does_not_list_duplicates_first(tmp_path):
+    release = rows(write_prompts(make_world(0), tmp_path)[2])
+    assert {r["group"] for r in release[:30]} >= {"duplicated", "control"}
+
+
+def run_of(folder: Path, count: int = 2, value: float | None = 0.5) -> Path:
+    run = RunFolder(folder)
+    run.open(Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=2))
+    for i in range(count):
+        cells = {layer: {"50": [value, i + k / 10]} for k, layer in enumerate(PLAN["layers"])}
+        scores = {"spikiness": Score(score=1.0, cells=cells)}
+        run.write_shard([Measurement(index=i, id=str(i), prompt="a", source="s", seeds=[1, 2], scores=scores)])
+    return folder
+
+
+def test_clean_scores_are_those_of_the_run(tmp_path):
+    made = clean_scores(run_of(tmp_path), "two prompts", ["up.*"])
+    assert made.scores == {
+        "spikiness": {"up.0": {"50": [[0.5, 0.0], [0.5, 1.0]]}, "up.1": {"50": [[0.5, 0.1], [0.5, 1.1]]}}
+    }
+    assert made.difference(PLAN) is None
+    assert "steps" in (made.difference({**PLAN, "steps": 4}) or "")
+    assert Calibration.model_validate_json(made.model_dump_json()) == made
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(MemdetectError, match="1 of 2"):
+        clean_scores(run_of(tmp_path, count=1), "x")
+
+
+def test_a_score_that_is_not_finite_is_refused(tmp_path):
+    with pytest.raises(MemdetectError, match="prompt 0"):
+        clean_scores(run_of(tmp_path, value=None), "x")
