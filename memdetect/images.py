@@ -79,13 +79,19 @@ def _decoded(path: Path, max_pixels: int) -> Opened:
     with Image.open(path, formats=FORMATS) as file:
         _check_size(path, file.size, max_pixels)
         notes = _header_notes(file)
-        file.load()
-        upright = ImageOps.exif_transpose(file)
+        if file.format != "TIFF":  # which Pillow turns, and forgets that it did, as it decodes
+            file.load()
+        turn = _orientation(file)
+        upright = ImageOps.exif_transpose(file) if turn else file.copy()
     shallow = _eight_bits(path, upright)
-    if shallow.mode == "CMYK":
-        notes.append("cmyk converted")
     rgb, composited = _on_white(shallow)
-    return Opened(rgb, (*notes, *(["alpha composited on white"] if composited else [])))
+    notes |= {
+        "exif orientation applied": turn not in (None, 1),
+        "exif unreadable, orientation not applied": turn is None,
+        "cmyk converted": shallow.mode == "CMYK",
+        "alpha composited on white": composited,
+    }
+    return Opened(rgb, tuple(note for note, holds in notes.items() if holds))
 
 
 def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
@@ -97,17 +103,20 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         raise _problem(path, f"{found} are more than the {max_pixels:,} allowed; scale it down or raise max_pixels")
 
 
-def _header_notes(file: Image.Image) -> list[str]:
-    """Say what the header alone tells; to be asked before decoding, which uses it up."""
+def _orientation(file: Image.Image) -> int | None:
+    """Read the EXIF orientation, 1 (upright) to 8; None if the block is broken, which leaves the pixels sound."""
+    try:
+        value = file.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as in open_image
+        return None
+    return value if value in range(1, 9) else 1
+
+
+def _header_notes(file: Image.Image) -> dict[str, bool]:
+    """Say what the header alone tells, before decoding uses it up: each note, and whether it holds."""
     frames: int = getattr(file, "n_frames", 1)
     deep = file.mode.startswith("I") or any("16" in str(tile.args) for tile in getattr(file, "tile", []))
-    turned = file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    notes = {
-        f"animated: first frame of {frames} used": frames > 1,
-        "16-bit reduced to 8": deep,
-        "exif orientation applied": turned,
-    }
-    return [note for note, holds in notes.items() if holds]
+    return {f"animated: first frame of {frames} used": frames > 1, "16-bit reduced to 8": deep}
 
 
 def _eight_bits(path: Path, image: Image.Image) -> Image.Image:

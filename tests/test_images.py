@@ -138,13 +138,23 @@ def test_exif_orientation_is_applied(tmp_path: Path, name: str, orientation: int
     assert opened.notes == (() if orientation == 1 else ("exif orientation applied",))
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
-def test_the_first_of_several_frames_is_used(tmp_path: Path, name: str):
-    frames = [Image.new("RGB", (4, 4), (20 * n, 0, 0)) for n in range(12)]
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("exif", [b"Exif\0\0junk", b"junk", b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"])
+def test_a_broken_exif_block_is_passed_over(tmp_path: Path, exif: bytes):
+    for name in ("a.jpg", "a.png", "a.webp"):
+        opened = open_image(save(tmp_path, Image.new("RGB", (9, 5)), name, exif=exif))
+        assert opened.image.size == (9, 5)
+        assert opened.notes in ((), ("exif unreadable, orientation not applied",))
+    assert opened.notes or exif.startswith(b"Exif\0\0II")
+
+
+@pytest.mark.parametrize(("name", "count"), [("a.gif", 12), ("a.png", 2), ("a.webp", 12), ("a.tif", 2)])
+def test_the_first_of_several_frames_is_used(tmp_path: Path, name: str, count: int):
+    frames = [Image.new("RGB", (4, 4), (20 * n, 0, 0)) for n in range(count)]
     options = {"lossless": True} if name == "a.webp" else {}
     opened = open_image(save(tmp_path, frames[0], name, save_all=True, append_images=frames[1:], **options))
     assert opened.image.getpixel((1, 1)) == (0, 0, 0)
-    assert opened.notes == ("animated: first frame of 12 used",)
+    assert opened.notes == (f"animated: first frame of {count} used",)
 
 
 def test_the_pixel_limit_is_checked_before_decoding(tmp_path: Path):
