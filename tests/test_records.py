@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written_is_refused(blocked: str, tmp_path: Path
 def test_a_folder_below_a_file_cannot_be_locked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with (
-        pytest.raises(MemdetectError, match="cannot write to .*Not a directory") as raised,
+        pytest.raises(MemdetectError, match=r"cannot write to .*Not a directory") as raised,
         RunFolder(tmp_path / "file" / "run").locked(),
     ):
         pass
@@ -162,7 +162,7 @@ def test_files_of_something_else_are_never_written_over(name: str, tmp_path: Pat
 def test_a_second_writer_is_refused_until_the_first_is_gone(folder: RunFolder) -> None:
     with folder.locked():
         with (
-            pytest.raises(MemdetectError, match="another process is writing to .*run") as raised,
+            pytest.raises(MemdetectError, match=r"another process is writing to .*run") as raised,
             RunFolder(folder.path).locked(),
         ):
             pass
@@ -201,7 +201,7 @@ def test_results_round_trip_with_hostile_prompts(folder: RunFolder) -> None:
 
 
 def test_results_that_are_missing_or_damaged_are_named(folder: RunFolder) -> None:
-    with pytest.raises(MemdetectError, match="has no results.jsonl: the scan is not finished"):
+    with pytest.raises(MemdetectError, match=r"has no results\.jsonl: the scan is not finished"):
         folder.results()
     whole = Result(**row(0).model_dump(), outcome="clear").model_dump_json()
     (folder.path / "results.jsonl").write_text(f"{whole}\n{whole[:40]}\n")

