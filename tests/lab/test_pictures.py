@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.lab.pictures import NAMES, Source, draw, fetch, premultiplied
+from memdetect.lab.pictures import NAMES, Source, draw, fetch
 
 ICONS = {
     "prefix": "fake",
@@ -150,12 +149,6 @@ def test_a_missing_rasteriser_names_the_extra(archive, monkeypatch):
         draw(archive, ["square"])
     assert problem.value.exit == Exit.USAGE
     assert "memdetect[lab]" in one_line(problem)
-
-
-def test_premultiplied_colour_vanishes_where_nothing_is_seen():
-    clear_red, half_red = (255, 0, 0, 0), (255, 0, 0, 51)
-    array = premultiplied(Image.fromarray(np.array([[clear_red, half_red]], np.uint8)))
-    np.testing.assert_allclose(array, [[[0, 0, 0, 0], [0.2, 0, 0, 0.2]]], atol=1e-6)
 
 
 def test_the_names_are_eighty():

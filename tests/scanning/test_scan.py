@@ -280,6 +280,8 @@ def test_prompts_and_images_of_one_run_keep_their_order(pipe: Any, images: Path,
     run = scan([path], pipe, tmp_path / "run", OPTIONS)
     assert [row.prompt for row in run.results] == ["a cat", None, "a dog", "a red cat"]
     assert [row.image is None for row in run.results] == [True, False, True, True]
+    alone = scan([images / "a-good.png"], pipe, tmp_path / "alone", OPTIONS)
+    assert scores(run)[alone.results[0].id] == pytest.approx(scores(alone)[alone.results[0].id], rel=1e-5)
 
 
 def spoil(pipe: Any, monkeypatch: pytest.MonkeyPatch, change: Callable[[list[str], Any], None]) -> None:
