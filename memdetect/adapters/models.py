@@ -158,8 +158,8 @@ def _folder_digest(folder: Path) -> str:
 
 
 def _weights_digest(pipe: Any) -> str:
-    """sha256 over the names and bytes of every parameter of a live pipeline, in its present dtype."""
-    total = hashlib.sha256()
+    """sha256 over a live pipeline's parameters, in their present dtype, and its scheduler's configuration."""
+    total = hashlib.sha256(json.dumps(dict(pipe.scheduler.config), sort_keys=True, default=str).encode())
     for part, module in sorted(pipe.components.items()):
         if not isinstance(module, nn.Module):
             continue

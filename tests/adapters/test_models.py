@@ -232,6 +232,13 @@ def test_the_digest_of_a_live_pipeline_changes_with_a_weight(model_folder):
     assert load(second).digest != before
 
 
+def test_the_digest_of_a_live_pipeline_changes_with_the_prediction_type(model_folder):
+    live = opened(model_folder).pipe
+    before = load(live).digest
+    live.scheduler.register_to_config(prediction_type="v_prediction")
+    assert load(live).digest != before
+
+
 def test_the_digest_takes_a_weight_without_axes(model_folder):
     """A batch norm counts its batches in one."""
     live = opened(model_folder).pipe
