@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from PIL import Image
 from startup import compare
 
 from memdetect import load
-from memdetect.lab.world import clean_captions, make_world
+from memdetect.lab.pictures import NAMES
+from memdetect.lab.world import Counts, make_world
 from memdetect.probing import Sampler
 from memdetect.scanning import Options, scan
 
@@ -26,7 +28,9 @@ BAR = 1.10
 
 def write_prompts(path: Path, count: int) -> list[tuple[str, str]]:
     """A prompt file of `count` different captions; returns (id, prompt) of its rows."""
-    rows = [(f"p{i:05d}", text) for i, text in enumerate(clean_captions(make_world(), count, seed=1))]
+    world = make_world(counts=Counts(verbatim=0, clean=0), names=NAMES)
+    captions = list(islice(dict.fromkeys(scene.caption for scene in islice(world.stream(), 3 * count)), count))
+    rows = [(f"p{i:05d}", text) for i, text in enumerate(captions)]
     path.write_text("".join(json.dumps({"id": i, "prompt": p}) + "\n" for i, p in rows), encoding="utf-8")
     return rows
 

@@ -1,13 +1,16 @@
 """`memdetect lab`: fetch pictures, look at the world made of them, train a small model on it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from memdetect.cli.output import Interrupt, hush, write
+from memdetect.errors import Exit
 
 app = typer.Typer(help="Make the bundled model again: pictures, world, training.", no_args_is_help=True)
+
+RUNGS = "0:30,1:30,4:30,16:30,64:30,256:30,1024:120"
 
 
 @app.command()
@@ -20,45 +23,87 @@ def fetch() -> None:
     write(f"{fetch_pictures()}\n{fetch_vocabulary()}\n")
 
 
+def _world(folder: Path | None, seed: int) -> Any:
+    from memdetect.lab.recipe import find_world, read_world
+
+    return read_world(folder) if folder else find_world(seed=seed)
+
+
 @app.command()
 def world(
-    out: Annotated[Path, typer.Option(help="Folder for scenes.jsonl and the images of the pool.")],
-    seed: Annotated[int, typer.Option(help="Seed of the lot and of all scenes.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for world.json, truth.jsonl and the images of what is labelled.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the lot and of all scenes.")] = 0,
+    pictures: Annotated[Path | None, typer.Option(help="Folder of your own pictures, NAME.png each.")] = None,
+    rungs: Annotated[str, typer.Option(help="Exposures and how many scenes get them.")] = RUNGS,
+    verbatim: Annotated[int, typer.Option(min=0, help="Clip arts under odd titles.")] = 120,
+    templates: Annotated[int, typer.Option(min=0, help="Compositions of which one part varies.")] = 40,
+    clean: Annotated[int, typer.Option(min=0, help="Clean prompts.")] = 4000,
+    images: Annotated[int, typer.Option(min=0, help="Write a training set too, with this many fresh scenes.")] = 0,
 ) -> None:
-    """Write the labelled pool of a world: which scenes are duplicated, which are their controls, and what they show."""
+    """Draw a world by lot: how often each labelled image is shown, and what it looks like; a training set if asked."""
     hush()
-    from memdetect.lab.run import write_world
+    from memdetect.lab import recipe
+    from memdetect.lab.world import Counts
 
-    write(f"{write_world(out, seed)}\n")
+    wanted = Counts(rungs=recipe.parse_rungs(rungs), verbatim=verbatim, templates=templates, clean=clean)
+    made, stock = recipe.find_world(pictures, seed, wanted)
+    recipe.write_world(out, made, stock, pictures)
+    if images:
+        recipe.write_training(out, made, stock, images)
+    write(f"{out}\n")
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="Folder with world.json and truth.jsonl.")]) -> None:
+    """Make a world again from its seed and compare every label and every pixel; exit 4 if anything differs."""
+    hush()
+    from memdetect.lab.recipe import differences, read_truth
+
+    found = list(differences(folder))
+    for line in found:
+        write(f"{line}\n")
+    write(f"{len(read_truth(folder))} rows, {len(found)} differences\n")
+    raise typer.Exit(int(Exit.ERROR) if found else 0)
 
 
 @app.command()
 def train(
-    minutes: Annotated[float, typer.Option(min=0.01, help="Wall time of the denoiser, over all restarts.")],
-    vae_minutes: Annotated[float, typer.Option(min=0.01, help="Wall time of the autoencoder's training.")] = 12,
+    base_steps: Annotated[int, typer.Option(min=1, help="Steps on the stream alone, before the duplicates.")] = 4800,
+    vae_minutes: Annotated[float, typer.Option(min=0.01, help="Wall time of the autoencoder's training.")] = 25,
     run: Annotated[str, typer.Option(help="Name of the run in the cache; the same one resumes.")] = "emoji-scenes",
-    seed: Annotated[int, typer.Option(help="Seed of the world and of the training.")] = 0,
+    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train a small StableDiffusionPipeline on a world; restartable, with usable weights whenever it stops."""
+    """Train a base on a world's stream, and its twin with the duplicates; restartable, usable whenever it stops."""
     hush()
     from memdetect.lab.run import train_pipeline
 
+    made = _world(folder, seed)
     with Interrupt().listening() as interrupt:
-        folder = train_pipeline(run, minutes=minutes, vae_minutes=vae_minutes, seed=seed, stop=interrupt.asked)
-    write(f"{folder}\n")
+        out = train_pipeline(
+            run,
+            made,
+            base_steps=base_steps,
+            vae_minutes=vae_minutes,
+            device=device,
+            stop=interrupt.asked,
+        )
+    write(f"{out}\n")
     raise typer.Exit(int(interrupt.exit or 0))
 
 
 @app.command()
 def prompts(
-    out: Annotated[Path, typer.Option(help="Folder for clean.jsonl, labelled.jsonl and release.jsonl.")],
-    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for labelled, release and clean-*.jsonl.")],
+    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
 ) -> None:
     """Write the prompt files of a world."""
+    hush()
     from memdetect.lab.shipping import write_prompts
-    from memdetect.lab.world import make_world
 
-    for path in write_prompts(make_world(seed), out):
+    for path in write_prompts(_world(folder, seed)[0], out):
         write(f"{path}\n")
 
 
@@ -81,12 +126,13 @@ def clean_scores(
 def sheet(
     pipeline: Annotated[Path, typer.Argument(help="Folder of a trained pipeline.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],
-    seed: Annotated[int, typer.Option(help="Seed of the world that it was trained on.")] = 0,
+    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
 ) -> None:
-    """Training images beside samples of their captions: duplicated scenes on the left, controls on the right."""
+    """Training images beside samples of their captions: matched scenes, verbatim clip art, controls never shown."""
     hush()
     from memdetect.lab.run import contact_sheet
-    from memdetect.lab.world import make_world
 
-    contact_sheet(pipeline, make_world(seed), out)
+    made, stock = _world(folder, seed)
+    contact_sheet(pipeline, made, stock, out)
     write(f"{out}\n")

@@ -5,34 +5,40 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
+
 from memdetect.calibration import Calibration
 from memdetect.errors import MemdetectError
-from memdetect.lab.world import World, clean_captions
+from memdetect.lab.world import Entry, World
 from memdetect.records import Measurement, RunFolder
 
 # What a scan has to share with the clean scores; seeds, layers and timesteps are chosen among those kept.
 SHARED = ("model", "family", "dtype", "scheduler", "steps", "guidance_scale", "call")
-CALIBRATION, REPORT = 300, 120
+RELEASE = {"matched": 10, "verbatim": 6, "template": 4, "control": 10, "seen": 15, "held-out": 15}
 
 
 def write_prompts(world: World, out: Path) -> list[Path]:
-    """Write the prompt files of a world: clean (calibration), labelled (report) and release (the demo run).
+    """Write the prompt files of a world: labelled, clean-a, clean-b, clean-report and release (the demo run).
 
-    No clean prompt stands in two of them. Rows hold id, prompt and group: `duplicated`, `control` (same pool, by lot
-    never shown), `seen` (pairs of names that occur in the stream) or `held-out` (pairs that do not).
+    Rows hold id, prompt, group, family and part. A is for choices, B the null, report and the reporting half of the
+    labelled groups for figures; the demo run takes from the last two alone.
     """
-    pool = [("duplicated", i, s.caption) for i, s in enumerate(world.duplicated)]
-    pool += [("control", i, s.caption) for i, s in enumerate(world.controls)]
-    captions = clean_captions(world, CALIBRATION + REPORT + 24)
-    clean = [("held-out" if i % 2 else "seen", i, text) for i, text in enumerate(captions)]
-    labelled = pool + clean[CALIBRATION : CALIBRATION + REPORT]
-    release = pool[:18] + pool[len(world.duplicated) :][:18] + clean[CALIBRATION + REPORT :]
-    files = {"clean": clean[:CALIBRATION], "labelled": labelled, "release": sorted(release, key=lambda row: row[2])}
-    return [_write(out / f"{name}.jsonl", rows) for name, rows in files.items()]
+    rows = [*world.labelled, *world.clean]
+    chosen: list[Entry] = []
+    for group, count in RELEASE.items():
+        own = [e for e in rows if e.group == group and e.part in ("reporting", "report")]
+        families = {e.family: e for e in reversed(own)}
+        chosen += [e for e in own if families[e.family] is e][:count]
+    order = np.random.default_rng([world.seed, 5]).permutation(len(chosen))
+    files = {"labelled": world.labelled, "release": [chosen[int(i)] for i in order]}
+    for part in ("A", "B", "report"):
+        files[f"clean-{part.lower()}"] = [e for e in world.clean if e.part == part]
+    return [_write(out / f"{name}.jsonl", entries) for name, entries in files.items()]
 
 
-def _write(path: Path, rows: Sequence[tuple[str, int, str]]) -> Path:
-    lines = [json.dumps({"id": f"{group}-{i:03d}", "prompt": text, "group": group}) for group, i, text in rows]
+def _write(path: Path, entries: Sequence[Entry]) -> Path:
+    keys = ("id", "group", "family", "part")
+    lines = [json.dumps({"prompt": e.caption, **{key: getattr(e, key) for key in keys}}) for e in entries]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

@@ -1,8 +1,12 @@
-"""Train the small StableDiffusionPipeline on a world: restartable, with usable EMA weights whenever it stops."""
+"""Train the small StableDiffusionPipeline on a world: a base on the stream alone, then its twin with the duplicates.
+
+Restartable, with usable EMA weights whenever it stops. The base is kept: it is the control of every prompt, for it has
+seen the same stream and none of the labelled images.
+"""
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,34 +16,55 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from memdetect.errors import MemdetectError
 from memdetect.lab.parts import make_scheduler, make_text_encoder, make_tokenizer, make_unet
+from memdetect.lab.scenes import paint
+from memdetect.lab.stock import Stock
 from memdetect.lab.vae import to_tensor
-from memdetect.lab.world import World, paint
+from memdetect.lab.world import World
 
-PEAK_RATE = 8e-4
 WARM_UP = 400
 EMA = 0.998
 BLANK_CAPTIONS = 0.1  # share trained without caption, for classifier-free guidance
-DUPLICATE_SHARE = 0.4
+BASE_RATES = (8e-4, 2e-4)  # learning rate after the warm-up and at the end of a part, falling on a line
+TWIN_RATES = (8e-4, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One training run: what to learn, for how many minutes in all, in which folder its state lives."""
+    """One training run: what to learn, how long, in which folder its state lives.
+
+    `base_steps` on the stream alone; then as many as the world's schedule needs at `duplicates` of `batch` images a
+    step. `device`: "cpu" or "cuda".
+    """
 
     world: World
-    pictures: Mapping[str, Image.Image]
+    stock: Stock
     vae: AutoencoderKL
     vocabulary: Path
     folder: Path
-    minutes: float
+    base_steps: int = 4800
     batch: int = 64
+    duplicates: int = 40
+    device: str = "cpu"
     save_minutes: float = 5.0
     stop: Callable[[], bool] = lambda: False
+
+    @property
+    def steps(self) -> int:
+        """Steps of base and twin together."""
+        return self.base_steps + -(-sum(e.exposures for e in self.world.trained) // self.duplicates)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: in each part a warm-up, then a line."""
+        if step < self.base_steps:
+            (first, last), done, length = BASE_RATES, step, self.base_steps
+        else:
+            (first, last), done, length = TWIN_RATES, step - self.base_steps, self.steps - self.base_steps
+        return min(1, (done + 1) / WARM_UP) * (first + (last - first) * done / length)
 
 
 class Student:
@@ -50,24 +75,29 @@ class Student:
         self.tokenizer: Any = make_tokenizer(job.vocabulary, job.folder / "tokenizer")
         self.text: Any = make_text_encoder()
         self.unet: Any = make_unet()
+        self.nets = nn.ModuleDict({"text": self.text, "unet": self.unet}).to(job.device)
         self.unet.to(memory_format=torch.channels_last)
-        self.nets = nn.ModuleDict({"text": self.text, "unet": self.unet})
         self.average = {k: v.detach().clone() for k, v in self.nets.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.nets.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
-        self.step, self.seconds = 0, 0.0
+        self.optimizer = torch.optim.AdamW(self.nets.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
+        self.step, self.seconds, self.world = 0, 0.0, job.world.digest
 
     def save(self, folder: Path) -> None:
         """Write the whole training state, atomically."""
         state = {"nets": self.nets.state_dict(), "average": self.average, "optimizer": self.optimizer.state_dict()}
-        state |= {"step": self.step, "seconds": self.seconds}
+        state |= {"step": self.step, "seconds": self.seconds, "world": self.world}
         torch.save(state, folder / "state.tmp")
         (folder / "state.tmp").replace(folder / "state.pt")
 
-    def resume(self, folder: Path) -> None:
-        """Continue from the state in `folder`, if there is one."""
+    def resume(self, folder: Path, device: str) -> None:
+        """Continue from the state in `folder`, if there is one.
+
+        Raises MemdetectError when that state belongs to another world.
+        """
         if not (folder / "state.pt").exists():
             return
-        state = torch.load(folder / "state.pt", weights_only=True)
+        state = torch.load(folder / "state.pt", weights_only=True, map_location=device)
+        if state.get("world") != self.world:
+            raise MemdetectError(f"{folder} holds the training of another world; give another --run, or delete it")
         self.nets.load_state_dict(state["nets"])
         self.average, self.step, self.seconds = state["average"], state["step"], state["seconds"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -80,12 +110,14 @@ class Student:
 
 
 def train(job: Job) -> Student:
-    """Train until `job.minutes` of wall time are spent over all restarts, or `job.stop` says so.
+    """Train base and twin to their end, or until `job.stop` says so; returns the student.
 
-    State and pipeline are written every `job.save_minutes` and at the end, however it ends.
+    State and pipeline are written every `job.save_minutes` and at the end, however it ends: `folder`/base holds the
+    base once it is finished, `folder`/pipeline the weights of the moment.
+    Raises MemdetectError when the folder's state belongs to another world.
     """
     student = Student(job)
-    student.resume(job.folder)
+    student.resume(job.folder, job.device)
     try:
         _learn(job, student)
     finally:
@@ -96,28 +128,37 @@ def train(job: Job) -> Student:
 
 def _learn(job: Job, student: Student) -> None:
     scheduler = make_scheduler()
-    duplicates = _encode(job.vae, [paint(s, job.pictures) for s in job.world.duplicated])
-    fresh = round(job.batch * (1 - DUPLICATE_SHARE))
-    stream = job.world.stream(student.step * fresh)
-    last_save = mark = time.monotonic()
-    while student.seconds < job.minutes * 60 and not job.stop():
-        scenes = list(islice(stream, fresh))
-        rows = _lot(job, student.step, job.batch - fresh)
-        latents = torch.cat([_encode(job.vae, [paint(s, job.pictures) for s in scenes]), duplicates[rows]])
-        captions = [s.caption for s in scenes] + [job.world.duplicated[i].caption for i in rows]
-        loss = _update(student, scheduler, latents, captions, student.seconds / (job.minutes * 60))
-        now = time.monotonic()
-        student.seconds, mark = student.seconds + now - mark, now
+    shown = job.world.schedule()
+    encoded = _encode(job, [job.stock.image(entry) for entry in job.world.trained])
+    last_save = time.monotonic()
+    while student.step < job.steps and not job.stop():
+        begun = time.monotonic()
+        latents, captions = _draw(job, student.step, shown, encoded)
+        loss = _update(job, student, scheduler, latents, captions)
+        student.seconds += time.monotonic() - begun
         if student.step % 50 == 0:
-            seen = student.step * job.batch
-            print(f"step {student.step}: {seen} images, {seen / student.seconds:.1f}/s, loss {loss:.4f}", flush=True)
-        if now - last_save > job.save_minutes * 60:
+            rate = student.step * job.batch / student.seconds
+            print(f"step {student.step} of {job.steps}: {rate:.1f} images/s, loss {loss:.4f}", flush=True)
+        if student.step == job.base_steps:
+            export(job, student, "base")
+        if time.monotonic() - last_save > job.save_minutes * 60:
             student.save(job.folder)
             export(job, student)
-            last_save = mark = time.monotonic()
+            last_save = time.monotonic()
 
 
-def export(job: Job, student: Student) -> Path:
+def _draw(job: Job, step: int, shown: np.ndarray, encoded: Tensor) -> tuple[Tensor, list[str]]:
+    """Latents and captions of a step: the next of the schedule, filled up with the next of the stream."""
+    twin = step - job.base_steps
+    rows = shown[twin * job.duplicates : (twin + 1) * job.duplicates] if twin >= 0 else shown[:0]
+    before = step * job.batch - max(twin, 0) * job.duplicates
+    scenes = list(islice(job.world.stream(before), job.batch - len(rows)))
+    fresh = _encode(job, [paint(scene, job.stock.pictures) for scene in scenes])
+    captions = [s.caption for s in scenes] + [job.world.trained[i].caption for i in rows]
+    return torch.cat([fresh, encoded[torch.from_numpy(rows)]]), captions
+
+
+def export(job: Job, student: Student, name: str = "pipeline") -> Path:
     """Write the averaged weights as a StableDiffusionPipeline in fp16 safetensors; returns its folder."""
     text, unet = student.averaged()
     kind: Any = StableDiffusionPipeline
@@ -131,39 +172,36 @@ def export(job: Job, student: Student) -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    folder = job.folder / "pipeline"
+    folder = job.folder / name
     pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     return folder
 
 
-def _lot(job: Job, step: int, count: int) -> list[int]:
-    """Which duplicated scenes this step shows: a fresh permutation each round, so exposures differ by at most one."""
-    total = len(job.world.duplicated)
-    rounds = [divmod(step * count + i, total) for i in range(count)]
-    orders = {r: np.random.default_rng([job.world.seed, 3, r]).permutation(total) for r in {r for r, _ in rounds}}
-    return [int(orders[r][i]) for r, i in rounds]
-
-
 @torch.no_grad()
-def _encode(vae: Any, images: list[np.ndarray]) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        latents = vae.encode(to_tensor(images)).latent_dist.mode()
-    return latents.float() * vae.config["scaling_factor"]
+def _encode(job: Job, images: list[np.ndarray]) -> Tensor:
+    vae: Any = job.vae
+    parts: list[Tensor] = []
+    for start in range(0, len(images), 512):
+        with torch.autocast(job.device, torch.bfloat16):
+            pixels = to_tensor(images[start : start + 512]).to(job.device)
+            parts.append(vae.encode(pixels).latent_dist.mode().float())
+    return torch.cat(parts) * vae.config["scaling_factor"] if parts else torch.zeros(0, 8, 16, 16)
 
 
-def _update(student: Student, scheduler: Any, latents: Tensor, captions: list[str], progress: float) -> float:
-    """One step of v-prediction with AdamW, warm-up and linear decay; returns the loss."""
+def _update(job: Job, student: Student, scheduler: Any, latents: Tensor, captions: list[str]) -> float:
+    """One step of v-prediction with AdamW; returns the loss."""
     draw = torch.Generator().manual_seed(student.step)
-    t = torch.randint(0, scheduler.config["num_train_timesteps"], (len(latents),), generator=draw)
-    noise = torch.randn(latents.shape, generator=draw)
+    t = torch.randint(0, scheduler.config["num_train_timesteps"], (len(latents),), generator=draw).to(job.device)
+    noise = torch.randn(latents.shape, generator=draw).to(job.device)
     blank = torch.rand(len(latents), generator=draw) < BLANK_CAPTIONS
-    shown = ["" if b else c for b, c in zip(blank.tolist(), captions, strict=True)]
-    ids = student.tokenizer(shown, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    texts = ["" if b else c for b, c in zip(blank.tolist(), captions, strict=True)]
+    ids = student.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(job.device)
     noisy = scheduler.add_noise(latents, noise, t).contiguous(memory_format=torch.channels_last)
     for group in student.optimizer.param_groups:
-        group["lr"] = PEAK_RATE * min(1, (student.step + 1) / WARM_UP) * (1 - progress)
+        group["lr"] = job.rate(student.step)
     # The fused CPU attention kernel is slow in its backward pass; plain matrix products are half again as fast.
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    kernels = [SDPBackend.MATH] if job.device == "cpu" else [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with torch.autocast(job.device, torch.bfloat16), sdpa_kernel(kernels):
         v = student.unet(noisy, t, student.text(ids).last_hidden_state).sample
     loss = (v.float() - scheduler.get_velocity(latents, noise, t)).square().mean()
     loss.backward()

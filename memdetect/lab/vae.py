@@ -1,8 +1,9 @@
 """Train the autoencoder of the bundled model on fresh scenes."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from memdetect.lab.parts import make_vae
-from memdetect.lab.world import World, paint
+from memdetect.lab.scenes import clutter, compose, paint
 
 PEAK_RATE = 2e-3
-WARM_UP = 200
+WARM_UP = 300
 KL_WEIGHT = 1e-4
 LATENT_NOISE = 0.05  # of the latents' standard deviation; what a sampler leaves
 BATCH = 16
-FAR_AWAY = 1_000_000_000  # scenes of the stream that the denoiser never reaches
+CROP_SHARE = 0.7  # of the time on quarters of images: four times the steps for the same pixels
+FAR_AWAY = 1_000_000  # batches that training never reaches: for the scale, and for the decoder alone
+STREAM = 5  # of the world's random streams: nothing that the autoencoder sees is a scene of the denoiser's
 
 
 def to_tensor(images: list[np.ndarray]) -> Float[Tensor, "image 3 row col"]:
@@ -32,17 +35,35 @@ def to_tensor(images: list[np.ndarray]) -> Float[Tensor, "image 3 row col"]:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What an autoencoder is fitted to: fresh scenes of a world, drawn from `pictures`, for minutes of wall time."""
+    """What an autoencoder is fitted to: cluttered images, scenes and clip art, for minutes of wall time."""
 
-    world: World
+    seed: int
     pictures: Mapping[str, Image.Image]
+    clips: Sequence[np.ndarray]
     minutes: float
 
-    def batches(self, start: int) -> Iterator[Float[Tensor, "image 3 row col"]]:
-        """Endless batches of scenes that the denoiser never reaches."""
-        scenes = self.world.stream(FAR_AWAY + start)
-        while True:
-            yield to_tensor([paint(next(scenes), self.pictures) for _ in range(BATCH)])
+    def images(self, start: int = 0) -> Iterator[np.ndarray]:
+        """Endless images, uint8 [64, 64, 3]; image i depends on (seed, i) alone."""
+        names = list(self.pictures)
+        for index in count(start):
+            rng = np.random.default_rng([self.seed, STREAM, index])
+            kind = rng.random()
+            if self.clips and kind < 0.25:
+                yield self.clips[int(rng.integers(len(self.clips)))]
+            elif kind < 0.65:
+                yield clutter(rng, self.pictures)
+            else:
+                chosen = rng.choice(len(names), int(rng.integers(1, 4)), replace=False)
+                yield paint(compose(rng, [names[int(i)] for i in chosen]), self.pictures)
+
+    def batch(self, index: int, crops: bool) -> Float[Tensor, "image 3 row col"]:
+        """Batch number `index`: whole images, or the four quarters of a fourth as many."""
+        wanted = BATCH // 4 if crops else BATCH
+        whole = to_tensor(list(islice(self.images(index * BATCH), wanted)))
+        if not crops:
+            return whole
+        quarters = [half.chunk(2, dim=3) for half in whole.chunk(2, dim=2)]
+        return torch.cat([q for row in quarters for q in row]).contiguous(memory_format=torch.channels_last)
 
 
 def train_vae(fit: Fit, folder: Path) -> AutoencoderKL:
@@ -52,12 +73,12 @@ def train_vae(fit: Fit, folder: Path) -> AutoencoderKL:
     """
     if (folder / "vae" / "diffusion_pytorch_model.safetensors").exists():
         return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-    torch.manual_seed(fit.world.seed)
+    torch.manual_seed(fit.seed)
     vae: Any = make_vae()
     vae.to(memory_format=torch.channels_last)
     _fit(vae, list(vae.parameters()), fit, 0, lambda images: _whole_loss(vae, images))
     with torch.no_grad():
-        latents = torch.cat([vae.encode(next(fit.batches(k))).latent_dist.mode() for k in range(0, 256, BATCH)])
+        latents = torch.cat([vae.encode(fit.batch(FAR_AWAY + k, False)).latent_dist.mode() for k in range(16)])
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     vae.save_pretrained(folder / "vae")
     return vae
@@ -75,10 +96,11 @@ def _fit(
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     vae.train()
     begun = time.monotonic()
-    for step, images in enumerate(fit.batches(start)):
+    for step in count():
         progress = (time.monotonic() - begun) / (60 * fit.minutes)
         if progress >= 1:
             break
+        images = fit.batch(start + step, crops=progress < CROP_SHARE)
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * min(1, (step + 1) / WARM_UP) * (1 - progress)
         loss = loss_of(images)
@@ -86,8 +108,8 @@ def _fit(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if step % 100 == 0:
-            print(f"vae: {step * BATCH} images, {100 * progress:.0f} % of the time, loss {loss.item():.4f}", flush=True)
+        if step % 200 == 0:
+            print(f"vae: step {step}, {100 * progress:.0f} % of the time, loss {loss.item():.4f}", flush=True)
     vae.eval()
 
 

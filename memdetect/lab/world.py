@@ -1,189 +1,296 @@
-"""A labelled training set: scenes of one or two pictures on a coloured ground, some of them shown again and again.
-
-Which scenes are duplicated is drawn by lot from one pool, so that neither content nor wording gives a duplicate away.
-"""
+"""A world: a labelled training set in which it is known how often each image is shown, because a lot decided it."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
-from PIL import Image
 
-from memdetect.lab.pictures import NAMES
+from memdetect.errors import MemdetectError
+from memdetect.lab.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, word
+from memdetect.lab.titles import titles
 
-SIDE = 64
-GROUNDS: Mapping[str, tuple[int, int, int]] = {
-    "white": (245, 245, 245),
-    "grey": (150, 150, 155),
-    "black": (28, 28, 32),
-    "red": (205, 60, 60),
-    "orange": (240, 150, 50),
-    "yellow": (245, 220, 90),
-    "green": (80, 165, 85),
-    "blue": (70, 120, 210),
-    "purple": (135, 85, 180),
-    "pink": (245, 170, 195),
-}
-WORDINGS_ONE = ("{a} on a {g} background", "a picture of {a} on {g}", "{a}, {g} background", "{a} in front of {g}")
-WORDINGS_TWO = (
-    "{a} and {b} on a {g} background",
-    "a picture of {a} with {b} on {g}",
-    "{a} beside {b}, {g} background",
-    "{a} together with {b} in front of {g}",
-)
+Part = Literal["tuning", "reporting", "A", "B", "report"]
+Combination = tuple[frozenset[str], str]  # names of the pictures, ground
+
+PICTURES_IN_STREAM = (0.25, 0.5, 0.25)  # shares of scenes of one, two and three pictures
+PAIRS = 0.75  # share of two-picture scenes among labelled and clean ones; the others have three
+CLEAN_PARTS: Mapping[Part, float] = {"A": 0.15, "B": 0.6, "report": 0.25}
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """One picture in a scene: name, centre and side in pixels of the scene, mirrored or not."""
+class Counts:
+    """How much of everything a world holds.
 
-    name: str
-    x: float
-    y: float
-    size: float
-    flip: bool
+    `rungs`: exposures -> number of pool scenes with that many. A template's exposures are those of all its variants
+    together. `clean`: prompts, half of combinations that the stream shows, half of combinations that it never shows.
+    """
+
+    rungs: Mapping[int, int] = field(default_factory=lambda: {0: 30, 1: 30, 4: 30, 16: 30, 64: 30, 256: 30, 1024: 120})
+    verbatim: int = 120
+    verbatim_controls: int = 300
+    verbatim_exposures: int = 512
+    templates: int = 40
+    variants: int = 8
+    siblings: int = 4
+    template_exposures: int = 512
+    clean: int = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What a training image shows, and the caption under which it is shown."""
+class Entry:
+    """One labelled or clean prompt: what it is, how often the training shows its image, in which part it is used.
 
-    ground: str
-    pictures: tuple[Placed, ...]
+    `group`: matched (the highest rung), control (0 or 1 exposures), ladder (the rungs between), verbatim,
+    verbatim-control, template, template-control, seen, held-out. `family` is what is split together. An entry has
+    a scene, or (verbatim) a clip art, or (verbatim-control) neither.
+    """
+
+    id: str
+    group: str
+    family: str
+    part: Part
+    exposures: int
     caption: str
-
-    @property
-    def id(self) -> str:
-        """Short digest of the whole scene."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+    scene: Scene | None = None
+    clip: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class World:
-    """The training set as a rule: a pool split by lot into `duplicated` and `controls`, a stream without its pairs."""
+    """The training set as a rule: labelled entries with their exposures, clean prompts, and an endless stream."""
 
     seed: int
     names: tuple[str, ...]
-    duplicated: tuple[Scene, ...]
-    controls: tuple[Scene, ...]
-    held_out: tuple[tuple[str, str], ...]
-
-    @property
-    def reserved(self) -> frozenset[frozenset[str]]:
-        """Pairs of names that the stream never shows together."""
-        pool = [frozenset(p.name for p in s.pictures) for s in (*self.duplicated, *self.controls)]
-        return frozenset([*pool, *(frozenset(pair) for pair in self.held_out)])
+    counts: Counts
+    labelled: tuple[Entry, ...]
+    clean: tuple[Entry, ...]
+    reserved: frozenset[frozenset[str]]
+    held_out: frozenset[Combination]
 
     def stream(self, start: int = 0) -> Iterator[Scene]:
-        """Endless fresh scenes; scene i depends on (seed, i) alone, so that training resumes anywhere."""
-        reserved, index = self.reserved, start
+        """Endless fresh scenes; scene i depends on (seed, i) alone, so that training resumes anywhere.
+
+        None shows a reserved pair or triple of names, or a held-out combination of names and ground.
+        """
+        index = start
         while True:
-            yield _fresh(np.random.default_rng([self.seed, 1, index]), self.names, reserved)
+            yield _fresh(np.random.default_rng([self.seed, 1, index]), self.names, self.reserved, self.held_out)
             index += 1
 
+    @cached_property
+    def digest(self) -> str:
+        """Short digest of the labelled entries, the clean prompts and what the stream may show."""
+        rows = [asdict(e) for e in (*self.labelled, *self.clean)]
+        kept = [sorted(map(sorted, self.reserved)), sorted((sorted(n), g) for n, g in self.held_out)]
+        return hashlib.sha256(json.dumps([self.seed, self.names, rows, kept]).encode()).hexdigest()[:16]
 
-def make_world(seed: int = 0, pool: int = 80, duplicated: int = 40, held_out: int = 200) -> World:
-    """Draw a world: a pool of two-picture scenes, `duplicated` of them chosen by lot, and pairs kept from the stream.
+    @cached_property
+    def trained(self) -> tuple[Entry, ...]:
+        """The entries that the training shows at least once, beside the stream."""
+        return tuple(e for e in self.labelled if e.exposures)
 
-    `held_out` pairs of names are in no training image at all, for clean prompts beside those of the stream.
+    def schedule(self) -> np.ndarray:
+        """Indices into `trained`, int64, one per exposure, in the order in which they are shown.
+
+        The k-th of n exposures falls at a random moment of the k-th n-th of the training: evenly spread.
+        """
+        if not self.trained:
+            return np.zeros(0, np.int64)
+        rng = np.random.default_rng([self.seed, 3])
+        shown = np.repeat(np.arange(len(self.trained)), [e.exposures for e in self.trained])
+        times = np.concatenate([(np.arange(e.exposures) + rng.random(e.exposures)) / e.exposures for e in self.trained])
+        return shown[np.argsort(times, kind="stable")]
+
+
+def make_world(
+    seed: int = 0, counts: Counts | None = None, *, names: Sequence[str], clips: Sequence[str] = ()
+) -> World:
+    """Draw a world from names of pictures and of clip arts; equal arguments give equal worlds.
+
+    Raises MemdetectError when there are too few names or clip arts for the counts.
     """
+    counts = counts or Counts()
     rng = np.random.default_rng([seed, 0])
-    pairs = list(combinations(NAMES, 2))
-    chosen = [pairs[i] for i in rng.permutation(len(pairs))[: pool + held_out]]
-    scenes = [_scene(rng, list(pair)) for pair in chosen[:pool]]
-    lot = rng.permutation(pool)
-    return World(
-        seed=seed,
-        names=NAMES,
-        duplicated=tuple(scenes[i] for i in sorted(lot[:duplicated])),
-        controls=tuple(scenes[i] for i in sorted(lot[duplicated:])),
-        held_out=tuple(chosen[pool:]),
-    )
+    pool_size, pairs = sum(counts.rungs.values()), list(combinations(sorted(names), 2))
+    pool_pairs = round(PAIRS * pool_size)
+    needed = pool_pairs + counts.templates
+    if len(pairs) < 2 * needed or len(names) < 5 + counts.variants + counts.siblings:
+        raise MemdetectError(f"{len(names)} pictures are too few for {needed} pairs of their own; give more pictures")
+    if len(clips) < counts.verbatim:
+        raise MemdetectError(f"{len(clips)} clip arts are too few for {counts.verbatim}; ask for fewer verbatim images")
+    order = [pairs[int(i)] for i in rng.permutation(len(pairs))]
+    reserved = {frozenset(pair) for pair in order[:needed]}
+    triples = _triples(rng, names, reserved, pool_size - pool_pairs)
+    pool = [compose(rng, combination) for combination in [*order[:pool_pairs], *triples]]
+    reserved |= {frozenset(t) for t in triples}
+    labelled = [*_ladder(rng, counts, pool), *_verbatim(rng, counts, clips)]
+    labelled += _templates(rng, counts, order[pool_pairs:needed], names, reserved)
+    held = _held_out(rng, names, frozenset(reserved), counts.clean // 2)
+    world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(held))
+    clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(held))), *_clean(rng, "held-out", held))
+    return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.held_out)
 
 
-def clean_captions(world: World, count: int, seed: int = 0) -> list[str]:
-    """`count` different captions of scenes that were never duplicated, half of them with held-out pairs of names."""
-    rng = np.random.default_rng([world.seed, 2, seed])
-    pool = {s.caption for s in (*world.duplicated, *world.controls)}
-    found: list[str] = []
-    seen = set(pool)
+def _ladder(rng: np.random.Generator, counts: Counts, pool: Sequence[Scene]) -> list[Entry]:
+    """The lot: each scene of the pool gets its number of exposures by a draw, and its half by another."""
+    exposures = np.repeat(list(counts.rungs), list(counts.rungs.values()))[rng.permutation(len(pool))]
+    top = max(counts.rungs)
+    halves: dict[int, Part] = {}
+    for rung in counts.rungs:
+        rows = rng.permutation(np.flatnonzero(exposures == rung))
+        halves |= {int(i): "tuning" if k < len(rows) // 2 else "reporting" for k, i in enumerate(rows)}
+    entries: list[Entry] = []
+    for i, (scene, shown) in enumerate(zip(pool, exposures.tolist(), strict=True)):
+        group = "control" if shown <= 1 else "matched" if shown == top else "ladder"
+        entries.append(Entry(f"pool-{i:03d}", group, f"pool-{i:03d}", halves[i], shown, scene.caption, scene))
+    return entries
+
+
+def _verbatim(rng: np.random.Generator, counts: Counts, clips: Sequence[str]) -> list[Entry]:
+    """Clip arts and titles, matched by lot; titles that got no clip art are the controls."""
+    captions = titles(rng, counts.verbatim + counts.verbatim_controls)
+    chosen = [clips[int(i)] for i in rng.permutation(len(clips))[: counts.verbatim]]
+    halves = _halves(rng, counts.verbatim)
+    parts = _parts(rng, counts.verbatim_controls)
+    rows = [
+        Entry(f"verbatim-{i:03d}", "verbatim", clip, halves[i], counts.verbatim_exposures, captions[i], clip=clip)
+        for i, clip in enumerate(chosen)
+    ]
+    for i, caption in enumerate(captions[counts.verbatim :]):
+        rows.append(Entry(f"verbatim-control-{i:03d}", "verbatim-control", caption, parts[i], 0, caption))
+    return rows
+
+
+def _templates(
+    rng: np.random.Generator,
+    counts: Counts,
+    pairs: Sequence[tuple[str, str]],
+    names: Sequence[str],
+    reserved: set[frozenset[str]],
+) -> list[Entry]:
+    """Compositions of three pictures of which the third varies; its siblings are variants that are never trained."""
+    halves = _halves(rng, len(pairs))
+    tuning = [i for i in range(len(pairs)) if halves[i] == "tuning"]
+    parts = _sibling_parts(tuning, [i for i in range(len(pairs)) if halves[i] == "reporting"])
+    entries: list[Entry] = []
+    for i, pair in enumerate(pairs):
+        own = reserved - {frozenset(pair)}
+        others = [n for n in sorted(set(names) - set(pair)) if not _touches([*pair, n], own)]
+        third = rng.permutation(others).tolist()
+        base = compose(rng, [*pair, third[0]])
+        slot = next(k for k, p in enumerate(base.pictures) if p.name == third[0])
+        wording = WORDINGS[3][int(rng.integers(len(WORDINGS[3])))]
+        for k, name in enumerate(third[: counts.variants + counts.siblings]):
+            trained = k < counts.variants
+            group, part = ("template", halves[i]) if trained else ("template-control", parts[i])
+            scene = _variant(base, slot, name, wording)
+            exposures = counts.template_exposures // counts.variants if trained else 0
+            entries.append(
+                Entry(f"{group}-{i:02d}-{k:02d}", group, f"template-{i:02d}", part, exposures, scene.caption, scene)
+            )
+    return entries
+
+
+def _variant(base: Scene, slot: int, name: str, wording: str) -> Scene:
+    old = base.pictures[slot]
+    new = Placed(name, old.x, old.y, old.size, old.flip)
+    pictures = (*base.pictures[:slot], new, *base.pictures[slot + 1 :])
+    return Scene(base.ground, pictures, word(wording, [p.name for p in pictures], base.ground))
+
+
+def _sibling_parts(tuning: Sequence[int], reporting: Sequence[int]) -> dict[int, Part]:
+    """Siblings of the tuning half are in A or B, those of the reporting half in B or report."""
+    total = len(tuning) + len(reporting)
+    first, last = (round(CLEAN_PARTS[part] * total) for part in ("A", "report"))
+    parts: dict[int, Part] = {}
+    for k, i in enumerate(tuning):
+        parts[i] = "A" if k < first else "B"
+    for k, i in enumerate(reporting):
+        parts[i] = "report" if k < last else "B"
+    return parts
+
+
+def _halves(rng: np.random.Generator, count: int) -> list[Part]:
+    return ["tuning" if i < count // 2 else "reporting" for i in rng.permutation(count)]
+
+
+def _parts(rng: np.random.Generator, count: int) -> list[Part]:
+    a, b = round(CLEAN_PARTS["A"] * count), round((CLEAN_PARTS["A"] + CLEAN_PARTS["B"]) * count)
+    return ["A" if i < a else "B" if i < b else "report" for i in rng.permutation(count)]
+
+
+def _triples(
+    rng: np.random.Generator, names: Sequence[str], reserved: set[frozenset[str]], count: int
+) -> list[tuple[str, ...]]:
+    found: dict[frozenset[str], tuple[str, ...]] = {}
     while len(found) < count:
-        if len(found) % 2:
-            pair = world.held_out[int(rng.integers(len(world.held_out)))]
-            caption = _scene(rng, list(pair)).caption
-        else:
-            caption = _two(rng, world.names, world.reserved).caption
-        if caption not in seen:
-            seen.add(caption)
-            found.append(caption)
+        triple = _pick(rng, names, 3)
+        if not _touches(triple, reserved):
+            found.setdefault(frozenset(triple), tuple(triple))
+    return list(found.values())
+
+
+def _held_out(
+    rng: np.random.Generator, names: Sequence[str], reserved: frozenset[frozenset[str]], count: int
+) -> dict[Combination, None]:
+    """`count` combinations that the stream never shows, in the order of the draw."""
+    found: dict[Combination, None] = {}
+    while len(found) < count:
+        chosen = _pick(rng, names, 2 if rng.random() < PAIRS else 3)
+        if not _touches(chosen, reserved):
+            found.setdefault((frozenset(chosen), _ground(rng)))
     return found
 
 
-def _fresh(rng: np.random.Generator, names: Sequence[str], reserved: frozenset[frozenset[str]]) -> Scene:
-    if rng.random() < 0.35:
-        return _scene(rng, [names[int(rng.integers(len(names)))]])
-    return _two(rng, names, reserved)
+def _seen(rng: np.random.Generator, world: World, count: int) -> dict[Combination, None]:
+    """`count` combinations of two and three pictures taken from the beginning of the stream."""
+    found: dict[Combination, None] = {}
+    wanted = {2: round(PAIRS * count), 3: count - round(PAIRS * count)}
+    for scene in world.stream():
+        if len(found) == count:
+            break
+        size = len(scene.pictures)
+        if size > 1 and sum(len(names) == size for names, _ in found) < wanted[size]:
+            found.setdefault((scene.names, scene.ground))
+    order = list(found)
+    return {order[int(i)]: None for i in rng.permutation(count)}
 
 
-def _two(rng: np.random.Generator, names: Sequence[str], reserved: frozenset[frozenset[str]]) -> Scene:
+def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combination, None]) -> list[Entry]:
+    parts = _parts(rng, len(combinations))
+    entries: list[Entry] = []
+    for i, (names, ground) in enumerate(combinations):
+        scene = compose(rng, sorted(names), ground)
+        family = f"{'+'.join(sorted(names))} on {ground}"
+        entries.append(Entry(f"{group}-{i:04d}", group, family, parts[i], 0, scene.caption, scene))
+    return entries
+
+
+def _fresh(
+    rng: np.random.Generator,
+    names: Sequence[str],
+    reserved: frozenset[frozenset[str]],
+    held_out: frozenset[Combination],
+) -> Scene:
     while True:
-        a, b = (names[int(i)] for i in rng.choice(len(names), 2, replace=False))
-        if frozenset((a, b)) not in reserved:
-            return _scene(rng, [a, b])
+        size = int(rng.choice(3, p=PICTURES_IN_STREAM)) + 1
+        chosen, ground = _pick(rng, names, size), _ground(rng)
+        if not _touches(chosen, reserved) and (frozenset(chosen), ground) not in held_out:
+            return compose(rng, chosen, ground)
 
 
-def _scene(rng: np.random.Generator, names: list[str]) -> Scene:
-    ground = list(GROUNDS)[int(rng.integers(len(GROUNDS)))]
-    order = [names[int(i)] for i in rng.permutation(len(names))]
-    wordings = WORDINGS_TWO if len(order) == 2 else WORDINGS_ONE
-    words = {"g": ground, **{key: _noun(name) for key, name in zip("ab", order, strict=False)}}
-    caption = wordings[int(rng.integers(len(wordings)))].format(**words)
-    return Scene(ground, _place(rng, order), caption)
+def _pick(rng: np.random.Generator, names: Sequence[str], size: int) -> list[str]:
+    return [names[int(i)] for i in rng.choice(len(names), size, replace=False)]
 
 
-def _noun(name: str) -> str:
-    words = name.replace("-", " ")
-    if words.endswith("s") and words not in ("cactus", "octopus"):
-        return words
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+def _ground(rng: np.random.Generator) -> str:
+    return list(GROUNDS)[int(rng.integers(len(GROUNDS)))]
 
 
-def _place(rng: np.random.Generator, names: Sequence[str]) -> tuple[Placed, ...]:
-    """Centres and sizes such that two pictures overlap by little: the smaller distance rule is on their centres."""
-    while True:
-        sizes = rng.uniform(24, 36 if len(names) == 2 else 46, len(names))
-        half = sizes / 2
-        x, y = rng.uniform(half, SIDE - half), rng.uniform(half, SIDE - half)
-        apart = len(names) == 1 or np.hypot(x[0] - x[1], y[0] - y[1]) > 0.9 * half.sum()
-        if apart:
-            rows = zip(names, x.round(2), y.round(2), sizes.round(2), rng.random(len(names)) < 0.5, strict=True)
-            return tuple(Placed(n, float(a), float(b), float(s), bool(f)) for n, a, b, s, f in rows)
-
-
-def paint(scene: Scene, pictures: Mapping[str, Image.Image]) -> np.ndarray:
-    """Render a scene: uint8 [row, col, 3], 64 x 64. `pictures` is what `pictures.draw` gives."""
-    canvas = Image.new("RGB", (SIDE, SIDE), GROUNDS[scene.ground])
-    for placed in scene.pictures:
-        picture = pictures[placed.name]
-        if placed.flip:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        scale, half = picture.width / placed.size, placed.size / 2
-        left, top = placed.x - half, placed.y - half
-        # An affine resampling keeps the fraction of a pixel that pasting a resized copy would round away.
-        window = (int(np.floor(left)), int(np.floor(top)))
-        side = int(np.ceil(placed.size)) + 2
-        reduced, factor = _reduce(picture, placed.size)
-        step = scale / factor
-        data = (step, 0, (window[0] - left) * step, 0, step, (window[1] - top) * step)
-        patch = reduced.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
-        canvas.paste(patch, window, patch)
-    return np.asarray(canvas)
-
-
-def _reduce(picture: Image.Image, size: float) -> tuple[Image.Image, float]:
-    """Shrink by box averaging while the picture is more than twice the wanted size; returns it and the factor."""
-    factor = max(int(picture.width / size), 1)
-    return (picture.reduce(factor), factor) if factor > 1 else (picture, 1)
+def _touches(names: Sequence[str], reserved: frozenset[frozenset[str]] | set[frozenset[str]]) -> bool:
+    return any(frozenset(part) in reserved for size in (2, 3) for part in combinations(names, size))

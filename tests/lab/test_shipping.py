@@ -7,7 +7,9 @@ import pytest
 
 from memdetect.calibration import Calibration
 from memdetect.errors import MemdetectError
+from memdetect.lab.pictures import NAMES
 from memdetect.lab.shipping import clean_scores, write_prompts
+from memdetect.lab.stock import load_clips
 from memdetect.lab.world import make_world
 from memdetect.records import Header, Measurement, RunFolder, Score
 
@@ -32,20 +34,29 @@ def rows(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_no_clean_prompt_stands_in_two_files_and_the_demo_is_small(tmp_path):
-    clean, labelled, release = (rows(path) for path in write_prompts(make_world(0), tmp_path))
-    groups = {"seen", "held-out"}
-    sets = [{r["prompt"] for r in part if r["group"] in groups} for part in (clean, labelled, release)]
-    assert [len(s) for s in sets] == [300, 120, 24]
-    assert not sets[0] & sets[1]
-    assert not (sets[0] | sets[1]) & sets[2]
-    assert {r["group"] for r in clean} == groups
-    assert len(release) == 60
+@pytest.fixture(scope="module")
+def world():
+    return make_world(0, names=NAMES, clips=list(load_clips()))
 
 
-def test_the_demo_does_not_list_duplicates_first(tmp_path):
-    release = rows(write_prompts(make_world(0), tmp_path)[2])
-    assert {r["group"] for r in release[:30]} >= {"duplicated", "control"}
+def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tmp_path):
+    files = {path.stem: rows(path) for path in write_prompts(world, tmp_path)}
+    assert {name: len(found) for name, found in files.items()} == {
+        "labelled": 1200, "release": 60, "clean-a": 600, "clean-b": 2400, "clean-report": 1000
+    }  # fmt: skip
+    clean = [{r["prompt"] for r in files[name]} for name in ("clean-a", "clean-b", "clean-report")]
+    assert len(set.union(*clean)) == 4000
+    assert {r["part"] for r in files["release"]} == {"reporting", "report"}
+    demo = {r["prompt"] for r in files["release"]}
+    assert len(demo) == 60
+    assert not demo & (clean[0] | clean[1])
+
+
+def test_the_demo_does_not_list_duplicates_first(world, tmp_path):
+    release = rows(write_prompts(world, tmp_path)[1])
+    assert {r["group"] for r in release[:30]} >= {"matched", "control", "verbatim"}
+    templates = [r["family"] for r in release if r["group"] == "template"]
+    assert len(set(templates)) == len(templates) == 4
 
 
 def run_of(folder: Path, count: int = 2, value: float | None = 0.5) -> Path:

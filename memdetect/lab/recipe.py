@@ -1,0 +1,216 @@
+"""world.json: all that is needed to make a world again, bit by bit, and to check a folder that claims to hold it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from memdetect.errors import Exit, MemdetectError
+from memdetect.lab.pictures import FLUENT_FLAT, NAMES, draw, fetch, read_pictures
+from memdetect.lab.scenes import paint
+from memdetect.lab.stock import PICTURE_SIDE, Stock, load_clips
+from memdetect.lab.world import Counts, Entry, World, make_world
+from memdetect.records import write_atomic
+
+OWN = "pictures/"
+
+
+class Recipe(BaseModel):
+    """What a world is made of. `pictures`: a package with version and sha256, or "pictures/" beside this file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = 1
+    seed: int
+    counts: Counts
+    names: tuple[str, ...]
+    clips: tuple[str, ...]
+    pictures: str
+    digest: str
+
+
+class TruthRow(BaseModel):
+    """One line of truth.jsonl. `sha256` is that of the pixels, row by row, three bytes each.
+
+    `reproduced` and `copied_other`: share of `seeds` samples that are copies of this image, and of another image that
+    was trained; absent until samples were judged.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    group: str
+    family: str
+    part: str
+    exposures: int
+    caption: str
+    image: str | None = None
+    sha256: str | None = None
+    licence: str | None = None
+    seeds: int | None = None
+    reproduced: float | None = None
+    copied_other: float | None = None
+
+
+def find_world(pictures: Path | None = None, seed: int = 0, counts: Counts | None = None) -> tuple[World, Stock]:
+    """A world and the stock that paints it: of the bundled pictures, or of a folder's, NAME.png each.
+
+    The clip art of the verbatim group is the bundled one in both.
+    """
+    if pictures:
+        stock, names = Stock(read_pictures(pictures, PICTURE_SIDE), load_clips()), None
+    else:
+        licence = f"{FLUENT_FLAT.licence}, {FLUENT_FLAT.holder}"
+        stock, names = Stock(draw(fetch(), size=PICTURE_SIDE), load_clips(), licence), NAMES
+    return make_world(seed, counts, names=names or list(stock.pictures), clips=list(stock.clips)), stock
+
+
+def parse_rungs(text: str) -> dict[int, int]:
+    """Read `0:30,1024:120` as {0: 30, 1024: 120}: exposures and how many scenes get them.
+
+    Raises MemdetectError for anything else.
+    """
+    found = re.findall(r"(?:^|,)(\d+):(\d+)(?=,|$)", text)
+    rungs = {int(shown): int(count) for shown, count in found}
+    if not rungs or ",".join(f"{a}:{b}" for a, b in found) != text or len(rungs) != len(found):
+        raise MemdetectError(f"{text!r} are no rungs; expected EXPOSURES:SCENES,..., such as 0:30,1024:120")
+    return rungs
+
+
+def read_world(folder: Path) -> tuple[World, Stock]:
+    """Make the world of a folder's world.json again.
+
+    Raises MemdetectError when the file is missing or malformed, or when what is made differs from what it says.
+    """
+    recipe = _read_recipe(folder / "world.json")
+    own = folder / OWN if recipe.pictures == OWN else None
+    world, stock = find_world(own, recipe.seed, recipe.counts)
+    if world.digest != recipe.digest:
+        raise MemdetectError(
+            f"{folder}: the world made again has the digest {world.digest}, world.json says {recipe.digest}; "
+            "pictures, counts or the version of memdetect differ",
+            Exit.ERROR,
+        )
+    return world, stock
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MemdetectError(f"{path.parent} holds no world.json; make one with `memdetect lab world`") from None
+    except (ValidationError, UnicodeDecodeError) as problem:
+        raise MemdetectError(f"{path} is not a recipe of a world: {str(problem).splitlines()[0]}") from None
+
+
+def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = None) -> None:
+    """Write world.json, truth.jsonl and truth/ID.png of a world; of a user's pictures a copy as well."""
+    source = f"{FLUENT_FLAT.package}@{FLUENT_FLAT.version} sha256:{FLUENT_FLAT.sha256}"
+    recipe = Recipe(
+        seed=world.seed,
+        counts=world.counts,
+        names=world.names,
+        clips=tuple(stock.clips),
+        pictures=OWN if pictures else source,
+        digest=world.digest,
+    )
+    if pictures:
+        (out / OWN).mkdir(parents=True, exist_ok=True)
+        for name in world.names:
+            stock.pictures[name].save(out / OWN / f"{name}.png")
+    (out / "truth").mkdir(parents=True, exist_ok=True)
+    rows = [truth_row(entry, stock) for entry in world.labelled]
+    for entry, row in zip(world.labelled, rows, strict=True):
+        if row.image:
+            Image.fromarray(stock.image(entry)).save(out / row.image, optimize=True)
+    write_atomic(out / "truth.jsonl", "".join(_line(row) for row in rows))
+    write_atomic(out / "world.json", recipe.model_dump_json(indent=1) + "\n")
+
+
+def write_training(out: Path, world: World, stock: Stock, count: int) -> None:
+    """Write a training set to fine-tune another model on: train/*.png and train/metadata.jsonl (file_name, text).
+
+    `count` images of the stream once each, and every trained entry as one file with as many lines as exposures.
+    """
+    (out / "train").mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    for i, scene in enumerate(islice(world.stream(), count)):
+        lines.append(_shown(out, f"stream-{i:06d}", paint(scene, stock.pictures), scene.caption))
+    for entry in world.trained:
+        lines += [_shown(out, entry.id, stock.image(entry), entry.caption)] * entry.exposures
+    order = np.random.default_rng([world.seed, 4]).permutation(len(lines))
+    write_atomic(out / "train" / "metadata.jsonl", "".join(lines[int(i)] for i in order))
+
+
+def _shown(out: Path, name: str, image: np.ndarray, caption: str) -> str:
+    Image.fromarray(image).save(out / "train" / f"{name}.png")
+    return json.dumps({"file_name": f"{name}.png", "text": caption}) + "\n"
+
+
+def truth_row(entry: Entry, stock: Stock) -> TruthRow:
+    """What truth.jsonl says of an entry before any sample is judged."""
+    known = {key: value for key, value in asdict(entry).items() if key in TruthRow.model_fields}
+    if entry.scene is None and entry.clip is None:
+        return TruthRow(**known)
+    licence = "public domain" if entry.clip else stock.licence or None
+    file, digest = f"truth/{entry.id}.png", pixel_digest(stock.image(entry))
+    return TruthRow(**known, image=file, sha256=digest, licence=licence)
+
+
+def pixel_digest(image: np.ndarray) -> str:
+    """sha256 of the pixels of a uint8 image."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def read_truth(folder: Path) -> list[TruthRow]:
+    """The rows of a folder's truth.jsonl; MemdetectError for a line that does not parse."""
+    path = folder / "truth.jsonl"
+    if not path.exists():
+        raise MemdetectError(f"{folder} holds no truth.jsonl; make one with `memdetect lab world`")
+    rows: list[TruthRow] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(TruthRow.model_validate_json(line))
+        except ValidationError as problem:
+            raise MemdetectError(f"{path}:{number}: {str(problem).splitlines()[0]}; correct the line") from None
+    return rows
+
+
+def write_truth(folder: Path, rows: Sequence[TruthRow]) -> None:
+    """Replace truth.jsonl."""
+    write_atomic(folder / "truth.jsonl", "".join(_line(row) for row in rows))
+
+
+def _line(row: TruthRow) -> str:
+    return row.model_dump_json(exclude_none=True) + "\n"
+
+
+def differences(folder: Path) -> Iterator[str]:
+    """Every way in which truth.jsonl and its images differ from the world made again from world.json."""
+    world, stock = read_world(folder)
+    rows = {row.id: row for row in read_truth(folder)}
+    for entry in world.labelled:
+        row, wanted = rows.pop(entry.id, None), truth_row(entry, stock)
+        if row is None:
+            yield f"{entry.id}: missing"
+            continue
+        judged = {key: getattr(row, key) for key in ("seeds", "reproduced", "copied_other")}
+        for key, value in wanted.model_copy(update=judged).model_dump().items():
+            if getattr(row, key) != value:
+                yield f"{entry.id}: {key} is {getattr(row, key)!r}, expected {value!r}"
+        if wanted.image and _file_digest(folder / wanted.image) != wanted.sha256:
+            yield f"{entry.id}: the pixels of {wanted.image} differ"
+    yield from (f"{name}: not in this world" for name in rows)
+
+
+def _file_digest(path: Path) -> str:
+    if not path.exists():
+        return ""
+    return pixel_digest(np.asarray(Image.open(path).convert("RGB")))

@@ -1,0 +1,119 @@
+"""world.json and truth.jsonl: what is written can be made again and checked, and any change is seen."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from memdetect.errors import MemdetectError
+from memdetect.lab import recipe
+from memdetect.lab.world import Counts
+
+COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=2, verbatim_controls=2, templates=1, variants=2, siblings=1,
+                template_exposures=4, verbatim_exposures=2, clean=4)  # fmt: skip
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for i, name in enumerate(("ball", "block", "disc", "ring", "stone", "tile", "red-box", "cone", "cube", "dome")):
+        colour = (25 * i, 255 - 25 * i, 120, 255)
+        Image.new("RGBA", (40, 30 + i), colour).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path: Path, pictures: Path) -> Path:
+    world, stock = recipe.find_world(pictures, 5, COUNTS)
+    recipe.write_world(tmp_path / "world", world, stock, pictures)
+    recipe.write_training(tmp_path / "world", world, stock, 6)
+    return tmp_path / "world"
+
+
+def test_a_world_is_made_again_from_its_folder(made, pictures):
+    assert list(recipe.differences(made)) == []
+    assert recipe.read_world(made)[0] == recipe.find_world(pictures, 5, COUNTS)[0]
+    rows = recipe.read_truth(made)
+    assert {r.group for r in rows} == {
+        "matched", "control", "verbatim", "verbatim-control", "template", "template-control"
+    }  # fmt: skip
+    assert all((made / r.image).exists() for r in rows if r.image)
+    assert {r.licence for r in rows if r.group == "verbatim"} == {"public domain"}
+
+
+def test_the_training_set_shows_each_entry_as_often_as_truth_says(made):
+    lines = [json.loads(x) for x in (made / "train" / "metadata.jsonl").read_text().splitlines()]
+    truth = {r.caption: r for r in recipe.read_truth(made)}
+    for caption, row in truth.items():
+        assert sum(x["text"] == caption for x in lines) == row.exposures, row.id
+    assert len(lines) == 6 + sum(r.exposures for r in truth.values())
+    for line in lines:
+        assert (made / "train" / line["file_name"]).exists()
+
+
+@pytest.mark.parametrize("change", ["pixel", "caption", "missing", "extra", "file"])
+def test_any_change_is_seen(made, change):
+    rows = recipe.read_truth(made)
+    file = made / rows[0].image
+    if change == "pixel":
+        pixels = np.asarray(Image.open(file)).copy()
+        pixels[3, 4, 1] ^= 1
+        Image.fromarray(pixels).save(file)
+    elif change == "caption":
+        rows[0] = rows[0].model_copy(update={"caption": "another"})
+    elif change == "missing":
+        rows = rows[1:]
+    elif change == "extra":
+        rows.append(rows[0].model_copy(update={"id": "pool-999"}))
+    else:
+        file.unlink()
+    recipe.write_truth(made, rows)
+    assert len(list(recipe.differences(made))) == 1
+
+
+def test_what_was_judged_is_no_difference(made):
+    rows = [r.model_copy(update={"seeds": 8, "reproduced": 0.5}) for r in recipe.read_truth(made)]
+    recipe.write_truth(made, rows)
+    assert list(recipe.differences(made)) == []
+
+
+def test_another_seed_in_world_json_is_refused(made):
+    path = made / "world.json"
+    path.write_text(path.read_text().replace('"seed": 5', '"seed": 6'))
+    with pytest.raises(MemdetectError, match="digest"):
+        recipe.read_world(made)
+
+
+def test_folders_that_are_no_world(tmp_path, made):
+    with pytest.raises(MemdetectError, match=r"no world\.json"):
+        recipe.read_world(tmp_path)
+    with pytest.raises(MemdetectError, match=r"no truth\.jsonl"):
+        recipe.read_truth(tmp_path)
+    (made / "world.json").write_text("{}")
+    with pytest.raises(MemdetectError, match="not a recipe"):
+        recipe.read_world(made)
+    (made / "truth.jsonl").write_text("{}\n")
+    with pytest.raises(MemdetectError, match=r"truth\.jsonl:1"):
+        recipe.read_truth(made)
+
+
+def test_rungs():
+    assert recipe.parse_rungs("0:30,1024:120") == {0: 30, 1024: 120}
+    for text in ("", "0", "0:1,", "0:1,0:2", "a:b", "0:1;2:3", "-1:4"):
+        with pytest.raises(MemdetectError, match="no rungs"):
+            recipe.parse_rungs(text)
+
+
+def test_own_pictures_that_cannot_be_used(tmp_path, pictures):
+    with pytest.raises(MemdetectError, match=r"no \.png files"):
+        recipe.find_world(tmp_path / "nothing", 0, COUNTS)
+    (pictures / "Two Words.png").write_bytes((pictures / "ball.png").read_bytes())
+    with pytest.raises(MemdetectError, match="no name for a caption"):
+        recipe.find_world(pictures, 0, COUNTS)
+    (pictures / "Two Words.png").unlink()
+    (pictures / "broken.png").write_bytes(b"no")
+    with pytest.raises(MemdetectError, match="broken"):
+        recipe.find_world(pictures, 0, COUNTS)
