@@ -67,6 +67,25 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder with world.json a
 
 
 @app.command()
+def truth(
+    run: Annotated[Path, typer.Argument(help="Finished run of labelled.jsonl with its images.")],
+    folder: Annotated[Path, typer.Option("--world", help="Folder with world.json and truth.jsonl, which is updated.")],
+) -> None:
+    """Judge every sample of a run against every trained image and write what was reproduced into truth.jsonl."""
+    hush()
+    from memdetect.lab import recipe
+    from memdetect.lab.judging import judge_truth
+
+    rows = judge_truth(recipe.read_truth(folder), run, recipe.read_world(folder))
+    recipe.write_truth(folder, rows)
+    for group in dict.fromkeys(row.group for row in rows):
+        shares = [r.reproduced for r in rows if r.group == group and r.reproduced is not None]
+        if shares:
+            often = sum(share >= 0.75 for share in shares)
+            write(f"{group}: {often} of {len(shares)} reproduced in at least 3 of 4 samples\n")
+
+
+@app.command()
 def train(
     base_steps: Annotated[int, typer.Option(min=1, help="Steps on the stream alone, before the duplicates.")] = 4800,
     vae_minutes: Annotated[float, typer.Option(min=0.01, help="Wall time of the autoencoder's training.")] = 25,

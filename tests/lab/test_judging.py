@@ -1,0 +1,64 @@
+"""What was reproduced, counted from the images of a run."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from memdetect.errors import MemdetectError
+from memdetect.lab import judging, recipe
+from memdetect.lab.stock import Stock
+from memdetect.lab.world import Counts, make_world
+from memdetect.records import Header, Measurement, RunFolder
+
+NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")
+COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=1, verbatim_controls=1, templates=1, variants=2, siblings=1, clean=0)
+
+
+@pytest.fixture(scope="module")
+def made():
+    pictures = {name: Image.new("RGBA", (96, 96), (25 * i, 255 - 25 * i, 120, 255)) for i, name in enumerate(NAMES)}
+    clip = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return make_world(3, COUNTS, names=NAMES, clips=["clip.png"]), Stock(pictures, {"clip.png": clip})
+
+
+def run_of(folder, images: dict[str, list[np.ndarray]]):
+    run = RunFolder(folder)
+    run.open(Header(memdetect="0", created="", model="m", versions={}, plan={}, planned=len(images)))
+    (folder / "images").mkdir(exist_ok=True)
+    rows = []
+    for i, (name, arrays) in enumerate(images.items()):
+        files = [f"images/{i}-{k}.png" for k in range(len(arrays))]
+        for file, array in zip(files, arrays, strict=True):
+            Image.fromarray(array).save(folder / file)
+        seeds = list(range(len(arrays)))
+        rows.append(Measurement(index=i, id=name, prompt="p", source="s", seeds=seeds, scores={}, files=files))
+    run.write_shard(rows)
+    return folder
+
+
+def test_own_copies_and_copies_of_others_are_counted_apart(made, tmp_path):
+    world, stock = made
+    own, other = (e for e in world.labelled if e.group == "matched")
+    title = next(e for e in world.labelled if e.group == "verbatim-control")
+    a, b, blank = stock.image(own), stock.image(other), np.zeros((64, 64, 3), np.uint8)
+    run = run_of(tmp_path / "run", {own.id: [a, a, b, blank], title.id: [b, blank]})
+    rows = [recipe.truth_row(e, stock) for e in world.labelled]
+    found = {r.id: r for r in judging.judge_truth(rows, run, made)}
+    assert (found[own.id].seeds, found[own.id].reproduced, found[own.id].copied_other) == (4, 0.5, 0.25)
+    assert (found[title.id].seeds, found[title.id].reproduced, found[title.id].copied_other) == (2, None, 0.5)
+    assert found[other.id].seeds is None
+    assert judging.copied_share(run, made) == (4, 6)
+
+
+def test_a_variant_of_the_own_template_is_no_copy_of_another(made, tmp_path):
+    world, stock = made
+    one, two = (e for e in world.labelled if e.group == "template")
+    run = run_of(tmp_path / "run", {one.id: [stock.image(two)]})
+    rows = judging.judge_truth([recipe.truth_row(one, stock)], run, made)
+    assert rows[0].copied_other == 0
+
+
+def test_a_run_without_these_prompts_is_refused(made, tmp_path):
+    run = run_of(tmp_path / "run", {"else": [np.zeros((64, 64, 3), np.uint8)]})
+    with pytest.raises(MemdetectError, match="no images of this world"):
+        judging.judge_truth([], run, made)
