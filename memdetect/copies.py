@@ -7,7 +7,7 @@ through. The same things placed otherwise are no copy. Images are uint8 [row, co
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 Image = UInt8[np.ndarray, "row col 3"]
@@ -102,10 +102,10 @@ def is_copy(image: Image, other: Image, rule: CopyRule | None = None) -> bool:
     return tile_distance(image, other) <= rule.tile and ms_ssim(image, other) >= rule.ssim
 
 
-def copies_of(images: Images, others: Others, rule: CopyRule | None = None) -> Float[np.ndarray, "image other"]:
-    """`is_copy` of every image against every other, as 0 and 1; MS-SSIM is computed only where the tiles allow it."""
+def copies_of(images: Images, others: Others, rule: CopyRule | None = None) -> Bool[np.ndarray, "image other"]:
+    """`is_copy` of every image against every other; MS-SSIM is computed only where the tiles allow it."""
     rule = rule or CopyRule()
-    found = np.zeros((len(images), len(others)))
-    for i, k in np.argwhere(tile_distances(images, others) <= rule.tile):
+    found = tile_distances(images, others) <= rule.tile
+    for i, k in np.argwhere(found):
         found[i, k] = ms_ssim(images[i], others[k]) >= rule.ssim
     return found

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from memdetect.copies import CopyRule, copies_of
 from memdetect.errors import MemdetectError
@@ -26,14 +25,19 @@ def judge_truth(
     """
     world, stock = made
     entries = {entry.id: entry for entry in world.labelled}
-    judged: dict[str, tuple[int, float | None, float]] = {}
+    trained = np.stack([stock.image(entry) for entry in world.trained])
+    families = np.array([entry.family for entry in world.trained])
+    judged: dict[str, dict[str, float | None]] = {}
     for name, images in samples(run):
-        if name in entries:
-            own, other = _shares(images, entries[name], world, stock, rule)
-            judged[name] = (len(images), own, other)
+        if name not in entries:
+            continue
+        entry, found = entries[name], copies_of(images, trained, rule)
+        strangers = found[:, families != entry.family].any(axis=1)
+        own = _own_share(images, entry, stock, rule)
+        judged[name] = {"seeds": len(images), "reproduced": own, "copied_other": float(strangers.mean())}
     if not judged:
         raise MemdetectError(f"{run} has no images of this world's labelled prompts; scan labelled.jsonl first")
-    return [_filled(row, *judged[row.id]) if row.id in judged else row for row in rows]
+    return [row.model_copy(update=judged.get(row.id, {})) for row in rows]
 
 
 def copied_share(run: Path, made: tuple[World, Stock], rule: CopyRule | None = None) -> tuple[int, int]:
@@ -51,20 +55,7 @@ def samples(run: Path) -> Iterator[tuple[str, np.ndarray]]:
             yield row.id, np.stack([np.asarray(open_image(run / file).image) for file in row.files])
 
 
-def _shares(
-    images: np.ndarray, entry: Entry, world: World, stock: Stock, rule: CopyRule | None
-) -> tuple[float | None, float]:
-    strangers = [e for e in world.trained if e.family != entry.family]
-    other = _hits(images, strangers, stock, rule)
+def _own_share(images: np.ndarray, entry: Entry, stock: Stock, rule: CopyRule | None) -> float | None:
     if entry.scene is None and entry.clip is None:
-        return None, other
-    return _hits(images, [entry], stock, rule), other
-
-
-def _hits(images: np.ndarray, entries: list[Entry], stock: Stock, rule: CopyRule | None) -> float:
-    found: Float[np.ndarray, "image other"] = copies_of(images, np.stack([stock.image(e) for e in entries]), rule)
-    return float(found.any(axis=1).mean())
-
-
-def _filled(row: TruthRow, seeds: int, own: float | None, other: float) -> TruthRow:
-    return row.model_copy(update={"seeds": seeds, "reproduced": own, "copied_other": other})
+        return None
+    return float(copies_of(images, stock.image(entry)[None], rule).mean())

@@ -130,7 +130,7 @@ def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = N
     for entry, row in zip(world.labelled, rows, strict=True):
         if row.image:
             Image.fromarray(stock.image(entry)).save(out / row.image, optimize=True)
-    write_atomic(out / "truth.jsonl", "".join(_line(row) for row in rows))
+    write_truth(out, rows)
     write_atomic(out / "world.json", recipe.model_dump_json(indent=1) + "\n")
 
 
@@ -185,11 +185,8 @@ def read_truth(folder: Path) -> list[TruthRow]:
 
 def write_truth(folder: Path, rows: Sequence[TruthRow]) -> None:
     """Replace truth.jsonl."""
-    write_atomic(folder / "truth.jsonl", "".join(_line(row) for row in rows))
-
-
-def _line(row: TruthRow) -> str:
-    return row.model_dump_json(exclude_none=True) + "\n"
+    lines = [row.model_dump_json(exclude_none=True) + "\n" for row in rows]
+    write_atomic(folder / "truth.jsonl", "".join(lines))
 
 
 def differences(folder: Path) -> Iterator[str]:

@@ -12,8 +12,8 @@ from PIL import Image
 from memdetect.lab.folders import cache_folder
 from memdetect.lab.parts import fetch_vocabulary
 from memdetect.lab.stock import Stock
-from memdetect.lab.train import Job, train
-from memdetect.lab.vae import Fit, train_vae
+from memdetect.lab.train import Job, export, train
+from memdetect.lab.vae import Fit, refine_decoder, train_vae
 from memdetect.lab.world import World
 
 SHEET_GROUPS = ("matched", "verbatim", "control")
@@ -30,6 +30,7 @@ def train_pipeline(
 ) -> Path:
     """Train autoencoder, base and twin in the cache folder of `run`; returns the folder of the twin's pipeline.
 
+    The decoder is refined for half of `vae_minutes` at the end, when nothing depends on it any more.
     The state is saved every five minutes and when `stop` says so, and continued by the same call. A contact sheet of
     what was learned so far is written beside the pipeline.
     """
@@ -48,7 +49,10 @@ def train_pipeline(
         device=device,
         stop=stop,
     )
-    train(job)
+    student = train(job)
+    if not stop():
+        refine_decoder(vae.to("cpu"), Fit(world.seed, stock.pictures, list(stock.clips.values()), vae_minutes / 2))
+        export(job, student)
     contact_sheet(folder / "pipeline", world, stock, folder / "contact.png")
     return folder / "pipeline"
 
