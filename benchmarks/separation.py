@@ -1,7 +1,8 @@
-"""How well a run's scores tell duplicated prompts from clean ones: AUROC with intervals, over layers and timesteps.
+"""How well scores tell memorized prompts from others: AUROC with intervals, over layers and timesteps.
 
-The best layer and timestep are chosen on one half of the prompts and reported on the other. A score without calibration
-has no threshold; what false alarms cost is for calibrated p-values to say.
+The best layer and timestep are chosen on one half of the prompts (parts tuning and A, or a half by hash) and reported
+on the other (parts reporting and report). A score without calibration has no threshold; what false alarms cost is for
+calibrated p-values to say.
 """
 
 import argparse
@@ -22,8 +23,13 @@ from scipy.optimize import brentq
 from memdetect.errors import MemdetectError
 from memdetect.records import Measurement, RunFolder
 
-DUPLICATED, CONTROL = "duplicated", "control"
-GROUPS = (DUPLICATED, CONTROL, "seen", "held-out")
+# What should score high, and what beside it should not; the cell is chosen against the first.
+RIVALS: Mapping[str, tuple[str, ...]] = {
+    "matched": ("control", "seen", "held-out"),
+    "verbatim": ("verbatim-control", "seen", "held-out"),
+    "template": ("template-control", "seen", "held-out"),
+}
+HALVES = {"tuning": "choosing", "A": "choosing", "reporting": "reporting", "report": "reporting"}
 PAPER_LAYERS, PAPER_TIMESTEP = "up_blocks.0.resnets.*", "50"
 FEWEST = 10  # in a class, below which an interval says nothing
 LEVEL = 0.95
@@ -117,19 +123,23 @@ def caught(positive: Vector, negative: Vector, rate: float = RATE) -> tuple[int,
     return int((positive > threshold).sum()), int((negative > threshold).sum())
 
 
-def halves(groups: Mapping[str, str]) -> tuple[set[str], set[str]]:
-    """Ids for choosing and ids for reporting, from id -> group.
+def halves(groups: Mapping[str, str], parts: Mapping[str, str] | None = None) -> tuple[set[str], set[str]]:
+    """Ids for choosing and ids for reporting, from id -> group and id -> part of the world.
 
-    By the first bit of an id's sha256, except that the cut is moved to each group's median, so that every group is
-    halved; of an odd group the reporting half has one more.
+    Part B belongs to neither. Ids without a part are halved by the first bit of their sha256, except that the cut is
+    moved to each group's median, so that every group is halved; of an odd group the reporting half has one more.
     """
-    choosing: set[str] = set()
+    known = {name: HALVES.get(part) for name, part in (parts or {}).items() if name in groups}
+    choosing = {name for name, half in known.items() if half == "choosing"}
+    reporting = {name for name, half in known.items() if half == "reporting"}
     for group in set(groups.values()):
         members = sorted(
-            (name for name, own in groups.items() if own == group), key=lambda s: hashlib.sha256(s.encode()).digest()
+            (name for name, own in groups.items() if own == group and name not in known),
+            key=lambda s: hashlib.sha256(s.encode()).digest(),
         )
         choosing.update(members[: len(members) // 2])
-    return choosing, set(groups) - choosing
+        reporting.update(members[len(members) // 2 :])
+    return choosing, reporting
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,28 +167,47 @@ def estimate(positive: Vector, negative: Vector) -> Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """Group and, where known, part of every id; `positive` is the group that should score high."""
+
+    groups: Mapping[str, str]
+    parts: Mapping[str, str]
+    positive: str = "matched"
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The groups to compare with that have enough items."""
+        return tuple(g for g in RIVALS[self.positive] if list(self.groups.values()).count(g) >= 2)
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
-    """A detector's scores in a run: (layer or mean of layers, timestep) -> id -> score; the group of each id.
+    """A detector's scores in a run: (layer or mean of layers, timestep) -> id -> score; the labels of the ids.
 
     default: the row that stands for the paper's layers.
     """
 
     cells: Mapping[Key, Mapping[str, float]]
-    groups: Mapping[str, str]
+    labels: Labels
     default: str
 
     def estimates(self, key: Key, ids: set[str]) -> dict[str, Estimate]:
-        """Duplicated against all clean prompts, and against the controls alone, among the given ids."""
-        values = self.cells[key]
+        """The positive group against each rival, among the given ids."""
+        values, groups = self.cells[key], self.labels.groups
 
-        def sample(*groups: str) -> np.ndarray:
-            return np.array([values[name] for name in sorted(ids) if self.groups[name] in groups])
+        def sample(group: str) -> np.ndarray:
+            return np.array([values[name] for name in sorted(ids & values.keys()) if groups[name] == group])
 
-        rivals = {"clean": GROUPS[1:], CONTROL: (CONTROL,)}
-        return {name: estimate(sample(DUPLICATED), sample(*rival)) for name, rival in rivals.items()}
+        positive = sample(self.labels.positive)
+        negatives = {rival: sample(rival) for rival in self.labels.rivals}
+        return {name: estimate(positive, negative) for name, negative in negatives.items() if len(negative)}
+
+    def halves(self) -> tuple[set[str], set[str]]:
+        """Ids for choosing and for reporting."""
+        return halves(self.labels.groups, self.labels.parts)
 
 
-def scores_of(rows: Iterable[Measurement], groups: Mapping[str, str], detector: str) -> Scores:
+def scores_of(rows: Iterable[Measurement], labels: Labels, detector: str) -> Scores:
     """Scores of a detector: each layer, the mean of all, and the mean of the paper's where those are only some."""
     tables = {row.id: table for row in rows if (table := _table(row, detector)) is not None}
     layers = list(dict.fromkeys(layer for table in tables.values() for layer, _ in table))
@@ -191,7 +220,7 @@ def scores_of(rows: Iterable[Measurement], groups: Mapping[str, str], detector: 
     for t in times:
         for name, members in {**{layer: [layer] for layer in layers}, **means}.items():
             cells[name, t] = {i: float(np.mean([table[m, t] for m in members])) for i, table in tables.items()}
-    return Scores(cells, {i: groups[i] for i in tables}, list(means)[-1])
+    return Scores(cells, labels, list(means)[-1])
 
 
 def _table(row: Measurement, detector: str) -> dict[Key, float] | None:
@@ -205,24 +234,27 @@ def _table(row: Measurement, detector: str) -> dict[Key, float] | None:
     return {key: float(np.mean([v for v in seeds if v is not None])) for key, seeds in values.items()}
 
 
-def groups_of(rows: Iterable[Measurement], truth: Path | None) -> dict[str, str]:
-    """The group of every measured id: from the truth file (JSON lines with id and group), else from the run itself."""
+def labels_of(rows: Iterable[Measurement], truth: Path | None, positive: str) -> Labels:
+    """Group and part of every measured id: from the truth file (JSON lines with id and group), else from the run."""
     lines = truth.read_text(encoding="utf-8").splitlines() if truth else []
-    given = {str(row["id"]): row["group"] for row in map(json.loads, filter(str.strip, lines)) if "group" in row}
-    found = {row.id: given.get(row.id, row.meta.get("group")) for row in rows}
-    for name, group in found.items():
-        if group not in GROUPS:
-            raise MemdetectError(f"item {name} has the group {group!r}, expected one of {', '.join(GROUPS)}")
-    for wanted in (DUPLICATED, CONTROL):
-        if list(found.values()).count(wanted) < 2:
-            raise MemdetectError(f"fewer than two items are of the group {wanted!r}; scan labelled prompts")
-    return found
+    given = {str(row["id"]): row for row in map(json.loads, filter(str.strip, lines)) if "group" in row}
+    found = {row.id: given.get(row.id, row.meta) for row in rows}
+    for name, row in found.items():
+        if not row.get("group"):
+            raise MemdetectError(f"item {name} has no group; scan a world's prompt files, or give its truth.jsonl")
+    groups = {name: str(row["group"]) for name, row in found.items()}
+    labels = Labels(groups, {name: str(row["part"]) for name, row in found.items() if "part" in row}, positive)
+    if list(groups.values()).count(positive) < 2 or not labels.rivals:
+        wanted = f"{positive} and of one of {', '.join(RIVALS[positive])}"
+        raise MemdetectError(f"fewer than two items are of {wanted}; scan labelled prompts")
+    return labels
 
 
 def chosen_rows(scores: Scores) -> Iterator[tuple[str, Key, dict[str, Estimate]]]:
     """What is reported: the best cell where it was chosen, then on the other half the best, the default, the worst."""
-    choosing, reporting = halves(scores.groups)
-    order = sorted(scores.cells, key=lambda key: -scores.estimates(key, choosing)["clean"].auroc)
+    choosing, reporting = scores.halves()
+    rival = scores.labels.rivals[0]
+    order = sorted(scores.cells, key=lambda key: -scores.estimates(key, choosing)[rival].auroc)
     yield "chosen (selection)", order[0], scores.estimates(order[0], choosing)
     yield "chosen", order[0], scores.estimates(order[0], reporting)
     if (default := (scores.default, PAPER_TIMESTEP)) in scores.cells:
@@ -231,17 +263,16 @@ def chosen_rows(scores: Scores) -> Iterator[tuple[str, Key, dict[str, Estimate]]
 
 
 def table(all_scores: Mapping[str, Scores]) -> str:
-    """The main table in Markdown."""
-    lines = [
-        "| detector | cell | layer | t | AUROC, all clean | AUROC, controls | caught at 5 % false | false |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """The main table in Markdown; the counts at 5 % false are against the first rival."""
+    rivals = next(iter(all_scores.values())).labels.rivals
+    titles = ["detector", "cell", "layer", "t", *(f"AUROC, {r}" for r in rivals), "caught at 5 % false", "false"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for detector, scores in all_scores.items():
         for what, (layer, t), found in chosen_rows(scores):
-            clean = found["clean"]
-            hits, false = f"{clean.caught}/{clean.positives}", f"{clean.false}/{clean.negatives}"
-            areas = f"{_area(clean, what)} | {_area(found[CONTROL], what)}"
-            lines.append(f"| {detector} | {what} | {layer} | {t} | {areas} | {hits} | {false} |")
+            first = found[rivals[0]]
+            counts = [f"{first.caught}/{first.positives}", f"{first.false}/{first.negatives}"]
+            areas = [_area(found[r], what) if r in found else "" for r in rivals]
+            lines.append(f"| {' | '.join([detector, what, layer, t, *areas, *counts])} |")
     return "\n".join(lines)
 
 
@@ -255,7 +286,7 @@ def _area(found: Estimate, what: str) -> str:
 
 def grid(scores: Scores, rival: str) -> str:
     """AUROC of every cell on the reporting half, in Markdown."""
-    _, reporting = halves(scores.groups)
+    _, reporting = scores.halves()
     times = list(dict.fromkeys(t for _, t in scores.cells))
     lines = [f"| layer | {' | '.join(f't = {t}' for t in times)} |", "|---" * (len(times) + 1) + "|"]
     for layer in dict.fromkeys(layer for layer, _ in scores.cells):
@@ -273,7 +304,7 @@ def document(all_scores: Mapping[str, Scores]) -> dict[str, dict[str, list[dict[
     return {
         detector: {
             "table": [row(key, found, cell=what) for what, key, found in chosen_rows(scores)],
-            "grid": [row(key, scores.estimates(key, halves(scores.groups)[1])) for key in scores.cells],
+            "grid": [row(key, scores.estimates(key, scores.halves()[1])) for key in scores.cells],
         }
         for detector, scores in all_scores.items()
     }
@@ -282,25 +313,29 @@ def document(all_scores: Mapping[str, Scores]) -> dict[str, dict[str, list[dict[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables of a finished run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder written by memdetect scan, from prompts with a `group`")
-    parser.add_argument("truth", type=Path, nargs="?", help="JSON lines with id and group, where the prompts had none")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders written by memdetect scan, with the same settings")
+    parser.add_argument("--truth", type=Path, help="JSON lines with id, group and part, where the inputs had none")
+    parser.add_argument("--positive", choices=list(RIVALS), default="matched", help="the group that should score high")
+    parser.add_argument("--grids", action="store_true", help="print the AUROC of every cell as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all estimates here as well")
     given = parser.parse_args(arguments)
     try:
-        rows = list(RunFolder(given.run).measurements())
-        groups = groups_of(rows, given.truth)
+        rows = [row for run in given.runs for row in RunFolder(run).measurements()]
+        labels = labels_of(rows, given.truth, given.positive)
     except MemdetectError as problem:
         parser.error(str(problem))
     detectors = dict.fromkeys(name for row in rows for name in row.scores)
-    all_scores = {detector: scores_of(rows, groups, detector) for detector in detectors}
-    left_out = len(rows) - min((len(scores.groups) for scores in all_scores.values()), default=0)
-    counts = ", ".join(f"{list(groups.values()).count(name)} {name}" for name in GROUPS)
-    print(f"{counts}; left out, not finite or unreadable: {left_out}. Intervals 95 %.\n")
+    all_scores = {detector: scores_of(rows, labels, detector) for detector in detectors}
+    counted = (given.positive, *labels.rivals)
+    counts = ", ".join(f"{list(labels.groups.values()).count(name)} {name}" for name in counted)
+    ids = {name for name, group in labels.groups.items() if group in counted}
+    kept = [len(ids & next(iter(scores.cells.values())).keys()) for scores in all_scores.values()]
+    print(f"{counts}; left out, not finite or unreadable: {len(ids) - min(kept, default=0)}. Intervals 95 %.\n")
     print(table(all_scores))
     print("\n`selection`: the half on which the cell was chosen, biased upwards. All else: the other half.")
-    for detector, scores in all_scores.items():
-        for rival in ("clean", CONTROL):
-            print(f"\n{detector}: AUROC of duplicated against {rival}, reporting half\n\n{grid(scores, rival)}")
+    for detector, scores in all_scores.items() if given.grids else ():
+        for rival in labels.rivals:
+            print(f"\n{detector}: AUROC of {given.positive} against {rival}, reporting half\n\n{grid(scores, rival)}")
     if given.json:
         given.json.write_text(json.dumps(document(all_scores), indent=1) + "\n", encoding="utf-8")
     return 0

@@ -1,30 +1,16 @@
 """What the benchmarks compute: ratios, and the statistics of separation."""
 
-import importlib.util
 import json
 import math
-import sys
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import script
 from sklearn.metrics import roc_auc_score
 
 from memdetect.records import Measurement, RunFolder, Score
-
-
-def script(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
 
 startup, separation = script("startup"), script("separation")
 
@@ -199,11 +185,11 @@ def measurement(index: int, group: str, values: dict[str, dict[str, list[float |
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """One layer that tells duplicated prompts from all others at t = 10 only, one that tells nothing."""
+    """One layer that tells matched prompts from all others at t = 10 only, one that tells nothing."""
     rng = np.random.default_rng(0)
     rows = []
-    for i, group in enumerate(["duplicated"] * 40 + ["control"] * 40 + ["seen"] * 30 + ["held-out"] * 30):
-        shift = 5.0 if group == "duplicated" else 0.0
+    for i, group in enumerate(["matched"] * 40 + ["control"] * 40 + ["seen"] * 30 + ["held-out"] * 30):
+        shift = 5.0 if group == "matched" else 0.0
         noise = iter(rng.normal(0, 1, 8).tolist())
         good = {"10": [shift + next(noise), shift + next(noise)], "50": [next(noise), next(noise)]}
         bad = {"10": [next(noise), next(noise)], "50": [next(noise), next(noise)]}
@@ -218,25 +204,24 @@ def run(tmp_path: Path) -> Path:
 def test_a_run_becomes_tables(run, capsys, tmp_path):
     assert separation.main([str(run), "--json", str(tmp_path / "all.json")]) == 0
     out = capsys.readouterr().out
-    assert "40 duplicated, 40 control, 31 seen, 30 held-out; left out, not finite or unreadable: 1." in out
+    assert "40 matched, 40 control, 31 seen, 30 held-out; left out, not finite or unreadable: 1." in out
     table = json.loads((tmp_path / "all.json").read_text())["spikiness"]["table"]
     by_cell = {row["cell"]: row for row in table}
     best = by_cell["chosen"]
     assert (best["layer"], best["timestep"]) == ("up_blocks.0.resnets.0", "10")
-    assert best["clean"]["auroc"] > 0.99
-    assert best["clean"]["positives"] == 20
-    assert best["clean"]["negatives"] == 50
-    assert best["control"]["negatives"] == 20
-    assert best["clean"]["caught"] == 20
+    for rival, negatives in (("control", 20), ("seen", 15), ("held-out", 15)):
+        assert best[rival]["auroc"] > 0.99
+        assert (best[rival]["positives"], best[rival]["negatives"]) == (20, negatives)
+    assert best["control"]["caught"] == 20
     default = by_cell["default"]
     assert (default["layer"], default["timestep"]) == ("mean of up_blocks.0.resnets.*", "50")
-    assert default["clean"]["low"] < 0.5 < default["clean"]["high"]
+    assert default["control"]["low"] < 0.5 < default["control"]["high"]
     assert "| chosen (selection) | up_blocks.0.resnets.0 | 10 |" in out
 
 
 def test_a_mean_of_layers_is_the_mean_of_their_seed_means(run):
     rows = list(RunFolder(run).measurements())
-    scores = separation.scores_of(rows, separation.groups_of(rows, None), "spikiness")
+    scores = separation.scores_of(rows, separation.labels_of(rows, None, "matched"), "spikiness")
     cells = rows[3].scores["spikiness"].cells
     expected = np.mean([cells[layer]["50"] for layer in cells])
     assert scores.cells["mean of all 2", "50"][rows[3].id] == pytest.approx(expected)
@@ -246,8 +231,14 @@ def test_groups_come_from_the_truth_file_where_there_is_one(run, tmp_path):
     rows = list(RunFolder(run).measurements())
     truth = tmp_path / "truth.jsonl"
     truth.write_text(json.dumps({"id": rows[0].id, "group": "held-out"}) + "\n", encoding="utf-8")
-    assert separation.groups_of(rows, truth)[rows[0].id] == "held-out"
-    assert separation.groups_of(rows, None)[rows[0].id] == "duplicated"
+    assert separation.labels_of(rows, truth, "matched").groups[rows[0].id] == "held-out"
+    assert separation.labels_of(rows, None, "matched").groups[rows[0].id] == "matched"
+
+
+def test_the_world_s_own_parts_make_the_halves():
+    groups = dict.fromkeys("abcdef", "matched")
+    parts = {"a": "tuning", "b": "A", "c": "reporting", "d": "report", "e": "B", "f": "B"}
+    assert separation.halves(groups, parts) == ({"a", "b"}, {"c", "d"})
 
 
 def test_an_unlabelled_run_is_refused(tmp_path, capsys):
@@ -257,4 +248,4 @@ def test_an_unlabelled_run_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         separation.main([str(folder.path)])
     assert stopped.value.code == 2
-    assert "item x has the group None" in capsys.readouterr().err
+    assert "item x has no group" in capsys.readouterr().err
