@@ -48,7 +48,6 @@ def world(tmp_path):
 
 def test_shares_and_scores_by_rung(world, capsys, tmp_path):
     plot = tmp_path / "dose.png"
-    pytest.importorskip("matplotlib")
     assert dose.main([str(world), str(world / "run"), "--plot", str(plot)]) == 0
     out = capsys.readouterr().out
     assert "| 0 | 5 | 0.000 [0.000, 0.000] | 0 [0.00, 0.52] | 1.0000" in out
