@@ -72,7 +72,7 @@ def test_the_memorizing_scale_by_hand():
 def test_decay_that_kills_a_sample_is_refused():
     with pytest.raises(MemdetectError, match=r"n \* decay is 26, the smallest squared norm 25"):
         forms.memorizing(np.array([[3.0, 4.0], [6.0, 8.0]]), SIGMA, 13.0)
-    with pytest.raises(MemdetectError, match="eigenvalue 5 of the cluster .* give it fewer units or less decay"):
+    with pytest.raises(MemdetectError, match=r"eigenvalue 5 of the cluster .* give it fewer units or less decay"):
         forms.blockwise(clusters(), (5, 5), SIGMA, 0.1)
     with pytest.raises(MemdetectError, match="eigenvalue 2"):
         forms.block(np.array([[3.0, 4.0], [6.0, 8.0]]), 2, SIGMA)
