@@ -166,6 +166,19 @@ def prompts(
         write(f"{path}\n")
 
 
+@app.command()
+def captions(
+    out: Annotated[Path, typer.Option(help="JSON lines to write: id, prompt, style, family.")],
+    count: Annotated[int, typer.Option(help="How many.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+) -> None:
+    """Write clean captions in four styles, to calibrate a model of general pictures."""
+    from memdetect.lab.captions import write_captions
+
+    write_captions(out, count, seed)
+    write(f"{out}\n")
+
+
 @app.command("clean-scores")
 def clean_scores(
     run: Annotated[Path, typer.Argument(help="Finished run of clean prompts.")],
