@@ -1,5 +1,6 @@
 """Other statistics of how unevenly the channels light up, to set beside spikiness."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,6 +39,36 @@ def top_energy(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
     energy = (peak / peak.abs().amax(dim=-1, keepdim=True)).square()
     count = max(1, round(TOP * peak.shape[-1]))
     return energy.topk(count, dim=-1).values.sum(dim=-1) / energy.sum(dim=-1)
+
+
+def gini(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Gini coefficient of the channels' absolute maxima: 0 if all are equal, 1 - 1 / chan for a single spike.
+
+    With the values sorted upwards, sum_i (2 i - chan - 1) |v_i| / (chan sum |v|). Free of scale; nan for zeros.
+    """
+    values = peak.abs().sort(dim=-1).values
+    count = values.shape[-1]
+    rank = 2 * torch.arange(1, count + 1, device=peak.device) - count - 1
+    return (values * rank).sum(dim=-1) / (count * values.sum(dim=-1))
+
+
+def peak_to_mean(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Largest of the channels' absolute maxima over their mean: 1 if all are equal, chan for a single spike.
+
+    Free of scale. Range [1, chan]; nan for a vector of zeros.
+    """
+    size = peak.abs()
+    return size.amax(dim=-1) / size.mean(dim=-1)
+
+
+def score_gini(trace: Trace) -> Scores:
+    """Mean of `gini` over layers, timesteps and seeds."""
+    return mean_score([gini(peak.float()) for peak in trace.need("peak").values()])
+
+
+def score_peak_to_mean(trace: Trace) -> Scores:
+    """Mean of `peak_to_mean` over layers, timesteps and seeds."""
+    return mean_score([peak_to_mean(peak.float()) for peak in trace.need("peak").values()])
 
 
 def score_kurtosis(trace: Trace) -> Scores:
@@ -95,4 +126,22 @@ MEAN_SPREAD = Detector(
     unit="that of the hidden features",
     reference=f"{REFERENCE}, with the mean over positions in place of the maximum",
     alias="zhang2026-mean",
+)
+GINI = Detector(
+    name="gini",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_gini,
+    unit="1 (Gini coefficient)",
+    reference="Gini coefficient of the features of Zhang et al., ICLR 2026, Algorithm 1",
+    alias="peak-gini",
+)
+PEAK_TO_MEAN = Detector(
+    name="peak-to-mean",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_peak_to_mean,
+    unit="1 (ratio)",
+    reference="crest of the features of Zhang et al., ICLR 2026, Algorithm 1",
+    alias="peak-crest",
 )
