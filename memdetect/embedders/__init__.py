@@ -7,11 +7,12 @@ from pathlib import Path
 from memdetect.embedders.embedder import Embedder, Row, Source
 from memdetect.embedders.pdq import PDQ
 from memdetect.embedders.pixels import PIXELS
+from memdetect.embedders.rows import SCENES
 from memdetect.errors import MemdetectError
 
 __all__ = ["EMBEDDERS", "Embedder", "Row", "load_embedder"]
 
-EMBEDDERS: Mapping[str, Row] = {row.name: row for row in (PDQ, PIXELS)}
+EMBEDDERS: Mapping[str, Row] = {row.name: row for row in (PDQ, PIXELS, SCENES)}
 
 
 def load_embedder(
