@@ -73,7 +73,7 @@ def train_embedder(job: EmbedderJob) -> Path:
     Returns that folder; a run that `stop` ended exports nothing. Raises MemdetectError for a state of other settings.
     """
     torch.manual_seed(job.world.seed)
-    net = SceneNet().to(memory_format=torch.channels_last)
+    net = SceneNet()
     optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=DECAY)
     step, saved = _resume(job, net, optimizer), time.monotonic()
     net.train()
@@ -167,9 +167,7 @@ def _resume(job: EmbedderJob, net: SceneNet, optimizer: torch.optim.Optimizer) -
         return 0
     state = torch.load(path, weights_only=True)
     if state["settings"] != _settings(job):
-        raise MemdetectError(
-            f"{path} is of {state['settings']}, not {_settings(job)}; choose another --run", Exit.USAGE
-        )
+        raise MemdetectError(f"{path} is of {state['settings']}, not {_settings(job)}; choose another --run")
     net.load_state_dict(state["net"])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
