@@ -25,6 +25,7 @@ class Card(BaseModel):
     timesteps: tuple[int, ...] = (50,)
     dtype: str = ""  # "" = fp32 on a CPU, fp16 elsewhere
     default: str = "paper default, untuned"
+    embedder: str = ""  # of the table of embedders; "" = none is named
     trained: str = ""
     measured: str = ""
 
