@@ -15,10 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from memdetect.errors import MemdetectError
 
 SCHEMA = 1
-MANIFEST, VECTORS, ROWS, NULLS, FAISS = "manifest.json", "vectors.f16", "rows.jsonl", "nulls.json", "index.faiss"
 MAX_BYTES = 2**24  # of a manifest, which has a few hundred
 BLOCK = 2**22
 FileName = Literal["vectors.f16", "rows.jsonl", "nulls.json", "index.faiss"]
+MANIFEST = "manifest.json"
+VECTORS: FileName = "vectors.f16"
+ROWS: FileName = "rows.jsonl"
+NULLS: FileName = "nulls.json"
+FAISS: FileName = "index.faiss"
 Step = Callable[[int, int, str], None]  # (done, planned, note), as a progress bar takes it
 
 
@@ -46,8 +50,8 @@ class Threshold(_Strict):
 
     similarity: the limit; exceeding it is the same as a p-value of at most `level`. None when no query gave a null.
     queries: how many images known not to be copies were looked up; rows: the size of the index they were looked up in;
-    duplicates: copies among them that were left out. shown: whether that many queries can show the level; else the limit
-    is the largest similarity of a non-copy, whose p-value is `attainable`, the smallest there is: 1 / (queries + 1).
+    duplicates: copies that were left out of that. shown: whether that many queries can show the level; else the limit
+    is the largest similarity of a non-copy, and a larger one has p = `attainable`, the smallest: 1 / (queries + 1).
     """
 
     similarity: float | None

@@ -1,5 +1,6 @@
 """The rows beside the vectors: which image each one is. Read from the file as they are asked for."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ BLOCK = 2**24
 class Row(BaseModel):
     """One line of rows.jsonl: an image of the index.
 
-    path: with forward slashes, relative to the index folder where the image lies below the folder that holds the index,
-    else absolute. key: the caller's name of it, or the path. sha256: of the file's bytes. width, height: pixels, upright.
+    path: with forward slashes, relative to the index folder where the image lies below the folder that holds the
+    index, else absolute. key: the caller's name of it, or the path. sha256: of its file. width, height: in pixels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,13 +28,20 @@ class Row(BaseModel):
 
     def file(self, folder: Path) -> Path:
         """Where the image lies, seen from the working folder; `folder` is that of the index."""
-        parts = list((folder / self.path).parts)
-        while ".." in parts[1:]:
-            at = parts.index("..", 1)
-            if parts[at - 1] in ("..", "."):
-                break
-            del parts[at - 1 : at + 1]
-        return Path(*parts)
+        return Path(os.path.normpath(folder / self.path))
+
+
+def whole_path(path: Path) -> Path:
+    """The absolute path without `..`; links are not followed, for what a link is called may be all that stays."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def stored_path(image: Path, folder: Path) -> str:
+    """The `path` of a row: relative to the index folder for an image below that folder's parent, else absolute."""
+    whole, home = whole_path(image), whole_path(folder)
+    if whole.is_relative_to(home.parent):
+        return Path(os.path.relpath(whole, home)).as_posix()
+    return whole.as_posix()
 
 
 class RowFile:

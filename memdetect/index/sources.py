@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -36,7 +37,9 @@ def listed(sources: Sequence[str | Path]) -> Iterator[Listed]:
     folder are left out. Raises MemdetectError (usage) for a source that is not there, holds no image, or has a bad row.
     """
     if not sources:
-        raise MemdetectError("no images given; name a folder, a glob, or a list of paths (txt, jsonl, csv, tsv, parquet)")
+        raise MemdetectError(
+            "no images given; name a folder, a glob, or a list of paths (txt, jsonl, csv, tsv, parquet)"
+        )
     for source in map(str, sources):
         count = 0
         for entry in _entries(source):
@@ -115,9 +118,11 @@ def _table(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
 
 def _parquet(path: Path) -> Iterator[Fields]:
     try:
-        from pyarrow import parquet
+        parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
-        raise MemdetectError(f"{str(path)!r} needs pyarrow; install it with: pip install 'memdetect[parquet]'") from None
+        raise MemdetectError(
+            f"{str(path)!r} needs pyarrow; install it with: pip install 'memdetect[parquet]'"
+        ) from None
     with _blame(path):
         table: Any = parquet.ParquetFile(path)
         known = {*IMAGE_COLUMNS, *KEY_COLUMNS, *PROMPT_COLUMNS}
