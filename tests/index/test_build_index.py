@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_pictures import QUICK, Tiny, fill, picture
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.index import BuildOptions, build_index, open_index
 from memdetect.index.manifest import verify
 from memdetect.locks import only_writer
-from tests.index.conftest import QUICK, Tiny, fill, picture
 
 
 def refusal(*given, **options) -> str:
