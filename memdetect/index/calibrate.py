@@ -16,7 +16,7 @@ from PIL import Image
 from memdetect.copies import CopyRule
 from memdetect.index.intake import Taken
 from memdetect.index.manifest import Threshold
-from memdetect.index.pixels import measure, try_open
+from memdetect.index.pixels import agree, try_open
 from memdetect.index.rows import RowFile
 from memdetect.index.search import Searcher
 
@@ -66,7 +66,7 @@ class Copies:
         if row.sha256 == sha256:
             return True
         other = None if image is None else try_open(row.file(self.folder))
-        return image is not None and other is not None and measure(image, other, self.rule)[2]
+        return image is not None and other is not None and agree(image, other, self.rule)
 
     def first_stranger(
         self, image: Image.Image | None, sha256: str, found: tuple[Sequence[float], Sequence[int]]

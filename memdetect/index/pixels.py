@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from memdetect.copies import TILES, CopyRule, ms_ssim, tile_distance
+from memdetect.copies import TILES, CopyRule, is_copy, ms_ssim, tile_distance
 from memdetect.errors import MemdetectError
 from memdetect.images import open_image, to_array
 
@@ -25,6 +25,12 @@ def measure(image: Image.Image, other: Image.Image, rule: CopyRule | None = None
     a, b = _pixels(image, size), _pixels(other, size)
     tile, ssim = tile_distance(a, b), ms_ssim(a, b)
     return tile, ssim, tile <= rule.tile and ssim >= rule.ssim
+
+
+def agree(image: Image.Image, other: Image.Image, rule: CopyRule) -> bool:
+    """The last of what `measure` says; MS-SSIM is computed only where the tiles allow it."""
+    size = common_size(image, other)
+    return is_copy(_pixels(image, size), _pixels(other, size), rule)
 
 
 def common_size(image: Image.Image, other: Image.Image) -> tuple[int, int]:

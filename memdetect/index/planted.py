@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from memdetect.index.calibrate import Copies
 from memdetect.index.manifest import Planted
 from memdetect.index.nearest import Embeds
-from memdetect.index.pixels import measure, try_open
+from memdetect.index.pixels import agree, try_open
 from memdetect.index.search import Searcher
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
@@ -46,7 +46,7 @@ def planted(
             count += 1
             right = hit == index or (hit >= 0 and copies.same(image, row.sha256, int(hit)))
             similar = bool(right and limit is not None and similarity > limit)
-            found += [right, similar, similar and measure(copy, image, copies.rule)[2]]
+            found += [right, similar, similar and agree(copy, image, copies.rule)]
     shares = found / max(count, 1)
     return Planted(
         images=count, recall_at_1=float(shares[0]), similar=float(shares[1]), copies=float(shares[2]), damage=DAMAGE
