@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from memdetect.copies import CopyRule, ms_ssim, tile_distance
 from memdetect.lab.recipe import find_world
-from memdetect.lab.scenes import Placed, Scene, paint, redraw
+from memdetect.lab.scenes import paint, redraw, sibling
 from memdetect.lab.vae import to_tensor
 
 FAR_AWAY = 5_000_000  # scenes of the stream that no training reaches
@@ -51,15 +51,6 @@ def damages(images: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarra
         "5 % brighter": (images * 1.05).clip(0, 255).astype(np.uint8),
         "shift 1 px": np.roll(images, 1, 2),
     }
-
-
-def sibling(rng: np.random.Generator, scene: Scene, names: tuple[str, ...]) -> Scene:
-    """The scene with one picture replaced by another."""
-    slot = int(rng.integers(len(scene.pictures)))
-    old = scene.pictures[slot]
-    others = sorted(set(names) - scene.names)
-    new = Placed(others[int(rng.integers(len(others)))], old.x, old.y, old.size, old.flip)
-    return Scene(scene.ground, (*scene.pictures[:slot], new, *scene.pictures[slot + 1 :]), scene.caption)
 
 
 def measures(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

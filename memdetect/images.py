@@ -74,6 +74,14 @@ def to_array(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB of 8 bits a channel: alpha composited on white, 16 bits scaled to 8.
+
+    Raises MemdetectError for pixels of 32 bits, of which nothing says what is white.
+    """
+    return _on_white(_eight_bits(Path(getattr(image, "filename", "") or "image"), image))[0]
+
+
 def _decoded(path: Path, max_pixels: int) -> Opened:
     """Open, check the header, decode, convert. Raises whatever Pillow raises, and MemdetectError for a bad size."""
     with Image.open(path, formats=FORMATS) as file:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memdetect.cli.embedder import embedder
 from memdetect.cli.output import Interrupt, hush, write
 from memdetect.errors import Exit
 
@@ -155,3 +156,6 @@ def sheet(
     made, stock = _world(folder, seed)
     contact_sheet(pipeline, made, stock, out)
     write(f"{out}\n")
+
+
+app.command()(embedder)

@@ -83,6 +83,15 @@ def redraw(rng: np.random.Generator, scene: Scene) -> Scene:
     return Scene(scene.ground, _place(rng, [p.name for p in scene.pictures]), scene.caption)
 
 
+def sibling(rng: np.random.Generator, scene: Scene, names: Sequence[str]) -> Scene:
+    """The scene with one picture replaced by another of `names`, in its place; the caption stays."""
+    slot = int(rng.integers(len(scene.pictures)))
+    old = scene.pictures[slot]
+    others = sorted(set(names) - scene.names)
+    new = Placed(others[int(rng.integers(len(others)))], old.x, old.y, old.size, old.flip)
+    return Scene(scene.ground, (*scene.pictures[:slot], new, *scene.pictures[slot + 1 :]), scene.caption)
+
+
 def word(wording: str, names: Sequence[str], ground: str) -> str:
     """Fill a wording with the names, in order, and the ground."""
     nouns = {key: _noun(name) for key, name in zip("abc", names, strict=False)}
