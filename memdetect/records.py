@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.locks import only_writer
 
 SCHEMA = 1
 Status = Literal["ok", "nonfinite", "unreadable"]
@@ -53,6 +54,31 @@ class Result(Measurement):
     p: dict[str, float | None] = {}
     outcome: Outcome
     reason: str = ""
+
+
+class Match(_Strict):
+    """A training image near an image, with what can be measured of the pair.
+
+    k: which of the item's images; rank: 1 = the nearest. row, key, path, caption: of the training image, its path
+    relative to the working folder or absolute. similarity: cosine of the embeddings, in [-1, 1]. p: conformal p-value
+    of that similarity among images known not to be copies, for one image. similar: whether the similarity exceeds the
+    index's threshold. tile, ssim: pixel measures of memdetect.copies, None where not measured, with the reason in
+    `note`. is_copy: whether embedder and pixels agree.
+    """
+
+    k: int = 0
+    rank: int
+    row: int
+    key: str
+    path: str
+    caption: str | None = None
+    similarity: float
+    p: float | None = None
+    similar: bool = False
+    tile: float | None = None
+    ssim: float | None = None
+    is_copy: bool = False
+    note: str = ""
 
 
 class Header(_Strict):
@@ -161,30 +187,11 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Generator[None]:
         """Keep other writers out while this one writes; MemdetectError when one is there, or nothing can be written."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
-        except OSError as problem:
-            raise self._unwritable(problem) from None
-        with lock as file:
-            if not _lock(file.fileno()):
-                raise MemdetectError(f"another process is writing to {self.path}; wait for it or choose another --out")
+        with only_writer(self.path / ".lock", self.path):
             yield
 
     def _unwritable(self, problem: OSError) -> MemdetectError:
         return MemdetectError(f"cannot write to {self.path}: {problem.strerror}; choose another --out")
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # no such lock on Windows; two writers would still not corrupt a shard
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _same_plan(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -1,0 +1,124 @@
+"""An opened index: vectors in, training images out, each with its similarity and p-value."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32
+from PIL import Image
+
+from memdetect.calibration import p_value
+from memdetect.errors import MemdetectError
+from memdetect.index.manifest import ROWS, Manifest, Step, read_nulls, verify
+from memdetect.index.rows import Row, RowFile
+from memdetect.index.search import Engine, Searcher
+from memdetect.records import Match
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """What an index needs of an embedder: images -> float32 [image dim] of length one, under a name and fingerprint."""
+
+    @property
+    def name(self) -> str:
+        """Name of the embedder."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the vectors could."""
+        ...
+
+    def embed(self, images: Sequence[Image.Image], /) -> Float[np.ndarray, "image dim"]:
+        """A unit vector of each image."""
+        ...
+
+
+class Index:
+    """A verified index folder, opened for reading. Made by `open_index`."""
+
+    def __init__(self, folder: Path, manifest: Manifest, null: Sequence[float], engine: Engine | None = None) -> None:
+        self.folder, self.manifest, self.null = folder, manifest, null
+        self.rows = RowFile(folder / ROWS)
+        size = manifest.count, manifest.embedder.dim
+        self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine)
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def row(self, index: int) -> Row:
+        """Which image a vector is of."""
+        return self.rows[index]
+
+    def p_value(self, similarity: float) -> float | None:
+        """Conformal p-value of a nearest similarity among those of images that are no copies; None without any."""
+        return p_value(self.null, similarity) if self.null else None
+
+    def similar(self, similarity: float) -> bool:
+        """Whether a similarity exceeds the threshold: p at most the level, where enough non-copies show the level."""
+        limit = self.manifest.threshold.similarity
+        return limit is not None and similarity > limit
+
+    def nearest(self, vectors: Float32[np.ndarray, "query dim"], k: int) -> list[list[Match]]:
+        """The k nearest training images of each vector, nearest first, by exact cosine; pixel measures not taken.
+
+        Fewer than k where the index is smaller, or an IVF index found fewer. Raises MemdetectError (usage) for vectors
+        of another dimension or that are not finite, and for k below 1.
+        """
+        if k < 1:
+            raise MemdetectError(f"top-k is {k}, expected at least 1")
+        found = zip(*self.searcher.search(vectors, k), strict=True)
+        return [
+            [self._match(s, int(r), rank) for rank, (s, r) in enumerate(zip(near, rows, strict=True), 1) if r >= 0]
+            for near, rows in found
+        ]
+
+    def _match(self, similarity: float, index: int, rank: int) -> Match:
+        row, value = self.rows[index], float(similarity)
+        return Match(
+            rank=rank,
+            row=index,
+            key=row.key,
+            path=str(row.file(self.folder)),
+            caption=row.caption,
+            similarity=value,
+            p=self.p_value(value),
+            similar=self.similar(value),
+        )
+
+    def check_embedder(self, embedder: Embeds) -> None:
+        """Raise MemdetectError (usage), naming both, unless this embedder made the vectors."""
+        held = self.manifest.embedder
+        if (embedder.name, embedder.fingerprint, embedder.dim) != (held.name, held.fingerprint, held.dim):
+            raise MemdetectError(
+                f"{str(self.folder)!r} was made with embedder {held.name} (fingerprint {held.fingerprint}, {held.dim} "
+                f"numbers), this is {embedder.name} ({embedder.fingerprint}, {embedder.dim}); use the former, or build "
+                "the index anew"
+            )
+
+
+def open_index(
+    folder: Path | str,
+    embedder: Embeds | None = None,
+    *,
+    engine: Engine | None = None,
+    progress: Step | None = None,
+) -> Index:
+    """Open an index folder after every byte of it was checked against its manifest.
+
+    embedder: what images will be looked up with; another one than the index was made with is refused. engine: what
+    searches a Flat index, "faiss" or "numpy"; numpy on macOS, else FAISS. Raises MemdetectError (usage) that names the
+    file at fault.
+    """
+    folder = Path(folder)
+    manifest = verify(folder, progress)
+    index = Index(folder, manifest, read_nulls(folder), engine)
+    if embedder is not None:
+        index.check_embedder(embedder)
+    return index

@@ -1,0 +1,63 @@
+"""The rows beside the vectors: which image each one is. Read from the file as they are asked for."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+BLOCK = 2**24
+
+
+class Row(BaseModel):
+    """One line of rows.jsonl: an image of the index.
+
+    path: with forward slashes, relative to the index folder where the image lies below the folder that holds the
+    index, else absolute. key: the caller's name of it, or the path. sha256: of its file. width, height: in pixels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    path: str
+    caption: str | None = None
+    sha256: str
+    width: int
+    height: int
+
+    def file(self, folder: Path) -> Path:
+        """Where the image lies, seen from the working folder; `folder` is that of the index."""
+        return Path(os.path.normpath(folder / self.path))
+
+
+def whole_path(path: Path) -> Path:
+    """The absolute path without `..`; links are not followed, for what a link is called may be all that stays."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def stored_path(image: Path, folder: Path) -> str:
+    """The `path` of a row: relative to the index folder for an image below that folder's parent, else absolute."""
+    whole, home = whole_path(image), whole_path(folder)
+    if whole.is_relative_to(home.parent):
+        return Path(os.path.relpath(whole, home)).as_posix()
+    return whole.as_posix()
+
+
+class RowFile:
+    """Random access to the lines of rows.jsonl: 8 bytes of memory a row, and the file mapped."""
+
+    def __init__(self, path: Path) -> None:
+        self._text = np.memmap(path, dtype=np.uint8, mode="r")
+        self._ends: NDArray[np.int64] | None = None
+
+    def __getitem__(self, index: int) -> Row:
+        """The row of a vector. Raises IndexError past the last one."""
+        if self._ends is None:
+            self._ends = self._line_ends()
+        start = int(self._ends[index - 1]) + 1 if index else 0
+        return Row.model_validate_json(self._text[start : int(self._ends[index])].tobytes())
+
+    def _line_ends(self) -> NDArray[np.int64]:
+        starts = range(0, len(self._text), BLOCK)
+        return np.concatenate([np.flatnonzero(self._text[s : s + BLOCK] == 10) + s for s in starts])

@@ -1,0 +1,177 @@
+"""Nearest vectors by exact cosine: candidates from FAISS or a matrix product, ranked again from the stored vectors."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float16, Float32, Float64, Int64
+from numpy.typing import NDArray
+
+from memdetect.errors import MemdetectError
+from memdetect.index.manifest import FAISS, VECTORS
+
+Queries = Float32[np.ndarray, "query dim"]
+Found = tuple[Float64[np.ndarray, "query rank"], Int64[np.ndarray, "query rank"]]
+Candidates = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
+Engine = Literal["faiss", "numpy"]
+
+AT_ONCE = 256  # queries
+BLOCK = 2**15  # rows of a matrix product
+GROUP = 256  # scores whose maximum stands for them
+KEEP = 2**31  # bytes: vectors of at most that many stay in memory as float32 for the matrix product
+MARGIN = 16  # candidates beyond those asked for, to be ranked again
+IVF_MARGIN = 4  # times as many again where candidates come from 8-bit codes
+
+
+@dataclass(slots=True)
+class Searcher:
+    """The vectors of an index folder, and how candidates among them are found.
+
+    folder must have been verified. factory: "Flat" or an IVF string of FAISS. engine: what multiplies for Flat; by
+    default FAISS, and numpy on macOS, where FAISS and torch in one process bring two OpenMP runtimes that clash.
+    """
+
+    folder: Path
+    count: int
+    dim: int
+    factory: str
+    nprobe: int = 1
+    engine: Engine | None = None
+    vectors: Float16[np.ndarray, "image dim"] = field(init=False, repr=False)
+    _candidates: Candidates | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.vectors = np.memmap(self.folder / VECTORS, np.float16, "r", shape=(self.count, self.dim))
+        self.engine = self.engine or ("numpy" if sys.platform == "darwin" else "faiss")
+
+    def search(self, queries: Queries, k: int) -> Found:
+        """Cosine, in [-1, 1], and row of the k nearest vectors of each query, nearest first, ties by row.
+
+        At most `count` columns. Exact for Flat; an IVF index may miss a row, which then is absent: -inf and row -1
+        stand at the end. Raises MemdetectError for queries of another dimension or that are not finite.
+        """
+        if queries.shape[1] != self.dim or not np.isfinite(queries).all():
+            shape = " x ".join(map(str, queries.shape))
+            raise MemdetectError(f"queries of {shape} cannot be looked up: {self.dim} finite numbers each are expected")
+        k = min(k, self.count)
+        parts = [self._part(queries[i : i + AT_ONCE], k) for i in range(0, len(queries), AT_ONCE)]
+        if not parts:
+            return np.zeros((0, k)), np.zeros((0, k), np.int64)
+        return np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
+
+    def _part(self, queries: Queries, k: int) -> Found:
+        if self._candidates is None:
+            self._candidates = self._open()
+        wide = k + MARGIN if self.factory == "Flat" else IVF_MARGIN * k + MARGIN
+        rows = self._candidates(np.ascontiguousarray(queries), min(wide, self.count))
+        return _ranked(queries, rows, self.vectors, k)
+
+    def _open(self) -> Candidates:
+        if self.factory != "Flat":
+            return _file(self.folder / FAISS, self)
+        return _faiss_flat(self.vectors) if self.engine == "faiss" else _product(self.vectors)
+
+
+def blocks(vectors: Float16[np.ndarray, "image dim"], size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+    """Rows as float32, `size` at a time."""
+    for start in range(0, len(vectors), size):
+        yield vectors[start : start + size].astype(np.float32)
+
+
+def _ranked(
+    queries: Queries,
+    rows: Int64[np.ndarray, "query candidate"],
+    vectors: Float16[np.ndarray, "image dim"],
+    k: int,
+) -> Found:
+    """The k best candidates by cosine in float64; candidate -1 = none."""
+    near, asked = vectors[np.maximum(rows, 0)].astype(np.float64), queries.astype(np.float64)
+    dots = np.matmul(near, asked[:, :, None])[:, :, 0]
+    lengths = np.linalg.norm(near, axis=2) * np.linalg.norm(asked, axis=1)[:, None]
+    cosine = np.clip(dots / np.maximum(lengths, np.finfo(np.float64).tiny), -1, 1)
+    cosine[rows < 0] = -np.inf
+    order = np.lexsort((rows, -cosine), axis=1)[:, :k]
+    return np.take_along_axis(cosine, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def _faiss_flat(vectors: Float16[np.ndarray, "image dim"]) -> Candidates:
+    """FAISS's exhaustive search over the vectors, which it holds as float32. No file is parsed."""
+    import faiss
+
+    index: Any = faiss.IndexFlatIP(vectors.shape[1])
+    for block in blocks(vectors):
+        index.add(block)
+    return lambda queries, k: index.search(queries, k)[1]
+
+
+def _product(vectors: Float16[np.ndarray, "image dim"]) -> Candidates:
+    """The same by matrix product, without FAISS."""
+    size = vectors.shape[0] * vectors.shape[1] * 4
+    kept = vectors.astype(np.float32) if size <= KEEP else None
+
+    def search(queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        parts = blocks(vectors) if kept is None else (kept[i : i + BLOCK] for i in range(0, len(kept), BLOCK))
+        best, rows, start = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), 0
+        for part in parts:
+            scores = queries @ part.T
+            columns = _largest(scores, k)
+            best = np.concatenate([best, np.take_along_axis(scores, columns, 1)], axis=1)
+            rows = np.concatenate([rows, columns + start], axis=1)
+            start += len(part)
+            if best.shape[1] > k:
+                kth = np.argpartition(best, -k, axis=1)[:, -k:]
+                best, rows = np.take_along_axis(best, kth, 1), np.take_along_axis(rows, kth, 1)
+        return rows
+
+    return search
+
+
+def _largest(scores: Float32[np.ndarray, "query row"], k: int) -> Int64[np.ndarray, "query best"]:
+    """Columns of the k largest scores of each row, in no order.
+
+    They lie in the k groups with the largest maxima, and a maximum costs a fraction of a partition.
+    """
+    count, width = scores.shape
+    if width <= k:
+        return np.broadcast_to(np.arange(width), scores.shape).copy()
+    whole = width // GROUP
+    if whole <= k:
+        return np.argpartition(scores, -k, axis=1)[:, -k:].astype(np.int64)
+    tops = scores[:, : whole * GROUP].reshape(count, whole, GROUP).max(axis=2)
+    groups = np.argpartition(tops, -k, axis=1)[:, -k:]
+    columns = (groups[:, :, None] * GROUP + np.arange(GROUP)).reshape(count, -1)
+    rest = np.broadcast_to(np.arange(whole * GROUP, width), (count, width - whole * GROUP))
+    columns = np.concatenate([columns, rest], axis=1)
+    chosen = np.argpartition(np.take_along_axis(scores, columns, 1), -k, axis=1)[:, -k:]
+    return np.take_along_axis(columns, chosen, 1).astype(np.int64)
+
+
+def _file(path: Path, wanted: Searcher) -> Candidates:
+    """An index that FAISS wrote, read under limits on what its headers may ask for."""
+    import faiss
+
+    limits = {"vector_byte_limit": path.stat().st_size + 2**20, "loop_limit": max(2**20, 4 * wanted.count)}
+    before = {name: getattr(faiss, f"get_deserialization_{name}", lambda: None)() for name in limits}
+    try:
+        _limit(faiss, limits)
+        index: Any = faiss.read_index(str(path))
+    except RuntimeError as problem:
+        reason = " ".join(str(problem).split())
+        raise MemdetectError(f"{str(path)!r} cannot be opened by FAISS ({reason}); build the index anew") from None
+    finally:
+        _limit(faiss, before)
+    if (index.ntotal, index.d, index.metric_type) != (wanted.count, wanted.dim, faiss.METRIC_INNER_PRODUCT):
+        found = f"{index.ntotal} vectors of {index.d}"
+        raise MemdetectError(f"{str(path)!r} holds {found}, expected {wanted.count} of {wanted.dim}; build it anew")
+    index.nprobe = wanted.nprobe
+    return lambda queries, k: index.search(queries, k)[1]
+
+
+def _limit(faiss: Any, limits: dict[str, Any]) -> None:
+    for name, value in limits.items():
+        setter = getattr(faiss, f"set_deserialization_{name}", None)  # not in FAISS before 1.15
+        if setter is not None and value is not None:
+            setter(value)

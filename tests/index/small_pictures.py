@@ -1,0 +1,40 @@
+"""A small embedder and small pictures for the tests of this folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from memdetect.index import BuildOptions
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Centred 8 x 8 thumbnails of unit length, 192 numbers."""
+
+    name: str = "tiny"
+    fingerprint: str = "f00d"
+    dim: int = 192
+
+    def embed(self, images: Sequence[Image.Image], /) -> np.ndarray:
+        small = [np.asarray(i.resize((8, 8), Image.Resampling.BOX), np.float32).ravel() for i in images]
+        centred = np.stack(small) - np.mean(small, axis=1, keepdims=True)
+        return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+
+
+def picture(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """Coarse coloured blocks, so that mild damage leaves it recognisable and no two are alike."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
+
+
+def fill(folder: Path, seeds: Sequence[int], size: tuple[int, int] = (64, 64)) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        picture(seed, size).save(folder / f"{seed:04d}.png")
+    return folder
+
+
+QUICK = BuildOptions(planted=8, null_queries=50, level=0.05)
