@@ -104,7 +104,7 @@ def scan_command(
     else:
         write(FORMATS[format.value](run.header, run.results, run.verdict))
     say(f"run folder: {run.folder}")
-    raise typer.Exit(int(run.verdict.exit))
+    raise typer.Exit(int(run.verdict.scan_exit))
 
 
 def _call(pairs: list[str]) -> dict[str, Any]:

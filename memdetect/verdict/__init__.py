@@ -1,0 +1,6 @@
+"""The one decision that every output and the exit code read; from records alone, without torch."""
+
+from memdetect.verdict.judging import judge
+from memdetect.verdict.outcome import Decision, Rule, Shift, Verdict
+
+__all__ = ["Decision", "Rule", "Shift", "Verdict", "judge"]
