@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +10,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
+from memdetect.records import Header, Measurement
+from memdetect.wording import Worded, family_key, one_a_family, text_key
 
 Part = Literal["A", "B"]
 Cells = dict[str, dict[str, list[list[float]]]]
+# What a scan has to share with the clean scores; seeds, layers and timesteps are chosen among those kept.
+SHARED = ("model", "family", "dtype", "scheduler", "steps", "guidance_scale", "size", "noise", "call")
 
 
 class _Strict(BaseModel):
@@ -156,6 +161,64 @@ def draw_parts(families: Sequence[str]) -> dict[str, Part]:
     order = sorted(set(families), key=lambda key: hashlib.sha256(key.encode()).hexdigest())
     first = max(150, ceil(len(order) / 5))
     return {key: "A" if i < first else "B" for i, key in enumerate(order)}
+
+
+def calibration_of_run(header: Header, rows: Sequence[Measurement], layers: Sequence[str] = ("*",)) -> Calibration:
+    """The scores of a run of clean prompts as a calibration, one prompt a family, cut to layers that match a glob.
+
+    Raises MemdetectError for a part other than A and B, for parts of which some are missing, for an item without a
+    prompt, and for one whose scores are not finite.
+    """
+    plan, kept = header.plan, one_a_family(rows)
+    parts, given = parts_of(kept)
+    items = [
+        Item(
+            id=row.id,
+            family=family_key(row.meta, row.prompt),
+            text=text_key(row.prompt or ""),
+            prompt=row.prompt or "",
+            part=part,
+            stratum=str(row.meta.get(plan.get("strata") or "", "")),
+        )
+        for row, part in zip(kept, parts, strict=True)
+    ]
+    chosen = [name for name in plan["layers"] if any(fnmatchcase(name, glob) for glob in layers)]
+    times = [str(t) for t in plan["timesteps"]]
+    scores = {
+        name: {layer: {t: [_finite(row, name, layer, t) for row in kept] for t in times} for layer in chosen}
+        for name in plan["detectors"]
+    }
+    return Calibration(
+        settings={key: plan[key] for key in SHARED if key in plan},
+        provenance={"prompts": plan.get("inputs", ""), "versions": header.versions, "memdetect": header.memdetect},
+        parts="given" if given else "drawn",
+        strata=plan.get("strata", ""),
+        items=tuple(items),
+        scores=scores,
+    )
+
+
+def parts_of(rows: Sequence[Worded]) -> tuple[list[Part], bool]:
+    """Part of each row: of its column `part`, or drawn by family where no row has one; and whether they were given."""
+    columns = [row.meta.get("part") for row in rows]
+    if not any(columns):
+        keys = [family_key(row.meta, row.prompt) for row in rows]
+        drawn = draw_parts(keys)
+        return [drawn[key] for key in keys], False
+    wrong = next((part for part in columns if part not in ("A", "B")), "")
+    if wrong != "":
+        raise MemdetectError(
+            f"a clean prompt is of part {wrong!r}, expected A or B for each, or for none; leave it out"
+        )
+    return ["A" if part == "A" else "B" for part in columns], True
+
+
+def _finite(row: Measurement, detector: str, layer: str, timestep: str) -> list[float]:
+    values = row.scores[detector].cells[layer][timestep] if row.scores else [None]
+    numbers = [value for value in values if value is not None]
+    if len(numbers) != len(values) or row.prompt is None:
+        raise MemdetectError(f"clean prompt {row.id} has a score that is not finite; leave it out")
+    return numbers
 
 
 def read_calibration(path: Path) -> Calibration | None:

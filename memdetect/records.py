@@ -1,5 +1,6 @@
 """The run folder: header, shards, journal and results, crash-safe and resumable."""
 
+import hashlib
 import json
 import os
 import socket
@@ -104,6 +105,11 @@ class Header(_Strict):
     plan_digest: str = ""
     calibration: str = ""
     wording: dict[str, Any] = {}
+
+
+def plan_digest(plan: Mapping[str, Any]) -> str:
+    """The sha256, in hex, of a plan as JSON with sorted keys: the same before the first image and years later."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class RunFolder:

@@ -3,11 +3,29 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 FAMILY_COLUMN = "family"
 _DIGIT = re.compile(r"\d")
+
+
+@runtime_checkable
+class Worded(Protocol):
+    """A request or a record: something with a prompt and columns beside it."""
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt, as it was given."""
+        ...
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Its other columns."""
+        ...
+
+
+_Row = TypeVar("_Row", bound=Worded)
 
 
 def normalised(text: str) -> str:
@@ -27,3 +45,18 @@ def family_key(meta: Mapping[str, Any], prompt: str | None) -> str:
     if named is None or named == "":
         return text_key(prompt or "")
     return hashlib.sha256(f"{FAMILY_COLUMN}\0{named}".encode()).hexdigest()[:16]
+
+
+def one_a_family(rows: Iterable[_Row]) -> list[_Row]:
+    """One row of each family, in the order of the rows: that of the smallest sha256 of its prompt.
+
+    Members of a family score alike; all of them together would claim more clean prompts than there are.
+    """
+    listed = list(rows)
+    keys = [family_key(row.meta, row.prompt) for row in listed]
+    hashes = [hashlib.sha256((row.prompt or "").encode()).hexdigest() for row in listed]
+    best: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        if key not in best or hashes[i] < hashes[best[key]]:
+            best[key] = i
+    return [listed[i] for i in sorted(best.values())]

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 from memdetect.calibration import Calibration
 from memdetect.policy import Policy, Suppressions, suppressions
-from memdetect.records import Header, Measurement, Outcome, Result
+from memdetect.records import Header, Measurement, Outcome, Result, plan_digest
 from memdetect.statistics.conformal import simes_levels
 from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
 from memdetect.verdict.claim import claim, notes
@@ -126,8 +126,10 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
 
 
 def _fixed(found: Findings, policy: Policy) -> bool:
-    digest = found.calibration.cut(found.header.plan).digest if found.calibration else ""
-    return found.header.policy_digest == policy.digest and found.header.calibration == digest
+    header = found.header
+    digest = found.calibration.cut(header.plan).digest if found.calibration else ""
+    named = (header.policy_digest, header.calibration, header.plan_digest)
+    return named == (policy.digest, digest, plan_digest(header.plan))
 
 
 def _counts(results: Iterable[Result]) -> Mapping[Outcome, int]:
