@@ -2,5 +2,6 @@
 
 from memdetect.verdict.judging import judge
 from memdetect.verdict.outcome import Decision, Rule, Shift, Verdict
+from memdetect.verdict.reading import Runs, read_runs
 
-__all__ = ["Decision", "Rule", "Shift", "Verdict", "judge"]
+__all__ = ["Decision", "Rule", "Runs", "Shift", "Verdict", "judge", "read_runs"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from memdetect.calibration import Calibration, members_of, seed_means
@@ -70,11 +71,10 @@ def item_score(row: Measurement, name: str, plan: Mapping[str, Any]) -> float | 
     except KeyError:
         return None
     seeds = plan["num_seeds"]
-    whole = [[v for v in cell if v is not None] for cell in cells]
+    whole = [[v for v in cell if v is not None and isfinite(v)] for cell in cells]
     if not whole or any(len(cell) != seeds for cell in cells) or any(len(cell) != seeds for cell in whole):
         return None
-    value = quartile(seed_means(whole, seeds))
-    return value if abs(value) < float("inf") else None
+    return quartile(seed_means(whole, seeds))
 
 
 def make_null(plan: Mapping[str, Any], calibration: Calibration | None) -> Null | str:
