@@ -77,19 +77,24 @@ def gate_command(
     results, verdict = judge(
         found.header, found.rows, found.calibration, policy_for(given, policy, found.header.policy)
     )
-    from memdetect.render import FORMATS, render_table
-
-    if format is Format.table:
-        write(render_table(found.header, results, verdict, colour=colourful(), width=terminal_width()))
-    else:
-        write(FORMATS[format.value](found.header, results, verdict))
+    show(found.header, results, verdict, format)
     for line in found.damaged:
         say(line)
     conclude(verdict)
 
 
+def show(header: Any, results: Any, verdict: Any, format: Format) -> None:
+    """Print results and verdict on stdout."""
+    from memdetect.render import FORMATS, render_table
+
+    if format is Format.table:
+        write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
+    else:
+        write(FORMATS[format.value](header, results, verdict))
+
+
 def policy_for(given: dict[str, Any], file: Path | None, held: dict[str, Any] | None = None) -> Any:
-    """The policy of options over a file over what the run's header holds; the header's counts when no file says more."""
+    """The policy of options over a file, or over what the run's header holds when no file says anything."""
     from memdetect.policy import Policy, read_policy
 
     given = {key: value for key, value in given.items() if value is not None}

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.gate import FailOn, Fdr, Format, MaxRate, PolicyFile, conclude, policy_for
-from memdetect.cli.output import Interrupt, colourful, hush, progress_bar, say, terminal_width, write
+from memdetect.cli.gate import FailOn, Fdr, Format, MaxRate, PolicyFile, conclude, policy_for, show
+from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.errors import MemdetectError
 
 
@@ -73,8 +73,7 @@ def scan_command(
     interrupted and resumable.
     """
     extra = pipeline_arguments(call or [])
-    asked = {"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}
-    bar = policy_for(asked, policy)
+    bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
     hush()
     from memdetect.prompts import read
 
@@ -82,12 +81,8 @@ def scan_command(
     if not model.strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
     if dry_run:
-        from memdetect.scanning.dry import dry_run_lines
-
-        decide = member or (detector or [])[:1]
         wanted = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
-        write("".join(f"{line}\n" for line in dry_run_lines(requests, model, bar, calibration, wanted, decide)))
-        return
+        _dry_run(requests, model, bar, calibration, wanted, member or (detector or [])[:1])
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         say(f"loading {model}")
         from memdetect.adapters import load
@@ -115,16 +110,19 @@ def scan_command(
         again = shlex.join(["memdetect", *sys.argv[1:]])
         say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))
-    from memdetect.render import FORMATS, render_table
-
-    if format is Format.table:
-        write(render_table(run.header, run.results, run.verdict, colour=colourful(), width=terminal_width()))
-    else:
-        write(FORMATS[format.value](run.header, run.results, run.verdict))
+    show(run.header, run.results, run.verdict, format)
     say(f"run folder: {run.folder}")
     if fail_on is not None:
         conclude(run.verdict)
     raise typer.Exit(int(run.verdict.scan_exit))
+
+
+def _dry_run(*plan: Any) -> None:
+    """Print what a scan would do and show, and stop."""
+    from memdetect.scanning.dry import dry_run_lines
+
+    write("".join(f"{line}\n" for line in dry_run_lines(*plan)))
+    raise typer.Exit
 
 
 def pipeline_arguments(pairs: list[str]) -> dict[str, Any]:

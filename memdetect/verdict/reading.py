@@ -75,7 +75,7 @@ def _shared(header: Header) -> Mapping[str, Any]:
 
 
 def _together(headers: Sequence[Header]) -> Header:
-    """One header: all planned items, the most suspicious wording, the least coverage, and the policy if all share it."""
+    """One header: all planned items, the strangest wording, the least coverage, the policy if all share it."""
     first = headers[0]
     if len(headers) == 1:
         return first
