@@ -86,7 +86,7 @@ class Index:
             row=index,
             key=row.key,
             path=str(row.file(self.folder)),
-            caption=row.caption,
+            caption=row.caption or "",
             similarity=value,
             p=self.p_value(value),
             similar=self.similar(value),

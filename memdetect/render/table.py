@@ -4,12 +4,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
-from math import ceil
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memdetect.calibration import members_of
 from memdetect.records import Header, Result
 from memdetect.verdict import Verdict
 
@@ -58,7 +58,7 @@ def strongest(results: Sequence[Result], name: str) -> list[Result]:
 
 
 def _cells(row: Result, names: Sequence[str]) -> list[Text]:
-    p = row.p.get(names[0])
+    p = row.p.get("combined")
     scores = [row.scores[n].score if n in row.scores else None for n in names]
     cells = [Text(row.outcome, _COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
     cells += [Text("-" if s is None else f"{s:.4f}") for s in scores]
@@ -74,14 +74,10 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name != "copy")
     lines.append(f"{verdict.measured} of {verdict.planned} items measured: {found}.")
     lines += _set_aside(header, results)
-    needed = ceil(1 / verdict.level) - 1
-    if 0 < verdict.calibrated < needed:
-        lines.append(f"{verdict.calibrated} clean prompts cannot show p <= {verdict.level:g}; {needed} are needed.")
-    elif verdict.calibrated:
-        expected = verdict.level * (counts["suspicious"] + counts["clear"])
+    if verdict.calibrated:
         lines.append(
-            f"suspicious = p <= {verdict.level:g} for {plan['detectors'][0]} against "
-            f"{verdict.calibrated} clean prompts; without any memorization about {expected:.1f} would be."
+            f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(members_of(plan))}, against "
+            f"{verdict.calibrated} clean prompts; with these it takes {verdict.hits} clear hits to find any."
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")

@@ -16,7 +16,7 @@ FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     """One object: the header, the verdict's counts, and the results in the order of the plan."""
-    summary = {**asdict(verdict), "complete": verdict.complete}
+    summary = {"verdict": verdict.verdict, **asdict(verdict), "complete": verdict.complete, "exit": int(verdict.exit)}
     rows = [row.model_dump(mode="json") for row in results]
     return json.dumps({"run": header.model_dump(mode="json"), "verdict": summary, "results": rows}, indent=1) + "\n"
 
