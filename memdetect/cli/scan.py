@@ -57,6 +57,11 @@ def scan_command(
     member: Annotated[list[str] | None, typer.Option(help="Detector that decides; repeatable, at most three.")] = None,
     strata: Annotated[str, typer.Option(help="Column that p-values stay within, as in the calibration.")] = "",
     calibration: Annotated[Path | None, typer.Option(help="Clean scores, instead of those beside the model.")] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="Index of the training images to search; bundled models bring theirs.")
+    ] = None,
+    search: Annotated[bool, typer.Option("--search/--no-index", help="Search an index of training images.")] = True,
+    top_k: Annotated[int, typer.Option(min=1, help="Training images kept of each image.")] = 3,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Judge as well, as `gate` does: fail on copy, suspicious (or worse), none.")
     ] = None,
@@ -103,6 +108,9 @@ def scan_command(
             strata=strata,
             calibration=calibration,
             policy=bar,
+            index=index,
+            search=search,
+            top_k=top_k,
         )
         loaded = load(model, device=device, dtype=dtype.value if dtype else None)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)

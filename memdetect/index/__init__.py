@@ -3,7 +3,7 @@
 from memdetect.index.build import BuildOptions, build_index
 from memdetect.index.manifest import Manifest, Planted, Threshold, read_manifest, verify
 from memdetect.index.nearest import Embeds, Index, open_index
-from memdetect.index.pixels import measure
+from memdetect.index.pixels import measure, try_open
 from memdetect.index.rows import Row
 from memdetect.index.search import Searcher
 
@@ -20,5 +20,6 @@ __all__ = [
     "measure",
     "open_index",
     "read_manifest",
+    "try_open",
     "verify",
 ]

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float, Float32
 from PIL import Image
 
-from memdetect.calibration import p_value
 from memdetect.errors import MemdetectError
 from memdetect.index.manifest import ROWS, Manifest, Step, read_nulls, verify
 from memdetect.index.rows import Row, RowFile
 from memdetect.index.search import Engine, Searcher
 from memdetect.records import Match
+from memdetect.statistics.conformal import p_value
 
 
 @runtime_checkable

@@ -88,8 +88,28 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, "
         f"guidance {plan['guidance_scale']:g}, seed {plan['seed']}, {plan['dtype']}."
     )
-    lines.append("No training images were searched: a score is a reason to look, not proof of a copy.")
-    return lines
+    return [*lines, *_searched(header, results)]
+
+
+def _searched(header: Header, results: Sequence[Result]) -> list[str]:
+    """What a copy is, of which training images, and how often one was hit; or that none were searched."""
+    index = header.index
+    if not index:
+        return ["No training images were searched: a score is a reason to look, not proof of a copy."]
+    share = index.get("coverage")
+    part = "an unknown share" if share is None else f"{share:.2%}"
+    lines = [
+        f"Searched {index['rows']:,} training images, {part} of the training set: what is not there, cannot be found."
+    ]
+    held = index.get("threshold", {})
+    if held.get("similarity") is not None:
+        lines.append(
+            f"copy = {index['embedder']} similarity above {held['similarity']:.3f} (exceeded by non-copies with "
+            f"probability {held['level']:g}, shown by {held['queries']}) and pixels that agree."
+        )
+    hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
+    tried = sum(max(len(r.seeds), 1) for r in results if r.status == "ok")
+    return [*lines, f"{hits} of {tried} images are copies."]
 
 
 def _set_aside(header: Header, results: Sequence[Result]) -> list[str]:

@@ -39,11 +39,12 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> s
         for name in names:
             score = row.scores.get(name)
             cells += [score.score if score else None, row.p.get(name)]
-        writer.writerow([_guard(cell) for cell in cells])
+        writer.writerow([guard(cell) for cell in cells])
     return out.getvalue()
 
 
-def _guard(cell: Any) -> Any:
+def guard(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
     if isinstance(cell, str) and cell.lstrip()[:1] in FORMULA:
         return f"'{cell}"
     return cell

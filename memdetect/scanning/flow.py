@@ -12,6 +12,7 @@ from memdetect.policy import Policy
 from memdetect.prompts import Requests, read
 from memdetect.records import Header, Result, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
+from memdetect.scanning.pairs import write_pairs
 from memdetect.scanning.plan import Options, plan, prepare
 from memdetect.verdict import Verdict, judge
 
@@ -77,4 +78,5 @@ def _close(
                 Exit.ERROR,
             )
         folder.write_results(results)
+        write_pairs(folder.path, results)
     return Run(folder.path, header, results, verdict, interrupted)

@@ -15,7 +15,7 @@ from memdetect.errors import MemdetectError
 from memdetect.images import open_image, to_array
 from memdetect.probing import decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.prompts import Request
-from memdetect.records import Measurement, Score
+from memdetect.records import Match, Measurement, Score
 from memdetect.scanning.plan import Bench
 from memdetect.trace import Trace
 
@@ -35,19 +35,22 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
         look=bench.look,
     )
     decoding = Batching(bench.sampler.batch_size)
-    files = _save(trace, shard, bench, images, decoding) if bench.options.save_images else [[] for _ in shard]
-    rows = [
-        _row(index, request, bench, trace.select(item=i)).model_copy(
-            update={"files": files[i], "notes": _prompt_notes(bench.model, request)}
-        )
-        for i, (index, request) in enumerate(shard)
-    ]
+    made = _decoded(trace, bench, decoding) if bench.options.save_images or bench.evidence else [[] for _ in shard]
+    rows: list[Measurement] = []
+    for i, (index, request) in enumerate(shard):
+        facts = {
+            "files": _save(made[i], index, images) if bench.options.save_images else [],
+            "matches": _matches(made[i], bench),
+            "notes": _prompt_notes(bench.model, request),
+        }
+        rows.append(_row(index, request, bench, trace.select(item=i)).model_copy(update=facts))
     return rows, {**trace.notes, "halved": [*trace.notes["halved"], *decoding.halved]}
 
 
 def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measurement], dict[str, Any]]:
     size = image_size(bench.model)
     pixels: list[np.ndarray] = []
+    matches: list[list[Match]] = []
     notes: list[list[str]] = []
     failed: dict[int, str] = {}
     for i, (_, request) in enumerate(shard):
@@ -58,6 +61,7 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
             failed[i] = str(problem)
             continue
         pixels.append(to_array(opened.image, size))
+        matches.append(_matches([opened.image], bench))
         notes.append(list(opened.notes))
     good = [row for i, row in enumerate(shard) if i not in failed]
     rows = [_unreadable(shard[i], reason) for i, reason in failed.items()]
@@ -71,7 +75,11 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
         look=bench.look,
     )
     for i, (index, request) in enumerate(good):
-        rows.append(_row(index, request, bench, trace.select(item=i)).model_copy(update={"notes": notes[i]}))
+        rows.append(
+            _row(index, request, bench, trace.select(item=i)).model_copy(
+                update={"notes": notes[i], "matches": matches[i]}
+            )
+        )
     return sorted(rows, key=lambda row: row.index), dict(trace.notes)
 
 
@@ -131,15 +139,27 @@ def _prompt_notes(model: Model, request: Request) -> list[str]:
     return [f"prompt truncated to its first {kept} tokens"] if kept else []
 
 
-def _save(trace: Trace, shard: Sequence[Indexed], bench: Bench, folder: Path, batching: Batching) -> list[list[str]]:
-    """Decode and save the images as images/INDEX-k.png; returns their names for each item."""
+def _decoded(trace: Trace, bench: Bench, batching: Batching) -> list[list[Image.Image]]:
+    """The images of each item."""
     assert trace.latents is not None
     vae = bench.model.pipe.vae
     latents = trace.latents.flatten(0, 1).to(vae.device, vae.dtype)
     with torch.inference_mode():
-        arrays = decode(bench.model, latents, batching)
+        images = [Image.fromarray(array) for array in decode(bench.model, latents, batching)]
     count = bench.sampler.num_seeds
-    names = [f"{index:07d}-{k}.png" for index, _ in shard for k in range(count)]
-    for name, array in zip(names, arrays, strict=True):
-        Image.fromarray(array).save(folder / name)
-    return [[f"images/{n}" for n in names[i * count : (i + 1) * count]] for i in range(len(shard))]
+    return [images[i : i + count] for i in range(0, len(images), count)]
+
+
+def _save(images: Sequence[Image.Image], index: int, folder: Path) -> list[str]:
+    """Save the images of an item as images/INDEX-k.png; returns these names."""
+    names = [f"{index:07d}-{k}.png" for k in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        image.save(folder / name)
+    return [f"images/{name}" for name in names]
+
+
+def _matches(images: Sequence[Image.Image], bench: Bench) -> list[Match]:
+    """The training images near those of an item, image by image; none where no index is searched."""
+    if bench.evidence is None or not images:
+        return []
+    return [match for near in bench.evidence.of(images) for match in near]

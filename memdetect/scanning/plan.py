@@ -16,7 +16,9 @@ from memdetect.adapters import Model, check_call
 from memdetect.calibration import Calibration
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
+from memdetect.embedders import Source
 from memdetect.errors import MemdetectError
+from memdetect.matching import Evidence, open_evidence
 from memdetect.policy import Policy
 from memdetect.probing import Look, Sampler, image_size
 from memdetect.prompts import Request, Requests
@@ -24,6 +26,7 @@ from memdetect.records import Header, plan_digest
 from memdetect.scanning.telling import compare_wording
 from memdetect.statistics.combine import MOST
 
+INDEX = "train.index"
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 # Noise of images and looks comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
 NOISE = "own for each item"
@@ -53,6 +56,9 @@ class Options:
     calibration: Path | None = None
     policy: Policy = field(default_factory=Policy)
     first_step_only: bool = False
+    index: Path | None = None
+    search: bool = True
+    top_k: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Bench:
     look: Look
     detectors: tuple[Detector, ...]
     options: Options
+    evidence: Evidence | None = None
 
 
 def prepare(model: Model, options: Options) -> Bench:
@@ -89,7 +96,21 @@ def prepare(model: Model, options: Options) -> Bench:
         raise MemdetectError(f"{', '.join(late)} cannot be scored from the first step; leave out --first-step-only")
     members(model, options, detectors)
     look = Look.at(model, layers=options.layers, timesteps=options.timesteps, detectors=detectors)
-    return Bench(model, sampler, look, detectors, options)
+    return Bench(model, sampler, look, detectors, options, _evidence(model, options))
+
+
+def _evidence(model: Model, options: Options) -> Evidence | None:
+    """The index that outputs are looked up in: the one asked for, else the one that ships with the model."""
+    if options.top_k < 1:
+        raise MemdetectError(f"top_k is {options.top_k}, expected at least 1")
+    shipped = model.folder / INDEX if model.folder else None
+    if not options.search or (options.index is None and (shipped is None or not shipped.is_dir())):
+        return None
+    own = options.index is None or options.index == shipped
+    total = model.card.training_images if own else 0
+    folder = options.index or shipped
+    assert folder is not None
+    return open_evidence(folder, top_k=options.top_k, total=total, source=Source(model.folder))
 
 
 def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
@@ -151,7 +172,8 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
     for request in requests.items:
         total.update(json.dumps([request.id, request.prompt, _content(request.image)]).encode())
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
-    made = {"inputs": total.hexdigest(), **settings(bench)}
+    searched = _searched(bench.evidence)
+    made = {"inputs": total.hexdigest(), **settings(bench), "index": searched.get("digest", "")}
     return Header(
         memdetect=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -162,8 +184,25 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if bench.options.layers or bench.options.timesteps else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated},
+        index=searched,
         **_bar(bench.options.policy, made, requests.items, calibration),
     )
+
+
+def _searched(evidence: Evidence | None) -> dict[str, Any]:
+    """What the header says of the index: which, how much of the training set, and what its threshold rests on."""
+    if evidence is None:
+        return {}
+    manifest = evidence.index.manifest
+    return {
+        "name": evidence.index.folder.name,
+        "digest": manifest.digest,
+        "rows": manifest.count,
+        "coverage": evidence.coverage,
+        "embedder": manifest.embedder.name,
+        "top_k": evidence.top_k,
+        "threshold": manifest.threshold.model_dump(mode="json"),
+    }
 
 
 def _bar(

@@ -1,6 +1,7 @@
 """p-values by hand, by brute force and by simulation; ranks that hold for one given calibration set."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -106,5 +107,5 @@ def test_simes_levels_hold_for_all_ranks_of_most_sets():
 def test_simes_levels_are_rising_and_above_the_marginal_ones(n, delta):
     found = simes_levels(n, delta)
     assert len(found) == n + 1
-    assert all(a <= b + 1e-12 for a, b in zip(found, found[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in pairwise(found))
     assert found[0] == pytest.approx(1 - delta ** (1 / (n // 2)))

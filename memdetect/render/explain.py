@@ -1,0 +1,91 @@
+"""One item of a run, in full: what was decided and why, scores by layer and timestep, matches, how to make it again."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memdetect.records import Header, Match, Result, Score
+from memdetect.render.table import plain
+
+
+def render_explanation(header: Header, row: Result) -> str:
+    """Everything that a run holds of an item, for a person to read."""
+    lines = [f"{row.id}: {row.outcome}" + (f" ({row.reason})" if row.reason else "")]
+    what = row.prompt if row.prompt is not None else row.image or ""
+    lines += [plain(what, 500), f"from {row.source}" + (f", line {row.line}" if row.line else "")]
+    lines += [f"note: {note}" for note in row.notes]
+    for name, score in row.scores.items():
+        lines += ["", *_scores(name, score, row.p.get(name))]
+    if (p := row.p.get("combined")) is not None:
+        lines += ["", f"p = {p:.4g}, which decides"]
+    lines += ["", *_matches(row, header)]
+    lines += ["", *_again(header, row)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _scores(name: str, score: Score, p: float | None) -> list[str]:
+    """A detector's score, and its parts: rows are layers, columns timesteps; each is a mean over seeds."""
+    value = "not finite" if score.score is None else f"{score.score:.4f}"
+    lines = [f"{name} {value}" + ("" if p is None else f" (p = {p:.4g})")]
+    times = list(dict.fromkeys(t for cells in score.cells.values() for t in cells))
+    width = max((len(layer) for layer in score.cells), default=0)
+    lines.append("  " + " " * width + "".join(f"{'t=' + t:>12}" for t in times))
+    for layer, cells in score.cells.items():
+        lines.append(f"  {layer:<{width}}" + "".join(f"{_mean(cells.get(t, [])):>12}" for t in times))
+    return lines
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    kept = [value for value in values if value is not None]
+    return f"{sum(kept) / len(kept):.4f}" if kept and len(kept) == len(values) else "-"
+
+
+def _matches(row: Result, header: Header) -> list[str]:
+    if not header.index:
+        return ["no training images were searched"]
+    hits = {match.seed for match in row.matches if match.copy_found}
+    tried = max(len(row.seeds), 1) if row.image is None else 1
+    lines = [f"{len(hits)} of {tried} images are copies; nearest training images:"]
+    for match in sorted(row.matches, key=lambda m: (m.seed, m.rank)):
+        lines.append("  " + _match(row, match))
+    return lines
+
+
+def _match(row: Result, match: Match) -> str:
+    file = row.files[match.seed] if match.seed < len(row.files) else f"image {match.seed}"
+    pixels = (
+        f", tile {match.tile:.3f}, MS-SSIM {match.ssim:.3f}"
+        if match.tile is not None and match.ssim is not None
+        else ""
+    )
+    p = "" if match.p is None else f", p {match.p:.4g}"
+    note = f" ({match.note})" if match.note else ""
+    return (
+        f"{file} #{match.rank}: {'copy' if match.copy_found else 'near'} {plain(match.key)} "
+        f"[{plain(match.path, 200)}] similarity {match.similarity:.4f}{p}{pixels}{note}"
+    )
+
+
+def _again(header: Header, row: Result) -> list[str]:
+    """Shell commands that make the item's images once more, from the same seeds."""
+    plan = header.plan
+    if row.prompt is None:
+        inputs, feed = [row.image or ""], ""
+    else:
+        line = json.dumps({"id": row.id, "prompt": row.prompt})
+        inputs, feed = ["-", "--prompts-format", "jsonl"], f"printf '%s\\n' {shlex.quote(line)} | "
+    command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(plan), "--out", f"runs/{row.id}"]
+    return ["make it again:", f"  {feed}{shlex.join(command)}"]
+
+
+def _settings(plan: Mapping[str, Any]) -> list[str]:
+    names = {"num_seeds": "--num-seeds", "seed": "--seed", "steps": "--steps", "guidance_scale": "--guidance-scale"}
+    found = [part for key, flag in names.items() if key in plan for part in (flag, f"{plan[key]}")]
+    for key, flag in (("layers", "--layer"), ("timesteps", "--timestep"), ("detectors", "--detector")):
+        found += [part for value in plan.get(key, []) for part in (flag, f"{value}")]
+    if plan.get("dtype") in ("fp32", "bf16", "fp16"):
+        found += ["--dtype", plan["dtype"]]
+    for name, value in (plan.get("call") or {}).items():
+        found += ["--call", f"{name}={json.dumps(value)}"]
+    return found

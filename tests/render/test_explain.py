@@ -1,0 +1,71 @@
+"""One item in full, and the command that makes it again, read back by the tools that would run it."""
+
+import json
+import shlex
+
+from memdetect.records import Header, Match, Result, Score
+from memdetect.render.explain import render_explanation
+
+PLAN = {
+    "num_seeds": 2,
+    "seed": 3,
+    "steps": 20,
+    "guidance_scale": 2.5,
+    "layers": ["mid"],
+    "timesteps": [50],
+    "detectors": ["spikiness"],
+    "dtype": "fp32",
+    "call": {"negative_prompt": "it's red"},
+}
+HEADER = Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=1, index={"rows": 3})
+NASTY = "a 'cat' \x1b[31m $(rm) \\n"
+
+
+def row(**changes) -> Result:
+    near = Match(seed=1, rank=1, key="k.png", path="t/k.png", similarity=0.98, p=0.01, tile=0.1, ssim=0.9)
+    facts = {
+        "index": 0,
+        "id": "x1",
+        "prompt": NASTY,
+        "source": "p.txt",
+        "line": 4,
+        "seeds": [11, 12],
+        "files": ["images/0-0.png", "images/0-1.png"],
+        "scores": {"spikiness": Score(score=1.5, cells={"mid": {"50": [1.0, 2.0], "100": [None, 1.0]}})},
+        "matches": [near.model_copy(update={"copy_found": True})],
+        "p": {"combined": 0.02, "spikiness": 0.03},
+        "outcome": "copy",
+        "reason": "image 1 is a copy of k.png",
+    }
+    return Result(**{**facts, **changes})
+
+
+def test_scores_matches_and_reason_are_there():
+    text = render_explanation(HEADER, row())
+    assert "x1: copy (image 1 is a copy of k.png)" in text
+    assert "spikiness 1.5000 (p = 0.03)" in text
+    assert "t=50" in text
+    assert "1.5000           -" in text  # the mean over seeds at t = 50; a value that is missing at t = 100
+    assert "images/0-1.png #1: copy k.png [t/k.png] similarity 0.9800, p 0.01, tile 0.100, MS-SSIM 0.900" in text
+    assert "1 of 2 images are copies" in text
+    assert "\x1b" not in text
+
+
+def test_the_command_makes_this_very_item():
+    last = render_explanation(HEADER, row()).splitlines()[-1].strip()
+    feed, command = last.split(" | memdetect ", 1)
+    words = shlex.split(feed)
+    assert words[:2] == ["printf", "%s\\n"]
+    assert json.loads(words[2]) == {"id": "x1", "prompt": NASTY}
+    words = shlex.split(command)
+    assert words[:4] == ["scan", "-", "--prompts-format", "jsonl"]
+    for flag, value in (("--num-seeds", "2"), ("--seed", "3"), ("--guidance-scale", "2.5"), ("--model", "m")):
+        assert words[words.index(flag) + 1] == value
+    assert words[words.index("--call") + 1] == 'negative_prompt="it\'s red"'
+
+
+def test_a_given_image_and_a_run_without_an_index():
+    header = HEADER.model_copy(update={"index": {}})
+    text = render_explanation(header, row(prompt=None, image="in/a.png", files=[], matches=[]))
+    assert "no training images were searched" in text
+    assert text.splitlines()[-1].strip().startswith("memdetect scan in/a.png --model m")

@@ -1,0 +1,92 @@
+"""A scan with an index of what the model makes: outcome copy, pairs, coverage, and a resume that notices a change."""
+
+import pytest
+from PIL import Image
+from small_pictures import QUICK, fill
+
+from memdetect.embedders import load_embedder
+from memdetect.errors import MemdetectError
+from memdetect.index import build_index
+from memdetect.records import RunFolder
+from memdetect.scanning import Options, scan
+from memdetect.scanning.pairs import strongest_pairs, write_pairs
+
+PROMPTS = "a cat\na dog\na red cat\n"
+FAST = {"steps": 2, "guidance_scale": 2.0, "num_seeds": 2, "timesteps": [50]}
+
+
+@pytest.fixture(scope="module")
+def first(pipe, tmp_path_factory):
+    """A scan without an index; its first image is then planted among the training images of an index."""
+    root = tmp_path_factory.mktemp("planted")
+    (root / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
+    run = scan([root / "prompts.txt"], pipe, root / "plain", Options(**FAST))
+    images = fill(root / "images", range(40))
+    Image.open(run.folder / run.results[0].files[1]).save(images / "planted.png")
+    build_index([images], load_embedder("pixels"), root / "train.index", QUICK)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(first, pipe):
+    return scan([first / "prompts.txt"], pipe, first / "searched", Options(**FAST, index=first / "train.index"))
+
+
+def test_the_planted_image_is_the_evidence_of_a_copy(run):
+    row = run.results[0]
+    assert row.outcome == "copy"
+    assert row.reason == "image 1 is a copy of ../images/planted.png"
+    best = next(match for match in row.matches if match.copy_found)
+    assert (best.seed, best.rank, best.key) == (1, 1, "../images/planted.png")
+    assert best.tile == pytest.approx(0, abs=1e-3)
+    assert best.ssim == pytest.approx(1, abs=1e-3)
+    assert best.p is not None
+    assert run.verdict.counts["copy"] >= 1
+
+
+def test_the_header_says_what_was_searched(run, first):
+    held = RunFolder(first / "searched").header()
+    assert (held.index["rows"], held.index["embedder"], held.index["coverage"]) == (41, "pixels", None)
+    assert held.plan["index"] == held.index["digest"]
+    assert RunFolder(first / "plain").header().index == {}
+
+
+def test_matches_are_the_same_without_saved_images(run, first, pipe):
+    options = Options(**FAST, index=first / "train.index", save_images=False)
+    again = scan([first / "prompts.txt"], pipe, first / "unsaved", options)
+    assert [row.matches for row in again.results] == [row.matches for row in run.results]
+    assert not list((first / "unsaved" / "images").iterdir())
+    assert not (first / "unsaved" / "pairs.png").exists()
+
+
+def test_pairs_show_the_copy_first(run, first):
+    pairs = strongest_pairs(run.results)
+    assert pairs[0][0].id == run.results[0].id
+    assert len(pairs) == 3
+    with Image.open(first / "searched" / "pairs.png") as sheet:
+        assert sheet.size[0] > 3 * 256
+    assert write_pairs(first / "searched", []) is None
+
+
+def test_given_images_are_looked_up_too(first, pipe):
+    options = Options(**FAST, index=first / "train.index")
+    found = scan([first / "images" / "planted.png"], pipe, first / "given", options)
+    assert found.results[0].outcome == "copy"
+    assert (first / "given" / "pairs.png").exists()
+
+
+def test_a_changed_index_is_another_plan(first, pipe, tmp_path):
+    build_index([fill(tmp_path / "images", range(40))], load_embedder("pixels"), tmp_path / "other.index", QUICK)
+    with pytest.raises(MemdetectError, match="another plan: index was"):
+        scan([first / "prompts.txt"], pipe, first / "searched", Options(**FAST, index=tmp_path / "other.index"))
+
+
+def test_a_damaged_index_is_refused_before_the_first_image(first, pipe, tmp_path):
+    build_index([fill(tmp_path / "images", range(40))], load_embedder("pixels"), tmp_path / "bad.index", QUICK)
+    vectors = tmp_path / "bad.index" / "vectors.f16"
+    data = bytearray(vectors.read_bytes())
+    data[100] ^= 1
+    vectors.write_bytes(data)
+    with pytest.raises(MemdetectError, match=r"vectors\.f16.* is damaged"):
+        scan([first / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST, index=tmp_path / "bad.index"))
+    assert not (tmp_path / "run").exists()
