@@ -6,16 +6,17 @@ if TYPE_CHECKING:
     from memdetect.adapters import load
     from memdetect.detector import Detector
     from memdetect.probing import probe_images, probe_prompts
-    from memdetect.scanning import scan
+    from memdetect.scanning import calibrate, scan
     from memdetect.trace import Trace
     from memdetect.verdict import judge
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "Trace", "judge", "load", "probe_images", "probe_prompts", "scan"]
+__all__ = ["Detector", "Trace", "calibrate", "judge", "load", "probe_images", "probe_prompts", "scan"]
 
 _HOME = {
     "Detector": "memdetect.detector",
     "Trace": "memdetect.trace",
+    "calibrate": "memdetect.scanning",
     "judge": "memdetect.verdict",
     "load": "memdetect.adapters",
     "probe_images": "memdetect.probing",

@@ -42,8 +42,10 @@ class Policy(_Strict):
     fail_on: the outcomes that fail; `suspicious` means that or worse. fdr: tolerated share of false ones among the
     findings (Benjamini-Hochberg over all planned prompts). level: false-positive rate at which `max_rate` counts.
     max_rate: limit for the upper bound, at `confidence`, of the share of prompt families flagged at that level.
-    min_coverage: least share of the planned items that has to be measured; None = all.
-    max_undetectable: largest share of the items that may stay inconclusive; None = no limit of its own.
+    min_coverage: least share of the training set that the searched index has to cover; None = any, or no index.
+    max_undetectable: largest share of the items that may stay without a p-value; None = none. Items above every clean
+    prompt that could not be decided are never among them. delta: the error rates hold for this very calibration set
+    but for this chance, instead of averaged over such sets; None = averaged.
     ignore: findings set aside.
     """
 
@@ -54,6 +56,7 @@ class Policy(_Strict):
     confidence: Open = 0.95
     min_coverage: Share | None = None
     max_undetectable: Share | None = None
+    delta: Open | None = None
     ignore: tuple[Ignore, ...] = ()
 
     @property

@@ -1,5 +1,6 @@
 """The run folder: header, shards, journal and results, crash-safe and resumable."""
 
+import hashlib
 import json
 import os
 import socket
@@ -29,6 +30,26 @@ class Score(_Strict):
     cells: dict[str, dict[str, list[float | None]]]
 
 
+class Match(_Strict):
+    """A training image near one of an item's images.
+
+    seed: which of the item's images; rank: 1 = the nearest. key, path, caption: of the training image. similarity:
+    cosine of the embeddings, in [-1, 1]. p: of that similarity among images known not to be copies. tile, ssim: pixel
+    measures of `memdetect.copies`; None = not measured. copy_found: whether embedder and pixels agree on a copy.
+    """
+
+    seed: int
+    rank: int
+    key: str
+    path: str = ""
+    caption: str = ""
+    similarity: float
+    p: float | None = None
+    tile: float | None = None
+    ssim: float | None = None
+    copy_found: bool = False
+
+
 class Measurement(_Strict):
     """What was measured of one item; one line of a shard. Higher scores = more memorized; None = not finite."""
 
@@ -43,20 +64,30 @@ class Measurement(_Strict):
     seeds: list[int] = []
     scores: dict[str, Score] = {}
     files: list[str] = []
+    matches: list[Match] = []
     status: Status = "ok"
     notes: list[str] = []
 
 
 class Result(Measurement):
-    """A measurement and what was decided of it; one line of results.jsonl."""
+    """A measurement and what was decided of it; one line of results.jsonl.
+
+    p: `combined`, which decides, and each detector's own, which describes. suppressed: who answers for the finding.
+    """
 
     p: dict[str, float | None] = {}
     outcome: Outcome
     reason: str = ""
+    suppressed: str = ""
 
 
 class Header(_Strict):
-    """run.json. `plan` is what a resume has to match: inputs, model, settings; the rest is provenance."""
+    """run.json. `plan` is what a resume has to match: inputs, model, settings; the rest is provenance.
+
+    index: name, digest, rows and coverage of the training images that were searched; {} = none were. policy,
+    policy_digest, plan_digest, calibration (its digest): the bar, fixed before the first image. wording: how well the
+    prompts can be told from the calibration's by their text alone.
+    """
 
     schema_version: int = SCHEMA
     memdetect: str
@@ -68,6 +99,17 @@ class Header(_Strict):
     sigmas: dict[str, float | None] = {}
     default_point: str = ""
     dropped: dict[str, int] = {}
+    index: dict[str, Any] = {}
+    policy: dict[str, Any] = {}
+    policy_digest: str = ""
+    plan_digest: str = ""
+    calibration: str = ""
+    wording: dict[str, Any] = {}
+
+
+def plan_digest(plan: Mapping[str, Any]) -> str:
+    """The sha256, in hex, of a plan as JSON with sorted keys: the same before the first image and years later."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class RunFolder:

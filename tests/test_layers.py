@@ -24,7 +24,9 @@ LAYERS = {
     "policy": 1,
     "prompts": 1,
     "records": 1,
+    "statistics": 1,
     "trace": 1,
+    "wording": 1,
     "workers": 1,
     "index": 2,
     "verdict": 2,
@@ -44,6 +46,7 @@ LAYERS = {
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
 LIGHT = ("", "cli", "errors", "bundled", "records", "calibration", "policy", "verdict", "prompts", "render")
+LIGHT += ("statistics", "wording", "cli.gate")
 
 
 def module_of(path: Path) -> str:

@@ -21,6 +21,7 @@ class Card(BaseModel):
     num_seeds: int = 4
     layers: tuple[str, ...] = ("paper",)
     timesteps: tuple[int, ...] = (50,)
+    members: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
     dtype: str = ""  # "" = fp32 on a CPU, fp16 elsewhere
     default: str = "paper default, untuned"
     trained: str = ""

@@ -9,17 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.output import Interrupt, colourful, hush, progress_bar, say, terminal_width, write
+from memdetect.cli.gate import FailOn, Fdr, Format, MaxRate, PolicyFile, conclude, policy_for, show
+from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.errors import MemdetectError
-
-
-class Format(StrEnum):
-    """Formats of stdout."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
 
 
 class Dtype(StrEnum):
@@ -62,18 +54,35 @@ def scan_command(
         typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
     ] = None,
     save_images: Annotated[bool, typer.Option(help="Keep the generated images in the run folder.")] = True,
+    member: Annotated[list[str] | None, typer.Option(help="Detector that decides; repeatable, at most three.")] = None,
+    strata: Annotated[str, typer.Option(help="Column that p-values stay within, as in the calibration.")] = "",
+    calibration: Annotated[Path | None, typer.Option(help="Clean scores, instead of those beside the model.")] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option(help="Judge as well, as `gate` does: fail on copy, suspicious (or worse), none.")
+    ] = None,
+    policy: PolicyFile = None,
+    max_rate: MaxRate = None,
+    fdr: Fdr = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and what it can show; load no weights, make no image.")
+    ] = False,
 ) -> None:
-    """Measure prompts or images; exits 0 when complete, whatever it found.
+    """Measure prompts or images; exits 0 when complete, whatever it found, unless --fail-on asks it to judge.
 
-    Exit codes: 0 done, 2 usage or input, 3 nothing could be used, 4 error, 130/143 interrupted and resumable.
+    Exit codes: 0 done, 1 failed (with --fail-on), 2 usage or input, 3 nothing could be used, 4 error, 130/143
+    interrupted and resumable.
     """
-    extra = _call(call or [])
+    extra = pipeline_arguments(call or [])
+    bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
     hush()
     from memdetect.prompts import read
 
     requests = read(inputs, column=column, format=prompts_format)
     if not model.strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
+    if dry_run:
+        wanted = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
+        _dry_run(requests, model, bar, calibration, wanted, member or (detector or [])[:1])
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         say(f"loading {model}")
         from memdetect.adapters import load
@@ -82,7 +91,7 @@ def scan_command(
         options = Options(
             layers=layer,
             timesteps=timestep,
-            **({"detectors": tuple(detector)} if detector else {}),
+            detectors=tuple(detector) if detector else Options().detectors,
             steps=steps,
             guidance_scale=guidance_scale,
             num_seeds=num_seeds,
@@ -90,6 +99,10 @@ def scan_command(
             batch_size=batch_size,
             save_images=save_images,
             call=extra,
+            members=tuple(member or ()),
+            strata=strata,
+            calibration=calibration,
+            policy=bar,
         )
         loaded = load(model, device=device, dtype=dtype.value if dtype else None)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
@@ -97,17 +110,22 @@ def scan_command(
         again = shlex.join(["memdetect", *sys.argv[1:]])
         say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))
-    from memdetect.render import FORMATS, render_table
-
-    if format is Format.table:
-        write(render_table(run.header, run.results, run.verdict, colour=colourful(), width=terminal_width()))
-    else:
-        write(FORMATS[format.value](run.header, run.results, run.verdict))
+    show(run.header, run.results, run.verdict, format)
     say(f"run folder: {run.folder}")
-    raise typer.Exit(int(run.verdict.exit))
+    if fail_on is not None:
+        conclude(run.verdict)
+    raise typer.Exit(int(run.verdict.scan_exit))
 
 
-def _call(pairs: list[str]) -> dict[str, Any]:
+def _dry_run(*plan: Any) -> None:
+    """Print what a scan would do and show, and stop."""
+    from memdetect.scanning.dry import dry_run_lines
+
+    write("".join(f"{line}\n" for line in dry_run_lines(*plan)))
+    raise typer.Exit
+
+
+def pipeline_arguments(pairs: list[str]) -> dict[str, Any]:
     """NAME=VALUE pairs; a value is JSON where it parses, else text."""
     found: dict[str, Any] = {}
     for pair in pairs:

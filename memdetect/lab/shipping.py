@@ -2,18 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
-from memdetect.calibration import Calibration
+from memdetect.calibration import Calibration, calibration_of_run
 from memdetect.errors import MemdetectError
 from memdetect.lab.world import Entry, World
-from memdetect.records import Measurement, RunFolder
+from memdetect.records import RunFolder
 
-# What a scan has to share with the clean scores; seeds, layers and timesteps are chosen among those kept.
-SHARED = ("model", "family", "dtype", "scheduler", "steps", "guidance_scale", "call")
 RELEASE = {"matched": 10, "verbatim": 6, "template": 4, "control": 10, "seen": 15, "held-out": 15}
 
 
@@ -53,19 +50,4 @@ def clean_scores(run: Path, about: str, layers: Sequence[str] = ("*",)) -> Calib
     header, rows = folder.header(), list(folder.measurements())
     if len(rows) != header.planned:
         raise MemdetectError(f"{run} holds {len(rows)} of {header.planned} items; finish the scan first")
-    kept = [name for name in header.plan["layers"] if any(fnmatchcase(name, glob) for glob in layers)]
-    times = [str(t) for t in header.plan["timesteps"]]
-    scores = {
-        name: {layer: {t: [_cell(row, name, layer, t) for row in rows] for t in times} for layer in kept}
-        for name in header.plan["detectors"]
-    }
-    settings = {key: header.plan[key] for key in SHARED}
-    return Calibration(about=about, settings=settings, prompts=len(rows), scores=scores)
-
-
-def _cell(row: Measurement, detector: str, layer: str, timestep: str) -> list[float]:
-    values = row.scores[detector].cells[layer][timestep]
-    numbers = [round(value, 6) for value in values if value is not None]
-    if len(numbers) != len(values):
-        raise MemdetectError(f"clean prompt {row.id} has a score that is not finite; leave it out")
-    return numbers
+    return calibration_of_run(header, rows, layers).model_copy(update={"about": about})

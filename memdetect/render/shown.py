@@ -2,8 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-from memdetect.records import Result
+from memdetect.records import Header, Result
+
+FINDINGS = ("copy", "suspicious")
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
 # GitHub's runner takes "##[" anywhere in a line of output, and "::" at its start, for commands to itself.
@@ -43,3 +46,31 @@ def place(row: Result) -> str:
     source = row.source.replace("\\", "/")
     outside = source in ("", "-") or source.startswith("/") or re.match(r"[A-Za-z]:", source)
     return "" if outside or ".." in source.split("/") else source
+
+
+def strongest(results: Sequence[Result], name: str) -> list[Result]:
+    """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
+    order = ("copy", "suspicious", "clear", "inconclusive")
+
+    def key(row: Result) -> tuple[int, float]:
+        score = row.scores[name].score if name in row.scores else None
+        return order.index(row.outcome), -score if score is not None else float("inf")
+
+    return sorted(results, key=key)
+
+
+def untested(header: Header) -> list[str]:
+    """What the run says nothing about, a phrase each."""
+    index = header.index
+    if not index:
+        searched = "training images: none were searched, so that a score is a reason to look, not proof of a copy"
+    else:
+        coverage = index.get("coverage")
+        share = "an unknown share" if coverage is None else f"{coverage:.1%}"
+        searched = f"training images that are not in the index, which covers {share} of them"
+    return [
+        searched,
+        "prompts of other kinds than those scanned",
+        "other seeds, steps, guidance, sizes, samplers and number formats",
+        "image-to-image, inpainting and adapters",
+    ]

@@ -1,28 +1,20 @@
 """The table that a person reads: strongest first, then what the run was and what it can say."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
-from math import ceil
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memdetect.calibration import members_of
 from memdetect.records import Header, Result
+from memdetect.render.shown import plain, strongest, subject
 from memdetect.verdict import Verdict
 
 ROWS = 25
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
 _COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
-
-
-def plain(text: str, width: int = 60) -> str:
-    """A text made fit for a terminal: no control or direction characters, at most `width` characters."""
-    shown = text[: width + 1]
-    clean = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSEEN else c for c in shown)
-    return clean if len(clean) <= width else f"{clean[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def render_table(
@@ -46,23 +38,13 @@ def render_table(
     return out.getvalue()
 
 
-def strongest(results: Sequence[Result], name: str) -> list[Result]:
-    """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
-    order = ("copy", "suspicious", "clear", "inconclusive")
-
-    def key(row: Result) -> tuple[int, float]:
-        score = row.scores[name].score if name in row.scores else None
-        return order.index(row.outcome), -score if score is not None else float("inf")
-
-    return sorted(results, key=key)
-
-
 def _cells(row: Result, names: Sequence[str]) -> list[Text]:
-    p = row.p.get(names[0])
+    p = row.p.get("combined")
     scores = [row.scores[n].score if n in row.scores else None for n in names]
-    cells = [Text(row.outcome, _COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
+    outcome = f"{row.outcome}, suppressed" if row.suppressed else row.outcome
+    cells = [Text(outcome, _COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
     cells += [Text("-" if s is None else f"{s:.4f}") for s in scores]
-    return [*cells, Text(plain(row.prompt if row.prompt is not None else row.image or ""))]
+    return [*cells, Text(plain(subject(row)))]
 
 
 def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list[str]:
@@ -74,14 +56,10 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name != "copy")
     lines.append(f"{verdict.measured} of {verdict.planned} items measured: {found}.")
     lines += _set_aside(header, results)
-    needed = ceil(1 / verdict.level) - 1
-    if 0 < verdict.calibrated < needed:
-        lines.append(f"{verdict.calibrated} clean prompts cannot show p <= {verdict.level:g}; {needed} are needed.")
-    elif verdict.calibrated:
-        expected = verdict.level * (counts["suspicious"] + counts["clear"])
+    if verdict.calibrated:
         lines.append(
-            f"suspicious = p <= {verdict.level:g} for {plan['detectors'][0]} against "
-            f"{verdict.calibrated} clean prompts; without any memorization about {expected:.1f} would be."
+            f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(members_of(plan))}, against "
+            f"{verdict.calibrated} clean prompts; with these it takes {verdict.hits} clear hits to find any."
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
@@ -92,8 +70,10 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, "
         f"guidance {plan['guidance_scale']:g}, seed {plan['seed']}, {plan['dtype']}."
     )
-    lines.append("No training images were searched: a score is a reason to look, not proof of a copy.")
-    return lines
+    if not header.index:
+        lines.append("No training images were searched: a score is a reason to look, not proof of a copy.")
+    lines += [f"Note: {note}." for note in verdict.notes]
+    return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
 
 
 def _set_aside(header: Header, results: Sequence[Result]) -> list[str]:

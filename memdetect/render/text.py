@@ -8,30 +8,27 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from memdetect.policy import Policy
 from memdetect.records import Header, Result
-from memdetect.render.claim import claim, untested
-from memdetect.render.shown import ascii_json, escaped
+from memdetect.render.shown import FINDINGS, ascii_json, escaped, untested
 from memdetect.verdict import Verdict
 
 # What a spreadsheet takes for the start of a formula; the wide forms count in East Asian versions.
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
-FINDINGS = ("copy", "suspicious")
 
 
-def render_json(header: Header, results: Sequence[Result], verdict: Verdict, policy: Policy | None = None) -> str:
-    """The summary, one object: claim, run, verdict, policy, and the findings by id; the items are in JSON lines."""
-    found = [row for row in results if row.outcome in FINDINGS]
+def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
+    """The summary, one object: claim, verdict, run and the findings; all items are in JSON lines."""
     summary = {
         "schema": "memdetect.summary/1",
-        "claim": claim(header, verdict, policy),
-        "not_tested": untested(header, verdict),
-        "complete": verdict.complete,
+        "verdict": verdict.verdict,
         "exit": int(verdict.exit),
-        "verdict": to_jsonable_python(verdict, inf_nan_mode="null"),
-        "policy": {**policy.model_dump(mode="json"), "sha256": policy.digest} if policy else None,
+        "complete": verdict.complete,
+        "claim": verdict.claim,
+        "not_tested": untested(header),
+        "notes": list(verdict.notes),
+        "decision": to_jsonable_python(verdict, inf_nan_mode="null"),
         "run": header.model_dump(mode="json"),
-        "findings": [_finding(row) for row in found],
+        "findings": [_finding(row) for row in results if row.outcome in FINDINGS],
     }
     return ascii_json(json.dumps(summary, indent=1, allow_nan=False)) + "\n"
 
@@ -42,13 +39,13 @@ def _finding(row: Result) -> dict[str, Any]:
     return {**row.model_dump(mode="json", exclude={"schema_version", "scores", "seeds"}), "scores": scores}
 
 
-def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict, policy: Policy | None = None) -> str:
+def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     """What results.jsonl holds, a line each, in ASCII."""
     rows = (json.dumps(row.model_dump(mode="json"), allow_nan=False) for row in results)
     return "".join(f"{ascii_json(row)}\n" for row in rows)
 
 
-def render_csv(header: Header, results: Sequence[Result], verdict: Verdict, policy: Policy | None = None) -> str:
+def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     r"""Flat rows, each in one line: id, outcome, score and p-value of each detector.
 
     Cells that a spreadsheet would run are disarmed, what cannot be seen is written out (\n, \x1b, \u202e).
@@ -56,7 +53,7 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict, poli
     names: list[str] = header.plan["detectors"]
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
     columns += [f"{name}{part}" for name in names for part in ("", ":p")]
-    columns += ["files"]
+    columns += ["suppressed", "files"]
     out = StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow([_guard(name) for name in columns])
@@ -65,7 +62,7 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict, poli
         for name in names:
             score = row.scores.get(name)
             cells += [score.score if score else None, row.p.get(name)]
-        writer.writerow([_guard(cell) for cell in [*cells, " ".join(row.files)]])
+        writer.writerow([_guard(cell) for cell in [*cells, row.suppressed, " ".join(row.files)]])
     return out.getvalue()
 
 

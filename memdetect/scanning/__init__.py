@@ -1,6 +1,19 @@
-"""The whole flow in one readable function: scan()."""
+"""The whole flow in one readable function: scan(); and calibrate(), which shares its sampling loop."""
 
+from memdetect.scanning.calibrating import Matcher, calibrate
 from memdetect.scanning.flow import Run, calibration_of, scan
+from memdetect.scanning.loop import Watch
 from memdetect.scanning.plan import Options, plan, prepare, settings
 
-__all__ = ["Options", "Run", "calibration_of", "plan", "prepare", "scan", "settings"]
+__all__ = [
+    "Matcher",
+    "Options",
+    "Run",
+    "Watch",
+    "calibrate",
+    "calibration_of",
+    "plan",
+    "prepare",
+    "scan",
+    "settings",
+]

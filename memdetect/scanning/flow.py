@@ -1,7 +1,6 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ from typing import Any
 from memdetect.adapters import Model, load
 from memdetect.calibration import Calibration, read_calibration
 from memdetect.errors import Exit, MemdetectError
-from memdetect.prompts import Request, Requests, read
-from memdetect.records import Header, Result, RunFolder
-from memdetect.scanning.measure import Indexed, measure
-from memdetect.scanning.plan import Bench, Options, plan, prepare
+from memdetect.policy import Policy
+from memdetect.prompts import Requests, read
+from memdetect.records import Header, Result, RunFolder, write_atomic
+from memdetect.scanning.loop import Watch, sample_all
+from memdetect.scanning.plan import Options, plan, prepare
 from memdetect.verdict import Verdict, judge
 
 
@@ -44,62 +44,32 @@ def scan(
     options = options or Options()
     requests = inputs if isinstance(inputs, Requests) else read(inputs)
     bench = prepare(load(model), options)
-    header = plan(bench, requests)
-    calibration = calibration_of(bench.model)
+    calibration = calibration_of(bench.model, options.calibration)
+    header = plan(bench, requests, calibration)
+    kept = calibration.cut(header.plan) if calibration else None
     folder = RunFolder(Path(out))
     with folder.locked():
         header = folder.open(header)
-        folder.note("start", device=bench.model.device, batch_size=options.batch_size)
-        done = folder.done()
-        progress(len(done), len(requests.items), "")
-        for shard in _shards(requests.items, done, bench):
-            if stop():
-                folder.note("interrupted", done=len(done))
-                return _close(folder, header, calibration, interrupted=True)
-            begun = time.monotonic()
-            rows, notes = measure(shard, bench, folder.path / "images")
-            folder.write_shard(rows)
-            done.update(row.id for row in rows)
-            folder.note("shard", first=rows[0].index, items=len(rows), seconds=time.monotonic() - begun, **notes)
-            progress(len(done), len(requests.items), _say(notes))
-        folder.note("finished", done=len(done))
-        return _close(folder, header, calibration)
+        if kept:
+            write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
+        finished = sample_all(requests.items, bench, folder, Watch(progress, stop))
+        return _close(folder, header, kept, options.policy, interrupted=not finished)
 
 
-def _shards(items: Sequence[Request], done: set[str], bench: Bench) -> Iterator[list[Indexed]]:
-    """Items not done yet, in unbroken runs of one kind that fill about one batch of images.
-
-    Unbroken, so that the shards in the order of their first items hold all items in the order of the plan.
-    """
-    size = max(1, bench.options.batch_size // bench.sampler.num_seeds)
-    shard: list[Indexed] = []
-    for index, request in enumerate(items):
-        if request.id in done:
-            continue
-        if shard and (len(shard) == size or not _follows(shard[-1], index, request)):
-            yield shard
-            shard = []
-        shard.append((index, request))
-    if shard:
-        yield shard
+def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:
+    """The clean scores in a file, or those shipped beside a model's card; MemdetectError if a named file is missing."""
+    if file is None:
+        return read_calibration(model.folder / "calibration.json") if model.folder else None
+    found = read_calibration(file)
+    if found is None:
+        raise MemdetectError(f"there is no calibration {str(file)!r}; make one with `memdetect calibrate`")
+    return found
 
 
-def _follows(last: Indexed, index: int, request: Request) -> bool:
-    return index == last[0] + 1 and (request.image is None) == (last[1].image is None)
-
-
-def _say(notes: Mapping[str, Any]) -> str:
-    halved = notes.get("halved")
-    return f"out of memory: batch halved {halved}" if halved else ""
-
-
-def calibration_of(model: Model) -> Calibration | None:
-    """The clean scores shipped beside a model's card."""
-    return read_calibration(model.folder / "calibration.json") if model.folder else None
-
-
-def _close(folder: RunFolder, header: Header, calibration: Calibration | None, *, interrupted: bool = False) -> Run:
-    results, verdict = judge(header, folder.measurements(), calibration)
+def _close(
+    folder: RunFolder, header: Header, calibration: Calibration | None, policy: Policy, *, interrupted: bool
+) -> Run:
+    results, verdict = judge(header, folder.measurements(), calibration, policy)
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

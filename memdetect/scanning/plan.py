@@ -13,19 +13,30 @@ import numpy as np
 
 from memdetect import __version__
 from memdetect.adapters import Model, check_call
+from memdetect.calibration import Calibration
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
 from memdetect.errors import MemdetectError
-from memdetect.probing import Look, Sampler
-from memdetect.prompts import Requests
-from memdetect.records import Header
+from memdetect.policy import Policy
+from memdetect.probing import Look, Sampler, image_size
+from memdetect.prompts import Request, Requests
+from memdetect.records import Header, plan_digest
+from memdetect.scanning.telling import compare_wording
+from memdetect.statistics.combine import MOST
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
+# Noise of images and looks comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
+NOISE = "own for each item"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Settings of a scan; None = the model's card decides. `call`: further arguments of the pipeline."""
+    """Settings of a scan; None = the model's card decides. `call`: further arguments of the pipeline.
+
+    members: the detectors whose combination decides (default: the card's, or the first detector). strata: a column that
+    p-values stay within. calibration: a file of clean scores instead of the one beside the model. policy: what the run
+    will be judged by. first_step_only: refuse detectors that need images.
+    """
 
     layers: Sequence[str] | None = None
     timesteps: Sequence[int] | None = None
@@ -37,6 +48,11 @@ class Options:
     batch_size: int = 16
     save_images: bool = True
     call: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    members: Sequence[str] = ()
+    strata: str = ""
+    calibration: Path | None = None
+    policy: Policy = field(default_factory=Policy)
+    first_step_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +85,23 @@ def prepare(model: Model, options: Options) -> Bench:
         call=dict(options.call),
     )
     detectors = find(options.detectors)
+    if options.first_step_only and (late := [d.name for d in detectors if d.look not in ("text", "first")]):
+        raise MemdetectError(f"{', '.join(late)} cannot be scored from the first step; leave out --first-step-only")
+    members(model, options, detectors)
     look = Look.at(model, layers=options.layers, timesteps=options.timesteps, detectors=detectors)
     return Bench(model, sampler, look, detectors, options)
+
+
+def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
+    """The detectors that decide together: those asked for, else the card's with the usual detectors, else the first."""
+    names = [d.name for d in detectors]
+    usual = tuple(options.detectors) == tuple(d.name for d in DEFAULT)
+    found = [d.name for d in find(tuple(options.members) or (model.card.members if usual else ()))] or names[:1]
+    if absent := [name for name in found if name not in names]:
+        raise MemdetectError(f"{absent[0]!r} is to decide but is not measured; add it with --detector")
+    if len(found) > MOST:
+        raise MemdetectError(f"{len(found)} detectors are to decide, at most {MOST} can; name fewer")
+    return found
 
 
 def settings(bench: Bench) -> dict[str, Any]:
@@ -86,11 +117,21 @@ def settings(bench: Bench) -> dict[str, Any]:
         "guidance_scale": bench.sampler.guidance_scale,
         "num_seeds": bench.sampler.num_seeds,
         "seed": bench.sampler.seed,
+        "size": _size(bench),
+        "noise": NOISE,
         "call": bench.sampler.call,
         "detectors": [d.name for d in bench.detectors],
+        "members": members(bench.model, bench.options, bench.detectors),
+        "strata": bench.options.strata,
         "layers": [p.name for p in bench.look.points],
         "timesteps": list(bench.look.timesteps),
     }
+
+
+def _size(bench: Bench) -> list[int]:
+    """Height and width of the images, in pixels."""
+    height, width = image_size(bench.model)
+    return [int(bench.sampler.call.get("height", height)), int(bench.sampler.call.get("width", width))]
 
 
 def _content(image: Path | None) -> str | None:
@@ -104,20 +145,36 @@ def _content(image: Path | None) -> str | None:
         raise MemdetectError(f"{str(image)!r}: cannot be read ({problem.strerror}); check the file") from None
 
 
-def plan(bench: Bench, requests: Requests) -> Header:
-    """The run's header, complete before the first image."""
+def plan(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:
+    """The run's header, complete before the first image: the plan, and the bar that it will be judged by."""
     total = hashlib.sha256()
     for request in requests.items:
         total.update(json.dumps([request.id, request.prompt, _content(request.image)]).encode())
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
+    made = {"inputs": total.hexdigest(), **settings(bench)}
     return Header(
         memdetect=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         model=bench.model.name,
         versions={name: version(name) for name in PACKAGES},
-        plan={"inputs": total.hexdigest(), **settings(bench)},
+        plan=made,
         planned=len(requests.items),
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if bench.options.layers or bench.options.timesteps else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated},
+        **_bar(bench.options.policy, made, requests.items, calibration),
     )
+
+
+def _bar(
+    policy: Policy, made: Mapping[str, Any], items: Sequence[Request], calibration: Calibration | None
+) -> dict[str, Any]:
+    """Policy; digests of policy, plan and calibration; whether the prompts' text tells them from the clean ones."""
+    digest = calibration.cut(made).digest if calibration else ""
+    return {
+        "policy": policy.model_dump(mode="json"),
+        "policy_digest": policy.digest,
+        "plan_digest": plan_digest(made),
+        "calibration": digest,
+        "wording": {**compare_wording(items, calibration), "calibration": digest} if calibration else {},
+    }

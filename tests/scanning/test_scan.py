@@ -91,7 +91,7 @@ def test_results_come_in_the_order_of_the_plan(whole: Run) -> None:
     assert [(row.index, row.line) for row in whole.results] == [(i, i + 1) for i in range(5)]
     assert RunFolder(whole.folder).results() == whole.results
     verdict = whole.verdict
-    assert (verdict.planned, verdict.measured, verdict.exit, whole.interrupted) == (5, 5, Exit.OK, False)
+    assert (verdict.planned, verdict.measured, verdict.scan_exit, whole.interrupted) == (5, 5, Exit.OK, False)
     assert all(score is not None and score > 0 for score in scores(whole).values())
     assert {len(row.seeds) for row in whole.results} == {2}
 
@@ -261,7 +261,7 @@ def test_a_folder_of_images_goes_on_past_a_corrupt_one(pipe: Any, images: Path, 
     assert good.notes == []
     assert cmyk.notes == ["cmyk converted"]
     assert animated.notes == ["animated: first frame of 2 used"]
-    assert (run.verdict.measured, run.verdict.unusable, run.verdict.exit) == (4, 1, Exit.OK)
+    assert (run.verdict.measured, run.verdict.unusable, run.verdict.scan_exit) == (4, 1, Exit.OK)
     assert run.verdict.counts["inconclusive"] == 4
     alone = scan([images / "c-cmyk.jpg"], pipe, tmp_path / "alone", OPTIONS)
     assert scores(alone)[cmyk.id] == pytest.approx(scores(run)[cmyk.id], rel=1e-5)
@@ -270,7 +270,7 @@ def test_a_folder_of_images_goes_on_past_a_corrupt_one(pipe: Any, images: Path, 
 def test_only_corrupt_images_are_inconclusive(pipe: Any, images: Path, tmp_path: Path) -> None:
     run = scan([images / "b-corrupt.png"], pipe, tmp_path / "run", OPTIONS)
     assert [row.outcome for row in run.results] == ["inconclusive"]
-    assert run.verdict.exit == Exit.INCONCLUSIVE
+    assert run.verdict.scan_exit == Exit.INCONCLUSIVE
 
 
 def test_prompts_and_images_of_one_run_keep_their_order(pipe: Any, images: Path, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_values_that_are_not_finite_are_inconclusive_and_never_zero(
     others = [row for row in run.results if row is not bad]
     assert {row.status for row in others} == {"ok"}
     assert [scores(run)[row.id] for row in others] == pytest.approx([scores(whole)[row.id] for row in others])
-    assert (run.verdict.unusable, run.verdict.exit) == (1, Exit.OK)
+    assert (run.verdict.unusable, run.verdict.scan_exit) == (1, Exit.OK)
 
 
 def test_a_model_that_gives_nothing_finite_is_inconclusive(
@@ -332,7 +332,7 @@ def test_a_model_that_gives_nothing_finite_is_inconclusive(
     spoil(pipe, monkeypatch, lambda _, out: out.images.fill_(float("nan")))
     run = scan(prompts, pipe, tmp_path / "run", OPTIONS)
     assert {row.outcome for row in run.results} == {"inconclusive"}
-    assert run.verdict.exit == Exit.INCONCLUSIVE
+    assert run.verdict.scan_exit == Exit.INCONCLUSIVE
 
 
 def test_out_of_memory_halves_the_batch_and_is_recorded(

@@ -1,0 +1,119 @@
+"""`memdetect gate`: judge finished runs against a policy; the exit code is the verdict's."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memdetect.cli.output import colourful, say, terminal_width, write
+
+
+class Format(StrEnum):
+    """Formats of stdout."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class FailOn(StrEnum):
+    """The outcomes that fail a gate; `suspicious` means that or worse."""
+
+    copy = "copy"
+    suspicious = "suspicious"
+    none = "none"
+
+
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", help="File with the policy, instead of memdetect.toml or pyproject.toml.")
+]
+MaxRate = Annotated[
+    float | None, typer.Option(help="Limit for the upper bound of the share of prompt families that are flagged.")
+]
+Fdr = Annotated[float | None, typer.Option(help="Tolerated share of false ones among the findings; 0.05.")]
+
+
+def gate_command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are judged as one.")],
+    fail_on: Annotated[
+        FailOn | None, typer.Option(help="Outcomes that fail: copy, suspicious (or worse), none.")
+    ] = None,
+    policy: PolicyFile = None,
+    max_rate: MaxRate = None,
+    fdr: Fdr = None,
+    level: Annotated[float | None, typer.Option(help="Level at which --max-rate counts; 0.01.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="Confidence of bounds; 0.95.")] = None,
+    min_coverage: Annotated[
+        float | None, typer.Option(help="Least share of the training set that the index has to cover.")
+    ] = None,
+    max_undetectable: Annotated[
+        float | None, typer.Option(help="Largest share of the items that may stay without a p-value; none.")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Error rates hold for this calibration set but for this chance; averaged.")
+    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Clean scores, instead of those in the run.")] = None,
+    format: Annotated[Format, typer.Option("--format", help="What to print on stdout.")] = Format.table,
+) -> None:
+    """Judge runs against a policy, without the model and without torch.
+
+    Exit codes: 0 pass, 1 fail, 2 usage or input, 3 inconclusive: incomplete, not calibrated, or too small; 4 error.
+    """
+    from memdetect.verdict import judge, read_runs
+
+    found = read_runs(runs, calibration)
+    given = {
+        "fail_on": fail_on.value if fail_on else None,
+        "max_rate": max_rate,
+        "fdr": fdr,
+        "level": level,
+        "confidence": confidence,
+        "min_coverage": min_coverage,
+        "max_undetectable": max_undetectable,
+        "delta": delta,
+    }
+    results, verdict = judge(
+        found.header, found.rows, found.calibration, policy_for(given, policy, found.header.policy)
+    )
+    show(found.header, results, verdict, format)
+    for line in found.damaged:
+        say(line)
+    conclude(verdict)
+
+
+def show(header: Any, results: Any, verdict: Any, format: Format) -> None:
+    """Print results and verdict on stdout."""
+    from memdetect.render import FORMATS, render_table
+
+    if format is Format.table:
+        write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
+    else:
+        write(FORMATS[format.value](header, results, verdict))
+
+
+def policy_for(given: dict[str, Any], file: Path | None, held: dict[str, Any] | None = None) -> Any:
+    """The policy of options over a file, or over what the run's header holds when no file says anything."""
+    from memdetect.policy import Policy, read_policy
+
+    given = {key: value for key, value in given.items() if value is not None}
+    configured = read_policy({}, Path.cwd(), file)
+    if not held or file is not None or configured.model_copy(update={"ignore": ()}) != Policy():
+        return read_policy(given, Path.cwd(), file)
+    ignored = configured.ignore or Policy.model_validate_json(_json(held)).ignore
+    base = {key: value for key, value in held.items() if key != "ignore"}
+    return read_policy({**base, **given, "ignore": ignored}, Path.cwd())
+
+
+def _json(held: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(held)
+
+
+def conclude(verdict: Any) -> None:
+    """Say the verdict in one line on stderr, and end with its exit code."""
+    reasons = "; ".join(verdict.reasons)
+    say(f"verdict: {verdict.verdict}{': ' if reasons else ''}{reasons}")
+    raise typer.Exit(int(verdict.exit))

@@ -1,0 +1,60 @@
+"""Whether scanned prompts can be told from the clean ones by their text alone: a tripwire, not a guarantee."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memdetect.calibration import Calibration
+from memdetect.statistics.auroc import auroc, lower_area
+from memdetect.wording import Worded, family_key
+
+MOST, FEWEST, FOLDS = 2000, 20, 5
+
+
+def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]:
+    """AUROC of a text classifier, scanned against clean prompts, with its one-sided 95 % lower bound.
+
+    Cross-fitted: no prompt is scored by a classifier that saw its family. {} where there is nothing to compare: no
+    scikit-learn (extra `bench`), a calibration without its prompts, or fewer than 20 prompts a side.
+    """
+    scanned = {row.prompt: family_key(row.meta, row.prompt) for row in rows if row.prompt is not None}
+    clean = {item.prompt: item.family for item in calibration.items if item.prompt}
+    return tell_apart(_sample(scanned), _sample(clean))
+
+
+def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str, Any]:
+    """AUROC and lower bound between two sets of texts, each text with its family; {} when they cannot be compared."""
+    families = [*scanned.values(), *clean.values()]
+    if min(len(set(scanned.values())), len(set(clean.values()))) < FEWEST:
+        return {}
+    try:
+        from sklearn.model_selection import StratifiedGroupKFold
+    except ImportError:
+        return {}
+    texts, labels = [*scanned, *clean], [1] * len(scanned) + [0] * len(clean)
+    scores = [0.0] * len(texts)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(texts, labels, families)
+    for train, test in folds:
+        found = _fitted([texts[i] for i in train], [labels[i] for i in train]).decision_function(
+            [texts[i] for i in test]
+        )
+        for i, score in zip(test, found, strict=True):
+            scores[i] = float(score)
+    positive, negative = scores[: len(scanned)], scores[len(scanned) :]
+    area, low = auroc(positive, negative), lower_area(positive, negative)
+    return {"auroc": area, "low": low, "scanned": len(scanned), "clean": len(clean)}
+
+
+def _fitted(texts: Sequence[str], labels: Sequence[int]) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    words = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, max_features=20_000)
+    return make_pipeline(words, LogisticRegression(class_weight="balanced", max_iter=1000)).fit(texts, labels)
+
+
+def _sample(texts: Mapping[str, str]) -> dict[str, str]:
+    """At most 2,000 texts, chosen by their sha256."""
+    order = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).hexdigest())
+    return {text: texts[text] for text in order[:MOST]}

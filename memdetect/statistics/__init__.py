@@ -1,0 +1,1 @@
+"""p-values, error rates and intervals from formulas, in pure Python: a gate needs no numpy and no scipy."""

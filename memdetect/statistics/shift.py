@@ -1,0 +1,63 @@
+"""Whether scanned prompts and clean ones are of one kind, seen in the bulk of their p-values."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AT = (0.5, 0.1)
+Z, GAP = 3.9, 0.05  # both must be exceeded: what is beyond chance, and what matters
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Share of prompts with a p-value of at most `level`, against the share expected of clean ones."""
+
+    level: float
+    share: float
+    z: float
+
+    @property
+    def alarm(self) -> bool:
+        """Too many or too few small p-values. Too few: finding nothing would prove nothing."""
+        return abs(self.z) > Z and abs(self.share - self.level) > GAP
+
+
+def bulk_check(ranks: Sequence[tuple[int, int]]) -> tuple[Bulk, ...]:
+    """Compare shares of p <= 1/2 and p <= 1/10 with what clean prompts show; ranks: (rank, n) of each prompt.
+
+    z = (share - a) / sqrt(a (1 - a) (1/m + 1/(n + 2))), a = floor(level (n + 1)) / (n + 1), two-sided. Prompts of
+    several strata, each with its n, are added up. Leave out what was rejected. Empty for no prompts.
+    """
+    sizes = {n: sum(1 for _, own in ranks if own == n) for n in {n for _, n in ranks if n}}
+    return tuple(_bulk(ranks, sizes, level) for level in AT) if sizes else ()
+
+
+def _bulk(ranks: Sequence[tuple[int, int]], sizes: dict[int, int], level: float) -> Bulk:
+    limits = {n: math.floor(level * (n + 1)) for n in sizes}
+    shares = {n: limits[n] / (n + 1) for n in sizes}
+    m = sum(sizes.values())
+    expected = sum(count * shares[n] for n, count in sizes.items()) / m
+    variance = sum(
+        (count / m) ** 2 * shares[n] * (1 - shares[n]) * (1 / count + 1 / (n + 2)) for n, count in sizes.items()
+    )
+    share = sum(c <= limits[n] for c, n in ranks if n) / m
+    return Bulk(expected, share, (share - expected) / math.sqrt(variance) if variance > 0 else 0.0)
+
+
+def all_below(ranks: Sequence[tuple[int, int]]) -> bool:
+    """Whether all prompts score below every clean one, beyond what chance does once in 10,000 runs.
+
+    m clean prompts all fall below n clean ones with probability 1 / C(n + m, m).
+    """
+    if not ranks or any(c <= n for c, n in ranks):
+        return False
+    smallest = min(n for _, n in ranks)
+    return math.comb(smallest + len(ranks), len(ranks)) > 10_000
+
+
+def lost_kind(auroc: float) -> float:
+    """Least share of scanned prompts of a kind the calibration lacks: 1 - sqrt(2 (1 - AUROC)), at least 0.
+
+    From AUROC <= 1/2 + TV - TV^2 / 2, the best a test can do at a total variation distance TV.
+    """
+    return max(0.0, 1 - math.sqrt(2 * (1 - auroc)))

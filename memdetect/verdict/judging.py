@@ -1,0 +1,139 @@
+"""judge(): from the records of a run to the outcome of each item and the verdict on all of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+
+from memdetect.calibration import Calibration
+from memdetect.policy import Policy, Suppressions, suppressions
+from memdetect.records import Header, Measurement, Outcome, Result, plan_digest
+from memdetect.statistics.conformal import simes_levels
+from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
+from memdetect.verdict.claim import claim, notes
+from memdetect.verdict.nulls import Null, make_null, rank_of
+from memdetect.verdict.outcome import Verdict
+from memdetect.verdict.rules import Findings, rate_of, rules, shift_of
+
+Rank = tuple[int, int] | str
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """What BH needs at this size: smallest p, hits needed, and clean prompts needed for a single hit."""
+
+    n: int
+    hits: int
+    needed: int
+
+
+def judge(
+    header: Header,
+    rows: Iterable[Measurement],
+    calibration: Calibration | None = None,
+    policy: Policy | None = None,
+    *,
+    today: date | None = None,
+) -> tuple[list[Result], Verdict]:
+    """Results and verdict of a run's measurements, against clean scores made with the same settings.
+
+    Benjamini-Hochberg at `policy.fdr` over all planned items, those that were never measured with p = 1. `today`
+    decides which suppressions have expired (default: the day in UTC). Pure: reads nothing, writes nothing.
+    """
+    policy = policy or Policy()
+    kept = list(rows)
+    null = make_null(header.plan, calibration)
+    ranks = [rank_of(row, null) for row in kept]
+    p = _p_values(ranks, policy)
+    rejected = benjamini_hochberg(p, policy.fdr, header.planned)
+    bar = _bar(null, header.planned, policy)
+    results = [_result(*found, null=null, bar=bar) for found in zip(kept, ranks, p, rejected, strict=True)]
+    aside = suppressions(policy, _findings(results), today or datetime.now(UTC).date())
+    results = [_set_aside(result, aside) for result in results]
+    found = Findings(header, results, ranks, rejected, null, calibration)
+    return results, _verdict(found, policy, bar, aside)
+
+
+def _p_values(ranks: Sequence[Rank], policy: Policy) -> list[float | None]:
+    """Rank / (n + 1), or what is valid given the clean scores when the policy asks for that."""
+    if policy.delta is None:
+        return [None if isinstance(r, str) else r[0] / (r[1] + 1) for r in ranks]
+    sizes = {r[1] for r in ranks if not isinstance(r, str)}
+    levels = {n: simes_levels(n, policy.delta) if n > 1 else [1.0, 1.0] for n in sizes}
+    return [None if isinstance(r, str) else levels[r[1]][r[0] - 1] for r in ranks]
+
+
+def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
+    if isinstance(null, str):
+        return _Bar(0, 0, n_needed(planned, policy.fdr))
+    smallest = simes_levels(null.n, policy.delta)[0] if policy.delta is not None and null.n > 1 else None
+    return _Bar(null.n, hits_needed(null.n, planned, policy.fdr, smallest), n_needed(planned, policy.fdr))
+
+
+def _result(row: Measurement, ranked: Rank, p: float | None, rejected: bool, *, null: Null | str, bar: _Bar) -> Result:
+    outcome, reason = _outcome(row, ranked, p, rejected, bar)
+    own = dict.fromkeys(row.scores) if isinstance(null, str) or row.prompt is None else null.own_p(row)
+    return Result(**dict(row), p={"combined": p, **own}, outcome=outcome, reason=reason)
+
+
+def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
+    copied = next((match for match in row.matches if match.copy_found), None)
+    if copied is not None:
+        return "copy", f"image {copied.seed} is a copy of {copied.key}"
+    if isinstance(ranked, str) or p is None:
+        return "inconclusive", str(ranked)
+    if rejected:
+        return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
+    if ranked[0] == 1:
+        return "inconclusive", (
+            f"above all {ranked[1]} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
+        )
+    return "clear", ""
+
+
+def _findings(results: Iterable[Result]) -> list[str]:
+    return [row.id for row in results if row.outcome in ("copy", "suspicious")]
+
+
+def _set_aside(row: Result, aside: Suppressions) -> Result:
+    entry = aside.used.get(row.id)
+    if entry is None or row.outcome not in ("copy", "suspicious"):
+        return row
+    return row.model_copy(update={"suppressed": f"{entry.owner} until {entry.expires}: {entry.reason}"})
+
+
+def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:
+    rate, shift = rate_of(found, policy), shift_of(found)
+    asked = rules(found, policy, rate, shift, (bar.hits, bar.needed))
+    base = Verdict(
+        planned=found.header.planned,
+        measured=len(found.results),
+        counts=_counts(found.results),
+        calibrated=bar.n,
+        missing=found.null if isinstance(found.null, str) else "",
+        unusable=sum(row.status != "ok" for row in found.results),
+        suppressed=sum(bool(row.suppressed) for row in found.results),
+        hits=bar.hits,
+        needed=bar.needed,
+        fdr=policy.fdr,
+        rate=rate,
+        shift=shift,
+        rules=asked,
+        policy=policy.model_dump(mode="json"),
+        policy_digest=policy.digest,
+        fixed=_fixed(found, policy),
+    )
+    return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))
+
+
+def _fixed(found: Findings, policy: Policy) -> bool:
+    header = found.header
+    digest = found.calibration.cut(header.plan).digest if found.calibration else ""
+    named = (header.policy_digest, header.calibration, header.plan_digest)
+    return named == (policy.digest, digest, plan_digest(header.plan))
+
+
+def _counts(results: Iterable[Result]) -> Mapping[Outcome, int]:
+    counts: dict[Outcome, int] = {"copy": 0, "suspicious": 0, "clear": 0, "inconclusive": 0}
+    for row in results:
+        counts[row.outcome] += 1
+    return counts

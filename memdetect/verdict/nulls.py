@@ -1,0 +1,149 @@
+"""The null of a run: clean prompts' scores by stratum, and the rank of a scanned prompt among them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from memdetect.calibration import Calibration, members_of, seed_means
+from memdetect.errors import MemdetectError
+from memdetect.records import Measurement
+from memdetect.statistics.combine import MOST, Tail, combined, fit_tail, quartile
+from memdetect.statistics.conformal import rank
+from memdetect.wording import text_key
+
+SMALLEST_STRATUM = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """Clean scores of a plan, ready to be ranked among.
+
+    by_stratum: ascending combined scores of each stratum (one, "", without strata). own: detector -> ascending scores
+    of its own, for description. tails: members' tails, {} for a single member, whose own scores are ranked.
+    known: ids and text keys of the clean prompts.
+    """
+
+    plan: Mapping[str, Any]
+    members: tuple[str, ...]
+    tails: Mapping[str, Tail]
+    by_stratum: Mapping[str, Sequence[float]]
+    own: Mapping[str, Sequence[float]]
+    known: frozenset[str]
+    strata: str
+
+    @property
+    def n(self) -> int:
+        """Clean prompts of the smallest stratum."""
+        return min(map(len, self.by_stratum.values()))
+
+    def stratum(self, row: Measurement) -> str:
+        """The stratum that a row belongs to."""
+        return str(row.meta.get(self.strata, "")) if self.strata else ""
+
+    def score(self, row: Measurement) -> float | None:
+        """The combined score of a row: None when a member, a cell or a seed is missing or not finite."""
+        found = {name: item_score(row, name, self.plan) for name in self.members}
+        whole = {name: value for name, value in found.items() if value is not None}
+        if len(whole) < len(found):
+            return None
+        return combined(self.tails, whole) if self.tails else whole[self.members[0]]
+
+    def own_p(self, row: Measurement) -> dict[str, float | None]:
+        """Each detector's p-value of its own: a description, no decision rests on it."""
+        found: dict[str, float | None] = {}
+        for name in self.plan["detectors"]:
+            null, value = self.own.get(name), item_score(row, name, self.plan)
+            found[name] = None if null is None or value is None else rank(null, value) / (len(null) + 1)
+        return found
+
+
+def item_score(row: Measurement, name: str, plan: Mapping[str, Any]) -> float | None:
+    """A detector's score of an item: per seed the mean over layers and timesteps, then the quartile over seeds.
+
+    None unless each seed of the plan has a finite value in each cell: never an aggregate of what survived.
+    """
+    held = row.scores.get(name)
+    if held is None:
+        return None
+    try:
+        cells = [held.cells[layer][str(t)] for layer in plan["layers"] for t in plan["timesteps"]]
+    except KeyError:
+        return None
+    seeds = plan["num_seeds"]
+    whole = [[v for v in cell if v is not None and isfinite(v)] for cell in cells]
+    if not whole or any(len(cell) != seeds for cell in cells) or any(len(cell) != seeds for cell in whole):
+        return None
+    return quartile(seed_means(whole, seeds))
+
+
+def make_null(plan: Mapping[str, Any], calibration: Calibration | None) -> Null | str:
+    """The null of a plan, or in one line why there is none."""
+    if calibration is None:
+        return "there are no clean scores for this model; run `memdetect calibrate`"
+    if different := calibration.difference(plan):
+        return f"the clean scores were made with another {different}; calibrate again"
+    members = members_of(plan)
+    if len(members) > MOST:
+        return f"{len(members)} detectors decide, at most {MOST} can; name fewer"
+    scores = {name: _quartiles(calibration, name, plan) for name in dict.fromkeys([*members, *plan["detectors"]])}
+    try:
+        return _null(plan, calibration, members, {k: v for k, v in scores.items() if v is not None})
+    except MemdetectError as problem:
+        return str(problem)
+
+
+def _quartiles(calibration: Calibration, name: str, plan: Mapping[str, Any]) -> list[float] | None:
+    rows = calibration.seeds(name, plan)
+    return None if rows is None else [quartile(row) for row in rows]
+
+
+def _null(
+    plan: Mapping[str, Any], calibration: Calibration, members: list[str], scores: Mapping[str, list[float]]
+) -> Null:
+    items = calibration.items
+    part_a = [i for i, item in enumerate(items) if item.part == "A"]
+    part_b = [i for i, item in enumerate(items) if item.part == "B"]
+    if len(members) == 1 and calibration.parts == "drawn":
+        part_b = list(range(len(items)))  # nobody chose anything on part A, so that it need not be set apart
+    if not part_b:
+        raise MemdetectError(f"{len(items)} clean prompts leave none for part B; calibrate with more")
+    tails = {m: fit_tail(m, [scores[m][i] for i in part_a]) for m in members} if len(members) > 1 else {}
+    values = {
+        i: combined(tails, {m: scores[m][i] for m in members}) if tails else scores[members[0]][i] for i in part_b
+    }
+    for name in members:
+        if len({scores[name][i] for i in part_b}) == 1 < len(part_b):
+            raise MemdetectError(f"detector {name!r} is constant on the calibration prompts; leave it out")
+    strata = {key: sorted(values[i] for i in part_b if items[i].stratum == key) for key in {i.stratum for i in items}}
+    return Null(
+        plan=plan,
+        members=tuple(members),
+        tails=tails,
+        by_stratum={key: null for key, null in strata.items() if null},
+        own={name: sorted(found[i] for i in part_b) for name, found in scores.items()},
+        known=frozenset(key for item in items for key in (item.id, item.text) if key),
+        strata=calibration.strata,
+    )
+
+
+def rank_of(row: Measurement, null: Null | str) -> tuple[int, int] | str:
+    """(rank, n) of a row among the clean prompts of its stratum, or in one line why it has none."""
+    if row.status == "unreadable":
+        return "the input could not be read"
+    if row.status == "nonfinite":
+        return "the network gave values that are not finite"
+    if isinstance(null, str):
+        return null
+    if row.prompt is None:
+        return "the clean scores are of generated images, not of given ones"
+    if row.id in null.known or text_key(row.prompt) in null.known:
+        return "the prompt is one of the calibration's own"
+    clean = null.by_stratum.get(null.stratum(row))
+    if clean is None or (null.strata and len(clean) < SMALLEST_STRATUM):
+        held = len(clean or ())
+        return f"stratum {null.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}"
+    score = null.score(row)
+    if score is None:
+        return f"{' or '.join(null.members)} has no score for every layer, timestep and seed"
+    return rank(clean, score), len(clean)

@@ -1,0 +1,62 @@
+"""When two prompts say the same: normalised text, and the family that a prompt belongs to."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+FAMILY_COLUMN = "family"
+_DIGIT = re.compile(r"\d")
+
+
+@runtime_checkable
+class Worded(Protocol):
+    """A request or a record: something with a prompt and columns beside it."""
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt, as it was given."""
+        ...
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Its other columns."""
+        ...
+
+
+_Row = TypeVar("_Row", bound=Worded)
+
+
+def normalised(text: str) -> str:
+    """A prompt without what does not make it another one: NFKC, case folded, digits as 0, spaces collapsed."""
+    plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    return _DIGIT.sub("0", " ".join(plain.split()))
+
+
+def text_key(prompt: str) -> str:
+    """16 hex digits that two prompts share when they say the same."""
+    return hashlib.sha256(normalised(prompt).encode()).hexdigest()[:16]
+
+
+def family_key(meta: Mapping[str, Any], prompt: str | None) -> str:
+    """16 hex digits of a prompt's family: its column `family` where there is one, else its normalised text."""
+    named = meta.get(FAMILY_COLUMN)
+    if named is None or named == "":
+        return text_key(prompt or "")
+    return hashlib.sha256(f"{FAMILY_COLUMN}\0{named}".encode()).hexdigest()[:16]
+
+
+def one_a_family(rows: Iterable[_Row]) -> list[_Row]:
+    """One row of each family, in the order of the rows: that of the smallest sha256 of its prompt.
+
+    Members of a family score alike; all of them together would claim more clean prompts than there are.
+    """
+    listed = list(rows)
+    keys = [family_key(row.meta, row.prompt) for row in listed]
+    hashes = [hashlib.sha256((row.prompt or "").encode()).hexdigest() for row in listed]
+    best: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        if key not in best or hashes[i] < hashes[best[key]]:
+            best[key] = i
+    return [listed[i] for i in sorted(best.values())]
