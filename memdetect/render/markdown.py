@@ -35,7 +35,12 @@ def _first(header: Header) -> str:
 
 def text(words: str, width: int = 200) -> str:
     """Words as text and nothing else: no markup, HTML, link, mention or table cell border comes of them."""
-    return re.sub(r"[^\w\s]|_", lambda hit: f"&#{ord(hit[0])};", plain(words, width))
+    return re.sub(r"[^\w\s]|_", lambda hit: _entity(hit[0]), plain(words.strip(), width))
+
+
+def _entity(mark: str) -> str:
+    """A mark by its number; a comment after @ keeps what looks like an address in two pieces."""
+    return f"&#{ord(mark)};{'<!-- -->' if mark == '@' else ''}"
 
 
 def code(words: str, width: int = 200) -> str:
