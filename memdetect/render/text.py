@@ -18,15 +18,18 @@ FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     """The summary, one object: claim, verdict, run and the findings; all items are in JSON lines."""
+    decision = to_jsonable_python(verdict, inf_nan_mode="null")
     summary = {
         "schema": "memdetect.summary/1",
-        "verdict": verdict.verdict,
-        "exit": int(verdict.exit),
-        "complete": verdict.complete,
         "claim": verdict.claim,
+        "verdict": {
+            "verdict": verdict.verdict,
+            **decision,
+            "reasons": verdict.reasons,
+            "complete": verdict.complete,
+            "exit": int(verdict.exit),
+        },
         "not_tested": untested(header),
-        "notes": list(verdict.notes),
-        "decision": to_jsonable_python(verdict, inf_nan_mode="null"),
         "run": header.model_dump(mode="json"),
         "findings": [_finding(row) for row in results if row.outcome in FINDINGS],
     }
