@@ -136,9 +136,15 @@ def sign_flip(
         raise ValueError(f"{size} families differ, at most 20 can be enumerated; give a source of random bits")
 
     def reaches(bits: int) -> bool:
-        return abs(math.fsum(d if bits >> i & 1 else -d for i, d in enumerate(differences))) >= seen - 1e-12
+        return abs(math.fsum(d if bits >> i & 1 else -d for i, d in enumerate(differences))) >= seen - 1e-9
 
-    if size <= 20:
-        return sum(map(reaches, range(2**size))) / 2**size
-    assert draw is not None
+    if draw is None or size <= 20:
+        sums = {0.0: 1}  # how many ways of signs lead to each sum
+        for d in differences:
+            longer: dict[float, int] = {}
+            for held, ways in sums.items():
+                for value in (round(held + d, 9), round(held - d, 9)):
+                    longer[value] = longer.get(value, 0) + ways
+            sums = longer
+        return sum(ways for value, ways in sums.items() if abs(value) >= seen - 1e-9) / 2**size
     return (1 + sum(reaches(draw(size)) for _ in range(flips))) / (1 + flips)

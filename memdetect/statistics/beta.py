@@ -1,6 +1,7 @@
 """Beta and beta-binomial probabilities, and exact bounds of a share, without scipy."""
 
 import math
+from functools import lru_cache
 
 _TINY = 1e-300
 
@@ -19,24 +20,23 @@ def incomplete_beta(x: float, a: float, b: float) -> float:
 
 
 def _fraction(x: float, a: float, b: float) -> float:
-    c, d = 1.0, 1 / _away_from_zero(1 - (a + b) * x / (a + 1))
+    c, d = 1.0, 1 / ((1 - (a + b) * x / (a + 1)) or _TINY)
     value = d
     for i in range(1, 100_000):
         even = i * (b - i) * x / ((a + 2 * i - 1) * (a + 2 * i))
+        d = 1 / ((1 + even * d) or _TINY)
+        c = (1 + even / c) or _TINY
+        value *= c * d
         odd = -(a + i) * (a + b + i) * x / ((a + 2 * i) * (a + 2 * i + 1))
-        for term in (even, odd):
-            d = 1 / _away_from_zero(1 + term * d)
-            c = _away_from_zero(1 + term / c)
-            value *= c * d
+        d = 1 / ((1 + odd * d) or _TINY)
+        c = (1 + odd / c) or _TINY
+        value *= c * d
         if abs(c * d - 1) < 1e-15:
             break
     return value
 
 
-def _away_from_zero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY
-
-
+@lru_cache(maxsize=65536)
 def beta_quantile(q: float, a: float, b: float) -> float:
     """The x in [0, 1] with I_x(a, b) = q, by bisection down to neighbouring numbers."""
     low, high = 0.0, 1.0

@@ -1,0 +1,115 @@
+"""calibrate(): one loop with scan, one prompt a family, and strongest prompts that are searched for copies."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memdetect.calibration import read_calibration
+from memdetect.errors import MemdetectError
+from memdetect.records import RunFolder
+from memdetect.scanning import Options, Watch, calibrate, scan
+from memdetect.scanning.calibrating import LEAST
+
+OPTIONS = Options(steps=1, num_seeds=2, batch_size=8, save_images=False)
+PROMPTS = [f"a {colour} {thing}" for colour in ("red", "blue", "odd") for thing in ("cat", "dog", "photo", "of", "and")]
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> list[Path]:
+    path = tmp_path / "clean.txt"
+    path.write_text("".join(f"{p}\n" for p in [*PROMPTS, "a RED cat", "A red  cat"]), encoding="utf-8")
+    return [path]
+
+
+def test_a_calibration_judges_a_scan_of_the_same_model(clean: list[Path], pipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "calibration.json"
+    made = calibrate(clean, pipe, out, OPTIONS)
+    assert made is not None
+    assert read_calibration(out) == made
+    assert len(made.items) == len(PROMPTS)
+    assert (made.checked, made.parts) == ("", "drawn")
+    assert made.provenance["seconds_per_image"] > 0
+    assert {"model", "scheduler", "steps", "guidance_scale", "size", "dtype", "noise"} <= set(made.settings)
+    again = scan(clean, pipe, tmp_path / "run", replace(OPTIONS, calibration=out))
+    assert again.verdict.calibrated == len(PROMPTS)
+    assert {row.reason for row in again.results} == {"the prompt is one of the calibration's own"}
+    held = RunFolder(tmp_path / "run").header()
+    assert held.calibration == made.cut(held.plan).digest
+    other = scan(clean, pipe, tmp_path / "other", replace(OPTIONS, calibration=out, steps=2))
+    assert "steps (calibrated 1, scanned 2)" in other.verdict.missing
+
+
+def test_a_stopped_calibration_is_resumed(clean: list[Path], pipe: Any, tmp_path: Path) -> None:
+    out, asked = tmp_path / "c.json", iter([False, True])
+    assert calibrate(clean, pipe, out, OPTIONS, watch=Watch(stop=lambda: next(asked))) is None
+    assert not out.exists()
+    seen: list[int] = []
+    made = calibrate(clean, pipe, out, OPTIONS, watch=Watch(progress=lambda done, _planned, _note: seen.append(done)))
+    assert made is not None
+    assert seen[0] == 4
+    assert made.scores == getattr(calibrate(clean, pipe, tmp_path / "whole.json", OPTIONS), "scores", None)
+
+
+def test_copies_among_the_strongest_are_removed_and_listed(clean: list[Path], pipe: Any, tmp_path: Path) -> None:
+    """Design 25, its first half: whoever moves up is searched as well, and nothing is removed by its score alone."""
+    plain = calibrate(clean, pipe, tmp_path / "plain.json", OPTIONS)
+    assert plain is not None
+    cells = plain.scores["spikiness"]["up_blocks.0.resnets.0"]["50"]
+    bad = sorted(range(len(cells)), key=lambda i: min(cells[i]))[-3:]
+    wanted, searched = {plain.items[i].id for i in bad}, list[str]()
+    run = RunFolder(tmp_path / "c.run")
+
+    def matcher(images: list[Path]) -> list[bool]:
+        assert all(path.is_file() for path in images)
+        index = int(images[0].name.partition("-")[0])
+        own = next(row for row in run.measurements() if row.index == index)
+        searched.append(own.id)
+        return [own.id in wanted, False]
+
+    made = calibrate(clean, pipe, tmp_path / "c.json", OPTIONS, matcher=matcher)
+    assert made is not None
+    found = {entry.id for entry in made.removed}
+    assert found == wanted & set(searched)
+    assert found
+    assert not found & {item.id for item in made.items}
+    assert len(made.items) == len(PROMPTS) - len(found)
+    assert len(searched) == len(set(searched)) == LEAST + len(found)
+    assert made.checked == f"the {len(searched)} strongest of 15 were searched for copies, {len(found)} removed"
+
+
+def test_what_cannot_be_a_calibration_is_refused_before_the_first_image(pipe: Any, tmp_path: Path) -> None:
+    path = tmp_path / "clean.jsonl"
+    path.write_text('{"prompt": "a", "part": "report"}\n', encoding="utf-8")
+    with pytest.raises(MemdetectError, match="of part 'report'"):
+        calibrate([path], pipe, tmp_path / "c.json", OPTIONS)
+    path.write_text('{"prompt": "a"}\n', encoding="utf-8")
+    both = ("spikiness", "spikiness-l4")
+    with pytest.raises(MemdetectError, match="spikiness, spikiness-l4 cannot be scored from the first step"):
+        calibrate(
+            [path],
+            pipe,
+            tmp_path / "c.json",
+            replace(OPTIONS, first_step_only=True, detectors=("spikiness", "spikiness-l4")),
+        )
+    assert not (tmp_path / "c.run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"members": ("noise",)}, "no detector named 'noise'"),
+        (
+            {"detectors": ("spikiness",), "members": ("spikiness-l4",)},
+            "'spikiness-l4' is to decide but is not",
+        ),
+        ({"calibration": Path("nowhere.json")}, "there is no calibration 'nowhere.json'"),
+    ],
+)
+def test_what_cannot_decide_is_refused(
+    changes: dict[str, Any], said: str, clean: list[Path], pipe: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(MemdetectError, match=said):
+        scan(clean, pipe, tmp_path / "run", replace(OPTIONS, **changes))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,78 @@
+"""Whether prompts can be told from the clean ones by their text."""
+
+import random
+
+import pytest
+from synthetic_runs import calibration, row, words
+
+from memdetect.scanning.telling import compare_wording, tell_apart
+from memdetect.verdict.rules import MAX_TEXT_SHIFT
+
+THINGS = ("cat", "dog", "house", "tree", "car", "boat", "apple", "pear", "lamp", "cup", "ball", "bird", "fish", "horse")
+    "cat",
+    "dog",
+    "house",
+    "tree",
+    "car",
+    "boat",
+    "apple",
+    "pear",
+    "lamp",
+    "cup",
+    "ball",
+    "bird",
+    "fish",
+    "horse",
+    "train",
+    "cloud",
+]
+GROUNDS = ["red", "blue", "green", "yellow", "white", "grey", "dark", "pale", "warm", "cold"]
+
+
+def plain(rng: random.Random, count: int) -> dict[str, str]:
+    made = [
+        f"a {rng.choice(THINGS)} and a {rng.choice(THINGS)} on a {rng.choice(GROUNDS)} ground" for _ in range(count)
+    ]
+    return {text: text for text in made}
+
+
+def odd(rng: random.Random, count: int) -> dict[str, str]:
+    made = [
+        f"{rng.choice(GROUNDS).upper()} {rng.choice(THINGS)}, oil painting no. {rng.randrange(999)}"
+        for _ in range(count)
+    ]
+    return {text: text for text in made}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_prompts_of_one_source_raise_no_alarm(seed):
+    """Design 20. Mutant: families cut across folds, so that a classifier knows the prompts it judges."""
+    rng = random.Random(seed)
+    found = tell_apart(plain(rng, 150), plain(rng, 300))
+    assert found["low"] <= MAX_TEXT_SHIFT
+    assert found["low"] < found["auroc"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_prompts_in_other_words_raise_it(seed):
+    """Design 20."""
+    rng = random.Random(seed)
+    assert tell_apart(odd(rng, 80), plain(rng, 300))["low"] > MAX_TEXT_SHIFT
+
+
+def test_members_of_a_family_never_vouch_for_each_other():
+    """Each family repeats its own word on one side only; the words of other families say nothing of the side."""
+    rng = random.Random(0)
+    names = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=9)) for _ in range(60)]
+    texts = {f"{name} {name} {thing}": name for name in names for thing in THINGS[:8]}
+    scanned = {text: name for text, name in texts.items() if name in names[:30]}
+    clean = {text: name for text, name in texts.items() if name not in names[:30]}
+    assert tell_apart(scanned, clean)["low"] <= MAX_TEXT_SHIFT
+
+
+def test_too_few_prompts_are_not_compared():
+    made = calibration([float(i) for i in range(30)])
+    assert compare_wording([row(i, 1.0) for i in range(19)], made) == {}
+    bare = made.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in made.items)})
+    assert compare_wording([row(i, 1.0) for i in range(40)], bare) == {}
+    assert compare_wording([row(i, 1.0, prompt=words(i)) for i in range(40)], made)["scanned"] == 40

@@ -1,0 +1,109 @@
+"""Runs and calibrations made of given scores, with every digest as a scan would write it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from memdetect.calibration import Calibration, Item, Part
+from memdetect.policy import Policy
+from memdetect.records import Header, Match, Measurement, RunFolder, Score, plan_digest, write_atomic
+from memdetect.wording import text_key
+
+PLAN: dict[str, Any] = {
+    "inputs": "abc",
+    "model": "abc",
+    "dtype": "fp32",
+    "steps": 25,
+    "guidance_scale": 3.0,
+    "num_seeds": 2,
+    "seed": 0,
+    "detectors": ["spikiness"],
+    "members": ["spikiness"],
+    "strata": "",
+    "layers": ["up"],
+    "timesteps": [50],
+}
+LETTERS = "abcdefghij"
+
+
+def words(i: int, kind: str = "scanned") -> str:
+    """A prompt unlike all others: digits would not tell families apart."""
+    return f"{kind} {''.join(LETTERS[int(digit)] for digit in str(i))}"
+
+
+def calibration(
+    scores: Sequence[float] | dict[str, Sequence[float]], part_a: int = 0, strata: Sequence[str] = (), **changes: Any
+) -> Calibration:
+    """Clean prompts with these scores for every seed, by detector; the first `part_a` of them given as part A."""
+    table = scores if isinstance(scores, dict) else {"spikiness": scores}
+    count = len(next(iter(table.values())))
+    items = tuple(
+        Item(
+            id=f"clean-{i}",
+            family=text_key(words(i, "clean")),
+            text=text_key(words(i, "clean")),
+            prompt=words(i, "clean"),
+            part=_part(i, part_a),
+            stratum=strata[i] if strata else "",
+        )
+        for i in range(count)
+    )
+    values = {
+        "settings": {"model": "abc", "steps": 25},
+        "parts": "given" if part_a else "drawn",
+        "strata": "kind" if strata else "",
+        "items": items,
+        "scores": {name: {"up": {"50": [[float(x)] * 2 for x in own]}} for name, own in table.items()},
+    }
+    return Calibration(**{**values, **changes})
+
+
+def _part(i: int, part_a: int) -> Part:
+    return "A" if i < part_a else "B"
+
+
+def row(i: int, scores: float | dict[str, float | None] | None, **changes: Any) -> Measurement:
+    """A measured prompt with this score for every seed, by detector."""
+    table = scores if isinstance(scores, dict) else {"spikiness": scores}
+    found = {name: Score(score=x, cells={"up": {"50": [x, x]}}) for name, x in table.items()}
+    status = "ok" if all(x is not None for x in table.values()) else "nonfinite"
+    values = {"index": i, "id": f"i{i}", "prompt": words(i), "source": "p.txt", "scores": found, "status": status}
+    return Measurement(**{**values, **changes})
+
+
+def match(copy: bool = True) -> Match:
+    """A training image near the first image."""
+    return Match(seed=0, rank=1, key="train-7", similarity=0.97 if copy else 0.4, copy_found=copy)
+
+
+def header(planned: int, clean: Calibration | None = None, policy: Policy | None = None, **changes: Any) -> Header:
+    """A header as a scan writes it before the first image; changes to the plan under `plan`."""
+    plan = {**PLAN, **changes.pop("plan", {})}
+    policy = policy or Policy()
+    values = {
+        "memdetect": "0",
+        "created": "",
+        "model": "tiny",
+        "versions": {},
+        "plan": plan,
+        "planned": planned,
+        "sigmas": {"50": 0.25},
+        "policy": policy.model_dump(mode="json"),
+        "policy_digest": policy.digest,
+        "plan_digest": plan_digest(plan),
+        "calibration": clean.cut(plan).digest if clean else "",
+    }
+    return Header(**{**values, **changes})
+
+
+def write_run(
+    folder: Path, head: Header, rows: Iterable[Measurement], clean: Calibration | None, shard: int = 8
+) -> Path:
+    """A run on disk, as a scan leaves it, without results."""
+    run, listed = RunFolder(folder), list(rows)
+    run.open(head)
+    for i in range(0, len(listed), shard):
+        run.write_shard(listed[i : i + shard])
+    if clean:
+        write_atomic(folder / "calibration.json", clean.cut(head.plan).model_dump_json() + "\n")
+    return folder
