@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from memdetect import __version__
-from memdetect.cli import lab, models, scan
+from memdetect.cli import index, lab, match, models, scan
 from memdetect.cli.output import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
@@ -36,8 +36,10 @@ def options(
 
 
 app.command("scan")(scan.scan_command)
+app.command("match")(match.match_command)
 app.command("models")(models.models_command)
 app.command("layers")(models.layers_command)
+app.add_typer(index.app, name="index")
 app.add_typer(lab.app, name="lab")
 
 

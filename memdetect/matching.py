@@ -1,0 +1,105 @@
+"""Is this image in the training set? The nearest training images by embedding, each then compared by its pixels."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from memdetect.copies import CopyRule
+from memdetect.errors import MemdetectError
+from memdetect.images import open_image
+from memdetect.index import Embeds, Index, measure
+from memdetect.records import Looked, Match, Outcome
+
+BATCH = 32
+
+
+def evidence(
+    images: Sequence[Image.Image],
+    index: Index,
+    embedder: Embeds,
+    top_k: int = 5,
+    rule: CopyRule | None = None,
+    pixels: bool = True,
+) -> list[Match]:
+    """The `top_k` nearest training images of each image, in the order of the images (`k`), nearest first.
+
+    `is_copy` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
+    image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
+    measured. pixels: whether to measure at all. p-values are those of one image looked up: for the best of n images
+    multiply by n. Raises MemdetectError (usage) for an embedder other than the index's.
+    """
+    index.check_embedder(embedder)
+    if not images:
+        return []
+    vectors = np.asarray(embedder.embed(list(images)), np.float32)
+    found = [
+        match.model_copy(update={"k": k}) for k, near in enumerate(index.nearest(vectors, top_k)) for match in near
+    ]
+    return [_measured(images[match.k], match, index, rule) for match in found] if pixels else found
+
+
+def _measured(image: Image.Image, match: Match, index: Index, rule: CopyRule | None) -> Match:
+    try:
+        with Path(match.path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != index.row(match.row).sha256:
+            return match.model_copy(update={"note": "the training image has changed since it was indexed"})
+        original = open_image(Path(match.path)).image
+    except (MemdetectError, OSError):
+        return match.model_copy(update={"note": "the training image cannot be opened"})
+    tile, ssim, agree = measure(image, original, rule)
+    return match.model_copy(update={"tile": tile, "ssim": ssim, "is_copy": agree and match.similar})
+
+
+def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
+    """Outcome of an image by its matches alone, and the reason where it is not plain.
+
+    copy: embedder and pixels agree on a training image. suspicious: the embedder alone. clear: neither, in this index.
+    inconclusive: the index has no threshold, or nothing was found.
+    """
+    if any(match.is_copy for match in matches):
+        return "copy", ""
+    if not matches or index.manifest.threshold.similarity is None:
+        return "inconclusive", "the index has no threshold: none of its images is known not to be a copy of another"
+    near = [match for match in matches if match.similar]
+    if not near:
+        return "clear", ""
+    unseen = all(match.tile is None for match in near)
+    return "suspicious", near[0].note or ("no pixels compared" if unseen else "similar, but the pixels differ")
+
+
+def look_up(
+    paths: Iterable[Path], index: Index, embedder: Embeds, top_k: int = 5, pixels: bool = True
+) -> Iterator[Looked]:
+    """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason."""
+    waiting: list[tuple[Path, Image.Image | str]] = []
+    for path in paths:
+        try:
+            waiting.append((path, open_image(path).image))
+        except MemdetectError as problem:
+            waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
+        if len(waiting) == BATCH:
+            yield from _looked(waiting, index, embedder, top_k, pixels)
+            waiting = []
+    yield from _looked(waiting, index, embedder, top_k, pixels)
+
+
+def _looked(
+    waiting: Sequence[tuple[Path, Image.Image | str]], index: Index, embedder: Embeds, top_k: int, pixels: bool
+) -> Iterator[Looked]:
+    images = [image for _, image in waiting if not isinstance(image, str)]
+    found = evidence(images, index, embedder, top_k, pixels=pixels)
+    k = 0
+    for path, image in waiting:
+        if isinstance(image, str):
+            yield Looked(image=str(path), outcome="inconclusive", reason=image)
+            continue
+        matches = [match for match in found if match.k == k]
+        outcome, reason = decide(matches, index)
+        # Each file is an item of its own here, and its image the only one.
+        own = [match.model_copy(update={"k": 0}) for match in matches]
+        yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)
+        k += 1

@@ -1,0 +1,98 @@
+"""Images looked up in an index -> table, JSON, CSV. Names and captions are hostile input, as prompts are."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from memdetect.records import Looked, Match
+from memdetect.render.table import plain
+from memdetect.render.text import FORMULA
+
+COLUMNS = ("image", "outcome", "reason", "rank", "similarity", "p", "tile", "ssim", "key", "path", "caption", "note")
+_COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
+
+
+def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour: bool = False, width: int = 120) -> str:
+    """The nearest training images of each image, and what the outcomes rest on. index: its manifest, as JSON has it."""
+    out = StringIO()
+    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
+    table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
+    for name in ("outcome", "image", "nearest training image"):
+        table.add_column(name, overflow="fold")
+    for name in ("cosine", "p", "tile", "ssim"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in looked:
+        first = (Text(row.outcome, _COLOURS[row.outcome]), Text(plain(row.image)))
+        for match in row.matches:
+            table.add_row(*first, Text(plain(match.key)), *_numbers(match))
+            first = (Text(""), Text(""))
+        if not row.matches:
+            table.add_row(*first, Text(plain(row.reason)))
+    console.print(table)
+    for line in matches_summary(looked, index):
+        console.print(Text(plain(line, len(line))))
+    return out.getvalue()
+
+
+def _numbers(match: Match) -> list[str]:
+    values = ((match.similarity, 3), (match.p, 4), (match.tile, 3), (match.ssim, 3))
+    return ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
+
+
+def matches_summary(looked: Sequence[Looked], index: Mapping[str, Any]) -> list[str]:
+    """Counts, and what the threshold says; a line each."""
+    counts = Counter(row.outcome for row in looked)
+    found = ", ".join(f"{counts[name]} {name}" for name in ("copy", "suspicious", "clear", "inconclusive"))
+    return ["", f"{len(looked)} images looked up among {index['count']}: {found}.", *threshold_lines(index)]
+
+
+def threshold_lines(index: Mapping[str, Any]) -> list[str]:
+    """What a similarity must exceed, how that was found, what it cannot show, and what the index does not cover."""
+    limit = index["threshold"]
+    how = "held-out images" if limit["source"] == "held-out" else "its own images, each without itself and its copies"
+    base = f"{limit['queries']} {how}, looked up among {limit['rows']}"
+    if limit["similarity"] is None:
+        lines = [f"No threshold: none could be found from {base}."]
+    elif limit["shown"]:
+        lines = [f"Similar = cosine above {limit['similarity']:.4f}: p <= {limit['level']:g} by {base}."]
+    else:
+        lines = [
+            f"Similar = cosine above {limit['similarity']:.4f}, the largest of {base}.",
+            f"They cannot show p <= {limit['level']:g}, only {limit['attainable']:.2g}: give more held-out images.",
+        ]
+    whole = index["training_set"]
+    if whole and whole > index["count"]:
+        lines.append(
+            f"The index covers {index['count'] / whole:.1%} of the training set: clear says nothing of the rest."
+        )
+    return lines
+
+
+def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
+    """One object: the index's manifest, and the images in their order."""
+    rows = [row.model_dump(mode="json") for row in looked]
+    return json.dumps({"index": index, "images": rows}, indent=1) + "\n"
+
+
+def matches_csv(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
+    """A row for each match, or for an image without one; cells that a spreadsheet would run are disarmed."""
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for row in looked:
+        head = row.model_dump(exclude={"matches"})
+        for match in row.matches or [None]:
+            fields = {**(match.model_dump() if match else {}), **head}
+            writer.writerow([_guard(fields.get(name)) for name in COLUMNS])
+    return out.getvalue()
+
+
+def _guard(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in FORMULA and cell else cell
