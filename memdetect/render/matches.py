@@ -56,7 +56,9 @@ def matches_summary(looked: Sequence[Looked], index: Mapping[str, Any]) -> list[
 def threshold_lines(index: Mapping[str, Any]) -> list[str]:
     """What a similarity must exceed, how that was found, what it cannot show, and what the index does not cover."""
     limit = index["threshold"]
-    how = "held-out images" if limit["source"] == "held-out" else "its own images, each without itself and its copies"
+    how = (
+        "held-out images" if limit["source"] == "held-out" else "of its own images, each without itself and its copies"
+    )
     base = f"{limit['queries']} {how}, looked up among {limit['rows']}"
     if limit["similarity"] is None:
         lines = [f"No threshold: none could be found from {base}."]
