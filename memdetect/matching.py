@@ -1,82 +1,105 @@
-"""The training image beside the output: look images up in an index, and measure the pixels of what is near."""
+"""Is this image in the training set? The nearest training images by embedding, each then compared by its pixels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from memdetect.copies import CopyRule
-from memdetect.embedders import Embedder, Source, choose_embedder
-from memdetect.index import Index, measure, open_index, try_open
-from memdetect.records import Match
+from memdetect.errors import MemdetectError
+from memdetect.images import open_image
+from memdetect.index import Embeds, Index, measure
+from memdetect.records import Looked, Match, Outcome
 
-GONE = "the training image is not there any more"
+BATCH = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What images are looked up with: an index, the embedder that made it, how many neighbours, when pixels agree.
+def evidence(
+    images: Sequence[Image.Image],
+    index: Index,
+    embedder: Embeds,
+    top_k: int = 5,
+    rule: CopyRule | None = None,
+    pixels: bool = True,
+) -> list[Match]:
+    """The `top_k` nearest training images of each image, in the order of the images (`k`), nearest first.
 
-    total: images in the whole training set, 0 = unknown; the index may hold only a part of them.
+    `is_copy` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
+    image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
+    measured. pixels: whether to measure at all. p-values are those of one image looked up: for the best of n images
+    multiply by n. Raises MemdetectError (usage) for an embedder other than the index's.
     """
-
-    index: Index
-    embedder: Embedder
-    top_k: int = 3
-    rule: CopyRule | None = None
-    total: int = 0
-
-    @property
-    def coverage(self) -> float | None:
-        """Share of the training set that the index holds, in (0, 1]; None where the set's size is unknown."""
-        return min(1.0, len(self.index) / self.total) if self.total else None
-
-    def of(self, images: Sequence[Image.Image]) -> list[list[Match]]:
-        """The nearest training images of each image, nearest first; `seed` counts the images given.
-
-        A match is a copy when its similarity exceeds the index's threshold and the pixels of the pair agree. Pixels are
-        measured for the nearest one and for all that are similar enough.
-        """
-        found = self.index.nearest(self.embedder.embed(images), self.top_k)
-        return [
-            [self._measured(image, match.model_copy(update={"seed": k})) for match in near]
-            for k, (image, near) in enumerate(zip(images, found, strict=True))
-        ]
-
-    def _measured(self, image: Image.Image, match: Match) -> Match:
-        if match.rank > 1 and not match.similar:
-            return match
-        training = _training_image(match.path)
-        if training is None:
-            return match.model_copy(update={"note": GONE})
-        tile, ssim, agree = measure(image, training, self.rule)
-        return match.model_copy(update={"tile": tile, "ssim": ssim, "copy_found": match.similar and agree})
+    index.check_embedder(embedder)
+    if not images:
+        return []
+    vectors = np.asarray(embedder.embed(list(images)), np.float32)
+    found = [
+        match.model_copy(update={"k": k}) for k, near in enumerate(index.nearest(vectors, top_k)) for match in near
+    ]
+    return [_measured(images[match.k], match, index, rule) for match in found] if pixels else found
 
 
-@lru_cache(maxsize=512)
-def _training_image(path: str) -> Image.Image | None:
-    return try_open(Path(path))
+def _measured(image: Image.Image, match: Match, index: Index, rule: CopyRule | None) -> Match:
+    try:
+        with Path(match.path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != index.row(match.row).sha256:
+            return match.model_copy(update={"note": "the training image has changed since it was indexed"})
+        original = open_image(Path(match.path)).image
+    except (MemdetectError, OSError):
+        return match.model_copy(update={"note": "the training image cannot be opened"})
+    tile, ssim, agree = measure(image, original, rule)
+    return match.model_copy(update={"tile": tile, "ssim": ssim, "is_copy": agree and match.similar})
 
 
-def open_evidence(
-    folder: Path,
-    *,
-    embedder: str = "auto",
-    top_k: int = 3,
-    total: int = 0,
-    source: Source | None = None,
-) -> Evidence:
-    """Open an index with the embedder that made it; MemdetectError when either is not to be had or they differ.
+def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
+    """Outcome of an image by its matches alone, and the reason where it is not plain.
 
-    An embedder that ships with a model is looked for in `source.folder`, else beside the index.
+    copy: embedder and pixels agree on a training image. suspicious: the embedder alone. clear: neither, in this index.
+    inconclusive: the index has no threshold, or nothing was found.
     """
-    from memdetect.index import read_manifest
+    if any(match.is_copy for match in matches):
+        return "copy", ""
+    if not matches or index.manifest.threshold.similarity is None:
+        return "inconclusive", "the index has no threshold: none of its images is known not to be a copy of another"
+    near = [match for match in matches if match.similar]
+    if not near:
+        return "clear", ""
+    unseen = all(match.tile is None for match in near)
+    return "suspicious", near[0].note or ("no pixels compared" if unseen else "similar, but the pixels differ")
 
-    named = read_manifest(folder).embedder.name
-    source = source or Source()
-    if source.folder is None:
-        source = Source(folder.absolute().parent, source.weights, source.trust_torchscript)
-    chosen, _ = choose_embedder(embedder, index=named, source=source)
-    return Evidence(open_index(folder, chosen), chosen, top_k, total=total)
+
+def look_up(
+    paths: Iterable[Path], index: Index, embedder: Embeds, top_k: int = 5, pixels: bool = True
+) -> Iterator[Looked]:
+    """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason."""
+    waiting: list[tuple[Path, Image.Image | str]] = []
+    for path in paths:
+        try:
+            waiting.append((path, open_image(path).image))
+        except MemdetectError as problem:
+            waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
+        if len(waiting) == BATCH:
+            yield from _looked(waiting, index, embedder, top_k, pixels)
+            waiting = []
+    yield from _looked(waiting, index, embedder, top_k, pixels)
+
+
+def _looked(
+    waiting: Sequence[tuple[Path, Image.Image | str]], index: Index, embedder: Embeds, top_k: int, pixels: bool
+) -> Iterator[Looked]:
+    images = [image for _, image in waiting if not isinstance(image, str)]
+    found = evidence(images, index, embedder, top_k, pixels=pixels)
+    k = 0
+    for path, image in waiting:
+        if isinstance(image, str):
+            yield Looked(image=str(path), outcome="inconclusive", reason=image)
+            continue
+        matches = [match for match in found if match.k == k]
+        outcome, reason = decide(matches, index)
+        # Each file is an item of its own here, and its image the only one.
+        own = [match.model_copy(update={"k": 0}) for match in matches]
+        yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)
+        k += 1

@@ -87,6 +87,15 @@ class Result(Measurement):
     suppressed: str = ""
 
 
+class Looked(_Strict):
+    """An image that was looked up in an index: what was decided, why, and the training images near it."""
+
+    image: str
+    outcome: Outcome
+    reason: str = ""
+    matches: list[Match] = []
+
+
 class Header(_Strict):
     """run.json. `plan` is what a resume has to match: inputs, model, settings; the rest is provenance.
 

@@ -1,75 +1,132 @@
-"""Evidence: embedder and pixels have to agree, and what is not there is said."""
+"""A copy needs both: the embedder's threshold and the pixels; whatever cannot be compared says so."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
-from small_pictures import QUICK, fill, picture
+from PIL import Image
 
+from memdetect.copies import CopyRule, ms_ssim, tile_distance
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
-from memdetect.index import build_index
-from memdetect.matching import GONE, Evidence, open_evidence
+from memdetect.index import BuildOptions, build_index, measure, open_index
+from memdetect.index.pixels import common_size
+from memdetect.matching import decide, evidence, look_up
+
+EMBEDDER = load_embedder("pixels")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("evidence")
-    build_index([fill(root / "images", range(60))], load_embedder("pixels"), root / "train.index", QUICK)
-    return root / "train.index"
+def blocks(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
+    cells = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize(size, Image.Resampling.NEAREST)
 
 
-@pytest.fixture(scope="module")
-def evidence(folder) -> Evidence:
-    return open_evidence(folder, top_k=2, total=240)
+def jpeg(image: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=60)
+    return Image.open(file).convert("RGB")
 
 
-def test_a_damaged_copy_is_found_and_a_stranger_is_not(evidence):
-    damaged = picture(7).filter(ImageFilter.GaussianBlur(1))
-    copy, stranger = evidence.of([damaged, picture(1000)])
-    assert (copy[0].key, copy[0].rank, copy[0].copy_found) == ("../images/0007.png", 1, True)
-    assert copy[0].tile < 0.2
-    assert copy[0].ssim > 0.7
-    assert not any(match.copy_found for match in stranger)
-    assert [m.seed for m in [*copy, *stranger]] == [0, 0, 1, 1]
+def brighter(image: Image.Image) -> Image.Image:
+    """The same thumbnail direction with other pixels: what an embedder without brightness or contrast confuses."""
+    return Image.fromarray((128 + (np.asarray(image, np.float32) - 128) * 0.2).astype(np.uint8))
 
 
-def test_similar_vectors_without_agreeing_pixels_are_no_copy(evidence):
-    """A thumbnail sees the coarse blocks alone: noise of a high frequency moves the pixels and not the vector."""
-    rng = np.random.default_rng(0)
-    checker = np.indices((64, 64)).sum(axis=0)[..., None] % 2 * 2 - 1
-    shown = np.asarray(picture(7)).astype(int)
-    noisy = np.clip(shown + 110 * checker * rng.integers(1, 2, (64, 64, 3)), 0, 255).astype(np.uint8)
-    (near,) = evidence.of([Image.fromarray(noisy)])
-    assert near[0].key == "../images/0007.png"
-    assert near[0].similar
-    assert not near[0].copy_found
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for seed in range(40):
+        blocks(seed).save(tmp_path / "images" / f"{seed:02d}.png")
+    build_index([tmp_path / "images"], EMBEDDER, tmp_path / "i", BuildOptions(level=0.05, planted=0))
+    return tmp_path
 
 
-def test_pixels_of_a_dissimilar_second_are_not_measured(evidence):
-    (near,) = evidence.of([picture(3)])
-    assert near[0].tile == pytest.approx(0, abs=1e-3)
-    assert near[1].tile is None
-    assert near[1].note == ""
+def test_copies_strangers_and_disagreement(folder):
+    index = open_index(folder / "i")
+    images = [jpeg(blocks(7)), blocks(900), brighter(blocks(9))]
+    found = evidence(images, index, EMBEDDER, 2)
+    assert [(m.k, m.rank) for m in found] == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+    copy, stranger, faded = found[0], found[2], found[4]
+    assert (copy.row, copy.similar, copy.is_copy) == (7, True, True)
+    assert (stranger.similar, stranger.is_copy) == (False, False)
+    assert (faded.row, faded.similar, faded.is_copy) == (9, True, False)
+    original = np.asarray(blocks(7))
+    assert copy.tile == pytest.approx(tile_distance(np.asarray(images[0]), original), abs=1e-6)
+    assert copy.ssim == pytest.approx(ms_ssim(np.asarray(images[0]), original), abs=1e-9)
+    outcomes = [decide([m for m in found if m.k == k], index) for k in range(3)]
+    assert outcomes == [("copy", ""), ("clear", ""), ("suspicious", "similar, but the pixels differ")]
 
 
-def test_coverage_is_the_share_of_the_training_set(evidence, folder):
-    assert evidence.coverage == 60 / 240
-    assert open_evidence(folder).coverage is None
-    assert open_evidence(folder, total=30).coverage == 1.0
+def test_pixels_alone_make_no_copy(folder):
+    """A rule that lets everything pass: what is not similar is still no copy."""
+    found = evidence([blocks(900)], open_index(folder / "i"), EMBEDDER, 3, CopyRule(tile=1, ssim=-1))
+    assert not any(match.is_copy for match in found)
+    assert all(match.tile is not None for match in found)
+    strict = evidence([blocks(7)], open_index(folder / "i"), EMBEDDER, 1, CopyRule(tile=-1))
+    assert (strict[0].similar, strict[0].is_copy) == (True, False)
 
 
-def test_a_training_image_that_is_gone_is_said(tmp_path):
-    images = fill(tmp_path / "images", range(40))
-    build_index([images], load_embedder("pixels"), tmp_path / "train.index", QUICK)
-    evidence = open_evidence(tmp_path / "train.index")
-    (images / "0005.png").unlink()
-    ((match, *_),) = evidence.of([picture(5)])
-    assert (match.note, match.copy_found, match.tile) == (GONE, False, None)
-    assert match.similar
+def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
+    index = open_index(folder / "i")
+    (folder / "images" / "07.png").unlink()
+    blocks(8, (65, 64)).save(folder / "images" / "08.png")
+    gone, changed = evidence([blocks(7), blocks(8)], index, EMBEDDER, 1)
+    assert (gone.similar, gone.is_copy, gone.tile) == (True, False, None)
+    assert gone.note == "the training image cannot be opened"
+    assert (changed.similar, changed.is_copy, changed.tile) == (True, False, None)
+    assert changed.note == "the training image has changed since it was indexed"
+    assert decide([gone], index) == ("suspicious", gone.note)
 
 
-def test_another_embedder_than_the_index_was_made_with_is_refused(folder):
-    with pytest.raises(MemdetectError, match="made with the embedder 'pixels', not 'pdq'"):
-        open_evidence(folder, embedder="pdq")
+def test_another_embedder_is_refused_and_no_image_gives_nothing(folder):
+    index = open_index(folder / "i")
+    assert evidence([], index, EMBEDDER) == []
+    with pytest.raises(MemdetectError, match=r"made with embedder pixels .* this is pdq"):
+        evidence([blocks(0)], index, load_embedder("pdq"))
+    with pytest.raises(MemdetectError, match="top-k is 0"):
+        evidence([blocks(0)], index, EMBEDDER, 0)
+
+
+def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypatch):
+    paths = [folder / "images" / f"{i:02d}.png" for i in range(5)]
+    paths[2].write_text("no image")
+    index = open_index(folder / "i")
+    whole = list(look_up(paths, index, EMBEDDER, 1))
+    monkeypatch.setattr("memdetect.matching.BATCH", 2)
+    assert list(look_up(paths, index, EMBEDDER, 1)) == whole
+    assert [row.outcome for row in whole] == ["copy", "copy", "inconclusive", "copy", "copy"]
+    assert "not an image of a known format" in whole[2].reason
+    assert [row.matches[0].row for row in whole if row.matches] == [0, 1, 3, 4]
+    assert all(match.k == 0 for row in whole for match in row.matches)
+
+
+def test_without_pixels_nothing_is_called_a_copy(folder):
+    row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels=False))
+    assert (row.outcome, row.reason) == ("suspicious", "no pixels compared")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((64, 64), (64, 64), (64, 64)),
+        ((64, 64), (512, 512), (256, 256)),
+        ((512, 512), (100, 100), (256, 256)),
+        ((100, 100), (80, 80), (100, 100)),
+        ((32, 32), (16, 16), (64, 64)),
+        ((512, 256), (64, 64), (128, 256)),
+        ((1000, 10), (64, 64), (44, 256)),
+    ],
+)
+def test_the_common_size(one, other, expected):
+    assert common_size(Image.new("RGB", one), Image.new("RGB", other)) == expected
+
+
+def test_a_copy_in_another_size_and_crop_is_measured_as_one():
+    tile, ssim, agree = measure(blocks(3), blocks(3, (200, 200)))
+    assert agree
+    assert (tile, ssim) == (pytest.approx(0, abs=0.1), pytest.approx(1, abs=0.05))
+    wide = Image.new("RGB", (128, 64), "white")
+    wide.paste(blocks(3), (32, 0))
+    assert measure(blocks(3), wide)[2]
+    assert not measure(blocks(3), blocks(4))[2]

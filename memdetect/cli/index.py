@@ -1,124 +1,195 @@
-"""`memdetect index`: make, describe, search and check an index of training images."""
+"""`memdetect index`: make an index of the training images, look at it, search it, check it."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.output import hush, progress_bar, say, write
-from memdetect.errors import MemdetectError
+from memdetect.cli.output import colourful, hush, progress_bar, say, terminal_width, write
+from memdetect.errors import Exit, MemdetectError
 
-app = typer.Typer(help="Make, describe, search and check an index of training images.", no_args_is_help=True)
+app = typer.Typer(help="Make an index of the training images, look at it, search it, check it.", no_args_is_help=True)
 
-Weights = Annotated[Path | None, typer.Option(help="File with the weights of an SSCD embedder.")]
-Trust = Annotated[bool, typer.Option("--trust-torchscript", help="Open a TorchScript file, which can run code.")]
-Folder = Annotated[
-    Path | None, typer.Option("--model-folder", help="Folder of the model whose embedder is used (`scenes`).")
+
+class Form(StrEnum):
+    """Formats of what was found."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class InfoForm(StrEnum):
+    """Formats of what an index is."""
+
+    text = "text"
+    json = "json"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, made by index build.")]
+Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
+TopK = Annotated[int, typer.Option("--top-k", min=1, help="Training images shown for each image.")]
+Output = Annotated[Form, typer.Option("--format", help="What to print on stdout.")]
+Model = Annotated[
+    str | None, typer.Option(help="Bundled name or folder of the model that the embedder ships with, if it does.")
 ]
+Weights = Annotated[Path | None, typer.Option(help="File with the embedder's weights, where it needs one.")]
+Trust = Annotated[bool, typer.Option("--trust-torchscript", help="Open weights that can run code.")]
+
+
+def embedder_of(name: str, model: str | None, weights: Path | None, trust: bool, beside: Path | None = None) -> Any:
+    """Load an embedder by name; `beside`: where a model's own lies if no model is named."""
+    from memdetect.bundled import model_folder
+    from memdetect.embedders import load_embedder
+
+    folder = (model_folder(model) or Path(model)) if model else beside
+    return load_embedder(name, folder=folder, weights=weights, trust_torchscript=trust)
 
 
 @app.command()
 def build(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Folders, globs, or lists of paths (txt, jsonl, csv, tsv, parquet)."),
+        typer.Argument(
+            metavar="SOURCE...", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the index.")],
-    embedder: Annotated[str, typer.Option(help="auto, or one of the table of embedders.")] = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Index folder to make.")],
+    embedder: Annotated[str, typer.Option(help="What turns an image into a vector, such as pdq or pixels.")],
     held_out: Annotated[
-        list[str] | None, typer.Option(help="Images known not to be in the training set; repeatable.")
+        list[str] | None, typer.Option(help="Images known not to be copies, for the threshold; repeatable.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Chance of a false match for one image.")] = 1e-3,
-    factory: Annotated[str | None, typer.Option(help="FAISS factory string; Flat up to a million images.")] = None,
-    append: Annotated[bool, typer.Option("--append", help="Add to the index that is there; calibrates anew.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the index that is there.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
-    model_folder: Folder = None,
+    level: Annotated[float, typer.Option(min=1e-9, max=0.5, help="Share of non-copies above the threshold.")] = 1e-3,
+    factory: Annotated[str | None, typer.Option(help="Flat, or IVFn,SQ8; by size if not given.")] = None,
+    training_set: Annotated[
+        int | None, typer.Option(min=1, help="Images of the whole training set, where the sources are a part of it.")
+    ] = None,
+    append: Annotated[bool, typer.Option("--append", help="Add to the index that is there.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Put the new index in the place of one.")] = False,
+    null_queries: Annotated[int, typer.Option(min=1, help="At most so many images for the threshold.")] = 4999,
+    planted: Annotated[int, typer.Option(min=0, help="Damaged copies to look up when it is built.")] = 200,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images embedded at once.")] = 64,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Larger images are left out.")] = 64_000_000,
+    model: Model = None,
     weights: Weights = None,
     trust_torchscript: Trust = False,
 ) -> None:
-    """Embed training images and write an index of them, with a threshold calibrated on images that are no copies."""
+    """Embed the training images, find the threshold above which an image is similar to one, and write the index."""
     if append and replace:
         raise MemdetectError("--append and --replace exclude each other; give one of them")
     hush()
-    from memdetect.embedders import Source, choose_embedder
-    from memdetect.index import BuildOptions, build_index, read_manifest
+    from memdetect.index import BuildOptions, build_index
 
-    named = read_manifest(out).embedder.name if append else None
-    source = Source(model_folder or (out.absolute().parent if named else None), weights, trust_torchscript)
-    chosen, line = choose_embedder(embedder, index=named, source=source)
-    if line:
-        say(line)
     options = BuildOptions(
         factory=factory,
         level=level,
-        held_out=tuple(held_out or ()),
+        held_out=held_out or (),
+        null_queries=null_queries,
+        planted=planted,
         batch_size=batch_size,
+        max_pixels=max_pixels,
         existing="append" if append else "replace" if replace else "refuse",
+        training_set=training_set,
     )
-    with progress_bar("index") as progress:
-        made = build_index(sources, chosen, out, options, progress)
-    write(_described(made.manifest))
-    say(f"index: {out}")
+    loaded = embedder_of(embedder, model, weights, trust_torchscript)
+    try:
+        with progress_bar("index") as progress:
+            made = build_index(sources, loaded, out, options, progress)
+    except KeyboardInterrupt:
+        say("memdetect: interrupted; nothing was written")
+        raise typer.Exit(int(Exit.INTERRUPTED)) from None
+    for line in _about(made.manifest):
+        say(line)
+    write(f"{out}\n")
 
 
 @app.command()
 def info(
-    folder: Annotated[Path, typer.Argument(help="Folder of the index.")],
-    json: Annotated[bool, typer.Option("--json", help="The manifest itself.")] = False,
+    folder: Folder,
+    format: Annotated[InfoForm, typer.Option("--format", help="What to print on stdout.")] = InfoForm.text,
 ) -> None:
-    """Say what an index holds and what its threshold rests on; reads the manifest alone."""
-    from memdetect.index import read_manifest
+    """Say what an index holds, what was left out, what its threshold rests on; only the manifest is checked."""
+    from memdetect.index.manifest import read_manifest
 
     manifest = read_manifest(folder)
-    write(manifest.text() if json else _described(manifest))
+    write(manifest.text() if format is InfoForm.json else "".join(f"{line}\n" for line in _about(manifest)))
 
 
-@app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="Folder of the index.")]) -> None:
-    """Read every byte of an index and compare it with the manifest; exit 2 if anything differs."""
-    from memdetect.index import verify as check
+def _about(manifest: Any) -> list[str]:
+    from memdetect.render.matches import threshold_lines
 
-    with progress_bar("verify") as progress:
-        manifest = check(folder, progress)
-    write(f"{len(manifest.files)} files agree with the manifest, {manifest.count:,} images\n")
+    made, found = manifest.embedder, manifest.planted
+    lines = [
+        f"{manifest.count} images, {manifest.factory}, digest {manifest.digest[:16]}",
+        f"embedder {made.name}: {made.dim} numbers, fingerprint {made.fingerprint}",
+    ]
+    for what, counts in (("left out", manifest.skipped), ("noted", manifest.noted)):
+        lines += [f"{what}: " + ", ".join(f"{n} {reason}" for reason, n in counts.items())] if counts else []
+    lines += threshold_lines(manifest.model_dump(mode="json"))
+    if manifest.threshold.duplicates:
+        lines.append(f"{manifest.threshold.duplicates} copies among them were left out of that.")
+    if found.images:
+        lines.append(
+            f"Of {found.images} of its images, {found.damage}: {found.recall_at_1:.1%} found at rank 1, "
+            f"{found.similar:.1%} similar, {found.copies:.1%} called a copy."
+        )
+    return lines
 
 
 @app.command()
 def search(
-    folder: Annotated[Path, typer.Argument(help="Folder of the index.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs or lists.")],
-    top_k: Annotated[int, typer.Option(min=1, help="Training images for each.")] = 5,
+    folder: Folder,
+    images: Images,
+    top_k: TopK = 5,
+    format: Output = Form.table,
+    model: Model = None,
     weights: Weights = None,
     trust_torchscript: Trust = False,
 ) -> None:
-    """Print the nearest training images of each image: rank, similarity, p, key, path; a tab between."""
-    from memdetect.cli.match import look_up
-
-    lines = ["image\trank\tsimilarity\tp\tkey\tpath\n"]
-    for image, matches, problem in look_up(images, folder, top_k, weights, trust_torchscript):
-        if problem:
-            say(problem)
-        for m in matches:
-            p = "" if m.p is None else f"{m.p:.5f}"
-            lines.append(f"{image}\t{m.rank}\t{m.similarity:.4f}\t{p}\t{m.key}\t{m.path}\n")
-    write("".join(lines))
+    """Find the nearest training images by embedding alone; `memdetect match` compares the pixels as well."""
+    show_matches(folder, images, top_k, format, (model, weights, trust_torchscript), pixels=False)
 
 
-def _described(manifest: Any) -> str:
-    """A manifest for a person to read."""
-    threshold, planted = manifest.threshold, manifest.planted
-    limit = "none" if threshold.similarity is None else f"{threshold.similarity:.4f}"
-    shown = "" if threshold.shown else f"; too few to show that level: the least is {threshold.attainable:.2g}"
-    lines = [
-        f"{manifest.count:,} images, embedder {manifest.embedder.name} ({manifest.embedder.dim} numbers), "
-        f"FAISS {manifest.factory}",
-        f"threshold {limit}: exceeded by an image that is no copy with probability {threshold.level:g}, by "
-        f"{threshold.queries:,} {threshold.source} queries against {threshold.rows:,} images{shown}",
-        f"{planted.images} of its images, damaged ({planted.damage}): {planted.recall_at_1:.1%} nearest, "
-        f"{planted.similar:.1%} similar, {planted.copies:.1%} called copies",
-    ]
-    for what, counts in (("left out", manifest.skipped), ("noted", manifest.noted)):
-        if counts:
-            lines.append(f"{what}: " + ", ".join(f"{count} {reason}" for reason, count in counts.items()))
-    return "".join(f"{line}\n" for line in lines)
+@app.command()
+def verify(folder: Folder) -> None:
+    """Read every byte of an index and compare it with the manifest; exit 2 naming the file if one differs."""
+    from memdetect.index.manifest import verify as check
+
+    with progress_bar("verify") as progress:
+        manifest = check(folder, progress)
+    size = sum(file.size for file in manifest.files.values())
+    write(f"{folder}: {manifest.count} images, {size:,} bytes in {len(manifest.files)} files, all as recorded\n")
+
+
+def show_matches(
+    folder: Path,
+    images: list[str],
+    top_k: int,
+    format: Form,
+    loading: tuple[str | None, Path | None, bool],
+    *,
+    pixels: bool,
+) -> None:
+    """Look images up and print what was found; exit 3 when none of them could be used."""
+    hush()
+    from memdetect.index import open_index
+    from memdetect.index.sources import listed
+    from memdetect.matching import look_up
+    from memdetect.render import matches as render
+
+    paths = [entry.path for entry in listed(images)]
+    index = open_index(folder)
+    embedder = embedder_of(index.manifest.embedder.name, *loading, beside=folder.absolute().parent)
+    looked: list[Any] = []
+    with progress_bar("images") as progress:
+        for row in look_up(paths, index, embedder, top_k, pixels):
+            looked.append(row)
+            progress(len(looked), len(paths), "")
+    about = index.manifest.model_dump(mode="json")
+    if format is Form.table:
+        write(render.matches_table(looked, about, colour=colourful(), width=terminal_width()))
+    else:
+        write({"json": render.matches_json, "csv": render.matches_csv}[format.value](looked, about))
+    usable = any(row.outcome != "inconclusive" for row in looked)
+    raise typer.Exit(int(Exit.OK if usable else Exit.INCONCLUSIVE))

@@ -46,6 +46,7 @@ class BuildOptions:
 
     factory: None = by size. level: of the threshold. held_out: sources of images known not to be copies; none = leave
     one out. null_queries: at most so many rows for that. planted: at most so many rows are damaged and looked up.
+    training_set: how many images the whole training set has, if known.
     existing: what to do with an index that is there. rule: when pixels agree; None = the default. seed: of the lot.
     """
 
@@ -59,6 +60,7 @@ class BuildOptions:
     existing: Literal["refuse", "append", "replace"] = "refuse"
     rule: CopyRule | None = None
     seed: int = 0
+    training_set: int | None = None
 
 
 def _silent(done: int, planned: int, note: str) -> None:
@@ -179,6 +181,7 @@ def _finish(searcher: Searcher, copies: Copies, intake: Intake, work: Work) -> N
         memdetect=__version__,
         embedder=EmbedderName(name=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim),
         count=searcher.count,
+        training_set=_size_of_whole(searcher.count, options.training_set),
         factory=searcher.factory,
         nprobe=searcher.nprobe,
         skipped=dict(sorted(intake.skipped.items())),
@@ -188,6 +191,12 @@ def _finish(searcher: Searcher, copies: Copies, intake: Intake, work: Work) -> N
         files={name: file_sum(folder / name) for name in (VECTORS, ROWS, NULLS, *own)},
     )
     write_atomic(folder / MANIFEST, manifest.sealed().text())
+
+
+def _size_of_whole(count: int, told: int | None) -> int | None:
+    if told is not None and told < count:
+        raise MemdetectError(f"the training set is said to have {told} images, the index has {count}; correct it")
+    return told
 
 
 def _null(searcher: Searcher, copies: Copies, work: Work) -> Null:

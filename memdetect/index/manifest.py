@@ -78,13 +78,15 @@ class Manifest(_Strict):
     """manifest.json. The same images under the same settings give the same text; nothing in it is a time.
 
     factory, nprobe: the FAISS index and how many of its lists a search visits. skipped: images left out, by reason;
-    noted: changes made to images that were taken, by kind. digest: sha256 of all other fields.
+    noted: changes made to images that were taken, by kind. training_set: how many images the whole training set has,
+    as far as the builder was told. digest: sha256 of all other fields.
     """
 
     schema_version: int = SCHEMA
     memdetect: str
     embedder: EmbedderName
     count: int = Field(ge=1)
+    training_set: int | None = Field(default=None, ge=1)
     factory: str
     nprobe: int = Field(ge=1)
     skipped: dict[str, int] = {}
@@ -93,6 +95,11 @@ class Manifest(_Strict):
     planted: Planted
     files: dict[FileName, FileSum]
     digest: str = ""
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the training set that is in the index; None where its size is not known."""
+        return self.count / self.training_set if self.training_set else None
 
     def text(self) -> str:
         """The file's only valid content."""

@@ -1,77 +1,100 @@
-"""Given images and their training images -> table, JSON or CSV; no torch."""
+"""Images looked up in an index -> table, JSON, CSV. Names and captions are hostile input, as prompts are."""
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from io import StringIO
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memdetect.records import Match
+from memdetect.records import Looked, Match
 from memdetect.render.table import plain
-from memdetect.render.text import guard
+from memdetect.render.text import FORMULA
 
-Rows = Sequence[tuple[str, Sequence[Match]]]
-COLUMNS = ("image", "outcome", "rank", "key", "path", "similarity", "p", "tile", "ssim", "note")
-
-
-def outcome(matches: Sequence[Match]) -> str:
-    """`copy` when one of the matches is, else `clear`."""
-    return "copy" if any(match.copy_found for match in matches) else "clear"
+COLUMNS = ("image", "outcome", "reason", "rank", "similarity", "p", "tile", "ssim", "key", "path", "caption", "note")
+_COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
 
 
-def _flat(rows: Rows) -> list[list[str]]:
-    return [
-        [
-            image,
-            "copy" if m.copy_found else "clear",
-            str(m.rank),
-            m.key,
-            m.path,
-            f"{m.similarity:.4f}",
-            *("" if value is None else f"{value:.4f}" for value in (m.p, m.tile, m.ssim)),
-            m.note,
-        ]
-        for image, matches in rows
-        for m in matches
-    ]
-
-
-def match_table(rows: Rows) -> str:
-    """For a person: one line a match, the strongest first."""
+def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour: bool = False, width: int = 120) -> str:
+    """The nearest training images of each image, and what the outcomes rest on. index: its manifest, as JSON has it."""
     out = StringIO()
-    table = Table(box=None, pad_edge=False)
-    for name in COLUMNS:
-        if name not in ("path", "note"):
-            table.add_column(name)
-    for cells in sorted(_flat(rows), key=lambda cells: (cells[1] != "copy", -float(cells[5]))):
-        kept = [cell for name, cell in zip(COLUMNS, cells, strict=True) if name not in ("path", "note")]
-        table.add_row(*(Text(plain(cell)) for cell in kept))
-    console = Console(file=out, width=140, highlight=False, emoji=False)
+    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
+    table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
+    for name in ("outcome", "image", "nearest training image"):
+        table.add_column(name, overflow="fold")
+    for name in ("cosine", "p", "tile", "ssim"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in looked:
+        first = (Text(row.outcome, _COLOURS[row.outcome]), Text(plain(row.image)))
+        for match in row.matches:
+            table.add_row(*first, Text(plain(match.key)), *_numbers(match))
+            first = (Text(""), Text(""))
+        if not row.matches:
+            table.add_row(*first, Text(plain(row.reason)))
     console.print(table)
-    copies = sum(outcome(matches) == "copy" for _, matches in rows)
-    console.print(Text(f"\n{copies} of {len(rows)} images are copies of a training image in the index."))
+    for line in matches_summary(looked, index):
+        console.print(Text(plain(line, len(line))))
     return out.getvalue()
 
 
-def match_json(rows: Rows) -> str:
-    """A list of objects: image, outcome, matches."""
-    found = [
-        {"image": image, "outcome": outcome(matches), "matches": [m.model_dump(mode="json") for m in matches]}
-        for image, matches in rows
-    ]
-    return json.dumps(found, indent=1) + "\n"
+def _numbers(match: Match) -> list[str]:
+    values = ((match.similarity, 3), (match.p, 4), (match.tile, 3), (match.ssim, 3))
+    return ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
 
 
-def match_csv(rows: Rows) -> str:
-    """One line a match; cells that a spreadsheet would run are disarmed."""
+def matches_summary(looked: Sequence[Looked], index: Mapping[str, Any]) -> list[str]:
+    """Counts, and what the threshold says; a line each."""
+    counts = Counter(row.outcome for row in looked)
+    found = ", ".join(f"{counts[name]} {name}" for name in ("copy", "suspicious", "clear", "inconclusive"))
+    return ["", f"{len(looked)} images looked up among {index['count']}: {found}.", *threshold_lines(index)]
+
+
+def threshold_lines(index: Mapping[str, Any]) -> list[str]:
+    """What a similarity must exceed, how that was found, what it cannot show, and what the index does not cover."""
+    limit = index["threshold"]
+    how = (
+        "held-out images" if limit["source"] == "held-out" else "of its own images, each without itself and its copies"
+    )
+    base = f"{limit['queries']} {how}, looked up among {limit['rows']}"
+    if limit["similarity"] is None:
+        lines = [f"No threshold: none could be found from {base}."]
+    elif limit["shown"]:
+        lines = [f"Similar = cosine above {limit['similarity']:.4f}: p <= {limit['level']:g} by {base}."]
+    else:
+        lines = [
+            f"Similar = cosine above {limit['similarity']:.4f}, the largest of {base}.",
+            f"They cannot show p <= {limit['level']:g}, only {limit['attainable']:.2g}: give more held-out images.",
+        ]
+    whole = index["training_set"]
+    if whole and whole > index["count"]:
+        lines.append(
+            f"The index covers {index['count'] / whole:.1%} of the training set: clear says nothing of the rest."
+        )
+    return lines
+
+
+def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
+    """One object: the index's manifest, and the images in their order."""
+    rows = [row.model_dump(mode="json") for row in looked]
+    return json.dumps({"index": index, "images": rows}, indent=1) + "\n"
+
+
+def matches_csv(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
+    """A row for each match, or for an image without one; cells that a spreadsheet would run are disarmed."""
     out = StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    writer.writerows([guard(cell) for cell in cells] for cells in _flat(rows))
+    for row in looked:
+        head = row.model_dump(exclude={"matches"})
+        for match in row.matches or [None]:
+            fields = {**(match.model_dump() if match else {}), **head}
+            writer.writerow([_guard(fields.get(name)) for name in COLUMNS])
     return out.getvalue()
 
 
-MATCH_FORMATS: Mapping[str, Callable[[Rows], str]] = {"table": match_table, "json": match_json, "csv": match_csv}
+def _guard(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in FORMULA and cell else cell
