@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,19 @@ from memdetect.records import Looked, Match, Outcome
 BATCH = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a scan looks its images up with: a verified index, the embedder that made it, how many neighbours to keep."""
+
+    index: Index
+    embedder: Embeds
+    top_k: int = 3
+
+    def of(self, images: Sequence[Image.Image]) -> list[Match]:
+        """`evidence` of the images of one item."""
+        return evidence(images, self.index, self.embedder, self.top_k)
+
+
 def evidence(
     images: Sequence[Image.Image],
     index: Index,
@@ -24,9 +38,9 @@ def evidence(
     rule: CopyRule | None = None,
     pixels: bool = True,
 ) -> list[Match]:
-    """The `top_k` nearest training images of each image, in the order of the images (`k`), nearest first.
+    """The `top_k` nearest training images of each image, in the order of the images (`seed`), nearest first.
 
-    `is_copy` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
+    `copy_found` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
     image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
     measured. pixels: whether to measure at all. p-values are those of one image looked up: for the best of n images
     multiply by n. Raises MemdetectError (usage) for an embedder other than the index's.
@@ -36,9 +50,9 @@ def evidence(
         return []
     vectors = np.asarray(embedder.embed(list(images)), np.float32)
     found = [
-        match.model_copy(update={"k": k}) for k, near in enumerate(index.nearest(vectors, top_k)) for match in near
+        match.model_copy(update={"seed": k}) for k, near in enumerate(index.nearest(vectors, top_k)) for match in near
     ]
-    return [_measured(images[match.k], match, index, rule) for match in found] if pixels else found
+    return [_measured(images[match.seed], match, index, rule) for match in found] if pixels else found
 
 
 def _measured(image: Image.Image, match: Match, index: Index, rule: CopyRule | None) -> Match:
@@ -51,7 +65,7 @@ def _measured(image: Image.Image, match: Match, index: Index, rule: CopyRule | N
     except (MemdetectError, OSError):
         return match.model_copy(update={"note": "the training image cannot be opened"})
     tile, ssim, agree = measure(image, original, rule)
-    return match.model_copy(update={"tile": tile, "ssim": ssim, "is_copy": agree and match.similar})
+    return match.model_copy(update={"tile": tile, "ssim": ssim, "copy_found": agree and match.similar})
 
 
 def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
@@ -60,7 +74,7 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
     copy: embedder and pixels agree on a training image. suspicious: the embedder alone. clear: neither, in this index.
     inconclusive: the index has no threshold, or nothing was found.
     """
-    if any(match.is_copy for match in matches):
+    if any(match.copy_found for match in matches):
         return "copy", ""
     if not matches or index.manifest.threshold.similarity is None:
         return "inconclusive", "the index has no threshold: none of its images is known not to be a copy of another"
@@ -97,9 +111,9 @@ def _looked(
         if isinstance(image, str):
             yield Looked(image=str(path), outcome="inconclusive", reason=image)
             continue
-        matches = [match for match in found if match.k == k]
+        matches = [match for match in found if match.seed == k]
         outcome, reason = decide(matches, index)
         # Each file is an item of its own here, and its image the only one.
-        own = [match.model_copy(update={"k": 0}) for match in matches]
+        own = [match.model_copy(update={"seed": 0}) for match in matches]
         yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)
         k += 1

@@ -46,25 +46,25 @@ def test_copies_strangers_and_disagreement(folder):
     index = open_index(folder / "i")
     images = [jpeg(blocks(7)), blocks(900), brighter(blocks(9))]
     found = evidence(images, index, EMBEDDER, 2)
-    assert [(m.k, m.rank) for m in found] == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [(m.seed, m.rank) for m in found] == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
     copy, stranger, faded = found[0], found[2], found[4]
-    assert (copy.row, copy.similar, copy.is_copy) == (7, True, True)
-    assert (stranger.similar, stranger.is_copy) == (False, False)
-    assert (faded.row, faded.similar, faded.is_copy) == (9, True, False)
+    assert (copy.row, copy.similar, copy.copy_found) == (7, True, True)
+    assert (stranger.similar, stranger.copy_found) == (False, False)
+    assert (faded.row, faded.similar, faded.copy_found) == (9, True, False)
     original = np.asarray(blocks(7))
     assert copy.tile == pytest.approx(tile_distance(np.asarray(images[0]), original), abs=1e-6)
     assert copy.ssim == pytest.approx(ms_ssim(np.asarray(images[0]), original), abs=1e-9)
-    outcomes = [decide([m for m in found if m.k == k], index) for k in range(3)]
+    outcomes = [decide([m for m in found if m.seed == k], index) for k in range(3)]
     assert outcomes == [("copy", ""), ("clear", ""), ("suspicious", "similar, but the pixels differ")]
 
 
 def test_pixels_alone_make_no_copy(folder):
     """A rule that lets everything pass: what is not similar is still no copy."""
     found = evidence([blocks(900)], open_index(folder / "i"), EMBEDDER, 3, CopyRule(tile=1, ssim=-1))
-    assert not any(match.is_copy for match in found)
+    assert not any(match.copy_found for match in found)
     assert all(match.tile is not None for match in found)
     strict = evidence([blocks(7)], open_index(folder / "i"), EMBEDDER, 1, CopyRule(tile=-1))
-    assert (strict[0].similar, strict[0].is_copy) == (True, False)
+    assert (strict[0].similar, strict[0].copy_found) == (True, False)
 
 
 def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
@@ -72,9 +72,9 @@ def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
     (folder / "images" / "07.png").unlink()
     blocks(8, (65, 64)).save(folder / "images" / "08.png")
     gone, changed = evidence([blocks(7), blocks(8)], index, EMBEDDER, 1)
-    assert (gone.similar, gone.is_copy, gone.tile) == (True, False, None)
+    assert (gone.similar, gone.copy_found, gone.tile) == (True, False, None)
     assert gone.note == "the training image cannot be opened"
-    assert (changed.similar, changed.is_copy, changed.tile) == (True, False, None)
+    assert (changed.similar, changed.copy_found, changed.tile) == (True, False, None)
     assert changed.note == "the training image has changed since it was indexed"
     assert decide([gone], index) == ("suspicious", gone.note)
 
@@ -98,7 +98,7 @@ def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypat
     assert [row.outcome for row in whole] == ["copy", "copy", "inconclusive", "copy", "copy"]
     assert "not an image of a known format" in whole[2].reason
     assert [row.matches[0].row for row in whole if row.matches] == [0, 1, 3, 4]
-    assert all(match.k == 0 for row in whole for match in row.matches)
+    assert all(match.seed == 0 for row in whole for match in row.matches)
 
 
 def test_without_pixels_nothing_is_called_a_copy(folder):

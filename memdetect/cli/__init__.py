@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from memdetect import __version__
-from memdetect.cli import index, lab, match, models, scan
+from memdetect.cli import calibrate, explain, gate, index, lab, match, models, scan, sweep
 from memdetect.cli.output import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
@@ -36,6 +36,10 @@ def options(
 
 
 app.command("scan")(scan.scan_command)
+app.command("calibrate")(calibrate.calibrate_command)
+app.command("gate")(gate.gate_command)
+app.command("sweep")(sweep.sweep_command)
+app.command("explain")(explain.explain_command)
 app.command("match")(match.match_command)
 app.command("models")(models.models_command)
 app.command("layers")(models.layers_command)

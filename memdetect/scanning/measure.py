@@ -162,4 +162,4 @@ def _matches(images: Sequence[Image.Image], bench: Bench) -> list[Match]:
     """The training images near those of an item, image by image; none where no index is searched."""
     if bench.evidence is None or not images:
         return []
-    return [match for near in bench.evidence.of(images) for match in near]
+    return bench.evidence.of(images)

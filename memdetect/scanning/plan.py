@@ -16,9 +16,10 @@ from memdetect.adapters import Model, check_call
 from memdetect.calibration import Calibration
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
-from memdetect.embedders import Source
+from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
-from memdetect.matching import Evidence, open_evidence
+from memdetect.index import open_index, read_manifest
+from memdetect.matching import Evidence
 from memdetect.policy import Policy
 from memdetect.probing import Look, Sampler, image_size
 from memdetect.prompts import Request, Requests
@@ -106,11 +107,11 @@ def _evidence(model: Model, options: Options) -> Evidence | None:
     shipped = model.folder / INDEX if model.folder else None
     if not options.search or (options.index is None and (shipped is None or not shipped.is_dir())):
         return None
-    own = options.index is None or options.index == shipped
-    total = model.card.training_images if own else 0
     folder = options.index or shipped
     assert folder is not None
-    return open_evidence(folder, top_k=options.top_k, total=total, source=Source(model.folder))
+    beside = model.folder or folder.absolute().parent
+    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=Source(beside))
+    return Evidence(open_index(folder, embedder), embedder, options.top_k)
 
 
 def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
@@ -198,7 +199,7 @@ def _searched(evidence: Evidence | None) -> dict[str, Any]:
         "name": evidence.index.folder.name,
         "digest": manifest.digest,
         "rows": manifest.count,
-        "coverage": evidence.coverage,
+        "coverage": manifest.coverage,
         "embedder": manifest.embedder.name,
         "top_k": evidence.top_k,
         "threshold": manifest.threshold.model_dump(mode="json"),

@@ -68,7 +68,7 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     first = found["images"][0]
     assert (first["outcome"], len(first["matches"])) == ("copy", 2)
     assert first["matches"][0]["key"] == "=k5"
-    assert first["matches"][0]["is_copy"] is True
+    assert first["matches"][0]["copy_found"] is True
     assert run([*base, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["outcome"] for row in rows] == ["copy", "copy", "clear", "clear", "inconclusive"]
@@ -79,7 +79,7 @@ def test_search_compares_no_pixels(place, capsys):
     arguments = ["index", "search", str(place / "i"), str(place / "train" / "03.png"), "--format", "json"]
     assert run([*arguments, "--top-k", "1"]) == 0
     match = json.loads(capsys.readouterr().out)["images"][0]["matches"][0]
-    assert (match["key"], match["tile"], match["is_copy"]) == ("=k3", None, False)
+    assert (match["key"], match["tile"], match["copy_found"]) == ("=k3", None, False)
     assert match["similarity"] == pytest.approx(1, abs=1e-4)
 
 
