@@ -19,7 +19,7 @@ BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a scan looks its images up with: a verified index, the embedder that made it, how many neighbours to keep."""
+    """What a scan looks its images up with: a verified index, the embedder that made it, and how many to keep."""
 
     index: Index
     embedder: Embeds

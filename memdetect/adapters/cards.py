@@ -26,8 +26,6 @@ class Card(BaseModel):
     members: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
     dtype: str = ""  # "" = fp32 on a CPU, fp16 elsewhere
     default: str = "paper default, untuned"
-        default=0, ge=0
-    )  # in the whole training set, of which an index may hold a part; 0 = unknown
     embedder: str = ""  # of the table of embedders; "" = none is named
     trained: str = ""
     measured: str = ""
