@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import stats
 from small_pictures import QUICK, Tiny, fill, picture
 
-from memdetect.calibration import p_value
+from memdetect.statistics.conformal import p_value
 from memdetect.index import build_index
 from memdetect.index.calibrate import quantile
 
