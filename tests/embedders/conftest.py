@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 
 from memdetect.embedders import EMBEDDERS, Embedder, load_embedder
 from memdetect.embedders.resnet import CopyNet
@@ -39,10 +39,23 @@ def sscd_state() -> dict[str, torch.Tensor]:
     return {f"backbone.{name}": value for name, value in CopyNet().state_dict().items()}
 
 
+class Thin(torch.nn.Module):
+    """One convolution in place of SSCD's network: what surrounds the network is the same, and quick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 512, 8, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.conv(x)).mean((2, 3)) + 1e-3
+
+
 @pytest.fixture(scope="session")
-def sscd_weights(sscd_state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sscd") / "sscd_disc_mixup.safetensors"
-    save_file(sscd_state, path)
+def sscd_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TorchScript file with 512 outputs."""
+    torch.manual_seed(2)
+    path = tmp_path_factory.mktemp("sscd") / "thin.pt"
+    torch.jit.script(Thin()).save(str(path))
     return path
 
 
@@ -53,7 +66,7 @@ def loaded(scenes_folder: Path, sscd_weights: Path) -> Callable[[str], Embedder]
 
     def get(name: str) -> Embedder:
         if name not in cache:
-            cache[name] = load_embedder(name, folder=scenes_folder, weights=sscd_weights)
+            cache[name] = load_embedder(name, folder=scenes_folder, weights=sscd_weights, trust_torchscript=True)
         return cache[name]
 
     return get
