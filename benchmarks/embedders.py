@@ -3,9 +3,9 @@
 python benchmarks/embedders.py MODEL EMBEDDER: the folder of a model with vae/, and the folder that holds embedder/.
 An index of fresh scenes that nothing was trained on. Queries went through the autoencoder, as what a model draws
 does. The threshold is the quantile 1 - 1e-3 of the nearest-neighbour similarity of scenes that are not in the index.
-Copies are damaged more and more; a copy is found when its original is nearest and above the threshold. A redraw
-places the pictures of an indexed scene afresh, a sibling has one picture changed: whatever of them lies above the
-threshold is a false match, or one that the pixel measures have to tell. Clopper-Pearson intervals, 95 %.
+Copies are damaged more and more; one is found when its original is nearest and above the threshold. A redraw places
+the pictures of an indexed scene afresh, a sibling has one picture changed: those above the threshold are left for the
+pixel measures to tell apart. Clopper-Pearson intervals, 95 %.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def share(hits: np.ndarray) -> str:
 
 
 def threshold(nearest: np.ndarray, level: float = LEVEL) -> float:
-    """The smallest similarity that at most a share `level` of those of non-copies exceed."""
+    """A similarity of a non-copy that at most a share `level` of them exceed: of 2,000, the second highest."""
     return float(np.quantile(nearest, 1 - level, method="higher"))
 
 

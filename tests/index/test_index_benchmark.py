@@ -1,0 +1,23 @@
+"""The benchmark of the index times a sound one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scripts import script
+
+
+def test_the_index_of_the_benchmark_is_a_sound_one(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    index = script("index")
+    vectors = index.unit_vectors(300, 16, 0)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    rows = [index.Row(key=str(i), path=f"{i}.png", sha256="", width=1, height=1) for i in range(300)]
+    for factory in ("Flat", "IVF4,SQ8"):
+        made = index.build(tmp_path / "i", vectors, rows, factory)
+        assert index.verify(tmp_path / "i") == made.sealed()
+        raw = index.raw_build(tmp_path / "raw.faiss", vectors, factory)
+        found = [near[0].row for near in index.open_index(tmp_path / "i").nearest(vectors, 1)]
+        assert found == list(range(300))
+        assert raw.ntotal == 300
+    assert index.main(["--count", "500", "--dim", "8", "--queries", "5", "--rounds", "1"]) in (0, 1)
