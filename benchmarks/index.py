@@ -1,9 +1,9 @@
 """What an index costs over raw FAISS on the same vectors, and whether verifying it goes at the speed of reading.
 
-build: vectors -> a finished folder with rows and checksums, against FAISS alone: index_factory, train, add,
-write_index. The embedding is in neither, nor are the threshold and the planted copies, which are queries. search:
-`nearest`, with exact cosines, rows and p-values, against `index.search` of an index in memory; the rows found are
-compared first. verify: against reading the same files and hashing them with sha256, no more.
+build: vectors -> a finished folder with rows and checksums, against FAISS alone: train, add, write_index.
+The embedding is in neither, nor are the threshold and the planted copies, which are queries. search: `nearest`, with
+exact cosines, rows and p-values, against `index.search` of an index in memory; the rows found are compared first.
+verify: against reading the same files and hashing them with sha256, no more.
 """
 
 import argparse

@@ -38,7 +38,7 @@ class Draft:
 
     def add(self, vectors: Float[np.ndarray, "image dim"], rows: Sequence[Row]) -> None:
         """Append unit vectors and what they are of. Raises MemdetectError (error) for vectors of other lengths."""
-        lengths = np.linalg.norm(vectors, axis=1)
+        lengths = np.sqrt(np.einsum("id,id->i", vectors, vectors))
         if vectors.shape != (len(rows), self.dim) or np.any(np.abs(lengths - 1) > OFF):
             raise MemdetectError(
                 f"the embedder gave vectors of shape {vectors.shape} and of lengths {lengths.min():.3g} to "

@@ -85,7 +85,7 @@ class Index:
             rank=rank,
             row=index,
             key=row.key,
-            path=str(row.file(self.folder)),
+            path=row.seen_from(str(self.folder)),
             caption=row.caption or "",
             similarity=value,
             p=self.p_value(value),

@@ -1,5 +1,6 @@
 """The rows beside the vectors: which image each one is. Read from the file as they are asked for."""
 
+import mmap
 import os
 from pathlib import Path
 
@@ -28,7 +29,12 @@ class Row(BaseModel):
 
     def file(self, folder: Path) -> Path:
         """Where the image lies, seen from the working folder; `folder` is that of the index."""
-        return Path(os.path.normpath(folder / self.path))
+        return Path(self.seen_from(str(folder)))
+
+    def seen_from(self, folder: str) -> str:
+        """The same as text, which is what a match of many rows needs."""
+        absolute = self.path[:1] == "/" or self.path[1:3] == ":/"
+        return os.path.normpath(self.path if absolute else f"{folder}/{self.path}")
 
 
 def whole_path(path: Path) -> Path:
@@ -48,7 +54,8 @@ class RowFile:
     """Random access to the lines of rows.jsonl: 8 bytes of memory a row, and the file mapped."""
 
     def __init__(self, path: Path) -> None:
-        self._text = np.memmap(path, dtype=np.uint8, mode="r")
+        with path.open("rb") as file:
+            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._ends: NDArray[np.int64] | None = None
 
     def __getitem__(self, index: int) -> Row:
@@ -56,8 +63,8 @@ class RowFile:
         if self._ends is None:
             self._ends = self._line_ends()
         start = int(self._ends[index - 1]) + 1 if index else 0
-        return Row.model_validate_json(self._text[start : int(self._ends[index])].tobytes())
+        return Row.model_validate_json(self._text[start : int(self._ends[index])])
 
     def _line_ends(self) -> NDArray[np.int64]:
-        starts = range(0, len(self._text), BLOCK)
-        return np.concatenate([np.flatnonzero(self._text[s : s + BLOCK] == 10) + s for s in starts])
+        parts = ((s, np.frombuffer(self._text[s : s + BLOCK], np.uint8)) for s in range(0, len(self._text), BLOCK))
+        return np.concatenate([np.flatnonzero(part == 10) + s for s, part in parts])

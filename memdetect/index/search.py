@@ -22,8 +22,8 @@ AT_ONCE = 256  # queries
 BLOCK = 2**15  # rows of a matrix product
 GROUP = 256  # scores whose maximum stands for them
 KEEP = 2**31  # bytes: vectors of at most that many stay in memory as float32 for the matrix product
-MARGIN = 16  # candidates beyond those asked for, to be ranked again
-IVF_MARGIN = 4  # times as many again where candidates come from 8-bit codes
+MARGIN = 4  # candidates beyond those asked for, to be ranked again
+IVF_MARGIN = 2  # times as many again where candidates come from 8-bit codes
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Searcher:
     def _part(self, queries: Queries, k: int) -> Found:
         if self._candidates is None:
             self._candidates = self._open()
-        wide = k + MARGIN if self.factory == "Flat" else IVF_MARGIN * k + MARGIN
+        wide = (k if self.factory == "Flat" else IVF_MARGIN * k) + MARGIN
         rows = self._candidates(np.ascontiguousarray(queries), min(wide, self.count))
         return _ranked(queries, rows, self.vectors, k)
 
@@ -88,9 +88,9 @@ def _ranked(
     k: int,
 ) -> Found:
     """The k best candidates by cosine in float64; candidate -1 = none."""
-    near, asked = vectors[np.maximum(rows, 0)].astype(np.float64), queries.astype(np.float64)
-    dots = np.matmul(near, asked[:, :, None])[:, :, 0]
-    lengths = np.linalg.norm(near, axis=2) * np.linalg.norm(asked, axis=1)[:, None]
+    near, asked = np.asarray(vectors)[np.maximum(rows, 0)].astype(np.float64), queries.astype(np.float64)
+    dots = np.einsum("qkd,qd->qk", near, asked)
+    lengths = np.sqrt(np.einsum("qkd,qkd->qk", near, near) * np.einsum("qd,qd->q", asked, asked)[:, None])
     cosine = np.clip(dots / np.maximum(lengths, np.finfo(np.float64).tiny), -1, 1)
     cosine[rows < 0] = -np.inf
     order = np.lexsort((rows, -cosine), axis=1)[:, :k]
