@@ -65,7 +65,7 @@ def run_of(folder: Path, count: int = 2, value: float | None = 0.5) -> Path:
     for i in range(count):
         cells = {layer: {"50": [value, i + k / 10]} for k, layer in enumerate(PLAN["layers"])}
         scores = {"spikiness": Score(score=1.0, cells=cells)}
-        run.write_shard([Measurement(index=i, id=str(i), prompt="a", source="s", seeds=[1, 2], scores=scores)])
+        run.write_shard([Measurement(index=i, id=str(i), prompt="ab"[i], source="s", seeds=[1, 2], scores=scores)])
     return folder
 
 

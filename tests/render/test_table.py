@@ -26,20 +26,24 @@ BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
 
 
 def item(index: int, prompt: str | None, score: float | None = 1.0, **changes: Any) -> Measurement:
-    scores = {"spikiness": Score(score=score, cells={}), "spikiness-l4": Score(score=0.5, cells={})}
+    where = "up_blocks.0.resnets.0"
+    scores = {
+        "spikiness": Score(score=score, cells={where: {"50": [score, score]}}),
+        "spikiness-l4": Score(score=0.5, cells={where: {"50": [0.5, 0.5]}}),
+    }
     return Measurement(
         **{"index": index, "id": f"i{index}", "prompt": prompt, "source": "p.txt", "scores": scores, **changes}
     )
 
 
 def run(*rows: Measurement, clean: int = 0, **changes: Any) -> tuple[Header, list[Result], Verdict]:
-    """A run judged against `clean` clean scores of 0, or against none."""
+    """A run judged against clean scores just below 0, or against none."""
     values = {"memdetect": "0", "created": "", "model": "tiny", "versions": {}, "plan": PLAN, "planned": len(rows)}
     header = Header(**{**values, "sigmas": {"50": 0.25}, **changes})
-    cells = {"up_blocks.0.resnets.0": {"50": [[0.0, 0.0]] * clean}}
-    scores = {"spikiness": cells, "spikiness-l4": cells}
-    calibration = Calibration(settings={"model": "abc"}, prompts=clean, scores=scores) if clean else None
-    return (header, *judge(header, rows, calibration))
+    cells = {"up_blocks.0.resnets.0": {"50": [[-i / 1000, -i / 1000] for i in range(clean)]}}
+    table = {"spikiness": cells, "spikiness-l4": cells}
+    made = {"settings": {"model": "abc"}, "prompts": clean, "scores": table}
+    return (header, *judge(header, rows, Calibration.model_validate(made) if clean else None))
 
 
 def table(*prompts: str) -> str:
@@ -134,14 +138,13 @@ def test_the_summary_counts_what_was_found() -> None:
     rows = [item(0, "a", 5.0), item(1, "b", -1.0), item(2, "c", None, status="nonfinite")]
     text = render_table(*run(*rows, clean=99, planned=4))
     assert "3 of 4 items measured: 1 suspicious, 1 clear, 1 inconclusive." in text
-    assert "against 99 clean prompts; without any memorization about 0.0 would be." in " ".join(text.split())
+    said = " ".join(text.split())
+    assert "suspicious = at a false discovery rate of 0.05 by spikiness, against 99 clean prompts; with these" in said
     assert "No training images were searched" in text
 
 
 def test_the_summary_says_why_there_are_no_p_values() -> None:
-    assert "No p-values: there are no clean scores for this model." in table("a cat")
-    too_few = render_table(*run(item(0, "a cat"), clean=98))
-    assert "98 clean prompts cannot show p <= 0.01; 99 are needed." in too_few
+    assert "No p-values: there are no clean scores for this model; run `memdetect calibrate`." in table("a cat")
 
 
 def test_the_summary_counts_what_was_left_out_or_unusable() -> None:

@@ -39,7 +39,7 @@ def test_area_and_variance_are_those_of_others(seed):
 
 
 def test_intervals_know_families():
-    """Design 22: 15 families of 6, correlated .8, 200 draws. Mutant: scores as their own families cover about two thirds."""
+    """Design 22: 15 families of 6, correlated .8, 200 draws. Mutant: scores as families of one cover two thirds."""
     rng, keys, covered = np.random.default_rng(0), np.repeat(np.arange(15), 6).tolist(), 0
     true = float(stats.norm.cdf(1.5 / 2**0.5))
     for _ in range(200):
