@@ -6,16 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.output import colourful, say, terminal_width, write
-
-
-class Format(StrEnum):
-    """Formats of stdout."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
+from memdetect.cli.output import say
+from memdetect.cli.reports import EvidenceOption, Format, FormatOption, Outputs, Redact, publish, reports
 
 
 class FailOn(StrEnum):
@@ -55,12 +47,16 @@ def gate_command(
         float | None, typer.Option(help="Error rates hold for this calibration set but for this chance; averaged.")
     ] = None,
     calibration: Annotated[Path | None, typer.Option(help="Clean scores, instead of those in the run.")] = None,
-    format: Annotated[Format, typer.Option("--format", help="What to print on stdout.")] = Format.table,
+    format: FormatOption = Format.table,
+    output: Outputs = None,
+    redact: Redact = False,
+    evidence: EvidenceOption = None,
 ) -> None:
     """Judge runs against a policy, without the model and without torch.
 
     Exit codes: 0 pass, 1 fail, 2 usage or input, 3 inconclusive: incomplete, not calibrated, or too small; 4 error.
     """
+    wanted = reports(format, output, redact, evidence, runs=runs)
     import gc
 
     gc.disable()  # the records stay until the end; going through them again and again takes as long as reading them
@@ -80,20 +76,10 @@ def gate_command(
     results, verdict = judge(
         found.header, found.rows, found.calibration, policy_for(given, policy, found.header.policy)
     )
-    show(found.header, results, verdict, format)
+    publish(wanted, found.header, results, verdict, runs)
     for line in found.damaged:
         say(line)
     conclude(verdict)
-
-
-def show(header: Any, results: Any, verdict: Any, format: Format) -> None:
-    """Print results and verdict on stdout."""
-    from memdetect.render import FORMATS, render_table
-
-    if format is Format.table:
-        write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
-    else:
-        write(FORMATS[format.value](header, results, verdict))
 
 
 def policy_for(given: dict[str, Any], file: Path | None, held: dict[str, Any] | None = None) -> Any:

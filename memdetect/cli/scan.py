@@ -9,8 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.gate import FailOn, Fdr, Format, MaxRate, PolicyFile, conclude, policy_for, show
+from memdetect.cli.gate import FailOn, Fdr, MaxRate, PolicyFile, conclude, policy_for
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
+from memdetect.cli.reports import (
+    EvidenceOption,
+    Format,
+    FormatOption,
+    Outputs,
+    Redact,
+    check_run_folder,
+    publish,
+    reports,
+)
 from memdetect.errors import MemdetectError
 
 
@@ -31,10 +41,11 @@ def scan_command(
         ),
     ],
     model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; the same command again resumes.")] = Path(
-        "runs/scan"
-    ),
-    format: Annotated[Format, typer.Option("--format", help="What to print on stdout.")] = Format.table,
+    out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes.")] = Path("runs/scan"),
+    format: FormatOption = Format.table,
+    output: Outputs = None,
+    redact: Redact = False,
+    evidence: EvidenceOption = None,
     column: Annotated[
         str | None, typer.Option("--prompt-column", help="Column that holds the prompt; found without it as a rule.")
     ] = None,
@@ -73,6 +84,8 @@ def scan_command(
     interrupted and resumable.
     """
     extra = pipeline_arguments(call or [])
+    check_run_folder(out)
+    wanted = reports(format, output, redact, evidence, runs=[out], inputs=inputs)
     bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
     hush()
     from memdetect.prompts import read
@@ -81,8 +94,8 @@ def scan_command(
     if not model.strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
     if dry_run:
-        wanted = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
-        _dry_run(requests, model, bar, calibration, wanted, member or (detector or [])[:1])
+        asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
+        _dry_run(requests, model, bar, calibration, asked, member or (detector or [])[:1])
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         say(f"loading {model}")
         from memdetect.adapters import load
@@ -110,7 +123,7 @@ def scan_command(
         again = shlex.join(["memdetect", *sys.argv[1:]])
         say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))
-    show(run.header, run.results, run.verdict, format)
+    publish(wanted, run.header, run.results, run.verdict, [run.folder])
     say(f"run folder: {run.folder}")
     if fail_on is not None:
         conclude(run.verdict)

@@ -1,8 +1,11 @@
-"""Results and verdict -> text, one function per format; no torch."""
+"""Results and verdict -> text, one function per format; no torch. SARIF, JUnit and HTML will be a function each."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from memdetect.records import Header, Result
+from memdetect.render.github import render_github
+from memdetect.render.markdown import render_markdown
+from memdetect.render.redaction import Evidence, redact, with_evidence
 from memdetect.render.table import render_table
 from memdetect.render.text import render_csv, render_json, render_jsonl
 from memdetect.verdict import Verdict
@@ -13,6 +16,25 @@ FORMATS: Mapping[str, Renderer] = {
     "json": render_json,
     "jsonl": render_jsonl,
     "csv": render_csv,
+    "md": render_markdown,
+    "github": render_github,
 }
+# By the name of a file; annotations go to a log and have none.
+SUFFIXES: Mapping[str, str] = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".md": "md"}
+WITH_FILES = frozenset({"json", "jsonl", "csv"})  # formats that name an item's images
 
-__all__ = ["FORMATS", "Renderer", "render_csv", "render_json", "render_jsonl", "render_table"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "WITH_FILES",
+    "Evidence",
+    "Renderer",
+    "redact",
+    "render_csv",
+    "render_github",
+    "render_json",
+    "render_jsonl",
+    "render_markdown",
+    "render_table",
+    "with_evidence",
+]

@@ -1,6 +1,5 @@
 """The table that a person reads: strongest first, then what the run was and what it can say."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
@@ -11,18 +10,11 @@ from rich.text import Text
 
 from memdetect.calibration import members_of
 from memdetect.records import Header, Result
+from memdetect.render.shown import plain, strongest, subject
 from memdetect.verdict import Verdict
 
 ROWS = 25
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
 _COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
-
-
-def plain(text: str, width: int = 60) -> str:
-    """A text made fit for a terminal: no control or direction characters, at most `width` characters."""
-    shown = text[: width + 1]
-    clean = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNSEEN else c for c in shown)
-    return clean if len(clean) <= width else f"{clean[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def render_table(
@@ -46,23 +38,13 @@ def render_table(
     return out.getvalue()
 
 
-def strongest(results: Sequence[Result], name: str) -> list[Result]:
-    """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
-    order = ("copy", "suspicious", "clear", "inconclusive")
-
-    def key(row: Result) -> tuple[int, float]:
-        score = row.scores[name].score if name in row.scores else None
-        return order.index(row.outcome), -score if score is not None else float("inf")
-
-    return sorted(results, key=key)
-
-
 def _cells(row: Result, names: Sequence[str]) -> list[Text]:
     p = row.p.get("combined")
     scores = [row.scores[n].score if n in row.scores else None for n in names]
-    cells = [Text(row.outcome, _COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
+    outcome = f"{row.outcome}, suppressed" if row.suppressed else row.outcome
+    cells = [Text(outcome, _COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
     cells += [Text("-" if s is None else f"{s:.4f}") for s in scores]
-    return [*cells, Text(plain(row.prompt if row.prompt is not None else row.image or ""))]
+    return [*cells, Text(plain(subject(row)))]
 
 
 def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list[str]:
@@ -88,8 +70,10 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, "
         f"guidance {plan['guidance_scale']:g}, seed {plan['seed']}, {plan['dtype']}."
     )
-    lines.append("No training images were searched: a score is a reason to look, not proof of a copy.")
-    return lines
+    if not header.index:
+        lines.append("No training images were searched: a score is a reason to look, not proof of a copy.")
+    lines += [f"Note: {note}." for note in verdict.notes]
+    return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
 
 
 def _set_aside(header: Header, results: Sequence[Result]) -> list[str]:

@@ -3,11 +3,13 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from io import StringIO
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from memdetect.records import Header, Result
+from memdetect.render.shown import FINDINGS, ascii_json, escaped, untested
 from memdetect.verdict import Verdict
 
 # What a spreadsheet takes for the start of a formula; the wide forms count in East Asian versions.
@@ -15,35 +17,60 @@ FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    """One object: the header, the verdict's counts, and the results in the order of the plan."""
-    summary = {"verdict": verdict.verdict, **asdict(verdict), "complete": verdict.complete, "exit": int(verdict.exit)}
-    rows = [row.model_dump(mode="json") for row in results]
-    return json.dumps({"run": header.model_dump(mode="json"), "verdict": summary, "results": rows}, indent=1) + "\n"
+    """The summary, one object: claim, verdict, run and the findings; all items are in JSON lines."""
+    decision = to_jsonable_python(verdict, inf_nan_mode="null")
+    summary = {
+        "schema": "memdetect.summary/1",
+        "claim": verdict.claim,
+        "verdict": {
+            "verdict": verdict.verdict,
+            **decision,
+            "reasons": verdict.reasons,
+            "complete": verdict.complete,
+            "exit": int(verdict.exit),
+        },
+        "not_tested": untested(header),
+        "run": header.model_dump(mode="json"),
+        "findings": [_finding(row) for row in results if row.outcome in FINDINGS],
+    }
+    return ascii_json(json.dumps(summary, indent=1, allow_nan=False)) + "\n"
+
+
+def _finding(row: Result) -> dict[str, Any]:
+    """A finding without the parts of its scores."""
+    scores = {name: score.score for name, score in row.scores.items()}
+    return {**row.model_dump(mode="json", exclude={"schema_version", "scores", "seeds"}), "scores": scores}
 
 
 def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    """results.jsonl, a line each."""
-    return "".join(row.model_dump_json() + "\n" for row in results)
+    """What results.jsonl holds, a line each, in ASCII."""
+    rows = (json.dumps(row.model_dump(mode="json"), allow_nan=False) for row in results)
+    return "".join(f"{ascii_json(row)}\n" for row in rows)
 
 
 def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    """Flat rows: id, outcome, score and p-value of each detector; cells that a spreadsheet would run are disarmed."""
+    r"""Flat rows, each in one line: id, outcome, score and p-value of each detector.
+
+    Cells that a spreadsheet would run are disarmed, what cannot be seen is written out (\n, \x1b, \u202e).
+    """
     names: list[str] = header.plan["detectors"]
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
     columns += [f"{name}{part}" for name in names for part in ("", ":p")]
+    columns += ["suppressed", "files"]
     out = StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
+    writer.writerow([_guard(name) for name in columns])
     for row in results:
         cells: list[Any] = [row.id, row.outcome, row.reason, row.prompt, row.image, row.source, row.line]
         for name in names:
             score = row.scores.get(name)
             cells += [score.score if score else None, row.p.get(name)]
-        writer.writerow([_guard(cell) for cell in cells])
+        writer.writerow([_guard(cell) for cell in [*cells, row.suppressed, " ".join(row.files)]])
     return out.getvalue()
 
 
 def _guard(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.lstrip()[:1] in FORMULA:
-        return f"'{cell}"
-    return cell
+    if not isinstance(cell, str):
+        return cell
+    armed = cell.lstrip()[:1] in FORMULA if cell.strip() else False
+    return f"'{escaped(cell)}" if armed or cell.startswith("::") else escaped(cell)

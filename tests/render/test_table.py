@@ -8,7 +8,8 @@ from rich.cells import cell_len
 
 from memdetect.calibration import Calibration
 from memdetect.records import Header, Measurement, Result, Score
-from memdetect.render.table import ROWS, plain, render_table
+from memdetect.render.shown import plain
+from memdetect.render.table import ROWS, render_table
 from memdetect.verdict import Verdict, judge
 
 PLAN = {
@@ -26,24 +27,21 @@ BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
 
 
 def item(index: int, prompt: str | None, score: float | None = 1.0, **changes: Any) -> Measurement:
-    where = "up_blocks.0.resnets.0"
-    scores = {
-        "spikiness": Score(score=score, cells={where: {"50": [score, score]}}),
-        "spikiness-l4": Score(score=0.5, cells={where: {"50": [0.5, 0.5]}}),
-    }
+    cells = {"up_blocks.0.resnets.0": {"50": [score, score]}}
+    scores = {"spikiness": Score(score=score, cells=cells), "spikiness-l4": Score(score=0.5, cells={})}
     return Measurement(
         **{"index": index, "id": f"i{index}", "prompt": prompt, "source": "p.txt", "scores": scores, **changes}
     )
 
 
 def run(*rows: Measurement, clean: int = 0, **changes: Any) -> tuple[Header, list[Result], Verdict]:
-    """A run judged against clean scores just below 0, or against none."""
+    """A run judged against `clean` clean scores of 0, -0.01, -0.02, ..., or against none."""
     values = {"memdetect": "0", "created": "", "model": "tiny", "versions": {}, "plan": PLAN, "planned": len(rows)}
     header = Header(**{**values, "sigmas": {"50": 0.25}, **changes})
-    cells = {"up_blocks.0.resnets.0": {"50": [[-i / 1000, -i / 1000] for i in range(clean)]}}
-    table = {"spikiness": cells, "spikiness-l4": cells}
-    made = {"settings": {"model": "abc"}, "prompts": clean, "scores": table}
-    return (header, *judge(header, rows, Calibration.model_validate(made) if clean else None))
+    cells = {"up_blocks.0.resnets.0": {"50": [[-i / 100, -i / 100] for i in range(clean)]}}
+    scores = {"spikiness": cells, "spikiness-l4": cells}
+    calibration = Calibration(settings={"model": "abc"}, prompts=clean, scores=scores) if clean else None
+    return (header, *judge(header, rows, calibration))
 
 
 def table(*prompts: str) -> str:
@@ -138,13 +136,14 @@ def test_the_summary_counts_what_was_found() -> None:
     rows = [item(0, "a", 5.0), item(1, "b", -1.0), item(2, "c", None, status="nonfinite")]
     text = render_table(*run(*rows, clean=99, planned=4))
     assert "3 of 4 items measured: 1 suspicious, 1 clear, 1 inconclusive." in text
-    said = " ".join(text.split())
-    assert "suspicious = at a false discovery rate of 0.05 by spikiness, against 99 clean prompts; with these" in said
+    assert "against 99 clean prompts; with these it takes 1 clear hits to find any." in " ".join(text.split())
     assert "No training images were searched" in text
 
 
 def test_the_summary_says_why_there_are_no_p_values() -> None:
     assert "No p-values: there are no clean scores for this model; run `memdetect calibrate`." in table("a cat")
+    few = render_table(*run(*(item(i, f"cat {i}") for i in range(10)), clean=98))
+    assert "against 98 clean prompts; with these it takes 3 clear hits to find any." in " ".join(few.split())
 
 
 def test_the_summary_counts_what_was_left_out_or_unusable() -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from memdetect.records import Header, Measurement, Result, RunFolder, Score
 from memdetect.render import FORMATS, render_csv, render_json, render_jsonl
+from memdetect.render.shown import escaped
+from memdetect.render.text import FORMULA
 from memdetect.verdict import Verdict, judge
 
 PLAN = {
@@ -37,15 +39,18 @@ HOSTILE = [
 ]
 
 
-def run(prompts: list[str], **changes: Any) -> tuple[Header, list[Result], Verdict]:
-    """A judged run of prompts, with a score for the first detector alone."""
+def run(prompts: list[str], replaced: list[str] | None = None, **changes: Any) -> tuple[Header, list[Result], Verdict]:
+    """A judged run of prompts, with a score for the first detector alone; `replaced` stand in for what is invalid."""
     header = Header(memdetect="0", created="", model="tiny", versions={}, plan=PLAN, planned=len(prompts))
     scores = {"spikiness": Score(score=0.25, cells={"up": {"50": [0.25]}})}
     rows = [
         Measurement(**{"index": i, "id": f"i{i}", "prompt": p, "source": "p.txt", "scores": scores, **changes})
         for i, p in enumerate(prompts)
     ]
-    return (header, *judge(header, rows))
+    results, verdict = judge(header, rows)
+    for i, prompt in enumerate(replaced or ()):
+        results[i] = results[i].model_copy(update={"prompt": prompt})
+    return header, results, verdict
 
 
 def cells(text: str) -> list[dict[str, str]]:
@@ -56,7 +61,18 @@ def cells(text: str) -> list[dict[str, str]]:
 def test_csv_disarms_formulas(lead: str) -> None:
     """A spreadsheet takes a cell that starts so, blanks apart, for a formula; an apostrophe makes it text."""
     prompt = f'{lead}HYPERLINK("http://x","y")'
-    assert cells(render_csv(*run([prompt])))[0]["prompt"] == f"'{prompt}"
+    cell = cells(render_csv(*run([prompt])))[0]["prompt"]
+    assert cell == f"'{escaped(prompt)}"
+
+
+@pytest.mark.parametrize("column", ["id", "prompt"])
+def test_csv_starts_no_line_with_a_command_of_a_runner(column: str) -> None:
+    """GitHub's runner takes "::" at the start of a line, and "##[" anywhere, for a command."""
+    prompts = ["::stop-commands::x", "a\n::error::x", "##[add-mask]x"]
+    for prompt in prompts:
+        text = render_csv(*run([prompt], **({"id": prompt} if column == "id" else {})))
+        assert not [line for line in text.splitlines() if line.startswith("::")]
+        assert "##[" not in text
 
 
 @pytest.mark.parametrize("column", ["id", "image", "source"])
@@ -73,19 +89,24 @@ def test_csv_leaves_harmless_cells_and_numbers_alone() -> None:
     assert rows[0]["spikiness"] == "-0.5"
 
 
-def test_csv_round_trip() -> None:
-    """RFC 4180: line breaks, quotes and commas inside a cell; \\r\\n after each record."""
+def test_csv_is_a_line_a_row_with_what_cannot_be_seen_written_out() -> None:
+    """RFC 4180: quotes and commas inside a cell; \\r\\n after each record, and nowhere else."""
     text = render_csv(*run(HOSTILE))
-    assert [row["prompt"] for row in cells(text)] == HOSTILE
-    assert text.startswith("id,outcome,reason,prompt,image,source,line,spikiness,spikiness:p,other,other:p\r\n")
-    assert text.endswith("\r\n")
+    shown = [*HOSTILE]
+    shown[1:2], shown[3:5] = ["line\\nbreak\\r\\nand\\rmore"], ["\\x1b[31mred", "\\u202egnp.exe"]
+    assert [row["prompt"] for row in cells(text)] == shown
+    start = "id,outcome,reason,prompt,image,source,line,spikiness,spikiness:p,other,other:p,suppressed,files\r\n"
+    assert text.startswith(start)
+    assert text.count("\n") == text.count("\r\n") == len(HOSTILE) + 1
 
 
 @settings(max_examples=50)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=3))
-def test_csv_round_trip_of_any_text(prompts: list[str]) -> None:
-    rows = cells(render_csv(*run(prompts)))
-    assert all(row["prompt"] in (p, f"'{p}") for row, p in zip(rows, prompts, strict=True))
+@given(st.lists(st.text(), max_size=3))
+def test_csv_cells_of_any_text(prompts: list[str]) -> None:
+    rows = cells(render_csv(*run([""] * len(prompts), replaced=prompts)))
+    for row, prompt in zip(rows, prompts, strict=True):
+        assert row["prompt"] in (escaped(prompt), f"'{escaped(prompt)}")
+        assert row["prompt"].lstrip()[:1] not in FORMULA
 
 
 def test_csv_leaves_what_is_missing_empty() -> None:
@@ -94,13 +115,19 @@ def test_csv_leaves_what_is_missing_empty() -> None:
     assert row["outcome"] == "inconclusive"
 
 
-def test_json_holds_header_verdict_and_all_rows() -> None:
+def test_json_holds_claim_verdict_run_and_findings() -> None:
     header, results, verdict = run(HOSTILE)
+    results[2] = results[2].model_copy(update={"outcome": "copy", "reason": "image 0 is a copy of x"})
     found = json.loads(render_json(header, results, verdict))
     assert Header.model_validate(found["run"]) == header
-    assert [Result.model_validate(row) for row in found["results"]] == results
+    assert (found["claim"], found["claim"][-1]) == (verdict.claim, ".")
+    assert [(row["id"], row["prompt"], row["scores"]) for row in found["findings"]] == [
+        ("i2", HOSTILE[2], {"spikiness": 0.25})
+    ]
     assert found["verdict"]["counts"] == {"copy": 0, "suspicious": 0, "clear": 0, "inconclusive": len(HOSTILE)}
     assert (found["verdict"]["planned"], found["verdict"]["complete"]) == (len(HOSTILE), True)
+    assert (found["verdict"]["verdict"], found["verdict"]["exit"]) == ("inconclusive", 3)
+    assert len(found["verdict"]["reasons"]) == sum(r["outcome"] != "pass" for r in found["verdict"]["rules"])
 
 
 def test_json_is_ascii_and_strict() -> None:
@@ -119,7 +146,9 @@ def test_jsonl_is_results_jsonl(tmp_path: Path) -> None:
     header, results, verdict = run(HOSTILE)
     folder = RunFolder(tmp_path)
     text = render_jsonl(header, results, verdict)
-    assert text.encode() == folder.write_results(results).read_bytes()
+    assert text.isascii()
+    lines = folder.write_results(results).read_text(encoding="utf-8").split("\n")[:-1]
+    assert [json.loads(line) for line in text.split("\n")[:-1]] == [json.loads(line) for line in lines]
     assert [json.loads(line)["prompt"] for line in text.split("\n")[:-1]] == HOSTILE
 
 

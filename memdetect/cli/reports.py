@@ -1,0 +1,168 @@
+"""Options of the reports, shared by `scan` and `gate`, and the one place that prints and writes results."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memdetect.cli.output import colourful, say, terminal_width, write
+from memdetect.errors import Exit, MemdetectError
+
+SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
+RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images")
+
+
+class Format(StrEnum):
+    """Formats of stdout."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    md = "md"
+    github = "github"
+
+
+class EvidenceMode(StrEnum):
+    """What a report holds of the images: nothing, their hashes, or their names for thumbnails."""
+
+    none = "none"
+    hash = "hash"
+    thumbs = "thumbs"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What to print on stdout.")]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="[FORMAT=]FILE",
+        help="Write a report as well; repeatable; the format by name, else by suffix (.json .jsonl .csv .md .txt).",
+    ),
+]
+Redact = Annotated[
+    bool, typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
+]
+EvidenceOption = Annotated[
+    EvidenceMode | None,
+    typer.Option("--evidence", help="Of the images: none, hash, or thumbs. Default: hash when CI is set, else thumbs."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What to print and write of a run, checked before anything is measured."""
+
+    format: Format
+    files: tuple[tuple[str, Path], ...]
+    redact: bool
+    evidence: EvidenceMode
+
+
+def reports(
+    format: Format,
+    outputs: Sequence[str] | None,
+    redact: bool,
+    evidence: EvidenceMode | None,
+    *,
+    runs: Iterable[Path] = (),
+    inputs: Iterable[str] = (),
+) -> Reports:
+    """Check the options of the reports; MemdetectError (usage) for what would fail or overwrite something later.
+
+    A report never replaces a file of a run folder, an input, or anything that is no regular file.
+    """
+    if redact and evidence is EvidenceMode.thumbs:
+        raise MemdetectError("--redact leaves no pixel, --evidence thumbs asks for them; choose one of the two")
+    usual = EvidenceMode.hash if os.environ.get("CI") or redact else EvidenceMode.thumbs
+    files = tuple(_target(output) for output in outputs or ())
+    taken = {Path(name).resolve(): "an input" for name in inputs if name != "-"}
+    taken |= {(run / name).resolve(): "a part of the run" for run in runs for name in RUN_FILES}
+    for _, path in files:
+        held = next((taken[p] for p in (path.resolve(), *path.resolve().parents) if p in taken), None)
+        if held:
+            raise MemdetectError(f"-o {path} would replace {held}; choose another file")
+        taken[path.resolve()] = "another report"
+        _check_writable(path)
+    return Reports(format, files, redact, evidence or usual)
+
+
+def _target(output: str) -> tuple[str, Path]:
+    """Format and path of `[FORMAT=]FILE`."""
+    from memdetect.render import FORMATS, SUFFIXES
+
+    name, equals, file = output.partition("=")
+    if equals and name in FORMATS and file:
+        return name, Path(file)
+    found = SUFFIXES.get(Path(output).suffix.lower())
+    if found is None:
+        raise MemdetectError(
+            f"-o {output!r}: no format goes by this name; end it in {' '.join(SUFFIXES)}, or write FORMAT=FILE "
+            f"with one of {', '.join(FORMATS)} (the run folder is --out)"
+        )
+    return found, Path(output)
+
+
+def _check_writable(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise MemdetectError(f"-o {path} is no regular file; name a file")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise MemdetectError(f"-o {path}: {nearest} is no folder; choose another place")
+
+
+def check_run_folder(out: Path) -> None:
+    """Refuse a run folder that is called like a report: `--out` for `--output`."""
+    if out.suffix.lower() in (".txt", ".json", ".jsonl", ".csv", ".md") and not out.is_dir():
+        raise MemdetectError(f"--out {out} names a run folder, not a report; a report goes to --output (-o)")
+
+
+def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: Sequence[Path]) -> None:
+    """Print results and verdict on stdout, then write every report; all of them redacted if that was asked for.
+
+    folders: of the runs; images of several runs judged as one have no names of their own, and are left out.
+    """
+    from memdetect.render import FORMATS, WITH_FILES, redact, render_table, with_evidence
+
+    if WITH_FILES & {wanted.format.value, *(format for format, _ in wanted.files)}:
+        folder = folders[0] if len(folders) == 1 else None
+        mode = wanted.evidence.value if folder else "none"
+        results = with_evidence(results, mode, folder)
+    if wanted.redact:
+        header, results, verdict = redact(header, results, verdict)
+    if wanted.format is Format.table:
+        write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
+    else:
+        write(FORMATS[wanted.format.value](header, results, verdict))
+    for format, path in wanted.files:
+        _save(path, FORMATS[format](header, results, verdict))
+        say(f"{format}: {path}")
+
+
+def _save(path: Path, text: str) -> None:
+    """Write a report in one piece; GitHub's step summary is a file that others write to as well, and is appended to."""
+    from memdetect.records import write_atomic
+
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    try:
+        if summary and path.resolve() == Path(summary).resolve():
+            _append(path, text)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, text)
+    except OSError as problem:
+        raise MemdetectError(f"cannot write {path} ({problem.strerror}); choose another file", Exit.ERROR) from None
+
+
+def _append(path: Path, text: str) -> None:
+    held = path.stat().st_size if path.exists() else 0
+    if held + len(text.encode()) > SUMMARY_LIMIT:
+        say(f"{path} holds {held} bytes already; the report would pass GitHub's limit and is left out")
+        return
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(text)

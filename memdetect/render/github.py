@@ -1,0 +1,49 @@
+"""GitHub workflow annotations: lines that its runner turns into marks beside the prompt file's lines."""
+
+from collections.abc import Sequence
+
+from memdetect.records import Header, Result
+from memdetect.render.shown import FINDINGS, place, plain, strongest, subject
+from memdetect.verdict import Verdict
+
+MOST = 10  # of each kind for a step; GitHub shows no more
+LEVELS = {"copy": "error", "suspicious": "warning"}
+
+
+def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
+    """The verdict first, then copies as errors and suspicious ones as warnings, and how many were left out."""
+    passed = verdict.verdict == "pass"
+    said = "; ".join([*verdict.reasons, verdict.claim])
+    lines = [_line("notice" if passed else "error", f"memdetect: {verdict.verdict}", said)]
+    found = [row for row in strongest(results, str(header.plan["detectors"][0])) if row.outcome in FINDINGS]
+    found = [row for row in found if not row.suppressed]
+    room = {"error": MOST - (not passed), "warning": MOST}
+    for row in found:
+        level = LEVELS[row.outcome]
+        if room[level]:
+            room[level] -= 1
+            lines.append(_line(level, f"memdetect: {row.outcome}", _message(row), row))
+    if (left := len(found) - len(lines) + 1) > 0:
+        lines.append(_line("notice", "memdetect", f"{left} more findings are not shown here"))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _message(row: Result) -> str:
+    return f"{plain(subject(row), 200)} ({row.reason})" if row.reason else plain(subject(row), 200)
+
+
+def _line(level: str, title: str, message: str, row: Result | None = None) -> str:
+    properties = {"title": title}
+    if row is not None and (file := place(row)):
+        properties = {"file": file, **({"line": str(row.line)} if row.line else {}), **properties}
+    listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{level} {listed}::{_data(plain(message, 4000))}"
+
+
+def _data(text: str) -> str:
+    """As the runner's own toolkit escapes a message."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(plain(text, 1000)).replace(":", "%3A").replace(",", "%2C")

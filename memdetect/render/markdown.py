@@ -1,0 +1,107 @@
+"""Markdown for a page or GitHub's step summary, which takes at most 1 MiB; prompts stay text in it."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from memdetect.records import Header, Result
+from memdetect.render.shown import FINDINGS, plain, strongest, subject, untested
+from memdetect.verdict import Verdict
+
+ROWS = 100
+LIMIT = 1_000_000  # bytes; GitHub's is 1,048,576 for a step
+
+
+def render_markdown(
+    header: Header, results: Sequence[Result], verdict: Verdict, *, rows: int = ROWS, limit: int = LIMIT
+) -> str:
+    """Verdict, claim, rules, and at most `rows` findings, fewer where the whole would pass `limit` bytes."""
+    found = [row for row in strongest(results, _first(header)) if row.outcome in FINDINGS]
+    head = "".join(f"{line}\n" for line in _head(verdict))
+    tail = "".join(f"{line}\n" for line in _tail(header, verdict))
+    left = limit - len(head.encode()) - len(tail.encode()) - 300  # for the findings' own heading and last line
+    table: list[str] = []
+    for row in found[:rows]:
+        line = f"{_row(row, header)}\n"
+        left -= len(line.encode())
+        if left < 0:
+            break
+        table.append(line)
+    return head + _findings(table, len(found)) + tail
+
+
+def _first(header: Header) -> str:
+    return str(header.plan["detectors"][0])
+
+
+def text(words: str, width: int = 200) -> str:
+    """Words as text and nothing else: no markup, HTML, link, mention or table cell border comes of them."""
+    return re.sub(r"[^\w\s]|_", lambda hit: _entity(hit[0]), plain(words.strip(), width))
+
+
+def _entity(mark: str) -> str:
+    """A mark by its number; a comment after @ keeps what looks like an address in two pieces."""
+    return f"&#{ord(mark)};{'<!-- -->' if mark == '@' else ''}"
+
+
+def code(words: str, width: int = 200) -> str:
+    """The same in code type, in which GitHub makes no mentions and issue links either."""
+    return f"<code>{text(words, width)}</code>"
+
+
+def _head(verdict: Verdict) -> Iterator[str]:
+    yield f"## memdetect: {verdict.verdict}"
+    yield ""
+    yield text(verdict.claim, 4000)
+    yield ""
+    yield "| copy | suspicious | inconclusive | clear | suppressed | measured | planned |"
+    yield "|---:|---:|---:|---:|---:|---:|---:|"
+    counts = [verdict.counts[name] for name in ("copy", "suspicious", "inconclusive", "clear")]
+    yield f"| {' | '.join(map(str, [*counts, verdict.suppressed, verdict.measured, verdict.planned]))} |"
+    yield ""
+    if verdict.rules:
+        yield "| rule | outcome | reason |"
+        yield "|---|---|---|"
+        for rule in verdict.rules:
+            yield f"| {text(rule.name)} | {rule.outcome} | {text(rule.reason, 500)} |"
+        yield ""
+
+
+def _row(row: Result, header: Header) -> str:
+    score = row.scores.get(_first(header))
+    p = row.p.get("combined")
+    cells = [
+        f"{row.outcome}, suppressed" if row.suppressed else row.outcome,
+        "" if p is None else f"{p:.4g}",
+        "" if score is None or score.score is None else f"{score.score:.4g}",
+        "" if row.line is None else str(row.line),
+        code(subject(row)),
+        text(row.reason),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _findings(table: Sequence[str], found: int) -> str:
+    if not found:
+        return ""
+    more = f"\n{found - len(table)} more findings are not shown.\n" if found > len(table) else ""
+    heading = (
+        "### Findings\n\n| outcome | p | score | line | prompt or image | reason |\n|---|---:|---:|---:|---|---|\n"
+    )
+    return f"{heading}{''.join(table)}{more}\n"
+
+
+def _tail(header: Header, verdict: Verdict) -> Iterator[str]:
+    yield "### Not tested"
+    yield ""
+    yield from (f"- {text(phrase, 500)}" for phrase in untested(header))
+    yield ""
+    if verdict.notes:
+        yield "### Notes"
+        yield ""
+        yield from (f"- {text(note, 500)}" for note in verdict.notes[:50])
+        yield ""
+    model = str(header.plan.get("model", ""))
+    yield (
+        f"memdetect {text(header.memdetect)}, model {code(header.model)} {code(model, 80)}, "
+        f"policy {code(verdict.policy_digest[:16])}, {'fixed' if verdict.fixed else 'not fixed'} before the run"
+    )

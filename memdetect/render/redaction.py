@@ -1,0 +1,153 @@
+"""A report that can be passed on: no prompt, no path, no caption, no name of an unreleased model, no pixel.
+
+Redaction happens before any format is written, so that no format can forget it.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from memdetect.records import Header, Match, Result
+from memdetect.verdict import Verdict
+
+Evidence = Literal["none", "hash", "thumbs"]
+Text = Callable[[str], str]
+GONE = "[redacted]"
+# Of a plan, what says nothing of the user's own: numbers, digests, and names that memdetect or diffusers gave.
+PLAN = (
+    *("inputs", "model", "family", "dtype", "scheduler", "steps", "guidance_scale", "num_seeds", "seed", "size"),
+    *("noise", "detectors", "members", "layers", "timesteps"),
+)
+
+
+def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple[Header, list[Result], Verdict]:
+    """The same run without anything of the user's own; outcomes, scores, counts and line numbers stay.
+
+    An id that is already the hash of its prompt stays; any other becomes 16 hex digits of its sha256. Whoever has a
+    prompt can still recognise its hash.
+    """
+    words = partial(_words, name=header.model, shown=_model(header), secrets=_secrets(header, results, verdict))
+    rows = [_row(row, words) for row in results]
+    decision = replace(
+        verdict,
+        missing=words(verdict.missing),
+        rules=tuple(replace(rule, reason=words(rule.reason)) for rule in verdict.rules),
+        policy=_policy(verdict.policy) if verdict.policy else verdict.policy,
+        claim=words(verdict.claim),
+        notes=tuple(words(note) for note in verdict.notes),
+    )
+    return _header(header), rows, decision
+
+
+def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | None) -> list[Result]:
+    """Results whose `files` are as asked: none; the sha256 of each image of the run folder; or their names.
+
+    No format holds pixels yet; `thumbs` names the images that one will show.
+    """
+    if evidence == "thumbs":
+        return list(results)
+    hashed = (
+        [] if evidence == "none" or folder is None else [[_hash(folder, name) for name in r.files] for r in results]
+    )
+    return [row.model_copy(update={"files": hashed[i] if hashed else []}) for i, row in enumerate(results)]
+
+
+def _hash(folder: Path, name: str) -> str:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        return "missing"
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _id(row: Result) -> str:
+    own = row.prompt is not None and row.id == _short(unicodedata.normalize("NFC", row.prompt))
+    return row.id if own else _short(row.id)
+
+
+def _model(header: Header) -> str:
+    return f"model {header.plan.get('model', 'without a digest')!s:.19}"
+
+
+def _row(row: Result, words: Text) -> Result:
+    changed: dict[str, Any] = {
+        "id": _id(row),
+        "prompt": None,
+        "image": None,
+        "source": "",
+        "meta": {},
+        "matches": [_match(match) for match in row.matches],
+        "notes": [note for note in row.notes if re.fullmatch(r"prompt truncated to its first \d+ tokens", note)],
+        "reason": words(row.reason),
+        "suppressed": GONE if row.suppressed else "",
+    }
+    return row.model_copy(update=changed)
+
+
+def _match(match: Match) -> Match:
+    return match.model_copy(update={"key": _short(match.key), "path": "", "caption": ""})
+
+
+def _header(header: Header) -> Header:
+    held = {key: value for key, value in header.plan.items() if key in PLAN}
+    hashed = {key: _short(json.dumps(value, default=str)) for key, value in header.plan.items() if key not in PLAN}
+    return header.model_copy(
+        update={
+            "model": _model(header),
+            "plan": {**held, **({"redacted": hashed} if hashed else {})},
+            "default_point": "",
+            "index": {key: _value(value) for key, value in header.index.items()},
+            "policy": _policy(header.policy),
+            "wording": {key: _value(value) for key, value in header.wording.items()},
+        }
+    )
+
+
+def _value(value: Any) -> Any:
+    """Numbers as they are, everything else as a hash."""
+    return value if value is None or isinstance(value, bool | int | float) else _short(json.dumps(value, default=str))
+
+
+def _policy(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy whose suppressions are only counted."""
+    ignored = len(policy.get("ignore", ()))
+    return {**policy, **({"ignore": [GONE] * ignored} if "ignore" in policy else {})}
+
+
+def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
+    """A sentence of memdetect's own without what it quotes: names in brackets and quotation marks, keys, entries."""
+    text = text.replace(f"for {name} by ", f"for {shown} by ") if name else text
+    text = re.sub(r"( is a copy of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
+    text = re.sub(r"^(the suppression of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
+    text = re.sub(r"(\(|'|\").*(\)|'|\")", GONE, text, flags=re.DOTALL)
+    for secret in secrets:
+        text = text.replace(secret, GONE)
+    return text
+
+
+def _secrets(header: Header, results: Iterable[Result], verdict: Verdict) -> list[str]:
+    """Every text of the user's own of at least six characters, the longest first: the second line of defence."""
+    ignored: Any = (verdict.policy or {}).get("ignore", ())
+    mine = {key: value for key, value in header.plan.items() if key not in PLAN}
+    found = {header.model, *_strings(mine), *_strings(ignored), *_strings(header.index)}
+    for row in results:
+        matched = [(match.key, match.path, match.caption) for match in row.matches]
+        found.update(_strings([row.prompt, row.image, row.source, row.meta, row.notes, matched]))
+    return sorted((text for text in found if len(text) >= 6), key=len, reverse=True)
+
+
+def _strings(value: Any) -> set[str]:
+    if isinstance(value, str):
+        return {value}
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return {text for part in parts for text in _strings(part)}

@@ -1,0 +1,76 @@
+"""Prompts are hostile input: texts made harmless before any format shows them."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from memdetect.records import Header, Result
+
+FINDINGS = ("copy", "suspicious")
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
+# GitHub's runner takes "##[" anywhere in a line of output, and "::" at its start, for commands to itself.
+_COMMAND = "##["
+
+
+def _unseen(letter: str) -> bool:
+    return unicodedata.category(letter) in _UNSEEN
+
+
+def plain(text: str, width: int = 60) -> str:
+    """A text fit for a line of a terminal or a log: no control or direction characters, at most `width` characters."""
+    shown = text[: width + 1]
+    clean = "".join("\N{REPLACEMENT CHARACTER}" if _unseen(c) else c for c in shown)
+    clean = clean.replace(_COMMAND, "#\N{REPLACEMENT CHARACTER}[")
+    return clean if len(clean) <= width else f"{clean[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def escaped(text: str) -> str:
+    r"""The whole text in one line, with what cannot be seen written out: \n, \x1b, \u202e."""
+    seen = "".join(c.encode("unicode_escape").decode() if _unseen(c) else c for c in text)
+    return seen.replace(_COMMAND, r"#\x23[")
+
+
+def ascii_json(text: str) -> str:
+    """JSON written in ASCII, such that no line of it is a command to anyone: the same values when parsed."""
+    return text.replace(_COMMAND, r"#\u0023[")
+
+
+def subject(row: Result) -> str:
+    """What an item is called: its prompt, else its image, else, when both are redacted, its id."""
+    return row.prompt if row.prompt is not None else row.image or f"id {row.id}"
+
+
+def place(row: Result) -> str:
+    """The file that an item came from, when a reader of the repository can follow it: relative, inside, not stdin."""
+    source = row.source.replace("\\", "/")
+    outside = source in ("", "-") or source.startswith("/") or re.match(r"[A-Za-z]:", source)
+    return "" if outside or ".." in source.split("/") else source
+
+
+def strongest(results: Sequence[Result], name: str) -> list[Result]:
+    """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
+    order = ("copy", "suspicious", "clear", "inconclusive")
+
+    def key(row: Result) -> tuple[int, float]:
+        score = row.scores[name].score if name in row.scores else None
+        return order.index(row.outcome), -score if score is not None else float("inf")
+
+    return sorted(results, key=key)
+
+
+def untested(header: Header) -> list[str]:
+    """What the run says nothing about, a phrase each."""
+    index = header.index
+    if not index:
+        searched = "training images: none were searched, so that a score is a reason to look, not proof of a copy"
+    else:
+        coverage = index.get("coverage")
+        share = "an unknown share" if coverage is None else f"{coverage:.1%}"
+        searched = f"training images that are not in the index, which covers {share} of them"
+    return [
+        searched,
+        "prompts of other kinds than those scanned",
+        "other seeds, steps, guidance, sizes, samplers and number formats",
+        "image-to-image, inpainting and adapters",
+    ]
