@@ -36,7 +36,7 @@ def run_of(folder: Path, values: dict[str, list[float]], first: int) -> Path:
 
 
 def test_clean_prompts_and_groups_are_reported(tmp_path, capsys):
-    clean = run_of(tmp_path / "clean", {"clean": RNG.normal(size=200).tolist()}, 0)
+    clean = run_of(tmp_path / "clean", {"clean": np.random.default_rng(2).normal(size=200).tolist()}, 0)
     groups = {
         "matched": (8 + RNG.normal(size=20)).tolist(),
         "control": RNG.normal(size=20).tolist(),
