@@ -9,23 +9,6 @@ from memdetect.scanning.telling import compare_wording, tell_apart
 from memdetect.verdict.rules import MAX_TEXT_SHIFT
 
 THINGS = ("cat", "dog", "house", "tree", "car", "boat", "apple", "pear", "lamp", "cup", "ball", "bird", "fish", "horse")
-    "cat",
-    "dog",
-    "house",
-    "tree",
-    "car",
-    "boat",
-    "apple",
-    "pear",
-    "lamp",
-    "cup",
-    "ball",
-    "bird",
-    "fish",
-    "horse",
-    "train",
-    "cloud",
-]
 GROUNDS = ["red", "blue", "green", "yellow", "white", "grey", "dark", "pale", "warm", "cold"]
 
 
