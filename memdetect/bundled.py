@@ -1,5 +1,7 @@
 """What ships with memdetect: models and sample prompts, in the wheel or beside the source tree."""
 
+import hashlib
+import json
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -44,3 +46,16 @@ def prompts_file(name: str) -> Path:
     close = get_close_matches(name, have, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise MemdetectError(f"no bundled prompt file named {name!r}; {hint}(have: {', '.join(have) or 'none'})")
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the names and contents of all weight and configuration files of a diffusers folder."""
+    total = hashlib.sha256()
+    parts = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
+        if path.relative_to(folder).parts[0] not in ("model_index.json", *parts):
+            continue  # card, calibration, licences and index stand beside the model, they are not part of it
+        with path.open("rb") as file:
+            total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

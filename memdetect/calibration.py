@@ -88,8 +88,12 @@ class Calibration(_Strict):
     @property
     def digest(self) -> str:
         """The sha256, in hex, of the calibration as JSON, without the prompts' own words."""
-        bare = self.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in self.items)})
-        return hashlib.sha256(bare.model_dump_json().encode()).hexdigest()
+        return hashlib.sha256(self._wordless().model_dump_json().encode()).hexdigest()
+
+    def _wordless(self) -> "Calibration":
+        if not any(item.prompt for item in self.items):
+            return self
+        return self.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in self.items)})
 
     def difference(self, plan: Mapping[str, Any]) -> str | None:
         """The first setting in which a scan differs from the calibration, as `key (theirs, ours)`, or None.
@@ -140,8 +144,7 @@ class Calibration(_Strict):
             for name, table in self.scores.items()
             if name in plan["detectors"]
         }
-        items = tuple(item.model_copy(update={"prompt": ""}) for item in self.items)
-        return self.model_copy(update={"scores": scores, "items": items, "removed": ()})
+        return self._wordless().model_copy(update={"scores": scores, "removed": ()})
 
 
 def members_of(plan: Mapping[str, Any]) -> list[str]:
@@ -151,9 +154,7 @@ def members_of(plan: Mapping[str, Any]) -> list[str]:
 
 def seed_means(cells: Sequence[Sequence[float]], seeds: int) -> list[float]:
     """Mean over cells, in their order, of each of the first seeds."""
-    if len(cells) == 1:
-        return list(cells[0][:seeds])
-    return [sum(cell[k] for cell in cells) / len(cells) for k in range(seeds)]
+    return [sum(values) / len(cells) for values in zip(*(cell[:seeds] for cell in cells), strict=True)]
 
 
 def draw_parts(families: Sequence[str]) -> dict[str, Part]:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 FAMILY_COLUMN = "family"
@@ -34,6 +35,7 @@ def normalised(text: str) -> str:
     return _DIGIT.sub("0", " ".join(plain.split()))
 
 
+@lru_cache(maxsize=65536)
 def text_key(prompt: str) -> str:
     """16 hex digits that two prompts share when they say the same."""
     return hashlib.sha256(normalised(prompt).encode()).hexdigest()[:16]

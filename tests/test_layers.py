@@ -29,6 +29,7 @@ LAYERS = {
     "trace": 1,
     "wording": 1,
     "workers": 1,
+    "doctor": 2,
     "index": 2,
     "verdict": 2,
     "adapters": 3,
@@ -48,7 +49,7 @@ LAYERS = {
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
 LIGHT = ("", "cli", "errors", "bundled", "records", "calibration", "policy", "verdict", "prompts", "render")
-LIGHT += ("statistics", "wording", "cli.gate")
+LIGHT += ("statistics", "wording", "cli.gate", "doctor")
 
 
 def module_of(path: Path) -> str:

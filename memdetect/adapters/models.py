@@ -68,7 +68,7 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None) -> 
     pipe = _open(folder or str(model), DTYPES[dtype]).to(device)
     pipe.set_progress_bar_config(disable=True)
     family = family_of(type(pipe).__name__)
-    digest = _folder_digest(folder) if folder else _weights_digest(pipe)
+    digest = bundled.folder_digest(folder) if folder else _weights_digest(pipe)
     return Model(str(model), pipe, family, card, digest, device, dtype, folder)
 
 
@@ -142,19 +142,6 @@ def _wrap(pipe: Any) -> Model:
     denoiser = getattr(pipe, family.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
     return Model("live pipeline", pipe, family, Card(), _weights_digest(pipe), str(denoiser.device), dtype)
-
-
-def _folder_digest(folder: Path) -> str:
-    """sha256 over the names and contents of all weight and configuration files of a diffusers folder."""
-    total = hashlib.sha256()
-    parts = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
-        if path.relative_to(folder).parts[0] not in ("model_index.json", *parts):
-            continue  # card, calibration, licences and index stand beside the model, they are not part of it
-        with path.open("rb") as file:
-            total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
 
 
 def _weights_digest(pipe: Any) -> str:

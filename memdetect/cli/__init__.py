@@ -1,12 +1,14 @@
 """The command line. A command parses, calls one function, prints; `main` maps every exception to an exit code."""
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from memdetect import __version__
-from memdetect.cli import calibrate, explain, gate, index, lab, match, models, scan, sweep
+from memdetect.cli import calibrate, doctor, explain, gate, index, lab, match, models, scan, sweep
 from memdetect.cli.output import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
@@ -41,6 +43,7 @@ app.command("gate")(gate.gate_command)
 app.command("sweep")(sweep.sweep_command)
 app.command("explain")(explain.explain_command)
 app.command("match")(match.match_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("models")(models.models_command)
 app.command("layers")(models.layers_command)
 app.add_typer(index.app, name="index")
@@ -74,8 +77,6 @@ def _other(problem: Exception) -> int:
         complain(message() or "no command given; choose one of those listed above")
         return int(Exit.USAGE)
     complain(f"internal error: {problem!r}; please report it (set MEMDETECT_TRACEBACK=1 to see where)")
-    import os
-
     if os.environ.get("MEMDETECT_TRACEBACK"):
         import traceback
 
@@ -84,5 +85,11 @@ def _other(problem: Exception) -> int:
 
 
 def main() -> None:
-    """Console script."""
-    sys.exit(run())
+    """Console script. A light command leaves at once: taking its records apart would take as long as judging them."""
+    code = run()
+    if "torch" in sys.modules:
+        sys.exit(code)
+    with suppress(OSError, ValueError):  # what could be written is written; see cli.output
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

@@ -126,7 +126,7 @@ def _policy(policy: Mapping[str, Any]) -> dict[str, Any]:
 
 def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
     """A sentence of memdetect's own without what it quotes: names in brackets and quotation marks, keys, entries."""
-    text = text.replace(f"for {name} by ", f"for {shown} by ") if name else text
+    text = text.replace(f"for {name} by ", f"for {shown} by ")
     text = re.sub(r"( is a copy of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"^(the suppression of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"(\(|'|\").*(\)|'|\")", GONE, text, flags=re.DOTALL)

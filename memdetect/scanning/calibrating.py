@@ -16,7 +16,7 @@ from memdetect.records import Header, Measurement, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
 from memdetect.scanning.plan import Bench, Options, plan, prepare
-from memdetect.verdict.nulls import make_null
+from memdetect.verdict.nulls import make_null, scores_of
 from memdetect.wording import one_a_family
 
 Matcher = Callable[[list[Path]], list[bool]]
@@ -94,7 +94,8 @@ def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -
     null = make_null(header.plan, made)
     if isinstance(null, str):
         raise MemdetectError(null)
-    scores = {row.id: null.score(row) for row in rows}
+    found = zip(rows, scores_of(rows, header.plan), strict=True)
+    scores = {row.id: null.score(own) for row, own in found}
     order = sorted(rows, key=lambda row: -inf if (s := scores[row.id]) is None else s, reverse=True)
     return order[: max(LEAST, ceil(SHARE * len(rows)))]
 

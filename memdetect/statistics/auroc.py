@@ -65,7 +65,10 @@ def auroc_interval(
     score = _score_interval(area, *counts)
     parts = clustered_variance(below, first), clustered_variance(above, second)
     variance = sum(parts)
-    if not 0 < area < 1 or not 0 < variance < math.inf:
+    if area in (0.0, 1.0):  # exactly: all of the smaller side on one side of the other, 0.025^(1 / families)
+        exact = 0.025 ** (1 / min(counts))
+        return (min(score[0], exact), 1.0) if area else (0.0, max(score[1], 1 - exact))
+    if not 0 < variance < math.inf:
         return score
     df = variance**2 / sum(v * v / (f - 1) for v, f in zip(parts, counts, strict=True) if v > 0)
     half = t_quantile(0.975, df) * math.sqrt(variance) / (area * (1 - area))

@@ -10,11 +10,13 @@ from memdetect.records import Header, Measurement, Outcome, Result, plan_digest
 from memdetect.statistics.conformal import simes_levels
 from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
 from memdetect.verdict.claim import claim, notes
-from memdetect.verdict.nulls import Null, make_null, rank_of
+from memdetect.verdict.nulls import ItemScores, Null, make_null, rank_of, scores_of
 from memdetect.verdict.outcome import Verdict
 from memdetect.verdict.rules import Findings, rate_of, rules, shift_of
 
 Rank = tuple[int, int] | str
+# Copied for each item: the fields of a measurement were validated when it was read.
+_BLANK = Result(index=0, id="", source="", outcome="inconclusive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,20 @@ def judge(
     policy = policy or Policy()
     kept = list(rows)
     null = make_null(header.plan, calibration)
-    ranks = [rank_of(row, null) for row in kept]
+    scores = scores_of(kept, header.plan)
+    ranks = [rank_of(row, own, null) for row, own in zip(kept, scores, strict=True)]
     p = _p_values(ranks, policy)
     rejected = benjamini_hochberg(p, policy.fdr, header.planned)
     bar = _bar(null, header.planned, policy)
-    results = [_result(*found, null=null, bar=bar) for found in zip(kept, ranks, p, rejected, strict=True)]
+    decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
+    own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
+    results = [
+        _BLANK.model_copy(update={**row.__dict__, "p": values, "outcome": outcome, "reason": reason})
+        for row, values, (outcome, reason) in zip(kept, own, decided, strict=True)
+    ]
     aside = suppressions(policy, _findings(results), today or datetime.now(UTC).date())
     results = [_set_aside(result, aside) for result in results]
-    found = Findings(header, results, ranks, rejected, null, calibration)
+    found = Findings(header, results, scores, ranks, rejected, null, calibration)
     return results, _verdict(found, policy, bar, aside)
 
 
@@ -69,10 +77,9 @@ def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
     return _Bar(null.n, hits_needed(null.n, planned, policy.fdr, smallest), n_needed(planned, policy.fdr))
 
 
-def _result(row: Measurement, ranked: Rank, p: float | None, rejected: bool, *, null: Null | str, bar: _Bar) -> Result:
-    outcome, reason = _outcome(row, ranked, p, rejected, bar)
-    own = dict.fromkeys(row.scores) if isinstance(null, str) or row.prompt is None else null.own_p(row)
-    return Result(**dict(row), p={"combined": p, **own}, outcome=outcome, reason=reason)
+def _own_p(row: Measurement, scores: ItemScores, p: float | None, null: Null | str) -> dict[str, float | None]:
+    own = dict.fromkeys(row.scores) if isinstance(null, str) or row.prompt is None else null.own_p(scores)
+    return {"combined": p, **own}
 
 
 def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:

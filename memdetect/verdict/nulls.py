@@ -3,16 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
-from memdetect.calibration import Calibration, members_of, seed_means
+from memdetect.calibration import Calibration, members_of
 from memdetect.errors import MemdetectError
-from memdetect.records import Measurement
+from memdetect.records import Measurement, Score
 from memdetect.statistics.combine import MOST, Tail, combined, fit_tail, quartile
 from memdetect.statistics.conformal import rank
 from memdetect.wording import text_key
 
 SMALLEST_STRATUM = 200
+
+
+ItemScores = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +44,42 @@ class Null:
         """The stratum that a row belongs to."""
         return str(row.meta.get(self.strata, "")) if self.strata else ""
 
-    def score(self, row: Measurement) -> float | None:
-        """The combined score of a row: None when a member, a cell or a seed is missing or not finite."""
-        found = {name: item_score(row, name, self.plan) for name in self.members}
-        whole = {name: value for name, value in found.items() if value is not None}
-        if len(whole) < len(found):
-            return None
-        return combined(self.tails, whole) if self.tails else whole[self.members[0]]
+    def score(self, scores: ItemScores) -> float | None:
+        """The combined score of an item: None when a member, a cell or a seed is missing or not finite."""
+        if not self.tails:
+            return scores[self.members[0]]
+        whole = {name: value for name in self.members if (value := scores[name]) is not None}
+        return combined(self.tails, whole) if len(whole) == len(self.members) else None
 
-    def own_p(self, row: Measurement) -> dict[str, float | None]:
+    def own_p(self, scores: ItemScores) -> dict[str, float | None]:
         """Each detector's p-value of its own: a description, no decision rests on it."""
         found: dict[str, float | None] = {}
         for name in self.plan["detectors"]:
-            null, value = self.own.get(name), item_score(row, name, self.plan)
+            null, value = self.own.get(name), scores[name]
             found[name] = None if null is None or value is None else rank(null, value) / (len(null) + 1)
         return found
 
 
-def item_score(row: Measurement, name: str, plan: Mapping[str, Any]) -> float | None:
-    """A detector's score of an item: per seed the mean over layers and timesteps, then the quartile over seeds.
+def scores_of(rows: Sequence[Measurement], plan: Mapping[str, Any]) -> list[ItemScores]:
+    """Each detector's score of each item: per seed the mean over layers and timesteps, then the quartile over seeds.
 
     None unless each seed of the plan has a finite value in each cell: never an aggregate of what survived.
     """
-    held = row.scores.get(name)
-    if held is None:
+    where = [(layer, str(t)) for layer in plan["layers"] for t in plan["timesteps"]]
+    names = list(dict.fromkeys([*plan["detectors"], *members_of(plan)]))
+    seeds = plan["num_seeds"]
+    return [{name: _item_score(row.scores.get(name), where, seeds) for name in names} for row in rows]
+
+
+def _item_score(held: Score | None, where: Sequence[tuple[str, str]], seeds: int) -> float | None:
+    if held is None or not where:
         return None
     try:
-        cells = [held.cells[layer][str(t)] for layer in plan["layers"] for t in plan["timesteps"]]
-    except KeyError:
+        cells = cast("list[list[float]]", [held.cells[layer][t] for layer, t in where])
+        means = [sum(values) / len(cells) for values in zip(*cells, strict=True)]
+    except (KeyError, TypeError, ValueError):  # no such cell; a value that is None; cells of unequal length
         return None
-    seeds = plan["num_seeds"]
-    whole = [[v for v in cell if v is not None and isfinite(v)] for cell in cells]
-    if not whole or any(len(cell) != seeds for cell in cells) or any(len(cell) != seeds for cell in whole):
-        return None
-    return quartile(seed_means(whole, seeds))
+    return quartile(means) if len(means) == seeds and isfinite(sum(means)) else None
 
 
 def make_null(plan: Mapping[str, Any], calibration: Calibration | None) -> Null | str:
@@ -127,7 +132,7 @@ def _null(
     )
 
 
-def rank_of(row: Measurement, null: Null | str) -> tuple[int, int] | str:
+def rank_of(row: Measurement, scores: ItemScores, null: Null | str) -> tuple[int, int] | str:
     """(rank, n) of a row among the clean prompts of its stratum, or in one line why it has none."""
     if row.status == "unreadable":
         return "the input could not be read"
@@ -143,7 +148,7 @@ def rank_of(row: Measurement, null: Null | str) -> tuple[int, int] | str:
     if clean is None or (null.strata and len(clean) < SMALLEST_STRATUM):
         held = len(clean or ())
         return f"stratum {null.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}"
-    score = null.score(row)
+    score = null.score(scores)
     if score is None:
         return f"{' or '.join(null.members)} has no score for every layer, timestep and seed"
     return rank(clean, score), len(clean)

@@ -28,7 +28,7 @@ class Rule:
 class Shift:
     """Whether the scanned prompts are like the clean ones: by their text (None = not compared), and in the bulk of p.
 
-    below: all of them score below every clean prompt.
+    below: all of them score below every clean prompt. dead: which detector gives most of them the same score.
     """
 
     auroc: float | None = None
@@ -36,11 +36,12 @@ class Shift:
     text: bool = False
     bulk: tuple[Bulk, ...] = ()
     below: bool = False
+    dead: str = ""
 
     @property
     def alarm(self) -> bool:
         """Under an alarm a p-value promises nothing, and only copies can fail a gate."""
-        return self.text or self.below or any(check.alarm for check in self.bulk)
+        return self.text or self.below or bool(self.dead) or any(check.alarm for check in self.bulk)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from memdetect.records import Header, Result
 from memdetect.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
 from memdetect.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
 from memdetect.statistics.shift import all_below, bulk_check
-from memdetect.verdict.nulls import Null, item_score
+from memdetect.verdict.nulls import ItemScores, Null
 from memdetect.verdict.outcome import Rule, Shift
 from memdetect.wording import family_key
 
@@ -20,10 +20,11 @@ MAX_TEXT_SHIFT = 0.70
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the rules look at: the results, each with its rank (or why it has none), and what was rejected."""
+    """What the rules look at: the results; their scores, ranks (or why there is none), and what was rejected."""
 
     header: Header
     results: Sequence[Result]
+    scores: Sequence[ItemScores]
     ranks: Sequence[tuple[int, int] | str]
     rejected: Sequence[bool]
     null: Null | str
@@ -47,7 +48,19 @@ def shift_of(found: Findings) -> Shift:
     bulk = bulk_check(found.ranked())
     every = [rank for rank in found.ranks if not isinstance(rank, str)]
     auroc = text.get("auroc") if low is not None else None
-    return Shift(auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every))
+    return Shift(auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every), _dead(found))
+
+
+def _dead(found: Findings) -> str:
+    """What gives most prompts the very same score measures nothing: which member does, "" for none."""
+    for name in members_of(found.header.plan):
+        pairs = zip(found.results, found.scores, strict=True)
+        values = Counter(scores[name] for row, scores in pairs if row.status == "ok")
+        del values[None]
+        most = max(values.values(), default=0)
+        if most > 1 and 2 * most >= values.total():
+            return f"{name} gives {most} of {values.total()} items the same score"
+    return ""
 
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
@@ -76,7 +89,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     scored = policy.fail_on != "copy" or policy.max_rate is not None
     made = [_complete(found), _findings(found, policy, shift)]
     if scored:
-        made += [_calibrated(found, policy, bar), _alive(found), _shift(shift), _unresolved(found, bar[1])]
+        made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
     made += [_undetectable(found, policy, scored), *_index(found, policy)]
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
@@ -116,24 +129,14 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
     return Rule("calibration", "pass", "", n)
 
 
-def _alive(found: Findings) -> Rule:
-    """A detector that gives most prompts the very same score measures nothing."""
-    for name in members_of(found.header.plan):
-        values = Counter(item_score(row, name, found.header.plan) for row in found.results if row.status == "ok")
-        del values[None]
-        most = max(values.values(), default=0)
-        if most > 1 and 2 * most >= values.total():
-            reason = f"{name} gives {most} of {values.total()} items the same score; it measures nothing here"
-            return Rule("detector", "inconclusive", reason, most)
-    return Rule("detector", "pass")
-
-
 def _shift(shift: Shift) -> Rule:
     def said() -> Iterator[str]:
         if shift.text and shift.low is not None:
             yield f"the prompts can be told from the clean ones by their text (AUROC at least {shift.low:.2f})"
         if shift.below:
             yield "every prompt scores below every clean one; the detector is dead or its sign is wrong"
+        if shift.dead:
+            yield f"{shift.dead}; it measures nothing here"
         for check in shift.bulk:
             if check.alarm:
                 yield f"{check.share:.0%} of the prompts have p <= {check.level:.2g}"

@@ -146,12 +146,12 @@ def test_stdout_holds_what_the_format_says_and_nothing_else(
         assert not set(out) & {"\x1b", "\u202e"}
         assert "[bold]dog" in out
     elif format == "json":
-        assert [row["prompt"] for row in json.loads(out)["results"]] == PROMPTS
+        assert json.loads(out)["verdict"]["counts"] == {"copy": 0, "suspicious": 0, "clear": 0, "inconclusive": 3}
     elif format == "jsonl":
-        assert out == lines
+        assert [json.loads(line) for line in out.splitlines()] == [json.loads(line) for line in lines.splitlines()]
     else:
         rows = list(csv.DictReader(io.StringIO(out, newline="")))
-        assert [row["prompt"] for row in rows] == [PROMPTS[0], f"'{PROMPTS[1]}", PROMPTS[2]]
+        assert [row["prompt"] for row in rows] == [PROMPTS[0], r"'=red, \x1b[31m[bold]dog\u202e", PROMPTS[2]]
     assert "scan: 3 of 3\n" in err
     assert err.endswith(f"run folder: {work / 'run'}\n")
 

@@ -408,17 +408,22 @@ def test_settings_are_checked_before_the_folder_is_made(
 def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts: list[Path], tmp_path: Path) -> None:
     """Scores of the same settings judge; scores of other settings are refused by name."""
     plain = scan(prompts, str(model_folder), tmp_path / "plain", OPTIONS)
-    assert plain.verdict.missing == "there are no clean scores for this model"
+    assert plain.verdict.missing == "there are no clean scores for this model; run `memdetect calibrate`"
     settings = {key: plain.header.plan[key] for key in ("model", "steps", "scheduler")}
-    cells = {layer: {"50": [[0.0, 0.0]] * 99} for layer in plain.header.plan["layers"]}
-    clean = Calibration(settings=settings, prompts=99, scores={"spikiness": cells})
+    cells = {layer: {"50": [[-float(i), -1.0] for i in range(99)]} for layer in plain.header.plan["layers"]}
+    table = {"settings": settings, "prompts": 99, "scores": {"spikiness": cells}}
+    clean = Calibration.model_validate(table)
     path = model_folder / "calibration.json"
     try:
         path.write_text(clean.model_dump_json(), encoding="utf-8")
         judged = scan(prompts, str(model_folder), tmp_path / "plain", OPTIONS)
         assert {(row.outcome, row.p["spikiness"]) for row in judged.results} == {("suspicious", 0.01)}
+        assert not judged.verdict.fixed  # the run was planned before there were clean scores
+        assert (judged.folder / "calibration.json").exists()
         other = scan(prompts, str(model_folder), tmp_path / "other", replace(OPTIONS, steps=3))
-        assert other.verdict.missing == "the clean scores were made with another steps (calibrated 1, scanned 3)"
+        assert other.verdict.missing == (
+            "the clean scores were made with another steps (calibrated 1, scanned 3); calibrate again"
+        )
         assert {row.outcome for row in other.results} == {"inconclusive"}
     finally:
         path.unlink()

@@ -32,7 +32,7 @@ def test_about_a_quarter_of_the_seeds_reach_the_quartile(seeds):
 
 def test_seeds_of_one_prompt_are_one_unit():
     """Design 3: n = 19, k = 4, seeds correlated .8. Mutant: the maximum ranked among pooled images (.188)."""
-    rng, repeats = np.random.default_rng(0), 20_000
+    rng, repeats = np.random.default_rng(0), 6_000
     scores = rng.normal(size=(repeats, 20, 1)) * 0.8**0.5 + rng.normal(size=(repeats, 20, 4)) * 0.2**0.5
     low = 0
     for run in scores.tolist():
@@ -79,16 +79,15 @@ def test_the_combined_score_keeps_its_level_and_finds_one_loud_member():
     Mutants: tails fitted on B (.21 at .05), on A and B (.106), on A and the scanned prompt (.011); ranks in place of
     surprises (.04 of loud ones on top).
     """
-    rng, repeats = np.random.default_rng(1), 1500
+    rng, repeats = np.random.default_rng(1), 1000
     found, loud = [], 0
     for _ in range(repeats):
-        scores = rng.normal(size=(51, 1)) * 0.4**0.5 + rng.normal(size=(51, 10)) * 0.6**0.5
+        scores = rng.normal(size=(50, 1)) * 0.4**0.5 + rng.normal(size=(50, 10)) * 0.6**0.5
         scores[:, :3] = np.exp(scores[:, :3])
         tails = {str(d): fit_tail(str(d), scores[:30, d].tolist()) for d in range(10)}
-        scores[50, 9] += 0.0
         units = [combined(tails, {str(d): float(row[d]) for d in range(10)}) for row in scores[30:]]
         found.append(p_value(sorted(units[:19]), units[19]))
-        raised = {str(d): float(scores[50, d]) + (9.0 if d == 9 else 0.0) for d in range(10)}
+        raised = {str(d): float(scores[49, d]) + (9.0 if d == 9 else 0.0) for d in range(10)}
         loud += p_value(sorted(units[:19]), combined(tails, raised)) == 1 / 20
     for level in (0.05, 0.2):
         share = np.mean(np.array(found) <= level + 1e-12)
@@ -99,7 +98,7 @@ def test_the_combined_score_keeps_its_level_and_finds_one_loud_member():
 def test_screening_is_part_of_the_score():
     """Design 18: n = 750, m = 300, 15 hits, a tenth passes the screen. Mutant: BH over the survivors alone (.25)."""
     rng, shares = np.random.default_rng(2), []
-    for _ in range(200):
+    for _ in range(100):
         first, second = rng.normal(size=1050), rng.normal(size=1050)
         first[:15] += 4
         second[:15] += 4

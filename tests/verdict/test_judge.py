@@ -213,7 +213,7 @@ def test_too_few_clean_prompts_say_how_many_it_takes():
 @pytest.mark.parametrize("values", [[0.7] * 40, [0.7] * 25 + [0.1 * i for i in range(15)]])
 def test_a_dead_detector_is_seen(values):
     _, verdict = judged([row(i, x) for i, x in enumerate(values)], clean(2400))
-    assert "the same score; it measures nothing here" in reason(verdict, "detector")
+    assert "the same score; it measures nothing here" in reason(verdict, "shift")
     assert verdict.exit == Exit.INCONCLUSIVE
 
 
@@ -309,7 +309,8 @@ def test_findings_that_somebody_answers_for_fail_nothing_until_they_expire():
 
 def test_a_limit_of_the_rate_is_judged_on_families_and_its_bound():
     made = clean(2400)
-    passed = judged(scanned(400), made, Policy(max_rate=0.05))[1]
+    rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(1).normal(size=400).clip(-3, 2.5))]
+    passed = judged(rows, made, Policy(max_rate=0.05))[1]
     assert (passed.exit, passed.rate.families, passed.rate.rank) == (Exit.OK, 400, 24)
     small = judged(scanned(40), made, Policy(max_rate=0.05))[1]
     assert "to show 5.00% takes 59 families" in reason(small, "max-rate")
@@ -328,10 +329,21 @@ def test_five_hits_among_too_few_clean_prompts_are_never_green():
         assert verdict.exit != Exit.OK
 
 
+def test_memorized_prompts_among_the_clean_ones_hide_findings_until_they_are_removed():
+    """Design 25: three clean prompts at +9 SD make h = 32 for twelve hits below them; without them h = 8."""
+    bad = np.random.default_rng(7).normal(size=750)
+    bad[:3] = 9.0
+    rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(8).normal(size=300))]
+    rows[:12] = [row(i, 8.0 + i / 100) for i in range(12)]
+    assert judged(rows, calibration(bad.tolist()))[1].counts["suspicious"] == 0
+    found = judged(rows, calibration(bad[3:].tolist()))[1]
+    assert (found.counts["suspicious"], found.hits) == (12, 9)
+
+
 def test_a_conditional_guarantee_takes_more_hits():
     """b_1 = 1 - delta^(1 / 375) = .0061, 4.6 times 1 / 751."""
     made, rows = clean(750), scanned(300, hits=8)
-    assert judged(rows, made)[1].counts["suspicious"] == 8
+    assert judged(rows, made)[1].counts["suspicious"] >= 8
     _, verdict = judged(rows, made, Policy(delta=0.1))
     assert (verdict.hits, verdict.counts["suspicious"]) == (37, 0)
     assert "for this calibration set but for 10% of them" in verdict.claim

@@ -21,9 +21,9 @@ INDEX = {"name": "train", "digest": "d", "rows": 500, "coverage": 0.97}
 
 
 def sound(rng: random.Random) -> tuple[Header, list[Measurement], Calibration]:
-    """A clean run that passes: 30 to 60 prompts against 1,500 clean ones, all searched in an index."""
+    """A clean run that passes: 30 to 60 prompts against 400 clean ones, all searched in an index."""
     numbers = np.random.default_rng(rng.randrange(10**6))
-    made = calibration(numbers.normal(5, 1, 1500).tolist())
+    made = calibration(numbers.normal(5, 1, 400).tolist())
     values = numbers.normal(5, 0.9, rng.randint(30, 60)).clip(3, 7)
     rows = [row(i, float(x), matches=[match(False)]) for i, x in enumerate(values)]
     return header(len(rows), made, index=INDEX), rows, made

@@ -1,0 +1,124 @@
+"""How long `memdetect gate` takes on 10,000 records, over the start of a Typer program that reads the same file."""
+
+import argparse
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from startup import compare
+
+from memdetect.calibration import Calibration, Item
+from memdetect.policy import Policy
+from memdetect.records import Header, Measurement, RunFolder, Score, plan_digest, write_atomic
+from memdetect.wording import text_key
+
+BAR = 3.0
+READER = """\
+from pathlib import Path
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def read(folder: Path) -> None:
+    for shard in sorted(folder.glob("shards/*.jsonl")):
+        for line in shard.read_bytes().splitlines():
+            pass
+
+
+if __name__ == "__main__":
+    app()
+"""
+LAYERS = ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1", "up_blocks.0.resnets.2")
+PLAN = {
+    "inputs": "",
+    "model": "abc",
+    "num_seeds": 4,
+    "detectors": ["spikiness", "spikiness-l4"],
+    "members": ["spikiness"],
+    "strata": "",
+    "layers": list(LAYERS),
+    "timesteps": [400],
+    "steps": 25,
+    "guidance_scale": 3.0,
+    "seed": 0,
+    "dtype": "fp32",
+}
+
+
+def cells(rng: random.Random) -> dict[str, dict[str, list[float]]]:
+    """Scores of four seeds at three layers."""
+    return {layer: {"400": [rng.gauss(0.25, 0.02) for _ in range(4)]} for layer in LAYERS}
+
+
+def make_run(folder: Path, records: int, clean: int, shard: int = 64) -> None:
+    """Write a finished run of clean prompts, with two detectors, and its calibration."""
+    rng = random.Random(0)
+    words = [hashlib.sha256(str(i).encode()).hexdigest().translate(str.maketrans("0123456789", "ghijklmnop")) for i in
+             range(records + clean)]  # fmt: skip
+    kept = [{name: cells(rng) for name in PLAN["detectors"]} for _ in range(clean)]
+    calibration = Calibration(
+        settings={"model": "abc"},
+        items=tuple(Item(id=w, family=text_key(w), text=text_key(w)) for w in words[records:]),
+        scores={
+            name: {layer: {"400": [row[name][layer]["400"] for row in kept]} for layer in LAYERS}
+            for name in PLAN["detectors"]
+        },
+    )
+    header = Header(
+        memdetect="0",
+        created="",
+        model="synthetic",
+        versions={},
+        plan=PLAN,
+        planned=records,
+        sigmas={"400": 1.0},
+        policy=Policy().model_dump(mode="json"),
+        policy_digest=Policy().digest,
+        plan_digest=plan_digest(PLAN),
+        calibration=calibration.cut(PLAN).digest,
+    )
+    run = RunFolder(folder)
+    run.open(header)
+    rows = []
+    for i, word in enumerate(words[:records]):
+        scores = {name: Score(score=0.25, cells=cells(rng)) for name in PLAN["detectors"]}
+        rows.append(Measurement(index=i, id=word[:16], prompt=f"a picture of {word[:40]}", source="p", scores=scores))
+    for i in range(0, records, shard):
+        run.write_shard(rows[i : i + shard])
+    write_atomic(folder / "calibration.json", calibration.cut(PLAN).model_dump_json() + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the two; 1 when the bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--clean", type=int, default=2_400)
+    given = parser.parse_args(arguments)
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        (path / "reader.py").write_text(READER, encoding="utf-8")
+        make_run(path / "run", given.records, given.clean)
+
+        def call(*command: str) -> None:
+            done = subprocess.run([sys.executable, *command], env=env, cwd=folder, check=False, capture_output=True)
+            if done.returncode not in (0, 1, 3):
+                raise SystemExit(done.stderr.decode())
+
+        ratio = compare(lambda: call("-m", "memdetect", "gate", "run"), lambda: call("reader.py", "run"), given.rounds)
+    print(ratio.report(f"gate on {given.records} records over a Typer program that reads them", BAR))
+    return int(ratio.median > BAR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""`memdetect calibrate`, then a scan that judges: what a release pipeline runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memdetect.calibration import read_calibration
+from memdetect.cli import run
+
+FAST = ["--steps", "1", "--num-seeds", "1", "--device", "cpu"]
+WORDS = ["a", "photo", "of", "cat", "dog", "red", "blue", "and"]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+    """A folder with prompts, clean prompts and their scores."""
+    folder = tmp_path_factory.mktemp("work")
+    clean = [f"{first} {second} {third}" for first in WORDS[:3] for second in WORDS[3:6] for third in WORDS[5:]]
+    (folder / "clean.txt").write_text("\n".join(clean), encoding="utf-8")
+    (folder / "scan.txt").write_text("a cat and a dog\na dog and a cat\n", encoding="utf-8")
+    out = folder / "calibration.json"
+    assert run(["calibrate", str(folder / "clean.txt"), "-m", str(model_folder), "-o", str(out), *FAST]) == 0
+    return folder
+
+
+def test_the_scores_are_kept_with_their_settings(work, capsys):
+    made = read_calibration(work / "calibration.json")
+    assert made is not None
+    assert len(made.items) == 27
+    assert set(made.scores) == {"spikiness", "spikiness-l4"}
+    assert made.settings["steps"] == 1
+
+
+def test_a_scan_that_is_asked_to_judge_exits_as_the_gate_does(work, model_folder, capsys, monkeypatch):
+    monkeypatch.chdir(work)
+    scan = ["scan", "scan.txt", "-m", str(model_folder), "--calibration", "calibration.json", "-o", "run", *FAST]
+    scan += ["--no-save-images"]
+    code = run([*scan, "--fail-on", "suspicious"])
+    said = capsys.readouterr().err
+    assert code in (0, 1, 3)
+    assert f"verdict: {({0: 'pass', 1: 'fail', 3: 'inconclusive'})[code]}" in said
+    assert run(["gate", "run"]) == code
+    assert run(scan) == 0
+    held = json.loads((work / "run" / "run.json").read_text(encoding="utf-8"))
+    assert held["policy"]["fail_on"] == "suspicious"
+    assert len(held["plan_digest"]) == len(held["policy_digest"]) == len(held["calibration"]) == 64
+    assert run([*scan[:-1], "--fail-on", "copy"]) == 3
+
+
+def test_a_dry_run_says_what_can_be_shown_and_makes_nothing(work, model_folder, capsys, monkeypatch):
+    monkeypatch.chdir(work)
+    monkeypatch.setattr("memdetect.adapters.load", lambda *_args, **_more: pytest.fail("weights were loaded"))
+    scan = ["scan", "scan.txt", "-m", str(model_folder), "--calibration", "calibration.json", "-o", "dry", *FAST]
+    assert run([*scan, "--dry-run", "--max-rate", "0.2"]) == 0
+    out = capsys.readouterr().out
+    assert "plan: 2 items of 2 families against 27 clean prompts" in out
+    assert "hits needed at a false discovery rate of 0.05: 2 above every clean prompt; 39 clean prompts" in out
+    assert "P(pass | clean), no finding and none undecided: 0.93" in out
+    assert "smallest scan that can show the policy: 14 families against 99 clean prompts" in out
+    assert "2 images, 6 passes of the denoiser; about" in out
+    assert "of weights on disk" in out
+    assert not (work / "dry").exists()
+
+
+def test_detectors_that_need_images_are_refused_for_the_first_step(work, model_folder, capsys):
+    arguments = ["calibrate", str(work / "clean.txt"), "-m", str(model_folder), "-o", str(work / "first.json"), *FAST]
+    assert run([*arguments, "--first-step-only"]) == 2
+    assert "cannot be scored from the first step; leave out --first-step-only" in capsys.readouterr().err
+    assert not (work / "first.json").exists()

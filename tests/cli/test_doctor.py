@@ -1,0 +1,84 @@
+"""`memdetect doctor`: every check alone, no network, no private path."""
+
+import json
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memdetect import bundled, doctor
+from memdetect.cli import run
+from memdetect.doctor import CHECKS, examine, healthy
+
+NAMES = ["python", "torch", "diffusers", "transformers", "faiss", "bundled models", "disk", "memory"]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("doctor opened a socket")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_here_it_can_scan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[6:].partition(":")[0] for line in lines] == NAMES
+    assert "verified (" in next(line for line in lines if "bundled models" in line)
+
+
+@pytest.mark.parametrize("broken", ["torch", "faiss", "diffusers"])
+def test_a_broken_import_is_a_failed_check(
+    broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None in sys.modules makes `import` fail."""
+    monkeypatch.setitem(sys.modules, broken, None)
+    assert run(["doctor", "--format", "json"]) == 3
+    out = json.loads(capsys.readouterr().out)
+    outcomes = {check["check"]: check["outcome"] for check in out["checks"]}
+    assert list(outcomes) == NAMES
+    assert {name for name, outcome in outcomes.items() if outcome == "fail"} == {broken}
+    assert out["can_scan"] is False
+
+
+def test_a_check_that_crashes_is_a_failed_check_without_private_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash() -> Any:
+        raise OSError("cannot open\n/home/somebody/secret project/lib/libfoo.so")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"torch": crash, "python": CHECKS["python"]})
+    first, second = examine()
+    assert (first.outcome, second.outcome) == ("fail", "ok")
+    assert "\n" not in first.found
+    assert "somebody" not in first.found
+    assert first.found.endswith("libfoo.so")
+    assert not healthy([first, second])
+
+
+def test_changed_weights_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(bundled.root() / "models", tmp_path / "models")
+    monkeypatch.setattr(bundled, "root", lambda: tmp_path)
+    assert CHECKS["bundled models"]()[0] == "ok"
+    weights = next((tmp_path / "models").rglob("unet/*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    outcome, found = CHECKS["bundled models"]()
+    assert outcome == "fail"
+    assert "differs: its digest is" in found
+
+
+def test_no_models_at_all_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(bundled, "root", lambda: tmp_path)
+    assert CHECKS["bundled models"]() == ("fail", "there are none; install memdetect again")
+
+
+@pytest.mark.parametrize(("free", "outcome"), [(doctor.DISK, "ok"), (doctor.DISK - 1, "warn")])
+def test_little_disk_is_a_warning(free: int, outcome: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan without images needs next to none."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(free, 0, free))
+    assert CHECKS["disk"]()[0] == outcome

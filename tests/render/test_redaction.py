@@ -1,0 +1,178 @@
+"""A redacted report is the same whatever the prompts, paths, captions, names and pixels were."""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_runs import HOSTILE, OUTCOMES, match, run, texts
+
+from memdetect.policy import Ignore, Policy
+from memdetect.records import Header, Match, Measurement, Result
+from memdetect.render import FORMATS, redact, with_evidence
+from memdetect.render.redaction import PLAN
+from memdetect.verdict import Rule, Verdict
+
+Run = tuple[Header, list[Result], Verdict]
+EXPIRES = "2027-01-01"
+
+
+def private(secret: str, other: str = "") -> Run:
+    """A run in which every field that a user fills holds the secret; everything else does not depend on it."""
+    policy = Policy(ignore=(Ignore.model_construct(id="i0", reason=secret, owner=secret, expires=EXPIRES),))
+    held = policy.model_dump(mode="json", warnings=False)
+    header, results, verdict = run(
+        [secret, f"{secret} and {other}", other],
+        OUTCOMES,
+        image=secret,
+        source=f"/home/{secret}/prompts.txt",
+        meta={"caption": secret, secret: [secret, {"x": secret}], "n": 3},
+        matches=[match(secret, f"/train/{secret}.png", secret)],
+        notes=[f"{secret!r}: corrupt", "prompt truncated to its first 12 tokens"],
+        reason=f"image 0 is a copy of {secret}",
+        suppressed=f"{secret} until {EXPIRES}: {secret}",
+    )
+    plan = {**header.plan, "call": {"negative_prompt": secret}, "strata": secret}
+    header = header.model_copy(
+        update={
+            "model": secret,
+            "plan": plan,
+            "default_point": secret,
+            "policy": held,
+            "index": {"name": secret, "rows": 7, "coverage": 0.5},
+            "wording": {"auroc": 0.6, "word": secret},
+        }
+    )
+    rules = (
+        Rule("findings", "fail", "2 suspicious among 3"),
+        Rule(
+            "undetectable",
+            "inconclusive",
+            f"1 items: the clean scores were made with another call ({secret}, {secret})",
+        ),
+        Rule("strata", "inconclusive", f"stratum {secret!r} has 3 clean prompts, expected 200"),
+    )
+    verdict = Verdict(
+        **{name: getattr(verdict, name) for name in ("planned", "measured", "counts", "calibrated")},
+        missing=f"the clean scores were made with another call (calibrated {secret!r}, scanned {other!r})",
+        rules=rules,
+        policy=held,
+        claim=f"Of 3 items 3 were measured; for {secret} by spikiness, 25 steps; checked ({secret}).",
+        notes=(
+            f"the suppression of {secret} expired on {EXPIRES}",
+            f"the suppression of {other} ({secret}) matches no",
+        ),
+    )
+    return header, results, verdict
+
+
+def without_hashes(made: Run) -> Run:
+    """Hashes follow what they are of, on purpose: those of keys, settings and names are set to one value."""
+    header, results, verdict = made
+    plan = {**header.plan, "redacted": sorted(header.plan["redacted"])}
+    index = {**header.index, "name": "#"}
+    header = header.model_copy(update={"plan": plan, "index": index, "wording": {**header.wording, "word": "#"}})
+    rows = [
+        row.model_copy(update={"matches": [m.model_copy(update={"key": "#"}) for m in row.matches]}) for row in results
+    ]
+    return header, rows, verdict
+
+
+@settings(max_examples=15, deadline=None)
+@given(texts, texts)
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_redacted_report_does_not_depend_on_what_is_redacted(name: str, secret: str, other: str) -> None:
+    """Nothing at all can be learned: two runs that differ in what is redacted give one report."""
+    expected = FORMATS[name](*without_hashes(redact(*private("another secret", "and more"))))
+    assert FORMATS[name](*without_hashes(redact(*private(secret, other)))) == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=40), st.sampled_from(HOSTILE))
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_redacted_report_holds_no_prompt(name: str, marker: str, hostile: str) -> None:
+    """In no spelling: as it is, escaped for JSON, or as a format shows it."""
+    secret = f"{marker}QXJZQXJZ{hostile}"
+    shown = FORMATS[name](*redact(*private(secret)))
+    assert "QXJZQXJZ" in FORMATS[name](*private(secret))
+    assert "QXJZQXJZ" not in shown
+    assert marker not in shown
+    assert json.dumps(marker)[1:-1] not in shown
+
+
+def test_what_is_no_secret_stays() -> None:
+    header, results, verdict = redact(*private("a secret"))
+    assert [row.outcome for row in results] == ["copy", "suspicious", "clear"]
+    assert [row.line for row in results] == [1, 2, 3]
+    assert results[0].scores["spikiness"].score == 0.5
+    assert results[0].matches[0].similarity == 0.97
+    assert results[0].notes == ["prompt truncated to its first 12 tokens"]
+    assert header.plan["steps"] == 25
+    assert header.index["coverage"] == 0.5
+    assert header.index["rows"] == 7
+    assert verdict.claim == "Of 3 items 3 were measured; for model abc by spikiness, 25 steps; checked [redacted]."
+    assert verdict.rules[0].reason == "2 suspicious among 3"
+
+
+def test_an_id_that_is_a_hash_of_its_prompt_stays_and_any_other_is_hashed() -> None:
+    own = hashlib.sha256(b"a cat").hexdigest()[:16]
+    header, results, verdict = run(["a cat", "a dog"])
+    results = [results[0].model_copy(update={"id": own}), results[1].model_copy(update={"id": "my dog"})]
+    _, shown, _ = redact(header, results, verdict)
+    assert [row.id for row in shown] == [own, hashlib.sha256(b"my dog").hexdigest()[:16]]
+    assert redact(header, [results[1].model_copy(update={"id": own})], verdict)[1][0].id != own
+
+
+def test_every_field_of_a_record_has_been_thought_of() -> None:
+    """A field that is new here has to be kept or redacted on purpose: add it to one of the two sets."""
+    kept = {"schema_version", "index", "line", "seeds", "scores", "files", "status", "p", "outcome"}
+    changed = {"id", "prompt", "image", "source", "meta", "matches", "notes", "reason", "suppressed"}
+    assert set(Result.model_fields) == kept | changed >= set(Measurement.model_fields)
+    assert set(Match.model_fields) == {
+        *("seed", "rank", "similarity", "p", "tile", "ssim", "copy_found"),
+        *("key", "path", "caption"),
+    }
+    kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped"}
+    kept |= {"policy_digest", "plan_digest", "calibration"}
+    assert set(Header.model_fields) == kept | {"model", "plan", "default_point", "index", "policy", "wording"}
+    assert not {"call", "strata"} & set(PLAN)
+
+
+@pytest.fixture
+def pixels(tmp_path: Path) -> tuple[Path, bytes]:
+    content = bytes(range(256)) * 4
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0000000-0.png").write_bytes(content)
+    (tmp_path.parent / "outside.png").write_bytes(content)
+    return tmp_path, content
+
+
+def shown(folder: Path, evidence: Any, files: list[str]) -> list[str]:
+    results = run(["a cat"], files=files)[1]
+    return with_evidence(results, evidence, folder)[0].files
+
+
+def test_evidence(pixels: tuple[Path, bytes]) -> None:
+    folder, content = pixels
+    name = "images/0000000-0.png"
+    assert shown(folder, "none", [name]) == []
+    assert shown(folder, "thumbs", [name]) == [name]
+    assert shown(folder, "hash", [name]) == [f"sha256:{hashlib.sha256(content).hexdigest()}"]
+    assert shown(folder, "hash", ["images/none.png", "../outside.png", "/etc/hostname"]) == ["missing"] * 3
+
+
+@pytest.mark.parametrize("evidence", ["none", "hash", "thumbs"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_report_holds_a_pixel(name: str, evidence: Any, pixels: tuple[Path, bytes]) -> None:
+    """Neither as they are nor in base64 or hex, from any start."""
+    folder, content = pixels
+    header, results, verdict = run(["a cat"], files=["images/0000000-0.png"])
+    text = FORMATS[name](header, with_evidence(results, evidence, folder), verdict)
+    for start in range(3):
+        assert base64.b64encode(content[start : start + 24]).decode()[:28] not in text
+    assert content[:8].hex() not in text.lower()
+    assert content[40:60].decode("latin-1") not in text
