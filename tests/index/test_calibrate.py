@@ -9,9 +9,9 @@ from PIL import Image
 from scipy import stats
 from small_pictures import QUICK, Tiny, fill, picture
 
-from memdetect.statistics.conformal import p_value
 from memdetect.index import build_index
 from memdetect.index.calibrate import quantile
+from memdetect.statistics.conformal import p_value
 
 
 def test_the_quantile_by_hand():
