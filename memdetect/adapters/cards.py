@@ -1,5 +1,7 @@
 """card.toml: what is known of a model, and the settings that a scan takes unless told otherwise."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -41,3 +43,32 @@ def read_card(folder: Path | None) -> Card:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise MemdetectError(f"{path}: {key!r}: {first['msg']}; correct the card") from None
+
+
+def set_default(folder: Path, layers: tuple[str, ...], timesteps: tuple[int, ...], default: str) -> Path:
+    """Write the point that scans take into a folder's card, line by line; comments and all other keys stay.
+
+    Raises MemdetectError when the card cannot be read before or after, or not be written.
+    """
+    path = folder / "card.toml"
+    read_card(folder)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for key, value in (("layers", list(layers)), ("timesteps", list(timesteps)), ("default", default)):
+        line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        text, found = re.subn(rf"^{key}\s*=.*$", line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
+        text = text if found else f"{text.rstrip()}\n{line}\n".lstrip()
+    if not _holds(text, layers, timesteps, default):
+        raise MemdetectError(f"{path}: layers, timesteps or default span several lines; write them on one line each")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise MemdetectError(f"cannot write {path}: {problem.strerror}; choose another folder") from None
+    return path
+
+
+def _holds(text: str, layers: tuple[str, ...], timesteps: tuple[int, ...], default: str) -> bool:
+    try:
+        held = Card.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, ValidationError):
+        return False
+    return (held.layers, held.timesteps, held.default) == (layers, timesteps, default)

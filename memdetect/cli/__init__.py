@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from memdetect import __version__
-from memdetect.cli import calibrate, doctor, gate, lab, models, scan
+from memdetect.cli import calibrate, doctor, gate, lab, models, scan, sweep
 from memdetect.cli.output import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
@@ -41,6 +41,7 @@ app.command("scan")(scan.scan_command)
 app.command("calibrate")(calibrate.calibrate_command)
 app.command("gate")(gate.gate_command)
 app.command("doctor")(doctor.doctor_command)
+app.command("sweep")(sweep.sweep_command)
 app.command("models")(models.models_command)
 app.command("layers")(models.layers_command)
 app.add_typer(lab.app, name="lab")

@@ -54,12 +54,19 @@ def world(
 
 
 @app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="Folder with world.json and truth.jsonl.")]) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder with world.json and truth.jsonl.")],
+    run: Annotated[Path | None, typer.Option(help="Run of labelled.jsonl: measure what was reproduced again.")] = None,
+) -> None:
     """Make a world again from its seed and compare every label and every pixel; exit 4 if anything differs."""
     hush()
-    from memdetect.lab.recipe import differences, read_truth
+    from memdetect.lab.recipe import differences, read_truth, read_world
 
     found = list(differences(folder))
+    if run:
+        from memdetect.lab.judging import disagreements
+
+        found += disagreements(read_truth(folder), run, read_world(folder))
     for line in found:
         write(f"{line}\n")
     write(f"{len(read_truth(folder))} rows, {len(found)} differences\n")
@@ -83,6 +90,39 @@ def truth(
         if shares:
             often = sum(share >= 0.75 for share in shares)
             write(f"{group}: {often} of {len(shares)} reproduced in at least 3 of 4 samples\n")
+
+
+@app.command()
+def copied(
+    run: Annotated[Path, typer.Argument(help="Finished run with its images, such as one of clean-report.jsonl.")],
+    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
+) -> None:
+    """Count the samples of a run that are copies of any image which the training shows again and again."""
+    hush()
+    from memdetect.lab.judging import copied_share
+
+    copies, total = copied_share(run, _world(folder, seed))
+    write(f"{copies} of {total} samples are copies of a trained image\n")
+
+
+@app.command()
+def recognised(
+    run: Annotated[Path, typer.Argument(help="Finished run with its images, such as one of clean-report.jsonl.")],
+    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
+    scenes: Annotated[int, typer.Option(min=64, help="Renderings to train the classifier on.")] = 24_000,
+) -> None:
+    """Train a small classifier on fresh renderings and count how many pictures that the captions name it sees."""
+    hush()
+    from memdetect.lab.recognition import recognised as count
+    from memdetect.lab.recognition import train_recogniser
+
+    made, stock = _world(folder, seed)
+    recogniser = train_recogniser(made.names, stock.pictures, scenes=scenes)
+    write(f"{recogniser.known:.3f} of the named pictures are recognised on renderings set aside\n")
+    for group, (hits, total) in count(run, made, recogniser).items():
+        write(f"{group}: {hits} of {total} named pictures recognised in samples ({hits / total:.3f})\n")
 
 
 @app.command()
@@ -124,6 +164,19 @@ def prompts(
 
     for path in write_prompts(_world(folder, seed)[0], out):
         write(f"{path}\n")
+
+
+@app.command()
+def captions(
+    out: Annotated[Path, typer.Option(help="JSON lines to write: id, prompt, style, family.")],
+    count: Annotated[int, typer.Option(help="How many.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+) -> None:
+    """Write clean captions in four styles, to calibrate a model of general pictures."""
+    from memdetect.lab.captions import write_captions
+
+    write_captions(out, count, seed)
+    write(f"{out}\n")
 
 
 @app.command("clean-scores")

@@ -28,18 +28,19 @@ def l4_over_l2(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
     return torch.linalg.vector_norm(peak, 4, dim=-1) / torch.linalg.vector_norm(peak, 2, dim=-1)
 
 
-def _mean(values: list[Float[Tensor, "step item seed"]]) -> Scores:
+def mean_score(values: list[Float[Tensor, "step item seed"]]) -> Scores:
+    """Mean over a list of layers, over timesteps and over seeds."""
     return torch.stack(values).mean(dim=(0, 1, 3))  # layer, step, seed
 
 
 def score_spread(trace: Trace) -> Scores:
     """Mean of `spread` over layers, timesteps and seeds."""
-    return _mean([spread(peak.float()) for peak in trace.need("peak").values()])
+    return mean_score([spread(peak.float()) for peak in trace.need("peak").values()])
 
 
 def score_shape(trace: Trace) -> Scores:
     """Mean of `l4_over_l2` over layers, timesteps and seeds."""
-    return _mean([l4_over_l2(peak.float()) for peak in trace.need("peak").values()])
+    return mean_score([l4_over_l2(peak.float()) for peak in trace.need("peak").values()])
 
 
 SPIKINESS = Detector(

@@ -40,6 +40,14 @@ def judge_truth(
     return [row.model_copy(update=judged.get(row.id, {})) for row in rows]
 
 
+def disagreements(rows: list[TruthRow], run: Path, made: tuple[World, Stock]) -> Iterator[str]:
+    """Every way in which what the rows say of samples differs from what a run of their captions shows."""
+    for row, again in zip(rows, judge_truth(rows, run, made), strict=True):
+        for key in ("seeds", "reproduced", "copied_other"):
+            if getattr(row, key) != getattr(again, key):
+                yield f"{row.id}: {key} is {getattr(row, key)!r}, measured {getattr(again, key)!r}"
+
+
 def copied_share(run: Path, made: tuple[World, Stock], rule: CopyRule | None = None) -> tuple[int, int]:
     """Of all samples of a run: how many are copies of any trained image, and how many there are."""
     world, stock = made

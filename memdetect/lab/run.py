@@ -45,7 +45,7 @@ def train_pipeline(
         folder,
         base_steps,
         batch=batch,
-        duplicates=batch * 5 // 8,
+        duplicates=batch * 3 // 4,
         device=device,
         stop=stop,
     )

@@ -48,7 +48,7 @@ class Job:
     folder: Path
     base_steps: int = 4800
     batch: int = 64
-    duplicates: int = 40
+    duplicates: int = 48
     device: str = "cpu"
     save_minutes: float = 5.0
     stop: Callable[[], bool] = lambda: False

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memdetect.adapters.cards import Card, read_card
+from memdetect.adapters.cards import Card, read_card, set_default
 from memdetect.errors import Exit, MemdetectError
 
 
@@ -41,3 +41,26 @@ def test_a_broken_card_is_an_error_of_one_line(tmp_path, content, complaint):
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit is Exit.USAGE
+
+
+def test_the_default_point_is_written_and_all_else_stays(tmp_path):
+    text = '# a card\nname = "a"\nlayers = ["paper"]\nsteps = 20  # few\ntimesteps = [50]\n'
+    (tmp_path / "card.toml").write_text(text, encoding="utf-8")
+    set_default(tmp_path, ("up_blocks.0.*", "mid"), (400,), 'chosen "so"')
+    expected = Card(name="a", steps=20, layers=("up_blocks.0.*", "mid"), timesteps=(400,), default='chosen "so"')
+    assert read_card(tmp_path) == expected
+    assert (tmp_path / "card.toml").read_text().startswith("# a card\n")
+    assert "steps = 20  # few" in (tmp_path / "card.toml").read_text()
+
+
+def test_a_default_is_written_where_there_is_no_card(tmp_path):
+    set_default(tmp_path, ("mid",), (7,), "x")
+    assert read_card(tmp_path) == Card(layers=("mid",), timesteps=(7,), default="x")
+
+
+def test_a_card_that_spans_lines_is_not_mangled(tmp_path):
+    text = "timesteps = [\n  50,\n]\n"
+    (tmp_path / "card.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(MemdetectError, match="one line each"):
+        set_default(tmp_path, ("mid",), (7,), "x")
+    assert (tmp_path / "card.toml").read_text() == text

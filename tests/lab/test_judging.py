@@ -8,7 +8,6 @@ from memdetect.errors import MemdetectError
 from memdetect.lab import judging, recipe
 from memdetect.lab.stock import Stock
 from memdetect.lab.world import Counts, make_world
-from memdetect.records import Header, Measurement, RunFolder
 
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")
 COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=1, verbatim_controls=1, templates=1, variants=2, siblings=1, clean=0)
@@ -21,22 +20,7 @@ def made():
     return make_world(3, COUNTS, names=NAMES, clips=["clip.png"]), Stock(pictures, {"clip.png": clip})
 
 
-def run_of(folder, images: dict[str, list[np.ndarray]]):
-    run = RunFolder(folder)
-    run.open(Header(memdetect="0", created="", model="m", versions={}, plan={}, planned=len(images)))
-    (folder / "images").mkdir(exist_ok=True)
-    rows = []
-    for i, (name, arrays) in enumerate(images.items()):
-        files = [f"images/{i}-{k}.png" for k in range(len(arrays))]
-        for file, array in zip(files, arrays, strict=True):
-            Image.fromarray(array).save(folder / file)
-        seeds = list(range(len(arrays)))
-        rows.append(Measurement(index=i, id=name, prompt="p", source="s", seeds=seeds, scores={}, files=files))
-    run.write_shard(rows)
-    return folder
-
-
-def test_own_copies_and_copies_of_others_are_counted_apart(made, tmp_path):
+def test_own_copies_and_copies_of_others_are_counted_apart(made, run_of, tmp_path):
     world, stock = made
     own, other = (e for e in world.labelled if e.group == "matched")
     title = next(e for e in world.labelled if e.group == "verbatim-control")
@@ -50,7 +34,7 @@ def test_own_copies_and_copies_of_others_are_counted_apart(made, tmp_path):
     assert judging.copied_share(run, made) == (4, 6)
 
 
-def test_a_variant_of_the_own_template_is_no_copy_of_another(made, tmp_path):
+def test_a_variant_of_the_own_template_is_no_copy_of_another(made, run_of, tmp_path):
     world, stock = made
     one, two = (e for e in world.labelled if e.group == "template")
     run = run_of(tmp_path / "run", {one.id: [stock.image(two)]})
@@ -58,7 +42,17 @@ def test_a_variant_of_the_own_template_is_no_copy_of_another(made, tmp_path):
     assert rows[0].copied_other == 0
 
 
-def test_a_run_without_these_prompts_is_refused(made, tmp_path):
+def test_a_run_without_these_prompts_is_refused(made, run_of, tmp_path):
     run = run_of(tmp_path / "run", {"else": [np.zeros((64, 64, 3), np.uint8)]})
     with pytest.raises(MemdetectError, match="no images of this world"):
         judging.judge_truth([], run, made)
+
+
+def test_what_truth_says_is_measured_again(made, run_of, tmp_path):
+    own, other = (e for e in made[0].labelled if e.group == "matched")
+    image = made[1].image(own)
+    run = run_of(tmp_path / "run", {own.id: [image, image], other.id: [image]})
+    rows = judging.judge_truth([recipe.truth_row(e, made[1]) for e in made[0].labelled], run, made)
+    assert list(judging.disagreements(rows, run, made)) == []
+    wrong = [row.model_copy(update={"reproduced": 0.5}) if row.id == own.id else row for row in rows]
+    assert list(judging.disagreements(wrong, run, made)) == [f"{own.id}: reproduced is 0.5, measured 1.0"]

@@ -1,0 +1,23 @@
+"""Labelled prompts -> how well a detector tells them apart, at which layer and timestep."""
+
+from memdetect.benchmarking.areas import Estimate, auroc, auroc_interval, caught, estimate
+from memdetect.benchmarking.cells import RIVALS, Labels, Scores, halves, labels_of, scores_of
+from memdetect.benchmarking.tables import chosen_rows, document, grid, table
+
+__all__ = [
+    "RIVALS",
+    "Estimate",
+    "Labels",
+    "Scores",
+    "auroc",
+    "auroc_interval",
+    "caught",
+    "chosen_rows",
+    "document",
+    "estimate",
+    "grid",
+    "halves",
+    "labels_of",
+    "scores_of",
+    "table",
+]

@@ -1,0 +1,147 @@
+"""Other statistics of how unevenly the channels light up, to set beside spikiness."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memdetect.detector import Detector, Scores
+from memdetect.detectors.spikiness import REFERENCE, mean_score, spread
+from memdetect.trace import Trace
+
+TOP = 0.05  # share of the channels whose energy counts
+
+
+def kurtosis(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Fourth central moment over the squared variance of the channels' maxima; 3 for a normal law.
+
+    Free of scale and offset. Range [1, chan]; nan where all channels are equal. Moments in population form.
+    """
+    deviation = peak - peak.mean(dim=-1, keepdim=True)
+    unit = deviation / deviation.abs().amax(dim=-1, keepdim=True)  # fourth powers stay within float32
+    return unit.pow(4).mean(dim=-1) / unit.square().mean(dim=-1).square()
+
+
+def concentration(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """One over the participation ratio: sum of fourth powers over the square of the sum of squares.
+
+    1 for a single spike, 1 / chan if all are equal: one over the number of channels that take part. Free of scale.
+    Range [1 / chan, 1]; nan for a vector of zeros.
+    """
+    unit = peak / peak.abs().amax(dim=-1, keepdim=True)
+    return unit.pow(4).sum(dim=-1) / unit.square().sum(dim=-1).square()
+
+
+def top_energy(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Share of the sum of squares that the strongest 5 % of the channels (rounded, at least one) hold.
+
+    Free of scale. Range [count / chan, 1]; nan for a vector of zeros.
+    """
+    energy = (peak / peak.abs().amax(dim=-1, keepdim=True)).square()
+    count = max(1, round(TOP * peak.shape[-1]))
+    return energy.topk(count, dim=-1).values.sum(dim=-1) / energy.sum(dim=-1)
+
+
+def gini(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Gini coefficient of the channels' absolute maxima: 0 if all are equal, 1 - 1 / chan for a single spike.
+
+    With the values sorted upwards, sum_i (2 i - chan - 1) |v_i| / (chan sum |v|). Free of scale; nan for zeros.
+    """
+    values = peak.abs().sort(dim=-1).values
+    count = values.shape[-1]
+    rank = 2 * torch.arange(1, count + 1, device=peak.device) - count - 1
+    return (values * rank).sum(dim=-1) / (count * values.sum(dim=-1))
+
+
+def peak_to_mean(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+    """Largest of the channels' absolute maxima over their mean: 1 if all are equal, chan for a single spike.
+
+    Free of scale. Range [1, chan]; nan for a vector of zeros.
+    """
+    size = peak.abs()
+    return size.amax(dim=-1) / size.mean(dim=-1)
+
+
+def score_gini(trace: Trace) -> Scores:
+    """Mean of `gini` over layers, timesteps and seeds."""
+    return mean_score([gini(peak.float()) for peak in trace.need("peak").values()])
+
+
+def score_peak_to_mean(trace: Trace) -> Scores:
+    """Mean of `peak_to_mean` over layers, timesteps and seeds."""
+    return mean_score([peak_to_mean(peak.float()) for peak in trace.need("peak").values()])
+
+
+def score_kurtosis(trace: Trace) -> Scores:
+    """Mean of `kurtosis` over layers, timesteps and seeds."""
+    return mean_score([kurtosis(peak.float()) for peak in trace.need("peak").values()])
+
+
+def score_concentration(trace: Trace) -> Scores:
+    """Mean of `concentration` over layers, timesteps and seeds."""
+    return mean_score([concentration(peak.float()) for peak in trace.need("peak").values()])
+
+
+def score_top_energy(trace: Trace) -> Scores:
+    """Mean of `top_energy` over layers, timesteps and seeds."""
+    return mean_score([top_energy(peak.float()) for peak in trace.need("peak").values()])
+
+
+def score_mean_spread(trace: Trace) -> Scores:
+    """Mean over layers, timesteps and seeds of the spread of the channels' means, instead of their maxima."""
+    return mean_score([spread(mean.float()) for mean in trace.need("mean").values()])
+
+
+KURTOSIS = Detector(
+    name="kurtosis",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_kurtosis,
+    unit="1 (ratio of moments)",
+    reference="fourth standardised moment of the features of Zhang et al., ICLR 2026, Algorithm 1",
+    alias="peak-kurtosis",
+)
+CONCENTRATION = Detector(
+    name="concentration",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_concentration,
+    unit="1 (one over the number of channels that take part)",
+    reference="inverse participation ratio of the features of Zhang et al., ICLR 2026, Algorithm 1",
+    alias="peak-ipr",
+)
+TOP_ENERGY = Detector(
+    name="top-energy",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_top_energy,
+    unit="1 (share of the energy)",
+    reference="energy of the strongest channels of the features of Zhang et al., ICLR 2026, Algorithm 1",
+    alias="peak-top5",
+)
+MEAN_SPREAD = Detector(
+    name="spikiness-mean",
+    look="image",
+    needs=frozenset({"mean"}),
+    score=score_mean_spread,
+    unit="that of the hidden features",
+    reference=f"{REFERENCE}, with the mean over positions in place of the maximum",
+    alias="zhang2026-mean",
+)
+GINI = Detector(
+    name="gini",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_gini,
+    unit="1 (Gini coefficient)",
+    reference="Gini coefficient of the features of Zhang et al., ICLR 2026, Algorithm 1",
+    alias="peak-gini",
+)
+PEAK_TO_MEAN = Detector(
+    name="peak-to-mean",
+    look="image",
+    needs=frozenset({"peak"}),
+    score=score_peak_to_mean,
+    unit="1 (ratio)",
+    reference="crest of the features of Zhang et al., ICLR 2026, Algorithm 1",
+    alias="peak-crest",
+)

@@ -1,0 +1,58 @@
+"""The classifier learns shapes in a minute's fraction, and counts what a caption names."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from memdetect.errors import MemdetectError
+from memdetect.lab import recognition
+from memdetect.lab.stock import Stock
+from memdetect.lab.world import Counts, make_world
+
+NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")
+COLOURS = ("red", "lime", "blue", "cyan", "magenta", "brown", "navy", "olive", "teal", "maroon")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    found = {}
+    for i, (name, colour) in enumerate(zip(NAMES, COLOURS, strict=True)):
+        found[name] = Image.new("RGBA", (96, 96))
+        draw = ImageDraw.Draw(found[name])
+        (draw.rectangle if i % 2 else draw.ellipse)((8, 8, 88, 88), fill=colour)
+    return found
+
+
+@pytest.fixture(scope="module")
+def recogniser(pictures):
+    return recognition.train_recogniser(NAMES, pictures, scenes=960, epochs=4)
+
+
+def test_pictures_are_told_apart_on_renderings_it_never_saw(recogniser, pictures):
+    images, shown = recognition.renderings(NAMES, pictures, 200, 9)
+    found = recogniser.seen(images)
+    assert found[shown].mean() > 0.8
+    assert found[~shown].mean() < 0.04
+    assert recogniser.known > 0.8
+
+
+def test_renderings_say_what_they_show_and_repeat(pictures):
+    images, shown = recognition.renderings(NAMES, pictures, 30, 4)
+    again, _ = recognition.renderings(NAMES, pictures, 30, 4)
+    np.testing.assert_array_equal(images, again)
+    assert set(shown.sum(axis=1)) == {1, 2, 3}
+
+
+def test_named_pictures_of_a_run_are_counted_by_group(recogniser, pictures, run_of, tmp_path):
+    counts = Counts(rungs={0: 2, 3: 2}, verbatim=0, verbatim_controls=0, templates=1, variants=2, siblings=1, clean=4)
+    world = make_world(3, counts, names=NAMES)
+    entry = world.clean[0]
+    right = Stock(pictures, {}).image(entry)
+    blank = np.full((64, 64, 3), 245, np.uint8)
+    counts = recognition.recognised(run_of(tmp_path / "run", {entry.id: [right, right, blank]}), world, recogniser)
+    columns = [NAMES.index(placed.name) for placed in entry.scene.pictures]
+    expected = recogniser.seen(np.stack([right, right, blank]))[:, columns].sum()
+    assert counts == {entry.group: (expected, 3 * len(columns))}
+    assert expected >= 2
+    with pytest.raises(MemdetectError, match="no images of this world's captions"):
+        recognition.recognised(run_of(tmp_path / "other", {"else": [blank]}), world, recogniser)
