@@ -1,28 +1,14 @@
 """What benchmarks/calibrated.py and gate.py compute, on runs whose truth is known."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import script
 from synthetic_runs import calibration, header, row, write_run
 
 from memdetect.verdict import judge, read_runs
-
-
-def script(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
 
 calibrated = script("calibrated")
 RNG = np.random.default_rng(0)

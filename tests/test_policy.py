@@ -190,7 +190,7 @@ def test_every_entry_is_used_expired_or_unused(ids: set[str], pairs: list[tuple[
 
 def test_the_digest_is_that_of_the_canonical_json() -> None:
     text = (
-        '{"confidence":0.95,"fail_on":"suspicious","fdr":0.05,"ignore":[],"level":0.01,'
+        '{"confidence":0.95,"delta":null,"fail_on":"suspicious","fdr":0.05,"ignore":[],"level":0.01,'
         '"max_rate":null,"max_undetectable":null,"min_coverage":null}'
     )
     assert Policy().digest == hashlib.sha256(text.encode()).hexdigest()
@@ -206,6 +206,7 @@ def test_the_digest_follows_every_field() -> None:
         Policy(confidence=0.9),
         Policy(min_coverage=0.5),
         Policy(max_undetectable=0.5),
+        Policy(delta=0.1),
         Policy(ignore=(entry("a"),)),
     ]
     assert len({policy.digest for policy in [Policy(), *changed]}) == len(Policy.model_fields) + 1

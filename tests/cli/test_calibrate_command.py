@@ -34,7 +34,7 @@ def test_the_scores_are_kept_with_their_settings(work, capsys):
 
 def test_a_scan_that_is_asked_to_judge_exits_as_the_gate_does(work, model_folder, capsys, monkeypatch):
     monkeypatch.chdir(work)
-    scan = ["scan", "scan.txt", "-m", str(model_folder), "--calibration", "calibration.json", "-o", "run", *FAST]
+    scan = ["scan", "scan.txt", "-m", str(model_folder), "--calibration", "calibration.json", "--out", "run", *FAST]
     scan += ["--no-save-images"]
     code = run([*scan, "--fail-on", "suspicious"])
     said = capsys.readouterr().err
@@ -51,7 +51,7 @@ def test_a_scan_that_is_asked_to_judge_exits_as_the_gate_does(work, model_folder
 def test_a_dry_run_says_what_can_be_shown_and_makes_nothing(work, model_folder, capsys, monkeypatch):
     monkeypatch.chdir(work)
     monkeypatch.setattr("memdetect.adapters.load", lambda *_args, **_more: pytest.fail("weights were loaded"))
-    scan = ["scan", "scan.txt", "-m", str(model_folder), "--calibration", "calibration.json", "-o", "dry", *FAST]
+    scan = ["scan", "scan.txt", "-m", str(model_folder), "--calibration", "calibration.json", "--out", "dry", *FAST]
     assert run([*scan, "--dry-run", "--max-rate", "0.2"]) == 0
     out = capsys.readouterr().out
     assert "plan: 2 items of 2 families against 27 clean prompts" in out

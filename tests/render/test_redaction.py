@@ -92,7 +92,7 @@ def test_a_redacted_report_does_not_depend_on_what_is_redacted(name: str, secret
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=40), st.sampled_from(HOSTILE))
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=20), st.sampled_from(HOSTILE))
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_redacted_report_holds_no_prompt(name: str, marker: str, hostile: str) -> None:
     """In no spelling: as it is, escaped for JSON, or as a format shows it."""
@@ -100,8 +100,9 @@ def test_a_redacted_report_holds_no_prompt(name: str, marker: str, hostile: str)
     shown = FORMATS[name](*redact(*private(secret)))
     assert "QXJZQXJZ" in FORMATS[name](*private(secret))
     assert "QXJZQXJZ" not in shown
-    assert marker not in shown
-    assert json.dumps(marker)[1:-1] not in shown
+    other = FORMATS[name](*redact(*private("another secret")))
+    for spelling in (marker, json.dumps(marker)[1:-1]):
+        assert spelling not in shown or spelling in other, "neither, unless it is a word of the format's own"
 
 
 def test_what_is_no_secret_stays() -> None:

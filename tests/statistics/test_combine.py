@@ -103,7 +103,8 @@ def test_screening_is_part_of_the_score():
         first[:15] += 4
         second[:15] += 4
         threshold = float(np.quantile(rng.normal(size=600), 0.9))
-        scores = [screened(float(s), float(f), threshold) for f, s in zip(first, second, strict=True)]
+        both = (first + second) / 2**0.5
+        scores = [screened(float(s), float(f), threshold) for f, s in zip(first, both, strict=True)]
         null = sorted(scores[300:])
         rejected = benjamini_hochberg([p_value(null, s) for s in scores[:300]], 0.05, 300)
         shares.append(sum(rejected[15:]) / max(1, sum(rejected)))
