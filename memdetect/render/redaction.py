@@ -95,7 +95,7 @@ def _row(row: Result, words: Text) -> Result:
 
 
 def _match(match: Match) -> Match:
-    return match.model_copy(update={"key": _short(match.key), "path": "", "caption": ""})
+    return match.model_copy(update={"key": _short(match.key), "row": 0, "path": "", "caption": ""})
 
 
 def _header(header: Header) -> Header:

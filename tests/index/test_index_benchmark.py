@@ -8,7 +8,7 @@ from scripts import script
 
 
 def test_the_index_of_the_benchmark_is_a_sound_one(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     index = script("index")
     vectors = index.unit_vectors(300, 16, 0)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)

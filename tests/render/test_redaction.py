@@ -134,8 +134,8 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
     changed = {"id", "prompt", "image", "source", "meta", "matches", "notes", "reason", "suppressed"}
     assert set(Result.model_fields) == kept | changed >= set(Measurement.model_fields)
     assert set(Match.model_fields) == {
-        *("seed", "rank", "similarity", "p", "tile", "ssim", "copy_found"),
-        *("key", "path", "caption"),
+        *("seed", "rank", "similarity", "similar", "p", "tile", "ssim", "copy_found", "note"),
+        *("key", "row", "path", "caption"),
     }
     kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped"}
     kept |= {"policy_digest", "plan_digest", "calibration"}
