@@ -83,11 +83,10 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
     share = index.get("coverage")
     part = "an unknown share" if share is None else f"{share:.2%}"
     lines = [f"Searched {index['rows']:,} training images, {part} of the training set; copies of others are not found."]
-    held = index.get("threshold", {})
-    if held.get("similarity") is not None:
+    if index.get("similarity") is not None:
         lines.append(
-            f"copy = {index['embedder']} similarity above {held['similarity']:.3f} (exceeded by non-copies with "
-            f"probability {held['level']:g}, shown by {held['queries']}) and pixels that agree."
+            f"copy = {index['embedder']} similarity above {index['similarity']:.3f} (exceeded by non-copies with "
+            f"probability {index['level']:g}, shown by {index['null_queries']:,}) and pixels that agree."
         )
     hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
     tried = sum(max(len(r.seeds), 1) for r in results if r.status == "ok")

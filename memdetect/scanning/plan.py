@@ -202,7 +202,9 @@ def _searched(evidence: Evidence | None) -> dict[str, Any]:
         "coverage": manifest.coverage,
         "embedder": manifest.embedder.name,
         "top_k": evidence.top_k,
-        "threshold": manifest.threshold.model_dump(mode="json"),
+        "similarity": manifest.threshold.similarity,
+        "level": manifest.threshold.level,
+        "null_queries": manifest.threshold.queries,
     }
 
 
