@@ -1,6 +1,7 @@
 """judge(): from the records of a run to the outcome of each item and the verdict on all of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -51,10 +52,7 @@ def judge(
     bar = _bar(null, header.planned, policy)
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
-    results = [
-        _BLANK.model_copy(update={**row.__dict__, "p": values, "outcome": outcome, "reason": reason})
-        for row, values, (outcome, reason) in zip(kept, own, decided, strict=True)
-    ]
+    results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
     aside = suppressions(policy, _findings(results), today or datetime.now(UTC).date())
     results = [_set_aside(result, aside) for result in results]
     found = Findings(header, results, scores, ranks, rejected, null, calibration)
@@ -75,6 +73,12 @@ def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
         return _Bar(0, 0, n_needed(planned, policy.fdr))
     smallest = simes_levels(null.n, policy.delta)[0] if policy.delta is not None and null.n > 1 else None
     return _Bar(null.n, hits_needed(null.n, planned, policy.fdr, smallest), n_needed(planned, policy.fdr))
+
+
+def _result(row: Measurement, p: dict[str, float | None], decided: tuple[Outcome, str]) -> Result:
+    made = copy(_BLANK)
+    vars(made).update(vars(row), p=p, outcome=decided[0], reason=decided[1])
+    return made
 
 
 def _own_p(row: Measurement, scores: ItemScores, p: float | None, null: Null | str) -> dict[str, float | None]:

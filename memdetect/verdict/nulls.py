@@ -76,10 +76,11 @@ def _item_score(held: Score | None, where: Sequence[tuple[str, str]], seeds: int
         return None
     try:
         cells = cast("list[list[float]]", [held.cells[layer][t] for layer, t in where])
-        means = [sum(values) / len(cells) for values in zip(*cells, strict=True)]
+        sums = list(map(sum, zip(*cells, strict=True)))
     except (KeyError, TypeError, ValueError):  # no such cell; a value that is None; cells of unequal length
         return None
-    return quartile(means) if len(means) == seeds and isfinite(sum(means)) else None
+    # The quartile of sums over their number is that of the means, to the last bit: division keeps the order.
+    return quartile(sums) / len(cells) if len(sums) == seeds and isfinite(sum(sums)) else None
 
 
 def make_null(plan: Mapping[str, Any], calibration: Calibration | None) -> Null | str:
