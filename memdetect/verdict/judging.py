@@ -54,7 +54,8 @@ def judge(
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
     results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
     aside = suppressions(policy, _findings(results), today or datetime.now(UTC).date())
-    results = [_set_aside(result, aside) for result in results]
+    if aside.used:
+        results = [_set_aside(result, aside) for result in results]
     found = Findings(header, results, scores, ranks, rejected, null, calibration)
     return results, _verdict(found, policy, bar, aside)
 

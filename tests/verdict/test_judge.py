@@ -330,14 +330,15 @@ def test_five_hits_among_too_few_clean_prompts_are_never_green():
 
 
 def test_memorized_prompts_among_the_clean_ones_hide_findings_until_they_are_removed():
-    """Design 25: three clean prompts at +9 SD make h = 32 for twelve hits below them; without them h = 8."""
+    """Design 25: three clean prompts at +9 SD make h = 32 for twelve hits below them; without them h = 9."""
     bad = np.random.default_rng(7).normal(size=750)
     bad[:3] = 9.0
     rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(8).normal(size=300))]
     rows[:12] = [row(i, 8.0 + i / 100) for i in range(12)]
     assert judged(rows, calibration(bad.tolist()))[1].counts["suspicious"] == 0
-    found = judged(rows, calibration(bad[3:].tolist()))[1]
-    assert (found.counts["suspicious"], found.hits) == (12, 9)
+    cleaned, found = judged(rows, calibration(bad[3:].tolist()))
+    assert {row.outcome for row in cleaned[:12]} == {"suspicious"}
+    assert found.hits == 9
 
 
 def test_a_conditional_guarantee_takes_more_hits():
