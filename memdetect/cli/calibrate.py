@@ -39,6 +39,10 @@ def calibrate_command(
         list[str] | None,
         typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
     ] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="Index of the training images; the strongest prompts are searched for copies.")
+    ] = None,
+    search: Annotated[bool, typer.Option("--search/--no-index", help="Search an index of training images.")] = True,
     first_step_only: Annotated[
         bool, typer.Option("--first-step-only", help="Refuse detectors that need more than the first step.")
     ] = False,
@@ -72,6 +76,8 @@ def calibrate_command(
             batch_size=batch_size,
             call=extra,
             first_step_only=first_step_only,
+            index=index,
+            search=search,
         )
         loaded = load(model, device=device, dtype=dtype.value if dtype else None)
         made = calibrate(requests, loaded, out, options, watch=Watch(progress, interrupt.asked))

@@ -11,6 +11,8 @@ from typing import Any
 from memdetect.adapters import load
 from memdetect.calibration import Calibration, Removed, calibration_of_run, parts_of
 from memdetect.errors import MemdetectError
+from memdetect.images import open_image
+from memdetect.matching import Evidence
 from memdetect.prompts import Request, Requests, read
 from memdetect.records import Header, Measurement, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
@@ -35,13 +37,17 @@ def calibrate(
     """Measure clean prompts, one a family, and write their scores to the file `out`; None when it was stopped.
 
     The run is kept beside `out`, in NAME.run, and the same call resumes it. matcher: images -> whether each is a copy
-    of a training image; with it the strongest max(10, 1 %) of the prompts are generated and searched, matches are left
-    out, and whoever moves up is searched in turn. Without it the calibration says that it was not checked. Raises
-    MemdetectError for images, for parts other than A and B, and for prompts of which none has finite scores.
+    of a training image (default: by the options' index, or the one that ships with the model); with it the strongest
+    max(10, 1 %) of the prompts are generated and searched, matches are left out, and whoever moves up is searched in
+    turn. Without it the calibration says that it was not checked. Raises MemdetectError for images, for parts other
+    than A and B, and for prompts of which none has finite scores.
     """
     options, out = replace(options or Options(), save_images=False), Path(out)
     requests = _clean(inputs if isinstance(inputs, Requests) else read(inputs))
     bench = prepare(load(model), options)
+    if matcher is None and bench.evidence is not None:
+        matcher = _matcher(bench.evidence)
+    bench = replace(bench, evidence=None)  # only the strongest prompts are searched, once their scores are known
     folder = RunFolder(out.parent / f"{out.stem}.run")
     with folder.locked():
         header = folder.open(plan(bench, requests))
@@ -56,6 +62,15 @@ def calibrate(
         made = made.model_copy(update={"provenance": {**facts, "nonfinite": lost}, "about": _about(requests)})
         write_atomic(out, made.model_dump_json() + "\n")
         return made
+
+
+def _matcher(evidence: Evidence) -> Matcher:
+    """Whether each image is a copy of one in the index."""
+
+    def match(images: list[Path]) -> list[bool]:
+        return [any(near.copy_found for near in evidence.of([open_image(path).image])) for path in images]
+
+    return match
 
 
 def _clean(requests: Requests) -> Requests:

@@ -8,7 +8,7 @@ from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.index import build_index
 from memdetect.records import RunFolder
-from memdetect.scanning import Options, scan
+from memdetect.scanning import Options, calibrate, scan
 from memdetect.scanning.pairs import strongest_pairs, write_pairs
 
 PROMPTS = "a cat\na dog\na red cat\n"
@@ -90,3 +90,17 @@ def test_a_damaged_index_is_refused_before_the_first_image(first, pipe, tmp_path
     with pytest.raises(MemdetectError, match=r"vectors\.f16.* is damaged"):
         scan([first / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST, index=tmp_path / "bad.index"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_calibration_leaves_out_clean_prompts_that_come_back_as_copies(first, pipe, tmp_path):
+    prompts = tmp_path / "clean.txt"
+    prompts.write_text(PROMPTS, encoding="utf-8")
+    options = Options(**FAST, index=first / "train.index")
+    made = calibrate([prompts], pipe, tmp_path / "c.json", options)
+    assert [removed.prompt for removed in made.removed] == ["a cat"]
+    assert made.checked == "the 3 strongest of 3 were searched for copies, 1 removed"
+    assert len(made.items) == 2
+    unchecked = calibrate(
+        [prompts], pipe, tmp_path / "u.json", Options(**FAST, index=first / "train.index", search=False)
+    )
+    assert (len(unchecked.items), unchecked.checked) == (3, "")
