@@ -11,7 +11,8 @@ import hashlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,15 @@ def read_and_hash(folder: Path) -> None:
             hashlib.file_digest(file, "sha256")
 
 
-def searches(index: Index, raw: Any, queries: np.ndarray, top_k: int, rounds: int) -> float:
+def searches(
+    index: Index, raw: Any, queries: np.ndarray, given: argparse.Namespace, clock: Callable[[], float]
+) -> float:
     """Print and return the ratio of the two searches, after comparing what they find."""
+    top_k = given.top_k
     found = [[match.row for match in near] for near in index.nearest(queries, top_k)]
     same = np.mean([row[0] == other for row, other in zip(found, raw.search(queries, top_k)[1][:, 0], strict=True)])
     print(f"the two agree on the nearest row of {same:.1%} of {len(queries)} queries")
-    ratio = compare(lambda: index.nearest(queries, top_k), lambda: raw.search(queries, top_k), rounds)
+    ratio = compare(lambda: index.nearest(queries, top_k), lambda: raw.search(queries, top_k), given.rounds, clock)
     print(ratio.report(f"search of {index.manifest.factory} over FAISS", BAR))
     return ratio.median
 
@@ -114,7 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top-k", type=int, default=5)
     parser.add_argument("--factory", default="Flat")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cpu", action="store_true", help="processor time of one thread, for a machine that is busy")
     given = parser.parse_args(arguments)
+    if given.cpu:
+        faiss.omp_set_num_threads(1)
+    clock = time.process_time if given.cpu else time.perf_counter
     vectors = unit_vectors(given.count, given.dim, 0)
     rng = np.random.default_rng(1)
     queries = vectors[rng.choice(given.count, given.queries, replace=given.queries > given.count)]
@@ -130,14 +138,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda: build(folder, vectors, rows, given.factory),
             lambda: raw_build(file, vectors, given.factory),
             given.rounds,
+            clock,
         )
         print(built.report(f"build of {given.factory} over FAISS", BAR))
         raw = faiss.read_index(str(file))
         index = open_index(folder)
         if given.factory != "Flat":
             raw.nprobe = index.manifest.nprobe
-        searched = searches(index, raw, queries, given.top_k, given.rounds)
-        verified = compare(lambda: verify(folder), lambda: read_and_hash(folder), given.rounds)
+        searched = searches(index, raw, queries, given, clock)
+        verified = compare(lambda: verify(folder), lambda: read_and_hash(folder), given.rounds, clock)
         print(verified.report("verify over reading and hashing", BAR))
     return int(max(built.median, searched, verified.median) > BAR)
 

@@ -105,6 +105,7 @@ def test_copies_of_rows_do_not_raise_the_null(tmp_path, tiny):
     assert threshold.similarity < 0.9
     lenient = build_index([folder], tiny, tmp_path / "deaf", replace(QUICK, null_queries=60, rule=never()))
     assert lenient.manifest.threshold.similarity > 0.99  # what would be without the pixel rule
+    assert lenient.manifest.threshold.duplicates == 20  # equal files, whatever their pixels
 
 
 def never():
