@@ -111,7 +111,10 @@ def _read_recipe(path: Path) -> Recipe:
 
 
 def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = None) -> None:
-    """Write world.json, truth.jsonl and truth/ID.png of a world; of a user's pictures a copy as well."""
+    """Write world.json, truth.jsonl, truth/ID.png and trained.jsonl of a world; of a user's pictures a copy as well.
+
+    trained.jsonl lists what the training shows beside the stream (image, key, caption): what `memdetect index` takes.
+    """
     source = f"{FLUENT_FLAT.package}@{FLUENT_FLAT.version} sha256:{FLUENT_FLAT.sha256}"
     recipe = Recipe(
         seed=world.seed,
@@ -131,6 +134,10 @@ def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = N
         if row.image:
             Image.fromarray(stock.image(entry)).save(out / row.image, optimize=True)
     write_truth(out, rows)
+    listed = [
+        {"image": row.image, "key": row.id, "caption": row.caption} for row in rows if row.exposures and row.image
+    ]
+    write_atomic(out / "trained.jsonl", "".join(json.dumps(line) + "\n" for line in listed))
     write_atomic(out / "world.json", recipe.model_dump_json(indent=1) + "\n")
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from memdetect.errors import MemdetectError
+from memdetect.index.sources import listed
 from memdetect.lab import recipe
 from memdetect.lab.world import Counts
 
@@ -52,6 +53,16 @@ def test_the_training_set_shows_each_entry_as_often_as_truth_says(made):
     assert len(lines) == 6 + sum(r.exposures for r in truth.values())
     for line in lines:
         assert (made / "train" / line["file_name"]).exists()
+
+
+def test_what_was_trained_is_listed_for_an_index(made):
+    found = {entry.key: entry for entry in listed([made / "trained.jsonl"])}
+    rows = recipe.read_truth(made)
+    assert set(found) == {row.id for row in rows if row.exposures}
+    for row in rows:
+        if row.exposures:
+            assert found[row.id].path == made / row.image
+            assert found[row.id].caption == row.caption
 
 
 @pytest.mark.parametrize("change", ["pixel", "caption", "missing", "extra", "file"])
