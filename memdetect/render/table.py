@@ -86,7 +86,7 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
     if index.get("similarity") is not None:
         lines.append(
             f"copy = {index['embedder']} similarity above {index['similarity']:.3f} (exceeded by non-copies with "
-            f"probability {index['level']:g}, shown by {index['null_queries']:,}) and pixels that agree."
+            f"probability {index['level']:.2g}, shown by {index['null_queries']:,}) and pixels that agree."
         )
     hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
     tried = sum(max(len(r.seeds), 1) for r in results if r.status == "ok")

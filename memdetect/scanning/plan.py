@@ -109,8 +109,10 @@ def _evidence(model: Model, options: Options) -> Evidence | None:
         return None
     folder = options.index or shipped
     assert folder is not None
-    beside = model.folder or folder.absolute().parent
-    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=Source(beside))
+    # An embedder that ships with a model lies beside its index, or in the folder of the model that is scanned.
+    beside = folder.absolute().parent
+    home = beside if model.folder is None or (beside / "embedder").is_dir() else model.folder
+    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=Source(home))
     return Evidence(open_index(folder, embedder), embedder, options.top_k)
 
 
@@ -203,7 +205,7 @@ def _searched(evidence: Evidence | None) -> dict[str, Any]:
         "embedder": manifest.embedder.name,
         "top_k": evidence.top_k,
         "similarity": manifest.threshold.similarity,
-        "level": manifest.threshold.level,
+        "level": manifest.threshold.level if manifest.threshold.shown else manifest.threshold.attainable,
         "null_queries": manifest.threshold.queries,
     }
 
