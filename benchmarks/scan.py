@@ -1,4 +1,4 @@
-"""What a scan costs over the same sampling through the bare pipeline, and whether its memory grows with the prompts."""
+"""What a scan costs over bare sampling, what looking its images up adds, and whether memory grows with the prompts."""
 
 import argparse
 import json
@@ -7,7 +7,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,17 @@ from PIL import Image
 from startup import compare
 
 from memdetect import load
-from memdetect.lab.pictures import NAMES
+from memdetect.embedders import load_embedder
+from memdetect.index import build_index
+from memdetect.lab.pictures import NAMES, draw, fetch
+from memdetect.lab.scenes import paint
+from memdetect.lab.stock import PICTURE_SIDE
 from memdetect.lab.world import Counts, make_world
 from memdetect.probing import Sampler
 from memdetect.scanning import Options, scan
 
 BAR = 1.10
+LOOKUP_BAR = 1.03
 
 
 def write_prompts(path: Path, count: int) -> list[tuple[str, str]]:
@@ -84,6 +91,37 @@ def overhead(given: argparse.Namespace, folder: Path) -> bool:
     return ratio.median <= BAR
 
 
+def lookup(given: argparse.Namespace, folder: Path) -> bool:
+    """A scan that looks every image up in an index over the same scan without, in processor time.
+
+    The index holds 700 scenes. What opening and verifying it costs is within the scan's time.
+    """
+    world = make_world(counts=Counts(verbatim=0, clean=0), names=NAMES)
+    pictures = draw(fetch(), size=PICTURE_SIDE)
+    (folder / "images").mkdir()
+    for k, scene in enumerate(islice(world.stream(), 700)):
+        Image.fromarray(paint(scene, pictures)).save(folder / "images" / f"{k:04d}.png")
+    embedder = load_embedder(given.embedder, folder=given.embedder_folder)
+    build_index([folder / "images"], embedder, folder / "train.index")
+    if given.embedder_folder:
+        shutil.copytree(given.embedder_folder / "embedder", folder / "embedder")
+    model = load(given.model)
+    write_prompts(folder / "prompts.jsonl", given.prompts)
+    plain = options(given)
+
+    def run(name: str, chosen: Options) -> None:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        scan([folder / "prompts.jsonl"], model, folder / name, chosen)
+
+    searched, alone = replace(plain, index=folder / "train.index"), replace(plain, search=False)
+    run("searched", searched)
+    ratio = compare(
+        lambda: run("searched", searched), lambda: run("alone", alone), given.rounds, clock=time.process_time
+    )
+    print(ratio.report(f"scan with an index ({given.embedder}) over the same without", LOOKUP_BAR))
+    return ratio.median <= LOOKUP_BAR
+
+
 def peak_memory() -> float:
     """Largest resident memory of this process so far, in MiB."""
     status = Path("/proc/self/status")
@@ -119,15 +157,17 @@ def memory(given: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one comparison or both; 1 when the bar is missed."""
+    """Run one comparison or all; 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["overhead", "memory"], help="one of the two comparisons")
+    parser.add_argument("--only", choices=["overhead", "lookup", "memory"], help="one comparison")
     parser.add_argument("--model", default="emoji-scenes", help="bundled name or folder")
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--steps", type=int, help="default: the card's")
     parser.add_argument("--num-seeds", type=int, help="default: the card's")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--embedder", default="pdq", help="what the index of the comparison `lookup` is made with")
+    parser.add_argument("--embedder-folder", type=Path, help="folder that holds embedder/, for `--embedder scenes`")
     parser.add_argument("--memory-rounds", type=int, default=3)
     parser.add_argument("--memory-steps", type=int, default=2, help="sampling steps where only memory is of interest")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
@@ -136,8 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.alone:
             scan_alone(given, Path(folder))
             return 0
-        met = given.only == "memory" or overhead(given, Path(folder))
-    if given.only != "overhead":
+        met = given.only in ("memory", "lookup") or overhead(given, Path(folder))
+    if given.only in (None, "lookup"):
+        with tempfile.TemporaryDirectory() as folder:
+            met = lookup(given, Path(folder)) and met
+    if given.only in (None, "memory"):
         memory(given)
     return int(not met)
 
