@@ -66,9 +66,7 @@ class ReluDae(nn.Module):
         return self.first.detach().double().numpy(), self.second.detach().double().numpy()
 
 
-def fresh_network(
-    dim: int, units: int, seed: int, *, tied: bool = True, dtype: torch.dtype = torch.float32
-) -> ReluDae:
+def fresh_network(dim: int, units: int, seed: int, *, tied: bool = True, dtype: torch.dtype = torch.float32) -> ReluDae:
     """Random weights as in PyTorch's Linear: uniform in +-1 / sqrt(fan-in)."""
     generator = torch.Generator().manual_seed(seed)
 
