@@ -33,7 +33,7 @@ def conditions(
     """Check Theorem 3.1 for blocks of these numbers of units; `memorize` also checks Corollary 3.2's p >= n."""
     alpha, beta = forms.separability(clusters)
     total = sum(map(len, clusters))
-    floors = [np.linalg.eigvalsh(c @ c.T)[::-1][: max(k, 1)][-1] for c, k in zip(_small(clusters), units, strict=True)]
+    floors = [_eigenvalues(c)[: max(k, 1)][-1] for c, k in zip(clusters, units, strict=True)]
     pull, floor = total * decay, float(min(floors))
     problems: list[str] = []
     if beta >= 0:
@@ -51,9 +51,15 @@ def conditions(
     return Conditions(alpha, beta, pull, floor, tuple(problems))
 
 
-def _small(clusters: Sequence[Cluster]) -> list[Cluster]:
-    """Each cluster, turned so that its Gram matrix is the smaller of the two (both have the same eigenvalues)."""
-    return [c.T if len(c) > c.shape[1] else c for c in clusters]
+def _eigenvalues(cluster: Cluster) -> Float[np.ndarray, " smaller"]:
+    """Of the sum of x x^T, largest first, by the smaller of the two Gram matrices, whose other values are equal."""
+    return np.linalg.eigvalsh(cluster.T @ cluster if len(cluster) > cluster.shape[1] else cluster @ cluster.T)[::-1]
+
+
+def directions(cluster: Cluster, pull: float) -> int:
+    """How many directions of a cluster decay leaves: eigenvalues of sum x x^T above n * decay; at least 1."""
+    values = _eigenvalues(cluster)
+    return max(int((values > max(pull, 1e-9 * values[0])).sum()), 1)
 
 
 def merge(weights: Weights, cosine: float = COLLINEAR) -> Float[np.ndarray, "dim merged"]:

@@ -22,7 +22,7 @@ ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", "
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Samples to train on and fresh ones of the same law, with the cluster of each training sample.
+    """Samples to train on and fresh ones of the same law, with the cluster of each.
 
     `rare`: candidates for images to memorize, of which a few are chosen that lie on different sides of the origin.
     side: pixels of a picture's edge, 0 for vectors that are no pictures. mixture: the law itself, where it is known.
@@ -32,6 +32,7 @@ class Data:
     train: Samples
     cluster: Int[np.ndarray, " sample"]
     fresh: Float[np.ndarray, "fresh dim"]
+    fresh_cluster: Int[np.ndarray, " fresh"]
     rare: Float[np.ndarray, "rare dim"]
     side: int = 0
     mixture: Mixture | None = None
@@ -99,7 +100,7 @@ def tiles(count: int, seed: int, fresh: int = 500, pictures: Mapping[str, Image.
     which = rng.integers(2, size=count + fresh)
     scenes = paint_tiles(pictures, [GROUNDS[k] for k in which], 2, rng)
     rare = paint_tiles(pictures, [GROUNDS[k] for k in rng.integers(2, size=1500)], CROWDED, rng)
-    return Data("tiles", scenes[:count], which[:count], scenes[count:], rare, side=SIDE)
+    return Data("tiles", scenes[:count], which[:count], scenes[count:], which[count:], rare, side=SIDE)
 
 
 def from_folder(folder: Path, count: int, seed: int, fresh: int = 500) -> Data:
@@ -116,8 +117,8 @@ def from_folder(folder: Path, count: int, seed: int, fresh: int = 500) -> Data:
     order = np.random.default_rng(seed).permutation(len(paths))[: count + fresh]
     grey = np.stack([_grey(paths[int(i)]) for i in order])
     held = min(fresh, len(grey) // 10)
-    train = grey[held:]
-    return Data(folder.name or str(folder), train, two_sides(train), grey[:held], train, side=SIDE)
+    which, name = two_sides(grey), folder.name or str(folder)
+    return Data(name, grey[held:], which[held:], grey[:held], which[:held], grey[held:][:1500], side=SIDE)
 
 
 def _grey(path: Path) -> Float[np.ndarray, " pixel"]:
@@ -143,7 +144,7 @@ def two_sides(samples: Samples, rounds: int = 20) -> Int[np.ndarray, " sample"]:
 
 
 def known_mixture(
-    clusters: int = 3, dim: int = 24, norm: float = 6.0, spread: Sequence[float] = (1.5, 1.0, 0.6), rest: float = 0.05
+    clusters: int = 4, dim: int = 24, norm: float = 6.0, spread: Sequence[float] = (1.5, 1.0, 0.6), rest: float = 0.05
 ) -> Mixture:
     """Equal Gaussian clusters whose means form a simplex (cosine -1 / (K - 1)); all are at `norm` from the origin.
 
@@ -168,10 +169,9 @@ def from_mixture(count: int, seed: int, fresh: int = 500, mixture: Mixture | Non
     mixture = mixture or known_mixture()
     rng = np.random.default_rng(seed)
     samples, which = mixture.draw(count + fresh + 1500, rng)
-    return Data(
-        "mixture", samples[:count], which[:count], samples[count : count + fresh], samples[count + fresh :],
-        mixture=mixture,
-    )  # fmt: skip
+    seen, unseen = slice(count), slice(count, count + fresh)
+    rare = samples[count + fresh :]
+    return Data("mixture", samples[seen], which[seen], samples[unseen], which[unseen], rare, mixture=mixture)
 
 
 def separate(

@@ -86,7 +86,7 @@ def iterate(
 
 
 def shapes(hidden: Float[Tensor, "sample unit"]) -> dict[str, Float[Tensor, " sample"]]:
-    """Spikiness, l4/l2, kurtosis, concentration and top-energy of each sample's hidden layer, as the detectors do it."""
+    """Spikiness, l4/l2, kurtosis, concentration and top-energy of each sample's hidden layer, as detectors do it."""
     return {name: statistic(hidden) for name, statistic in STATISTICS.items()}
 
 

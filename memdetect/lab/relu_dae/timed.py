@@ -6,6 +6,7 @@ the untrained factor is 1. Noise levels s are log-uniform; sampling is the varia
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -125,7 +126,7 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     sigmas, state = noise_levels(steps), start
     kept: list[tuple[float, Tensor]] = []
-    for step, (now, after) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+    for step, (now, after) in enumerate(pairwise(sigmas)):
         if step in keep:
             kept.append((float(now), state))
         variance = float(now**2 - after**2)
