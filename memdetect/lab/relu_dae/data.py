@@ -90,7 +90,16 @@ def paint_tiles(
     return made.reshape(len(grounds), SIDE * SIDE).astype(np.float64)
 
 
-def tiles(count: int, seed: int, fresh: int = 500, pictures: Mapping[str, Image.Image] | None = None) -> Data:
+def named_pictures() -> Mapping[str, Image.Image]:
+    """The pictures of the lab's world. Raises MemdetectError when they are neither in the cache nor to be fetched."""
+    from memdetect.lab.pictures import draw, fetch
+
+    return draw(fetch(), size=max(SIZES) * 2)
+
+
+def tiles(
+    count: int, seed: int, fresh: int = 500, pictures: Mapping[str, Image.Image] | None = None, name: str = "tiles"
+) -> Data:
     """Tiles of two pictures on a light or a dark ground, which are the two clusters; rare ones are crowded.
 
     `pictures`: RGBA by name, by default the bundled clip art. The same seed gives the same tiles.
@@ -100,7 +109,7 @@ def tiles(count: int, seed: int, fresh: int = 500, pictures: Mapping[str, Image.
     which = rng.integers(2, size=count + fresh)
     scenes = paint_tiles(pictures, [GROUNDS[k] for k in which], 2, rng)
     rare = paint_tiles(pictures, [GROUNDS[k] for k in rng.integers(2, size=1500)], CROWDED, rng)
-    return Data("tiles", scenes[:count], which[:count], scenes[count:], which[count:], rare, side=SIDE)
+    return Data(name, scenes[:count], which[:count], scenes[count:], which[count:], rare, side=SIDE)
 
 
 def from_folder(folder: Path, count: int, seed: int, fresh: int = 500) -> Data:

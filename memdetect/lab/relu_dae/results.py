@@ -104,8 +104,8 @@ class SamplingResult(Kept):
 class TransitionResult(Kept):
     """Networks of several widths on several numbers of samples of the mixture; tables are [samples][units].
 
-    between: 0 = empirical, 1 = true denoiser. seen, unseen: error on training and on fresh samples. shape: ratio of
-    the medians of l4/l2, training over fresh samples.
+    between: 0 = empirical, 1 = true denoiser. seen, unseen: error on training and on fresh samples. rank: median
+    effective rank of the Jacobian at training samples, which is 1 where a sample has a direction to itself.
     """
 
     seed: int
@@ -115,7 +115,7 @@ class TransitionResult(Kept):
     between: list[Numbers]
     seen: list[Numbers]
     unseen: list[Numbers]
-    shape: list[Numbers]
+    rank: list[Numbers]
 
 
 Result = TypeVar("Result", RegimeResult, SamplingResult, TransitionResult)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from memdetect.errors import Exit, MemdetectError
 from memdetect.lab.relu_dae.network import OPTIMIZERS, Recipe, check
 
-LEVELS = (0.02, 2.0)  # smallest and largest noise level of training and sampling
+LEVELS = (0.02, 2.0)  # smallest and largest noise level of training and sampling, for pictures in [-1, 1]
+WIDE = (0.02, 10.0)  # the same for the mixture, whose samples lie farther out than noise of 2
 HIDDEN = 32  # width of the network that reads the noise level
 
 
@@ -104,33 +105,33 @@ class Path:
     states: Float[Tensor, "kept draw dim"]
 
 
-def noise_levels(steps: int, levels: tuple[float, float] = LEVELS) -> Float[np.ndarray, " level"]:
+def noise_levels(steps: int = 60, levels: tuple[float, float] = LEVELS) -> tuple[float, ...]:
     """`steps` geometric noise levels from the largest to the smallest, then 0."""
-    return np.append(np.geomspace(levels[1], levels[0], steps), 0.0)
+    return (*np.geomspace(levels[1], levels[0], steps).tolist(), 0.0)
 
 
 def sample(
     denoise: Denoiser,
     start: Float[Tensor, "draw dim"],
-    steps: int = 60,
+    sigmas: Sequence[float],
     seed: int = 0,
     clamp: float | None = 1.0,
     keep: Sequence[int] = (),
 ) -> Path:
-    """Variance-exploding ancestral sampling from `start`, noise of the largest level (standard deviation 2).
+    """Variance-exploding ancestral sampling from `start`, which is noise of the first of the levels `sigmas`.
 
     x += (s^2 - t^2) * (f(x, s) - x) / s^2 + sqrt(s^2 - t^2) * noise from level s to t; no noise in the last step.
     clamp: states are cut to [-clamp, clamp] after each step, as the paper's code does for pictures; None does not.
     keep: steps before which the state is kept, beside the end.
     """
     generator = torch.Generator().manual_seed(seed)
-    sigmas, state = noise_levels(steps), start
+    state = start
     kept: list[tuple[float, Tensor]] = []
     for step, (now, after) in enumerate(pairwise(sigmas)):
         if step in keep:
-            kept.append((float(now), state))
-        variance = float(now**2 - after**2)
-        score = (denoise(state, torch.full((len(state),), float(now))) - state) / float(now**2)
+            kept.append((now, state))
+        variance = now**2 - after**2
+        score = (denoise(state, torch.full((len(state),), now)) - state) / now**2
         state = state + variance * score
         if after > 0:
             state = state + variance**0.5 * torch.randn(state.shape, generator=generator)
