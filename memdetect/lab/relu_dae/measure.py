@@ -45,6 +45,7 @@ def measure(
     predicted, problems = _prediction(chosen, plan, units)
     distances, a_sample = _distances(chosen, plan, (first, second), regime)
     errors, between = _errors(network, predicted, chosen, data, plan.recipe.sigma, rng)
+    errors["known cluster, training"] = _linear_error(chosen, plan, units)
     statistics, separation = _statistics(network, chosen, plan.recipe.sigma, rng)
     result = RegimeResult(
         regime=regime,
@@ -140,6 +141,21 @@ def _errors(
         for which, guess in guesses.items():
             errors[f"{which}, {name}"] = float(np.square(guess - clean).sum(axis=1).mean())
     return errors, between  # of the fresh samples, which come last
+
+
+def _linear_error(chosen: TrainingSet, plan: Plan, units: Sequence[int]) -> float:
+    """Error of the predicted filters if the cluster were known: what the theorem's network has with a wide margin.
+
+    In closed form: trace((P - I)^2 S_k) + sigma^2 ||P||^2, averaged over the clusters.
+    """
+    recipe, total = plan.recipe, len(chosen.samples)
+    error = 0.0
+    for cluster, count in zip(chosen.clusters, units, strict=True):
+        moment, share = cluster.T @ cluster / len(cluster), len(cluster) / total
+        values, vectors = forms.gains(moment, max(count, 1), recipe.sigma, recipe.decay, share)
+        left = np.trace(moment) + ((values**2 - 2 * values) * np.einsum("dk,de,ek->k", vectors, moment, vectors)).sum()
+        error += share * float(left + recipe.sigma**2 * np.square(values).sum())
+    return error
 
 
 def _hidden(network: ReluDae, noisy: Samples) -> Float[Tensor, "sample unit"]:
