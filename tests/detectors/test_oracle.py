@@ -110,7 +110,7 @@ def test_the_values_that_the_closed_form_predicts(name, spike, even):
 
 
 def test_the_spread_that_the_closed_form_predicts():
-    """A spike of height r |x|^2 has spread r |x|^2 sqrt(p - 1) / p; an even block of norm |h|: |h| sqrt(p - p_k) / p."""
+    """A spike of height a = r |x|^2 has spread a sqrt(p - 1) / p, an even block of norm b has b sqrt(p - p_k) / p."""
     samples, spiky = memorizing()
     height = np.linalg.norm(spiky, axis=0)[:6] * 6.0
     np.testing.assert_allclose(

@@ -27,7 +27,7 @@ def test_predicted_weights_have_no_distance_to_themselves():
     assert (first.units, second.units) == (3, 2)
     for block in (first, second):
         assert block.filter == pytest.approx(0, abs=1e-12)
-        assert (block.own, block.other, block.energy) == (1, 0, 1)
+        assert (block.own, block.other, block.energy) == (1, 0, pytest.approx(1))
     moved = analysis.blocks(1.1 * shuffled, shuffled, clusters, SIGMA, decay)
     assert moved[0].filter == pytest.approx(0.1)
 

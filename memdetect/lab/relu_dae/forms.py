@@ -211,7 +211,8 @@ def between(denoised: Noisy, noisy: Noisy, samples: Samples, truth: Noisy, sigma
     """Where a denoiser lies between the two poles: 0 = the empirical denoiser, 1 = the true one.
 
     Least-squares share along the line from the empirical denoiser's outputs to `truth`, those of the true one; may
-    leave [0, 1].
+    leave [0, 1]. Says little where the poles are close to each other against the denoiser's distance from both, as
+    with many samples in few dimensions.
     """
     pole = empirical_denoiser(noisy, samples, sigma)
     line = truth - pole

@@ -138,9 +138,14 @@ def _errors(
         if data.mixture is not None:
             guesses["true"] = data.mixture.denoise(noisy, sigma)
             between = forms.between(guesses["trained"], noisy, every, guesses["true"], sigma)
+            errors[f"empirical to true, {name}"] = _error(guesses["empirical"], guesses["true"])
         for which, guess in guesses.items():
-            errors[f"{which}, {name}"] = float(np.square(guess - clean).sum(axis=1).mean())
+            errors[f"{which}, {name}"] = _error(guess, clean)
     return errors, between  # of the fresh samples, which come last
+
+
+def _error(made: Samples, clean: Samples) -> float:
+    return float(np.square(made - clean).sum(axis=1).mean())
 
 
 def _linear_error(chosen: TrainingSet, plan: Plan, units: Sequence[int]) -> float:

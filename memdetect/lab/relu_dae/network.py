@@ -6,7 +6,6 @@ f(x) = W2 [W1^T x]_+ without biases. The loss is eq. 6 of Zhang et al., ICLR 202
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from memdetect.errors import Exit, MemdetectError
 
-Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -28,15 +26,16 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 class Recipe:
     """How a network is trained.
 
-    decay: lambda of eq. 6. draws: samples a step, drawn with replacement; 0 takes every sample once. copies: noise
-    draws for each of them. anneal: let the rate fall to 0 along a quarter cosine, so that the noise of the steps
-    does not stay in the weights. tied: W2 = W1, one parameter, whose decay counts for both layers as in eq. 6.
+    decay: lambda of eq. 6. optimizer: a name in OPTIMIZERS. draws: samples a step, drawn with replacement; 0 takes
+    every sample once. copies: noise draws for each of them. anneal: let the rate fall to 0 along a quarter cosine, so
+    that the noise of the steps does not stay in the weights. tied: W2 = W1, one parameter, whose decay counts for
+    both layers as in eq. 6.
     """
 
     units: int
     sigma: float = 0.2
     decay: float = 0.0
-    optimizer: Optimizer = "adam"
+    optimizer: str = "adam"
     rate: float = 1e-3
     steps: int = 2000
     draws: int = 0

@@ -7,7 +7,6 @@ the untrained factor is 1. Noise levels s are log-uniform; sampling is the varia
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -45,12 +44,7 @@ class TimedDae(nn.Module):
         return self.skip * noisy + self.represent(noisy, sigma) @ self.first.T
 
 
-class Denoiser(Protocol):
-    """A function of noisy samples and their noise levels."""
-
-    def __call__(self, noisy: Float[Tensor, "draw dim"], sigma: Float[Tensor, " draw"], /) -> Float[Tensor, "draw dim"]:
-        """The denoised samples."""
-        ...
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # noisy samples [draw, dim] and their levels [draw] -> denoised
 
 
 def train_timed(
