@@ -147,11 +147,11 @@ def test_decay_of_adamw_is_not_that_of_the_loss():
 def test_many_samples_are_generalized_as_the_corollary_says():
     mixture = known_mixture(clusters=2, dim=8, norm=5.0, spread=(1.2, 0.8))
     data = from_mixture(6000, 0, mixture=mixture)
-    recipe = Recipe(8, SIGMA, decay=0.01, rate=1e-2, steps=1500, draws=128)
+    recipe = Recipe(16, SIGMA, decay=0.01, rate=1e-2, steps=1500, draws=128)
     network = train(data.train, recipe, seed=0)
     found = analysis.blocks(*network.weights(), data.clusters(), SIGMA, 0.01)
     for cluster, block in enumerate(found):
-        assert block.units >= 2
+        assert block.units >= 3
         assert block.filter < 0.05
         assert (block.own, block.energy) == (pytest.approx(1, abs=0.02), pytest.approx(1, abs=0.02))
         # Against the law itself, not the samples: Corollary 3.3.
@@ -163,7 +163,7 @@ def test_many_samples_are_generalized_as_the_corollary_says():
     out = network(torch.from_numpy(noisy).float()).double().numpy()
     truth = mixture.denoise(noisy, SIGMA)
     memorized = forms.empirical_denoiser(noisy, data.train[:40], SIGMA)
-    assert np.square(out - truth).mean() < 0.1 * np.square(memorized - truth).mean()
+    assert np.square(out - truth).mean() < 0.25 * np.square(memorized - truth).mean()
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -18,6 +18,7 @@ from memdetect.lab.relu_dae.results import Found, Panel, RegimeResult, Spectra, 
 from memdetect.lab.relu_dae.sets import TrainingSet, training_set
 
 Note = Callable[[str], None]
+Draws = Float[np.ndarray, "draw dim"]
 STARTS, ITERATIONS = 64, 100
 UNITS_SHOWN = 7
 KEPT_VALUES = 30  # singular values that are written
@@ -109,7 +110,7 @@ def _distances(
     return tied | {"columns": near.columns, "merged": near.merged, "filter": near.filter}, near.units_a_sample
 
 
-def _noisy(samples: Samples, sigma: float, rng: np.random.Generator, rows: int = 200) -> tuple[Samples, Samples]:
+def _noisy(samples: Samples, sigma: float, rng: np.random.Generator, rows: int = 200) -> tuple[Draws, Draws]:
     """About `rows` noisy draws of the samples, and the clean ones."""
     clean = np.repeat(samples, max(rows // len(samples), 1), axis=0)
     return clean + sigma * rng.standard_normal(clean.shape), clean

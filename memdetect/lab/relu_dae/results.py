@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -11,7 +11,7 @@ from memdetect.errors import MemdetectError
 from memdetect.records import write_atomic
 
 
-def _short(values: Iterable[float]) -> list[float]:
+def _short(values: Iterable[Any]) -> list[float]:
     return [round(float(v), 4) for v in values]
 
 
