@@ -18,7 +18,7 @@ from memdetect.lab.relu_dae.results import RegimeResult, SamplingResult, Transit
 from memdetect.lab.relu_dae.run import Options, reproduce
 from memdetect.lab.relu_dae.transition import RECIPE, transition
 
-FIGURES = ["weights", "representations", "denoising", "spectrum", "sampling", "transition"]
+FIGURES = ["weights", "representations", "denoising", "spectrum", "hybrid", "sampling", "transition"]
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +45,14 @@ def test_every_number_and_figure_is_written(lab):
 
 
 def test_figures_are_drawn_from_the_numbers_alone(lab, tmp_path):
+    """From the same numbers the same pictures; another number changes the one picture that shows it."""
     out, _ = lab
     for path in out.glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert [path.name for path in figures.draw(tmp_path)] == [f"{name}.png" for name in FIGURES]
-    for name in FIGURES:
-        assert (tmp_path / f"{name}.png").read_bytes() == (out / f"{name}.png").read_bytes()
     numbers = json.loads((tmp_path / "memorize.json").read_text())
     numbers["bars"][0]["values"][0] += 5
     (tmp_path / "memorize.json").write_text(json.dumps(numbers))
-    figures.draw(tmp_path)
+    assert [path.name for path in figures.draw(tmp_path)] == [f"{name}.png" for name in FIGURES]
     changed = [n for n in FIGURES if (tmp_path / f"{n}.png").read_bytes() != (out / f"{n}.png").read_bytes()]
     assert changed == ["representations"]
 

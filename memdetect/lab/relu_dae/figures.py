@@ -46,6 +46,7 @@ def draw(folder: Path) -> list[Path]:
     if regimes:
         for name, figure in _FIGURES.items():
             written.append(_save(figure(regimes), folder / f"{name}.png"))
+        written += [_save(_hybrid(one), folder / "hybrid.png") for one in regimes if one.regime == "hybrid"]
     if drawn:
         written.append(_save(_sampling(drawn), folder / "sampling.png"))
     if (folder / "transition.json").exists():
@@ -75,9 +76,9 @@ def _show(axes: Any, panel: Panel, colour: str = "0.2") -> None:
 
 def _grid(rows: Sequence[Sequence[Panel]], names: Sequence[str]) -> Any:
     """Panels in rows, each row with a name at its left."""
-    columns = max(map(len, rows))
+    columns = max([1, *map(len, rows)])
     figure, axes = pyplot().subplots(
-        len(rows), columns, squeeze=False, figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained"
+        len(rows), columns, squeeze=False, figsize=(1.5 * columns, 1.65 * len(rows)), layout="compressed"
     )
     for row, panels, name in zip(axes, rows, names, strict=True):
         for place in row[len(panels) :]:
@@ -113,6 +114,11 @@ def _representations(regimes: Sequence[RegimeResult]) -> Any:
             _show(place, panel, COLOURS.get(panel.title.partition(":")[0], "0.3"))
         row[0].set_ylabel(f"{one.regime}: h", fontsize=8)
     return figure
+
+
+def _hybrid(one: RegimeResult) -> Any:
+    """Units of the duplicates and of the rest, then the hidden layers that they give."""
+    return _grid([one.trained_units, one.predicted_units, one.bars], ["trained", "predicted", "h"])
 
 
 def _denoising(regimes: Sequence[RegimeResult]) -> Any:

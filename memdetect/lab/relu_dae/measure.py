@@ -44,6 +44,12 @@ def measure(
     units = [1 if _single(c) else b.units for c, b in zip(chosen.clusters, found, strict=True)]
     state = analysis.conditions(chosen.clusters, units, plan.recipe.units, plan.recipe.decay, regime == "memorize")
     predicted, problems = _prediction(chosen, plan, units)
+    margin = None if predicted is None else forms.margin(chosen.samples[:2000], predicted)
+    if margin is not None and margin < plan.recipe.sigma:
+        problems.append(
+            f"the margin of the predicted units is {margin:.2g}, less than sigma {plan.recipe.sigma:g}: noise changes "
+            "which of them are active, and the theorem's remainder need not be small"
+        )
     distances, a_sample = _distances(chosen, plan, (first, second), regime)
     errors, between = _errors(network, predicted, chosen, data, plan.recipe.sigma, rng)
     errors["known cluster, training"] = _linear_error(chosen, plan, units)
@@ -55,7 +61,7 @@ def measure(
         seed=seed,
         recipe=asdict(plan.recipe),
         samples=len(chosen.samples),
-        conditions=_conditions(state, chosen, predicted),
+        conditions=_conditions(state, margin),
         problems=[*state.problems, *problems],
         distances=distances,
         units_a_sample=list(a_sample),
@@ -67,8 +73,8 @@ def measure(
         jacobian={name: _spectra(first, second, group, rng, plan) for name, group in chosen.groups().items()},
         power=_power(network, chosen, seed),
         loss=losses,
-        trained_units=unit_panels(first, chosen.samples, data.side),
-        predicted_units=[] if predicted is None else unit_panels(predicted, chosen.samples, data.side),
+        trained_units=unit_panels(first, chosen.samples, data.side, chosen.copied),
+        predicted_units=[] if predicted is None else unit_panels(predicted, chosen.samples, data.side, chosen.copied),
         bars=_bars(network, chosen, plan.recipe.sigma, seed),
         denoised=_denoised(network, chosen, data, plan.recipe.sigma, seed),
     )
@@ -90,9 +96,9 @@ def _single(cluster: Samples) -> bool:
     return bool((cluster == cluster[0]).all())
 
 
-def _conditions(state: analysis.Conditions, chosen: TrainingSet, predicted: Weights | None) -> dict[str, float]:
+def _conditions(state: analysis.Conditions, margin: float | None) -> dict[str, float]:
     numbers = {"alpha": state.alpha, "beta": state.beta, "n_lambda": state.pull, "smallest_eigenvalue": state.floor}
-    return numbers if predicted is None else numbers | {"margin": forms.margin(chosen.samples[:2000], predicted)}
+    return numbers if margin is None else numbers | {"margin": margin}
 
 
 def _distances(
@@ -211,12 +217,15 @@ def _power(network: ReluDae, chosen: TrainingSet, seed: int) -> list[float]:
     return looks.iterate(network, starts, samples, ITERATIONS).cosines.mean(dim=1).tolist()
 
 
-def unit_panels(weights: Weights, samples: Samples, side: int) -> list[Panel]:
-    """The units of largest norm, titled by norm and largest cosine with a training sample."""
+def unit_panels(
+    weights: Weights, samples: Samples, side: int, copied: Float[np.ndarray, "copied dim"] | None = None
+) -> list[Panel]:
+    """Units titled by norm and largest cosine with a training sample: the strongest on each of `copied`, then by norm."""
     norms = np.linalg.norm(weights, axis=0)
     unit = samples / np.linalg.norm(samples, axis=1, keepdims=True)
+    first = [] if copied is None else (copied @ weights).argmax(axis=1).tolist()
     panels: list[Panel] = []
-    for i in np.argsort(-norms, kind="stable")[:UNITS_SHOWN]:
+    for i in list(dict.fromkeys([*first, *np.argsort(-norms, kind="stable").tolist()]))[:UNITS_SHOWN]:
         cosine = float((unit @ weights[:, i]).max() / max(norms[i], 1e-30))
         panels.append(picture(f"{norms[i]:.2f}, cos {cosine:.2f}", weights[:, i], side))
     return panels
@@ -249,4 +258,4 @@ def _denoised(network: ReluDae, chosen: TrainingSet, data: Data, sigma: float, s
 
 def _psnr(made: Samples, clean: Samples) -> str:
     error = float(np.square(made - clean).mean())
-    return f" {10 * np.log10(4 / error):.1f} dB" if error > 0 else ""
+    return f" {10 * np.log10(4 / error):.1f} dB" if error > 1e-12 else ""
