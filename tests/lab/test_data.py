@@ -37,6 +37,16 @@ def test_a_seed_fixes_the_tiles(tiles):
     assert np.abs(data.tiles(120, seed=4, fresh=30).train - tiles.train).max() > 0.5
 
 
+def test_the_number_of_samples_changes_none_of_the_others(tiles):
+    fewer = data.tiles(50, seed=3, fresh=7)
+    np.testing.assert_array_equal(fewer.train, tiles.train[:50])
+    np.testing.assert_array_equal(fewer.fresh, tiles.fresh[:7])
+    np.testing.assert_array_equal(fewer.rare, tiles.rare)
+    few, many = data.from_mixture(10, 0), data.from_mixture(99, 0)
+    np.testing.assert_array_equal(few.fresh, many.fresh)
+    np.testing.assert_array_equal(few.rare, many.rare)
+
+
 def test_what_a_tile_shows():
     """A red picture of grey value 0.299 * 255 / 127.5 - 1 on ground 0.9, and nothing else."""
     (tile,) = data.paint_tiles({"red": RED}, [0.9], 1, np.random.default_rng(0))

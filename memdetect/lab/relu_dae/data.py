@@ -15,6 +15,7 @@ from memdetect.lab.relu_dae.forms import Mixture, Samples
 SIDE = 32
 GROUNDS = (0.9, -0.8)  # light and dark, of a range from -1 to 1
 SIZES = (12, 16, 20, 24)
+POOL = 1500  # rare samples to choose from
 CROWDED = 9  # pictures on a tile of which little ground is left
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, Pillow's grey
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -104,12 +105,26 @@ def tiles(
 
     `pictures`: RGBA by name, by default the bundled clip art. The same seed gives the same tiles.
     """
-    rng = np.random.default_rng(seed)
     pictures = clip_art() if pictures is None else pictures
-    which = rng.integers(2, size=count + fresh)
-    scenes = paint_tiles(pictures, [GROUNDS[k] for k in which], 2, rng)
-    rare = paint_tiles(pictures, [GROUNDS[k] for k in rng.integers(2, size=1500)], CROWDED, rng)
-    return Data(name, scenes[:count], which[:count], scenes[count:], which[count:], rare, side=SIDE)
+    parts = [_scenes(pictures, number, rng) for number, rng in zip((count, fresh), _streams(seed), strict=False)]
+    (train, which), (unseen, other) = parts
+    rng = _streams(seed)[2]
+    rare = paint_tiles(pictures, [GROUNDS[k] for k in rng.integers(2, size=POOL)], CROWDED, rng)
+    return Data(name, train, which, unseen, other, rare, side=SIDE)
+
+
+def _streams(seed: int) -> list[np.random.Generator]:
+    """For training, fresh and rare samples: how many there are of one kind changes none of the others."""
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)]
+
+
+def _scenes(
+    pictures: Mapping[str, Image.Image], count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "tile pixel"], Int[np.ndarray, " tile"]]:
+    """Tiles of two pictures and which ground each has; more of them begin with the fewer ones."""
+    grounds, places = rng.spawn(2)
+    which = grounds.integers(2, size=count)
+    return paint_tiles(pictures, [GROUNDS[k] for k in which], 2, places), which
 
 
 def from_folder(folder: Path, count: int, seed: int, fresh: int = 500) -> Data:
@@ -127,7 +142,7 @@ def from_folder(folder: Path, count: int, seed: int, fresh: int = 500) -> Data:
     grey = np.stack([_grey(paths[int(i)]) for i in order])
     held = min(fresh, len(grey) // 10)
     which, name = two_sides(grey), folder.name or str(folder)
-    return Data(name, grey[held:], which[held:], grey[:held], which[:held], grey[held:][:1500], side=SIDE)
+    return Data(name, grey[held:], which[held:], grey[:held], which[:held], grey[held:][:POOL], side=SIDE)
 
 
 def _grey(path: Path) -> Float[np.ndarray, " pixel"]:
@@ -176,11 +191,10 @@ def known_mixture(
 def from_mixture(count: int, seed: int, fresh: int = 500, mixture: Mixture | None = None) -> Data:
     """Samples of a mixture that is known exactly, by default `known_mixture()`."""
     mixture = mixture or known_mixture()
-    rng = np.random.default_rng(seed)
-    samples, which = mixture.draw(count + fresh + 1500, rng)
-    seen, unseen = slice(count), slice(count, count + fresh)
-    rare = samples[count + fresh :]
-    return Data("mixture", samples[seen], which[seen], samples[unseen], which[unseen], rare, mixture=mixture)
+    (train, which), (unseen, other), (rare, _) = (
+        mixture.draw(number, rng) for number, rng in zip((count, fresh, POOL), _streams(seed), strict=True)
+    )
+    return Data("mixture", train, which, unseen, other, rare, mixture=mixture)
 
 
 def separate(

@@ -17,7 +17,8 @@ from memdetect.lab.relu_dae.results import (
 )
 
 COLOURS = {"training": "tab:red", "duplicated": "tab:red", "fresh": "tab:blue"}
-DPI = 110
+DPI = 100
+TIGHT = {"wspace": 0.12, "hspace": 0.3}
 
 
 def pyplot() -> Any:
@@ -70,15 +71,16 @@ def _show(axes: Any, panel: Panel, colour: str = "0.2") -> None:
         axes.set_xticks([])
         axes.set_yticks([])
     else:
-        axes.bar(np.arange(len(panel.values)), panel.values, width=1.0, color=colour)
-    axes.set_title(panel.title, fontsize=7)
+        axes.fill_between(np.arange(len(panel.values)), panel.values, step="mid", color=colour)  # one shape, not many
+        axes.tick_params(labelsize=5)
+    axes.set_title(panel.title.replace(": ", "\n"), fontsize=7)
 
 
 def _grid(rows: Sequence[Sequence[Panel]], names: Sequence[str]) -> Any:
     """Panels in rows, each row with a name at its left."""
     columns = max([1, *map(len, rows)])
     figure, axes = pyplot().subplots(
-        len(rows), columns, squeeze=False, figsize=(1.5 * columns, 1.65 * len(rows)), layout="compressed"
+        len(rows), columns, squeeze=False, figsize=(1.5 * columns, 1.7 * len(rows)), gridspec_kw=TIGHT
     )
     for row, panels, name in zip(axes, rows, names, strict=True):
         for place in row[len(panels) :]:

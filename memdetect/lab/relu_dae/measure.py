@@ -220,7 +220,7 @@ def _power(network: ReluDae, chosen: TrainingSet, seed: int) -> list[float]:
 def unit_panels(
     weights: Weights, samples: Samples, side: int, copied: Float[np.ndarray, "copied dim"] | None = None
 ) -> list[Panel]:
-    """Units titled by norm and largest cosine with a training sample: the strongest on each of `copied`, then by norm."""
+    """Units, titled by norm and largest cosine with a training sample: first the strongest on each of `copied`."""
     norms = np.linalg.norm(weights, axis=0)
     unit = samples / np.linalg.norm(samples, axis=1, keepdims=True)
     first = [] if copied is None else (copied @ weights).argmax(axis=1).tolist()

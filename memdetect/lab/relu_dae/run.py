@@ -13,6 +13,7 @@ from memdetect.lab.relu_dae.presets import REGIMES, Regime
 from memdetect.lab.relu_dae.results import RegimeResult, SamplingResult, TransitionResult, write_result
 
 Note = Callable[[str], None]
+Timed = Literal["memorize", "generalize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def reproduce(out: Path, options: Options, note: Note | None = None) -> list[str
     """
     from memdetect.lab.relu_dae import figures
 
-    regimes = [_regime(name) for name in options.regimes]
+    regimes: list[Regime] = [_regime(name) for name in options.regimes]
     figures.pyplot()
     _check(options)
     data = _load(options, regimes)
@@ -147,9 +148,7 @@ def _summary(result: RegimeResult) -> list[str]:
     return lines
 
 
-def _samples(
-    out: Path, data: Data, regime: Literal["memorize", "generalize"], options: Options, note: Note | None
-) -> list[str]:
+def _samples(out: Path, data: Data, regime: Timed, options: Options, note: Note | None) -> list[str]:
     from memdetect.lab.relu_dae.sampling import draw
 
     plan = presets.timed_plan(regime, pictures=data.side > 0, full=options.full)

@@ -42,7 +42,7 @@ def draw(
     path = sample(network, start, noise_levels(levels=levels), seed + 3, 1.0 if data.side else None, KEEP)
     ends = path.states[-1]
     fresh = torch.from_numpy(chosen.fresh[:DRAWN]).float()
-    rows = [_row(path.sigmas, path.states[:, i].numpy(), chosen.samples, data.side) for i in range(SHOWN)]
+    rows = [_row(path.sigmas, path.states[:, i].double().numpy(), chosen.samples, data.side) for i in range(SHOWN)]
     return SamplingResult(
         regime=regime,
         data=data.name,

@@ -1,6 +1,6 @@
 """Which samples a regime trains on, and the groups it is looked at with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -45,7 +45,7 @@ def training_set(data: Data, regime: Regime, plan: Plan) -> TrainingSet:
     Raises MemdetectError when there are too few samples.
     """
     if regime == "generalize":
-        clusters = [c[: plan.samples] for c in data.clusters()]
+        clusters = replace(data, train=data.train[: plan.samples], cluster=data.cluster[: plan.samples]).clusters()
         names = tuple(f"cluster {k}" for k in range(len(clusters)))
         return TrainingSet(names, tuple(clusters), data.rare[:0], data.fresh)
     if regime == "memorize":
