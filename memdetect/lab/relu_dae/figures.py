@@ -18,7 +18,7 @@ from memdetect.lab.relu_dae.results import (
 
 COLOURS = {"training": "tab:red", "duplicated": "tab:red", "fresh": "tab:blue"}
 DPI = 100
-TIGHT = {"wspace": 0.12, "hspace": 0.3}
+TIGHT = {"wspace": 0.12, "hspace": 0.4}
 
 
 def pyplot() -> Any:
