@@ -7,9 +7,12 @@ import typer
 
 from memdetect.cli.embedder import embedder
 from memdetect.cli.output import Interrupt, hush, write
+from memdetect.cli.theory import relu_dae
 from memdetect.errors import Exit
 
 app = typer.Typer(help="Make the bundled model again: pictures, world, training.", no_args_is_help=True)
+
+app.command("relu-dae")(relu_dae)
 
 RUNGS = "0:30,1:30,4:30,16:30,64:30,256:30,1024:120"
 

@@ -96,10 +96,17 @@ def population_filter(moment: Square, units: int, sigma: float, decay: float = 0
 
     `moment`: S = mu mu^T + Sigma; `weight`: rho, the cluster's share. Directions that decay removes count as 0.
     """
+    gain, vectors = gains(moment, units, sigma, decay, weight)
+    return (vectors * gain) @ vectors.T
+
+
+def gains(
+    moment: Square, units: int, sigma: float, decay: float = 0.0, weight: float = 1.0
+) -> tuple[Float[np.ndarray, " unit"], Weights]:
+    """Eigenvalues, in [0, 1), and eigenvectors of `population_filter`, strongest first."""
     values, vectors = np.linalg.eigh(moment)
     values, vectors = values[::-1][:units], vectors[:, ::-1][:, :units]
-    gain = np.maximum(values - decay / weight, 0) / (values + sigma**2)
-    return (vectors * gain) @ vectors.T
+    return np.maximum(values - decay / weight, 0) / (values + sigma**2), vectors
 
 
 def active_loss(
@@ -204,7 +211,8 @@ def between(denoised: Noisy, noisy: Noisy, samples: Samples, truth: Noisy, sigma
     """Where a denoiser lies between the two poles: 0 = the empirical denoiser, 1 = the true one.
 
     Least-squares share along the line from the empirical denoiser's outputs to `truth`, those of the true one; may
-    leave [0, 1].
+    leave [0, 1]. Says little where the poles are close to each other against the denoiser's distance from both, as
+    with many samples in few dimensions.
     """
     pole = empirical_denoiser(noisy, samples, sigma)
     line = truth - pole
