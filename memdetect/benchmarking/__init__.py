@@ -1,6 +1,6 @@
 """Labelled prompts -> how well a detector tells them apart, at which layer and timestep."""
 
-from memdetect.benchmarking.areas import Estimate, auroc, auroc_interval, caught, estimate
+from memdetect.benchmarking.areas import Estimate, caught, estimate
 from memdetect.benchmarking.cells import RIVALS, Labels, Scores, halves, labels_of, scores_of
 from memdetect.benchmarking.tables import chosen_rows, document, grid, table
 
@@ -9,8 +9,6 @@ __all__ = [
     "Estimate",
     "Labels",
     "Scores",
-    "auroc",
-    "auroc_interval",
     "caught",
     "chosen_rows",
     "document",

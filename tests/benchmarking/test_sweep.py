@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from memdetect.benchmarking import auroc, labels_of, scores_of, sweep
+from memdetect.benchmarking import labels_of, scores_of, sweep
 from memdetect.errors import MemdetectError
 from memdetect.records import Measurement, RunFolder, Score
+from memdetect.statistics.auroc import auroc
 
 DEFAULT = ("spikiness", "mean of up_blocks.0.resnets.*", "50")
 
@@ -33,7 +34,7 @@ def made_up(shift: float, cells: int = 12, items: int = 60, seed: int = 0):
 def test_areas_of_all_cells_are_those_of_each(seed):
     rng = np.random.default_rng(seed)
     table, positive = rng.integers(0, 6, (4, 30)).astype(float), rng.random(30) < 0.4
-    expected = [auroc(row[positive], row[~positive]) for row in table]
+    expected = [auroc(row[positive].tolist(), row[~positive].tolist()) for row in table]
     np.testing.assert_allclose(sweep.areas_of(table, positive), expected)
 
 
