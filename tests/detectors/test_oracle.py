@@ -13,7 +13,7 @@ from memdetect.lab.relu_dae import forms
 from memdetect.trace import Trace
 
 DIM, UNITS, BLOCK, SIGMA = 24, 32, 16, 0.2
-SCALE_FREE = ("spikiness-l4", "kurtosis", "concentration", "top-energy")
+SCALE_FREE = ("spikiness-l4", "kurtosis", "concentration", "top-energy", "gini", "peak-to-mean")
 ALL = ("spikiness", "spikiness-mean", *SCALE_FREE)
 
 
