@@ -1,10 +1,12 @@
 """The whole command on a few steps: every number and figure written, the same again by seed, errors in one line."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -77,6 +79,22 @@ def test_pictures_are_drawn_as_pictures(tmp_path, capsys):
     assert result.between is None
     assert "conditions hold: beta -0." in out
     assert out.endswith("spectrum.png\n")
+
+
+def test_a_folder_of_few_images_that_are_all_dark(tmp_path, capsys):
+    """One cluster, from which nothing lies away."""
+    rng = np.random.default_rng(0)
+    for k in range(24):
+        pixels = np.clip(40 + rng.normal(0, 20, (40, 20 + k, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+    out = tmp_path / "out"
+    wanted = f"lab relu-dae --out {out} --data {tmp_path} --regime hybrid --steps 2 --no-transition --no-sampling"
+    assert run(wanted.split()) == 0
+    result = read_result(out / "hybrid.json", RegimeResult)
+    assert result.data == tmp_path.name
+    assert [block.cluster for block in result.blocks] == ["duplicate 0", "duplicate 1", "duplicate 2", "cluster 0"]
+    assert re.match(r"beta is 0\.\d+, the theorem needs it below 0", result.problems[0])
+    assert result.problems[0] in capsys.readouterr().out
 
 
 def test_conditions_that_fail_are_said(lab):

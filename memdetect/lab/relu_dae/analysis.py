@@ -37,7 +37,7 @@ def conditions(
     pull, floor = total * decay, float(min(floors))
     problems: list[str] = []
     if beta >= 0:
-        problems.append(f"beta is {beta:.3f}, the theorem needs it below 0: two cluster means are less than 90 apart")
+        problems.append(f"beta is {beta:.3f}, the theorem needs it below 0: two means are less than 90 degrees apart")
     if pull >= floor:
         problems.append(
             f"n * lambda is {pull:.4g}, the smallest eigenvalue of a block {floor:.4g}; the theorem needs it smaller, "

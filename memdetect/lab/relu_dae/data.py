@@ -39,8 +39,8 @@ class Data:
     mixture: Mixture | None = None
 
     def clusters(self) -> list[Samples]:
-        """The training samples of each cluster."""
-        return [self.train[self.cluster == k] for k in range(int(self.cluster.max()) + 1)]
+        """The training samples of each cluster that has any."""
+        return [self.train[self.cluster == k] for k in np.unique(self.cluster)]
 
 
 def cut_out(picture: np.ndarray, tolerance: int = 40) -> Image.Image:
@@ -153,7 +153,10 @@ def _grey(path: Path) -> Float[np.ndarray, " pixel"]:
 
 
 def two_sides(samples: Samples, rounds: int = 20) -> Int[np.ndarray, " sample"]:
-    """Two clusters by direction: k-means on the unit sphere, begun from the mean's farthest sample and its opposite."""
+    """Two clusters by direction: k-means on the unit sphere, begun from the mean's farthest sample and its opposite.
+
+    One cluster where the two centres are less than 90 degrees apart, since the theory would take them for one.
+    """
     unit = samples / np.linalg.norm(samples, axis=1, keepdims=True)
     first = unit[np.argmin(unit @ unit.mean(axis=0))]
     centres = np.stack([first, unit[np.argmin(unit @ first)]])
@@ -164,7 +167,7 @@ def two_sides(samples: Samples, rounds: int = 20) -> Int[np.ndarray, " sample"]:
             return np.zeros(len(unit), dtype=np.int64)
         centres = np.stack([unit[which == k].mean(axis=0) for k in range(2)])
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    return which
+    return which if centres[0] @ centres[1] < 0 else np.zeros(len(unit), dtype=np.int64)
 
 
 def known_mixture(
