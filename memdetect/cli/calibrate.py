@@ -43,6 +43,10 @@ def calibrate_command(
         Path | None, typer.Option(help="Index of the training images; the strongest prompts are searched for copies.")
     ] = None,
     search: Annotated[bool, typer.Option("--search/--no-index", help="Search an index of training images.")] = True,
+    weights: Annotated[Path | None, typer.Option(help="File with the weights of the index's embedder.")] = None,
+    trust_torchscript: Annotated[
+        bool, typer.Option("--trust-torchscript", help="Open weights of an embedder that can run code.")
+    ] = False,
     first_step_only: Annotated[
         bool, typer.Option("--first-step-only", help="Refuse detectors that need more than the first step.")
     ] = False,
@@ -78,6 +82,8 @@ def calibrate_command(
             first_step_only=first_step_only,
             index=index,
             search=search,
+            embedder_weights=weights,
+            trust_torchscript=trust_torchscript,
         )
         loaded = load(model, device=device, dtype=dtype.value if dtype else None)
         made = calibrate(requests, loaded, out, options, watch=Watch(progress, interrupt.asked))

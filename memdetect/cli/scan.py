@@ -72,6 +72,10 @@ def scan_command(
         Path | None, typer.Option(help="Index of the training images to search; bundled models bring theirs.")
     ] = None,
     search: Annotated[bool, typer.Option("--search/--no-index", help="Search an index of training images.")] = True,
+    weights: Annotated[Path | None, typer.Option(help="File with the weights of the index's embedder.")] = None,
+    trust_torchscript: Annotated[
+        bool, typer.Option("--trust-torchscript", help="Open weights of an embedder that can run code.")
+    ] = False,
     top_k: Annotated[int, typer.Option(min=1, help="Training images kept of each image.")] = 3,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Judge as well, as `gate` does: fail on copy, suspicious (or worse), none.")
@@ -123,6 +127,8 @@ def scan_command(
             policy=bar,
             index=index,
             search=search,
+            embedder_weights=weights,
+            trust_torchscript=trust_torchscript,
             top_k=top_k,
         )
         loaded = load(model, device=device, dtype=dtype.value if dtype else None)

@@ -60,6 +60,8 @@ class Options:
     index: Path | None = None
     search: bool = True
     top_k: int = 3
+    embedder_weights: Path | None = None
+    trust_torchscript: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ def _evidence(model: Model, options: Options) -> Evidence | None:
     # An embedder that ships with a model lies beside its index, or in the folder of the model that is scanned.
     beside = folder.absolute().parent
     home = beside if model.folder is None or (beside / "embedder").is_dir() else model.folder
-    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=Source(home))
+    source = Source(home, options.embedder_weights, options.trust_torchscript)
+    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=source)
     return Evidence(open_index(folder, embedder), embedder, options.top_k)
 
 

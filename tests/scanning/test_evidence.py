@@ -1,6 +1,9 @@
 """A scan with an index of what the model makes: outcome copy, pairs, coverage, and a resume that notices a change."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 from PIL import Image
 from small_pictures import QUICK, fill
 
@@ -90,6 +93,25 @@ def test_a_damaged_index_is_refused_before_the_first_image(first, pipe, tmp_path
     with pytest.raises(MemdetectError, match=r"vectors\.f16.* is damaged"):
         scan([first / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST, index=tmp_path / "bad.index"))
     assert not (tmp_path / "run").exists()
+
+
+class Corners(torch.nn.Module):
+    """Some pixels of an image, 512 numbers, as an embedder in TorchScript."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :, ::16, ::16].flatten(1).repeat(1, 11)[:, :512]
+
+
+def test_weights_that_can_run_code_are_opened_only_when_trusted(first, pipe, tmp_path):
+    script = tmp_path / "script.pt"
+    torch.jit.script(Corners()).save(str(script))
+    embedder = load_embedder("sscd-320", weights=script, trust_torchscript=True)
+    build_index([first / "images"], embedder, tmp_path / "train.index", QUICK)
+    options = Options(**FAST, index=tmp_path / "train.index", embedder_weights=script)
+    with pytest.raises(MemdetectError, match="TorchScript"):
+        scan([first / "prompts.txt"], pipe, tmp_path / "refused", options)
+    found = scan([first / "prompts.txt"], pipe, tmp_path / "run", replace(options, trust_torchscript=True))
+    assert found.results[0].outcome == "copy"
 
 
 def test_a_calibration_leaves_out_clean_prompts_that_come_back_as_copies(first, pipe, tmp_path):
