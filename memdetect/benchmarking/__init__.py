@@ -1,6 +1,6 @@
 """Labelled prompts -> how well a detector tells them apart, at which layer and timestep."""
 
-from memdetect.benchmarking.areas import Estimate, caught, estimate
+from memdetect.benchmarking.areas import Estimate, Sample, caught, estimate, shuffle
 from memdetect.benchmarking.cells import RIVALS, Labels, Scores, halves, labels_of, scores_of
 from memdetect.benchmarking.tables import chosen_rows, document, grid, table
 
@@ -8,6 +8,7 @@ __all__ = [
     "RIVALS",
     "Estimate",
     "Labels",
+    "Sample",
     "Scores",
     "caught",
     "chosen_rows",
@@ -17,5 +18,6 @@ __all__ = [
     "halves",
     "labels_of",
     "scores_of",
+    "shuffle",
     "table",
 ]

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from memdetect.benchmarking.areas import Estimate, estimate
+from memdetect.benchmarking.areas import Estimate, Sample, estimate
 from memdetect.errors import MemdetectError
 from memdetect.records import Measurement
 
 # What should score high, and what beside it should not; the cell is chosen against the first.
 RIVALS: Mapping[str, tuple[str, ...]] = {
     "matched": ("control", "seen", "held-out"),
+    "duplicated": ("control", "seen", "held-out"),  # as the first world calls it
     "verbatim": ("verbatim-control", "seen", "held-out"),
     "template": ("template-control", "seen", "held-out"),
 }
@@ -46,10 +47,14 @@ def halves(groups: Mapping[str, str], parts: Mapping[str, str] | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Group and, where known, part of every id; `positive` is the group that should score high."""
+    """Group, family and, where known, part of every id; `positive` is the group that should score high.
+
+    Items of one family are not independent of each other: they are drawn, shuffled and counted together.
+    """
 
     groups: Mapping[str, str]
     parts: Mapping[str, str]
+    families: Mapping[str, str]
     positive: str = "matched"
 
     @property
@@ -71,14 +76,14 @@ class Scores:
 
     def estimates(self, key: Key, ids: set[str]) -> dict[str, Estimate]:
         """The positive group against each rival, among the given ids."""
-        values, groups = self.cells[key], self.labels.groups
+        values, labels = self.cells[key], self.labels
 
-        def sample(group: str) -> np.ndarray:
-            return np.array([values[name] for name in sorted(ids & values.keys()) if groups[name] == group])
+        def sample(group: str) -> Sample:
+            kept = [name for name in sorted(ids & values.keys()) if labels.groups[name] == group]
+            return Sample([values[name] for name in kept], [labels.families[name] for name in kept])
 
-        positive = sample(self.labels.positive)
-        negatives = {rival: sample(rival) for rival in self.labels.rivals}
-        return {name: estimate(positive, negative) for name, negative in negatives.items() if len(negative)}
+        positive = sample(labels.positive)
+        return {name: estimate(positive, negative) for name in labels.rivals if len(negative := sample(name))}
 
     def halves(self) -> tuple[set[str], set[str]]:
         """Ids for choosing and for reporting."""
@@ -121,7 +126,8 @@ def labels_of(rows: Iterable[Measurement], truth: Path | None, positive: str) ->
         if not row.get("group"):
             raise MemdetectError(f"item {name} has no group; scan a world's prompt files, or give its truth.jsonl")
     groups = {name: str(row["group"]) for name, row in found.items()}
-    labels = Labels(groups, {name: str(row["part"]) for name, row in found.items() if "part" in row}, positive)
+    parts = {name: str(row["part"]) for name, row in found.items() if "part" in row}
+    labels = Labels(groups, parts, {name: str(row.get("family", name)) for name, row in found.items()}, positive)
     if list(groups.values()).count(positive) < 2 or not labels.rivals:
         wanted = f"{positive} and of one of {', '.join(RIVALS[positive])}"
         raise MemdetectError(f"fewer than two items are of {wanted}; scan labelled prompts")

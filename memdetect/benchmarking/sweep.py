@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-from memdetect.benchmarking.areas import LEVEL, Estimate
+from memdetect.benchmarking.areas import LEVEL, Estimate, shuffle
 from memdetect.benchmarking.cells import Key, Scores
 from memdetect.errors import MemdetectError
 
@@ -26,7 +26,7 @@ class Choice:
 
     tried: combinations of detector, layer and timestep. chance: share of shuffled labels under which the best of all
     combinations is at least as good on the choosing half. gain: AUROC of the best less that of the default on the
-    reporting half, with its 95 % interval over items; None where the default was not scanned.
+    reporting half, with its 95 % interval over families; None where the default was not scanned or is the best.
     """
 
     place: Place
@@ -62,20 +62,30 @@ def choose(all_scores: Mapping[str, Scores], default: Place | None = None, seed:
     labels = next(iter(all_scores.values())).labels
     places = [(name, *key) for name, scores in all_scores.items() for key in scores.cells]
     first, second = (_half(all_scores, places, labels.rivals[0], k) for k in (0, 1))
-    areas = areas_of(*first)
+    areas = areas_of(first.table, first.positive)
     best = int(areas.argmax())
     rng = np.random.default_rng(seed)
-    shuffled = [areas_of(first[0], first[1][rng.permutation(first[1].size)]).max() for _ in range(SHUFFLES)]
-    chance = (1 + sum(area >= areas[best] for area in shuffled)) / (1 + SHUFFLES)
+    dealt = [shuffle(rng, first.positive, first.families) for _ in range(SHUFFLES)]
+    chance = (1 + sum(areas_of(first.table, other).max() >= areas[best] for other in dealt)) / (1 + SHUFFLES)
     name, *key = places[best]
     scores = all_scores[name]
     reported = scores.estimates((key[0], key[1]), scores.halves()[1])
-    gain = _gain(second, best, places.index(default), rng) if default in places else None
+    compared = default in places and default != places[best]
+    gain = _gain(second, best, places.index(default), rng) if default and compared else None
     return Choice(places[best], len(places), float(areas[best]), chance, reported, gain)
 
 
-def _half(all_scores: Mapping[str, Scores], places: list[Place], rival: str, which: int) -> tuple[Table, Mask]:
-    """Scores of the positive group and of its first rival in one half, and which items are positive."""
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """One half: scores by cell and item, which items are positive, and the number of each one's family."""
+
+    table: Table
+    positive: Mask
+    families: Int[np.ndarray, " item"]
+
+
+def _half(all_scores: Mapping[str, Scores], places: list[Place], rival: str, which: int) -> _Half:
+    """The positive group and its first rival in the choosing (0) or the reporting half (1)."""
     some = next(iter(all_scores.values()))
     labels, ids = some.labels, some.halves()[which]
     shared = set.intersection(*(set(s.cells[key]) for s in all_scores.values() for key in s.cells))
@@ -85,21 +95,26 @@ def _half(all_scores: Mapping[str, Scores], places: list[Place], rival: str, whi
         half = "choosing" if which == 0 else "reporting"
         raise MemdetectError(f"the {half} half has fewer than two items of {labels.positive} or of {rival}; scan more")
     table = np.array([[all_scores[name].cells[layer, t][i] for i in kept] for name, layer, t in places])
-    return table, positive
+    return _Half(table, positive, np.unique([labels.families[i] for i in kept], return_inverse=True)[1])
 
 
-def _gain(half: tuple[Table, Mask], best: int, default: int, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Difference of two cells' AUROC and its bootstrap interval; items are drawn anew within their group."""
-    table, positive = half[0][[best, default]], half[1]
-    own, other = np.flatnonzero(positive), np.flatnonzero(~positive)
-    labels = np.arange(positive.size) < own.size
+def _gain(half: _Half, best: int, default: int, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Difference of two cells' AUROC and its bootstrap interval.
+
+    Families are drawn anew among those that hold the same kinds of items, so that no draw lacks one.
+    """
+    table = half.table[[best, default]]
+    members = [np.flatnonzero(half.families == f) for f in np.unique(half.families)]
+    kinds = np.array([2 * half.positive[rows].any() + (~half.positive[rows]).any() for rows in members])
+    strata = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
     differences: list[float] = []
     for _ in range(DRAWS):
-        rows = np.concatenate([rng.choice(own, own.size), rng.choice(other, other.size)])
-        first, second = areas_of(table[:, rows], labels)
+        chosen = np.concatenate([rng.choice(stratum, stratum.size) for stratum in strata])
+        rows = np.concatenate([members[f] for f in chosen])
+        first, second = areas_of(table[:, rows], half.positive[rows])
         differences.append(first - second)
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    first, second = areas_of(table, positive)
+    first, second = areas_of(table, half.positive)
     return float(first - second), float(low), float(high)
 
 
@@ -121,20 +136,12 @@ def render(all_scores: Mapping[str, Scores], choice: Choice) -> str:
     title = ["detector", "layer", "t", f"AUROC, {rivals[0]}, choosing half", *(f"AUROC, {r}" for r in rivals)]
     lines = [f"| {' | '.join(title)} |", "|---" * len(title) + "|"]
     for place, area, found in ranking(all_scores):
-        lines.append(f"| {' | '.join([*place, f'{area:.3f}', *(_said(found.get(r)) for r in rivals)])} |")
+        lines.append(f"| {' | '.join([*place, f'{area:.3f}', *(str(found.get(r, '')) for r in rivals)])} |")
     lines += ["", f"{choice.tried} combinations tried; the best of shuffled labels is as good in {choice.chance:.1%}."]
     if choice.gain is not None:
         gain, low, high = choice.gain
         lines.append(f"Over the default, on the half set aside: {gain:+.3f} [{low:+.3f}, {high:+.3f}].")
     return "\n".join([*lines, *([choice.noise] if choice.noise else [])]) + "\n"
-
-
-def _said(found: Estimate | None) -> str:
-    if found is None:
-        return ""
-    if found.low is None or found.high is None:
-        return f"{found.auroc:.3f} (too few)"
-    return f"{found.auroc:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def heat_map(all_scores: Mapping[str, Scores], out: Path) -> None:

@@ -34,11 +34,7 @@ def table(all_scores: Mapping[str, Scores]) -> str:
 
 
 def _area(found: Estimate, what: str) -> str:
-    if "selection" in what:
-        return f"{found.auroc:.3f}"
-    if found.low is None or found.high is None:
-        return f"{found.auroc:.3f} (too few)"
-    return f"{found.auroc:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{found.auroc:.3f}" if "selection" in what else str(found)
 
 
 def grid(scores: Scores, rival: str) -> str:

@@ -7,6 +7,11 @@ from sklearn.metrics import roc_auc_score
 from memdetect.benchmarking import areas
 
 
+def sample(scores, families=None) -> areas.Sample:
+    values = [float(x) for x in scores]
+    return areas.Sample(values, families or [str(i) for i in range(len(values))])
+
+
 def samples(seed: int, positives: int = 17, negatives: int = 23, ties: int = 12) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     both = rng.integers(0, ties, positives + negatives).astype(float)
@@ -19,13 +24,13 @@ def test_auroc_is_that_of_sklearn_with_ties(seed):
     positive, negative = samples(seed)
     labels = [1] * len(positive) + [0] * len(negative)
     expected = roc_auc_score(labels, np.concatenate([positive, negative]))
-    assert areas.estimate(positive, negative).auroc == pytest.approx(expected, abs=1e-12)
+    assert areas.estimate(sample(positive), sample(negative)).auroc == pytest.approx(expected, abs=1e-12)
 
 
 def test_samples_that_are_too_small_have_no_interval():
-    found = areas.estimate(np.arange(9.0) + 100, np.arange(30.0))
+    found = areas.estimate(sample(np.arange(9.0) + 100), sample(np.arange(30.0)))
     assert (found.auroc, found.low, found.high) == (1.0, None, None)
-    whole = areas.estimate(np.arange(30.0), np.arange(10.0) + 100)
+    whole = areas.estimate(sample(np.arange(30.0)), sample(np.arange(10.0) + 100))
     assert (whole.auroc, whole.low, whole.positives, whole.negatives) == (0.0, 0.0, 30, 10)
     assert whole.high is not None
     assert whole.high < 0.5
@@ -36,7 +41,7 @@ def test_the_interval_covers_the_true_value(shift, true):
     # 400 draws at 95 %: 20 misses expected at most, 45 or more have a probability below 1e-6.
     rng = np.random.default_rng(7)
     draws = [(rng.normal(shift, 1, 20), rng.normal(0, 1, 40)) for _ in range(400)]
-    estimates = [areas.estimate(positive, negative) for positive, negative in draws]
+    estimates = [areas.estimate(sample(positive), sample(negative)) for positive, negative in draws]
     intervals = [(found.low, found.high) for found in estimates if found.low is not None and found.high is not None]
     assert len(intervals) == 400
     missed = sum(not low <= true <= high for low, high in intervals)
@@ -56,6 +61,28 @@ def test_caught_is_the_best_over_all_thresholds(seed, rate):
         for t in [-1.0, *positive, *negative]
         if (negative > t).sum() <= rate * len(negative) + 1e-9
     )
-    found = areas.caught(positive, negative, rate)
+    found = areas.caught(positive.tolist(), negative.tolist(), rate)
     assert found[0] == best[0]
     assert found[1] <= rate * len(negative) + 1e-9
+
+
+def test_variants_of_one_family_are_not_counted_as_if_they_were_independent():
+    """Eight equal scores a family: the interval is that of the families, not of eight times as many items."""
+    rng = np.random.default_rng(0)
+    own, other = rng.normal(1, 1, 20), rng.normal(0, 1, 20)
+    families = [str(i // 8) for i in range(160)]
+    alone = areas.estimate(sample(own), sample(other))
+    many = areas.estimate(sample(np.repeat(own, 8), families), sample(np.repeat(other, 8), families))
+    assert many.auroc == pytest.approx(alone.auroc)
+    assert (many.low, many.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+    fewer = areas.estimate(sample(np.repeat(own[:5], 8), families[:40]), sample(other))
+    assert fewer.low is None
+
+
+def test_labels_are_dealt_within_families_that_hold_both():
+    labels, families = np.array([True, False, True, False, False, True]), np.array([0, 0, 1, 1, 2, 2])
+    dealt = areas.shuffle(np.random.default_rng(0), labels, families)
+    assert [dealt[families == k].sum() for k in range(3)] == [1, 1, 1]
+    alone = [areas.shuffle(np.random.default_rng(k), labels, np.arange(6)) for k in range(9)]
+    assert all(row.sum() == 3 for row in alone)
+    assert any((row[:2].sum() != 1) for row in alone)

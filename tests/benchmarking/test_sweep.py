@@ -62,11 +62,22 @@ def test_chance_is_a_p_value_where_nothing_separates():
     assert chances.max() > 0.5
 
 
-def test_a_default_as_good_as_the_best_makes_the_gain_noise():
-    scores = made_up(3.0)
-    found = sweep.choose(scores, ("spikiness", "layer0", "50"))
-    assert found.gain == (0.0, 0.0, 0.0)
-    assert "no better than the default" in found.noise
+def test_where_the_default_is_the_best_there_is_nothing_to_gain():
+    found = sweep.choose(made_up(3.0), ("spikiness", "layer0", "50"))
+    assert (found.gain, found.noise) == (None, "")
+
+
+def test_a_best_cell_that_is_not_better_on_the_other_half_is_called_noise():
+    scores = made_up(0.0, cells=3)
+    table = scores["spikiness"].cells
+    for name, value in table["layer0", "50"].items():  # two cells that say the same, but for a trifle
+        shift = 3.0 * (scores["spikiness"].labels.groups[name] == "matched")
+        table["layer0", "50"][name] = value + shift
+        table["layer1", "50"][name] = value + shift + 1e-3 * (int(name) % 3)
+    found = [sweep.choose(scores, ("spikiness", layer, "50")) for layer in ("layer0", "layer1")]
+    gained = next(choice for choice in found if choice.gain)
+    assert abs(gained.gain[0]) < 0.01
+    assert "no better than the default" in gained.noise
 
 
 def test_halves_that_are_too_small_are_refused():
