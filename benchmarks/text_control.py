@@ -1,26 +1,26 @@
 """Can the captions alone tell memorized prompts from their controls? They must not, or a detector could read them.
 
-Character n-grams and a logistic regression, cross-validated with whole families held out. Scores of one fold share
-what they learned from, so that no interval for independent scores holds; the AUROC is compared with those of shuffled
-labels. p: share of shuffles in which the captions tell at least as much.
+The text classifier of `scan`'s wording alarm, cross-fitted with whole families held out. Scores of one fold share what
+they learned from, so that no interval for independent scores holds; the AUROC is compared with those of shuffled
+labels. p: share of shuffles in which the captions tell at least as much. `--lots N` asks the same of the lots of the
+bundled world's seeds 0 to N - 1, without shuffles: a fair lot is at one half on average.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import mean, stdev
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
+from memdetect.benchmarking import shuffle
 from memdetect.errors import MemdetectError
 from memdetect.prompts import Request, read
+from memdetect.scanning.telling import cross_fitted
+from memdetect.statistics.auroc import auroc
 
-FOLDS, SHUFFLES = 5, 200
+SHUFFLES = 200
 PAIRS = (
     ("matched", "control"),
     ("matched", "seen"),
@@ -43,53 +43,73 @@ class Told:
         return f"{self.auroc:.3f} (shuffled labels: {self.low:.3f} to {self.high:.3f}; p = {self.p:.3f})"
 
 
-def area(features: Any, labels: np.ndarray, families: np.ndarray, seed: int) -> float:
-    """Cross-validated AUROC; the log-odds of all folds are ranked together."""
-    scores = np.zeros(len(labels))
-    for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(labels, labels, families):
-        model = LogisticRegression(class_weight="balanced", solver="liblinear")
-        scores[test] = model.fit(features[train], labels[train]).decision_function(features[test])
-    return float(roc_auc_score(labels, scores))
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """Captions of two groups: texts, the family of each, and which belong to the first."""
+
+    texts: list[str]
+    families: list[str]
+    labels: np.ndarray
+
+    def area(self, labels: np.ndarray, seed: int) -> float:
+        """Cross-fitted AUROC under some labels; the log-odds of all folds are ranked together."""
+        scores = np.array(cross_fitted(self.texts, labels.astype(int).tolist(), self.families, seed))
+        return auroc(scores[labels].tolist(), scores[~labels].tolist())
 
 
-def shuffle(rng: np.random.Generator, labels: np.ndarray, families: np.ndarray) -> np.ndarray:
-    """Labels as another lot would deal them: within families that hold both groups, else over all."""
-    mixed = len(set(zip(families.tolist(), labels.tolist(), strict=True))) > len(set(families.tolist()))
-    blocks = families if mixed else np.zeros(len(labels), int)
-    dealt = labels.copy()
-    for block in np.unique(blocks):
-        rows = np.flatnonzero(blocks == block)
-        dealt[rows] = labels[rng.permutation(rows)]
-    return dealt
+def captions(items: Sequence[Request], positive: str, rival: str) -> Captions:
+    """The captions of two groups; MemdetectError when one of them has fewer than ten."""
+    rows = [row for row in items if row.meta.get("group") in (positive, rival)]
+    labels = np.array([row.meta["group"] == positive for row in rows], bool)
+    if min(labels.sum(), (~labels).sum()) < 10:
+        raise MemdetectError(f"fewer than ten captions are of {positive} or of {rival}; give the labelled prompts")
+    return Captions([row.prompt or "" for row in rows], [str(row.meta["family"]) for row in rows], labels)
 
 
 def compare(items: Sequence[Request], positive: str, rival: str, shuffles: int = SHUFFLES) -> Told:
-    """The two groups by their captions; MemdetectError when one of them has fewer than ten."""
-    rows = [row for row in items if row.meta.get("group") in (positive, rival)]
-    labels = np.array([row.meta["group"] == positive for row in rows])
-    if min(labels.sum(), (~labels).sum()) < 10:
-        raise MemdetectError(f"fewer than ten captions are of {positive} or of {rival}; give the labelled prompts")
-    families = np.unique([str(row.meta["family"]) for row in rows], return_inverse=True)[1]
-    captions = [row.prompt or "" for row in rows]
-    features = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True).fit_transform(captions)
-    rng = np.random.default_rng(0)
-    found = area(features, labels, families, 0)
-    null = np.array([area(features, shuffle(rng, labels, families), families, k + 1) for k in range(shuffles)])
+    """The two groups by their captions, against as many shuffles of the labels."""
+    found = captions(items, positive, rival)
+    families = np.unique(found.families, return_inverse=True)[1]
+    area, rng = found.area(found.labels, 0), np.random.default_rng(0)
+    null = np.array([found.area(shuffle(rng, found.labels, families), k + 1) for k in range(shuffles)])
     low, high = np.quantile(null, [0.025, 0.975])
-    return Told(found, float(low), float(high), float((1 + (null >= found).sum()) / (1 + shuffles)))
+    return Told(area, float(low), float(high), float((1 + (null >= area).sum()) / (1 + shuffles)))
+
+
+def bundled(seed: int) -> list[Request]:
+    """The labelled captions of the bundled world under another seed."""
+    from memdetect.lab.pictures import NAMES
+    from memdetect.lab.stock import load_clips
+    from memdetect.lab.world import Counts, make_world
+
+    entries = make_world(seed, Counts(clean=0), names=NAMES, clips=list(load_clips())).labelled
+    return [Request(e.id, e.caption, None, "world", None, {"group": e.group, "family": e.family}) for e in entries]
+
+
+def print_lots(count: int) -> None:
+    """AUROC of matched against control for each lot, and their mean with its standard error."""
+    areas: list[float] = []
+    for seed in range(count):
+        found = captions(bundled(seed), *PAIRS[0])
+        areas.append(found.area(found.labels, 0))
+        print(f"seed {seed}: {areas[-1]:.3f}", flush=True)
+    print(f"mean {mean(areas):.3f}, standard error {stdev(areas) / count**0.5:.3f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the AUROC of each group against its controls."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prompts", nargs="+", help="prompt files with group and family, such as labelled.jsonl")
+    parser.add_argument("prompts", nargs="*", help="prompt files with group and family, such as labelled.jsonl")
     parser.add_argument("--shuffles", type=int, default=SHUFFLES)
+    parser.add_argument("--lots", type=int, default=0, help="compare so many lots of the bundled world as well")
     given = parser.parse_args(arguments)
     try:
-        items = read(given.prompts).items
+        items = read(given.prompts).items if given.prompts else ()
         for positive, rival in PAIRS:
             if {positive, rival} <= {row.meta.get("group") for row in items}:
-                print(f"{positive} against {rival}: {compare(items, positive, rival, given.shuffles)}")
+                print(f"{positive} against {rival}: {compare(items, positive, rival, given.shuffles)}", flush=True)
+        if given.lots > 1:
+            print_lots(given.lots)
     except MemdetectError as problem:
         parser.error(str(problem))
     return 0

@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from memdetect.copies import CopyRule
+from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
 from memdetect.images import open_image
-from memdetect.index import Embeds, Index, measure
+from memdetect.index import Embeds, Index, measure, open_index, read_manifest
 from memdetect.records import Looked, Match, Outcome
 
 BATCH = 32
@@ -28,6 +29,19 @@ class Evidence:
     def of(self, images: Sequence[Image.Image]) -> list[Match]:
         """`evidence` of the images of one item."""
         return evidence(images, self.index, self.embedder, self.top_k)
+
+
+def open_evidence(folder: Path, source: Source | None = None, top_k: int = 3) -> Evidence:
+    """Open an index with the embedder that made it.
+
+    source: where its weights may lie. An embedder that ships with a model is taken from beside the index if it is
+    there, else from `source.folder`. Raises MemdetectError when the index or the embedder is not to be had.
+    """
+    source, beside = source or Source(), folder.absolute().parent
+    if source.folder is None or (beside / "embedder").is_dir():
+        source = replace(source, folder=beside)
+    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=source)
+    return Evidence(open_index(folder, embedder), embedder, top_k)
 
 
 def evidence(

@@ -7,9 +7,31 @@ from typing import Annotated
 
 import typer
 
+from memdetect.cli.options import (
+    BatchSize,
+    Call,
+    Column,
+    Detectors,
+    Device,
+    DtypeOption,
+    Guidance,
+    IndexFolder,
+    Layers,
+    Members,
+    Model,
+    NumSeeds,
+    PromptsFormat,
+    Search,
+    Seed,
+    Steps,
+    Strata,
+    Timesteps,
+    Trust,
+    Weights,
+    checked_model,
+    pipeline_arguments,
+)
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
-from memdetect.cli.scan import Dtype, pipeline_arguments
-from memdetect.errors import MemdetectError
 
 
 def calibrate_command(
@@ -17,36 +39,29 @@ def calibrate_command(
         list[str],
         typer.Argument(metavar="CLEAN...", help="Files of prompts known to be clean, drawn like those to be scanned."),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
+    model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write; its run is kept in NAME.run.")] = Path(
         "calibration.json"
     ),
-    column: Annotated[str | None, typer.Option("--prompt-column", help="Column that holds the prompt.")] = None,
-    prompts_format: Annotated[str | None, typer.Option(help="Read the input as txt, jsonl, json, csv or tsv.")] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="Layer to look at; name, glob or alias; repeatable.")] = None,
-    timestep: Annotated[list[int] | None, typer.Option(help="Timestep to look at; repeatable.")] = None,
-    detector: Annotated[list[str] | None, typer.Option(help="Detector; repeatable.")] = None,
-    member: Annotated[list[str] | None, typer.Option(help="Detector that decides; repeatable, at most three.")] = None,
-    strata: Annotated[str, typer.Option(help="Column that p-values will stay within.")] = "",
-    num_seeds: Annotated[int | None, typer.Option(min=1, help="Images for each prompt.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once; halved for a batch that does not fit.")] = 16,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Number format; fp16 never on a CPU.")] = None,
-    call: Annotated[
-        list[str] | None,
-        typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
-    ] = None,
-    index: Annotated[
-        Path | None, typer.Option(help="Index of the training images; the strongest prompts are searched for copies.")
-    ] = None,
-    search: Annotated[bool, typer.Option("--search/--no-index", help="Search an index of training images.")] = True,
-    weights: Annotated[Path | None, typer.Option(help="File with the weights of the index's embedder.")] = None,
-    trust_torchscript: Annotated[
-        bool, typer.Option("--trust-torchscript", help="Open weights of an embedder that can run code.")
-    ] = False,
+    column: Column = None,
+    prompts_format: PromptsFormat = None,
+    layer: Layers = None,
+    timestep: Timesteps = None,
+    detector: Detectors = None,
+    member: Members = None,
+    strata: Strata = "",
+    num_seeds: NumSeeds = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance_scale: Guidance = None,
+    batch_size: BatchSize = 16,
+    device: Device = None,
+    dtype: DtypeOption = None,
+    call: Call = None,
+    index: IndexFolder = None,
+    search: Search = True,
+    weights: Weights = None,
+    trust_torchscript: Trust = False,
     first_step_only: Annotated[
         bool, typer.Option("--first-step-only", help="Refuse detectors that need more than the first step.")
     ] = False,
@@ -60,8 +75,7 @@ def calibrate_command(
     from memdetect.prompts import read
 
     requests = read(clean, column=column, format=prompts_format)
-    if not model.strip():
-        raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
+    checked_model(model)
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
         say(f"loading {model}")
         from memdetect.adapters import load

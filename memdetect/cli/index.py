@@ -38,13 +38,12 @@ Weights = Annotated[Path | None, typer.Option(help="File with the embedder's wei
 Trust = Annotated[bool, typer.Option("--trust-torchscript", help="Open weights that can run code.")]
 
 
-def embedder_of(name: str, model: str | None, weights: Path | None, trust: bool, beside: Path | None = None) -> Any:
-    """Load an embedder by name; `beside`: where a model's own lies if no model is named."""
+def source_of(model: str | None, weights: Path | None, trust: bool) -> Any:
+    """Where an embedder's weights may lie."""
     from memdetect.bundled import model_folder
-    from memdetect.embedders import load_embedder
+    from memdetect.embedders import Source
 
-    folder = (model_folder(model) or Path(model)) if model else beside
-    return load_embedder(name, folder=folder, weights=weights, trust_torchscript=trust)
+    return Source((model_folder(model) or Path(model)) if model else None, weights, trust)
 
 
 @app.command()
@@ -56,7 +55,9 @@ def build(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Index folder to make.")],
-    embedder: Annotated[str, typer.Option(help="What turns an image into a vector, such as pdq or pixels.")],
+    embedder: Annotated[
+        str, typer.Option(help="What turns an image into a vector; auto: SSCD if its weights are found, else pdq.")
+    ] = "auto",
     held_out: Annotated[
         list[str] | None, typer.Option(help="Images known not to be copies, for the threshold; repeatable.")
     ] = None,
@@ -79,8 +80,15 @@ def build(
     if append and replace:
         raise MemdetectError("--append and --replace exclude each other; give one of them")
     hush()
-    from memdetect.index import BuildOptions, build_index
+    from memdetect.adapters.cards import read_card
+    from memdetect.embedders import choose_embedder
+    from memdetect.index import BuildOptions, build_index, read_manifest
 
+    source = source_of(model, weights, trust_torchscript)
+    held = read_manifest(out).embedder.name if append else None
+    chosen, line = choose_embedder(embedder, index=held, card=read_card(source.folder).embedder, source=source)
+    if line:
+        say(line)
     options = BuildOptions(
         factory=factory,
         level=level,
@@ -92,10 +100,9 @@ def build(
         existing="append" if append else "replace" if replace else "refuse",
         training_set=training_set,
     )
-    loaded = embedder_of(embedder, model, weights, trust_torchscript)
     try:
         with progress_bar("index") as progress:
-            made = build_index(sources, loaded, out, options, progress)
+            made = build_index(sources, chosen, out, options, progress)
     except KeyboardInterrupt:
         say("memdetect: interrupted; nothing was written")
         raise typer.Exit(int(Exit.INTERRUPTED)) from None
@@ -173,20 +180,18 @@ def show_matches(
 ) -> None:
     """Look images up and print what was found; exit 3 when none of them could be used."""
     hush()
-    from memdetect.index import open_index
     from memdetect.index.sources import listed
-    from memdetect.matching import look_up
+    from memdetect.matching import look_up, open_evidence
     from memdetect.render import matches as render
 
     paths = [entry.path for entry in listed(images)]
-    index = open_index(folder)
-    embedder = embedder_of(index.manifest.embedder.name, *loading, beside=folder.absolute().parent)
+    found = open_evidence(folder, source_of(*loading))
     looked: list[Any] = []
     with progress_bar("images") as progress:
-        for row in look_up(paths, index, embedder, top_k, pixels):
+        for row in look_up(paths, found.index, found.embedder, top_k, pixels):
             looked.append(row)
             progress(len(looked), len(paths), "")
-    about = index.manifest.model_dump(mode="json")
+    about = found.index.manifest.model_dump(mode="json")
     if format is Form.table:
         write(render.matches_table(looked, about, colour=colourful(), width=terminal_width()))
     else:

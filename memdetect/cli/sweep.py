@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memdetect.cli.options import BatchSize, Model, NumSeeds, checked_model
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.errors import MemdetectError
 
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
 
 def sweep_command(
     inputs: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Prompt files with a group and a part.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
+    model: Model,
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes.")] = Path(
         "runs/sweep"
     ),
     positive: Annotated[str, typer.Option(help="Group that should score high.")] = "matched",
     layer: Annotated[list[str] | None, typer.Option(help="Layer or glob; repeatable; default: all.")] = None,
     timestep: Annotated[list[int] | None, typer.Option(help="Repeatable; default: 10 50 100 200 400.")] = None,
-    num_seeds: Annotated[int | None, typer.Option(min=1, help="Images for each prompt.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 16,
+    num_seeds: NumSeeds = None,
+    batch_size: BatchSize = 16,
     heat_map: Annotated[Path | None, typer.Option(help="PNG or SVG of the AUROC by layer and timestep.")] = None,
     write_card: Annotated[bool, typer.Option(help="Write the chosen point into the model's card.")] = False,
 ) -> None:
@@ -34,8 +35,7 @@ def sweep_command(
     for request in requests.items:
         if not request.meta.get("group"):
             raise MemdetectError(f"{request.source}: item {request.id} has no group; give prompts labelled by group")
-    if not model.strip():
-        raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
+    checked_model(model)
     with Interrupt().listening() as interrupt, progress_bar("sweep") as progress:
         say(f"loading {model}")
         from memdetect.adapters import load

@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memdetect.detector import Detector, Scores
-from memdetect.detectors.spikiness import REFERENCE, mean_score, spread
-from memdetect.trace import Trace
+from memdetect.detector import Detector
+from memdetect.detectors.spikiness import REFERENCE, Statistic, averaged, spread
 
 TOP = 0.05  # share of the channels whose energy counts
 
@@ -61,87 +60,36 @@ def peak_to_mean(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
     return size.amax(dim=-1) / size.mean(dim=-1)
 
 
-def score_gini(trace: Trace) -> Scores:
-    """Mean of `gini` over layers, timesteps and seeds."""
-    return mean_score([gini(peak.float()) for peak in trace.need("peak").values()])
+def _of(name: str, statistic: Statistic, unit: str, what: str, alias: str) -> Detector:
+    """The record of a statistic of the channels' maxima."""
+    return Detector(
+        name=name,
+        look="image",
+        needs=frozenset({"peak"}),
+        score=averaged(statistic),
+        unit=f"1 ({unit})",
+        reference=f"{what} of the features of {REFERENCE}",
+        alias=alias,
+    )
 
 
-def score_peak_to_mean(trace: Trace) -> Scores:
-    """Mean of `peak_to_mean` over layers, timesteps and seeds."""
-    return mean_score([peak_to_mean(peak.float()) for peak in trace.need("peak").values()])
-
-
-def score_kurtosis(trace: Trace) -> Scores:
-    """Mean of `kurtosis` over layers, timesteps and seeds."""
-    return mean_score([kurtosis(peak.float()) for peak in trace.need("peak").values()])
-
-
-def score_concentration(trace: Trace) -> Scores:
-    """Mean of `concentration` over layers, timesteps and seeds."""
-    return mean_score([concentration(peak.float()) for peak in trace.need("peak").values()])
-
-
-def score_top_energy(trace: Trace) -> Scores:
-    """Mean of `top_energy` over layers, timesteps and seeds."""
-    return mean_score([top_energy(peak.float()) for peak in trace.need("peak").values()])
-
-
-def score_mean_spread(trace: Trace) -> Scores:
-    """Mean over layers, timesteps and seeds of the spread of the channels' means, instead of their maxima."""
-    return mean_score([spread(mean.float()) for mean in trace.need("mean").values()])
-
-
-KURTOSIS = Detector(
-    name="kurtosis",
-    look="image",
-    needs=frozenset({"peak"}),
-    score=score_kurtosis,
-    unit="1 (ratio of moments)",
-    reference="fourth standardised moment of the features of Zhang et al., ICLR 2026, Algorithm 1",
-    alias="peak-kurtosis",
+KURTOSIS = _of("kurtosis", kurtosis, "ratio of moments", "fourth standardised moment", "peak-kurtosis")
+CONCENTRATION = _of(
+    "concentration",
+    concentration,
+    "one over the number of channels that take part",
+    "inverse participation ratio",
+    "peak-ipr",
 )
-CONCENTRATION = Detector(
-    name="concentration",
-    look="image",
-    needs=frozenset({"peak"}),
-    score=score_concentration,
-    unit="1 (one over the number of channels that take part)",
-    reference="inverse participation ratio of the features of Zhang et al., ICLR 2026, Algorithm 1",
-    alias="peak-ipr",
-)
-TOP_ENERGY = Detector(
-    name="top-energy",
-    look="image",
-    needs=frozenset({"peak"}),
-    score=score_top_energy,
-    unit="1 (share of the energy)",
-    reference="energy of the strongest channels of the features of Zhang et al., ICLR 2026, Algorithm 1",
-    alias="peak-top5",
-)
+TOP_ENERGY = _of("top-energy", top_energy, "share of the energy", "energy of the strongest channels", "peak-top5")
+GINI = _of("gini", gini, "Gini coefficient", "Gini coefficient", "peak-gini")
+PEAK_TO_MEAN = _of("peak-to-mean", peak_to_mean, "ratio", "crest", "peak-crest")
 MEAN_SPREAD = Detector(
     name="spikiness-mean",
     look="image",
     needs=frozenset({"mean"}),
-    score=score_mean_spread,
+    score=averaged(spread, "mean"),
     unit="that of the hidden features",
     reference=f"{REFERENCE}, with the mean over positions in place of the maximum",
     alias="zhang2026-mean",
-)
-GINI = Detector(
-    name="gini",
-    look="image",
-    needs=frozenset({"peak"}),
-    score=score_gini,
-    unit="1 (Gini coefficient)",
-    reference="Gini coefficient of the features of Zhang et al., ICLR 2026, Algorithm 1",
-    alias="peak-gini",
-)
-PEAK_TO_MEAN = Detector(
-    name="peak-to-mean",
-    look="image",
-    needs=frozenset({"peak"}),
-    score=score_peak_to_mean,
-    unit="1 (ratio)",
-    reference="crest of the features of Zhang et al., ICLR 2026, Algorithm 1",
-    alias="peak-crest",
 )

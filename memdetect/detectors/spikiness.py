@@ -1,5 +1,7 @@
 """Spikiness: a memorized image lights up few channels, a novel one lights up many evenly."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch import Tensor
 from memdetect.detector import Detector, Scores
 from memdetect.trace import Trace
 
+Statistic = Callable[[Tensor], Tensor]
 REFERENCE = "Zhang et al., ICLR 2026 (arXiv 2512.20963), Algorithm 1"
 
 
@@ -28,26 +31,21 @@ def l4_over_l2(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
     return torch.linalg.vector_norm(peak, 4, dim=-1) / torch.linalg.vector_norm(peak, 2, dim=-1)
 
 
-def mean_score(values: list[Float[Tensor, "step item seed"]]) -> Scores:
-    """Mean over a list of layers, over timesteps and over seeds."""
-    return torch.stack(values).mean(dim=(0, 1, 3))  # layer, step, seed
+def averaged(statistic: Statistic, capture: str = "peak") -> Callable[[Trace], Scores]:
+    """A score: the mean of a statistic of the channels over layers, timesteps and seeds."""
 
+    def score(trace: Trace) -> Scores:
+        values = [statistic(features.float()) for features in trace.need(capture).values()]
+        return torch.stack(values).mean(dim=(0, 1, 3))  # layer, step, seed
 
-def score_spread(trace: Trace) -> Scores:
-    """Mean of `spread` over layers, timesteps and seeds."""
-    return mean_score([spread(peak.float()) for peak in trace.need("peak").values()])
-
-
-def score_shape(trace: Trace) -> Scores:
-    """Mean of `l4_over_l2` over layers, timesteps and seeds."""
-    return mean_score([l4_over_l2(peak.float()) for peak in trace.need("peak").values()])
+    return score
 
 
 SPIKINESS = Detector(
     name="spikiness",
     look="image",
     needs=frozenset({"peak"}),
-    score=score_spread,
+    score=averaged(spread),
     unit="that of the hidden features",
     reference=REFERENCE,
     alias="zhang2026",
@@ -56,7 +54,7 @@ SPIKINESS_L4 = Detector(
     name="spikiness-l4",
     look="image",
     needs=frozenset({"peak"}),
-    score=score_shape,
+    score=averaged(l4_over_l2),
     unit="1 (ratio of norms)",
     reference=f"{REFERENCE}; the l4/l2 statistic of its code",
     alias="zhang2026-l4",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memdetect.records import Header, Match, Result, Score
-from memdetect.render.table import plain
+from memdetect.render.shown import plain
 
 
 def render_explanation(header: Header, row: Result) -> str:

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from memdetect.records import Looked, Match
-from memdetect.render.table import plain
-from memdetect.render.text import FORMULA
+from memdetect.render.shown import plain
+from memdetect.render.table import COLOURS
+from memdetect.render.text import guard
 
 COLUMNS = ("image", "outcome", "reason", "rank", "similarity", "p", "tile", "ssim", "key", "path", "caption", "note")
-_COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
 
 
 def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour: bool = False, width: int = 120) -> str:
@@ -29,7 +29,7 @@ def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour:
     for name in ("cosine", "p", "tile", "ssim"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in looked:
-        first = (Text(row.outcome, _COLOURS[row.outcome]), Text(plain(row.image)))
+        first = (Text(row.outcome, COLOURS[row.outcome]), Text(plain(row.image)))
         for match in row.matches:
             table.add_row(*first, Text(plain(match.key)), *_numbers(match))
             first = (Text(""), Text(""))
@@ -92,9 +92,5 @@ def matches_csv(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
         head = row.model_dump(exclude={"matches"})
         for match in row.matches or [None]:
             fields = {**(match.model_dump() if match else {}), **head}
-            writer.writerow([_guard(fields.get(name)) for name in COLUMNS])
+            writer.writerow([guard(fields.get(name)) for name in COLUMNS])
     return out.getvalue()
-
-
-def _guard(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in FORMULA and cell else cell

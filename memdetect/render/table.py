@@ -14,7 +14,7 @@ from memdetect.render.shown import plain, strongest, subject
 from memdetect.verdict import Verdict
 
 ROWS = 25
-_COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
+COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
 
 
 def render_table(
@@ -42,7 +42,7 @@ def _cells(row: Result, names: Sequence[str]) -> list[Text]:
     p = row.p.get("combined")
     scores = [row.scores[n].score if n in row.scores else None for n in names]
     outcome = f"{row.outcome}, suppressed" if row.suppressed else row.outcome
-    cells = [Text(outcome, _COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
+    cells = [Text(outcome, COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
     cells += [Text("-" if s is None else f"{s:.4f}") for s in scores]
     return [*cells, Text(plain(subject(row)))]
 

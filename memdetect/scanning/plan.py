@@ -16,10 +16,9 @@ from memdetect.adapters import Model, check_call
 from memdetect.calibration import Calibration
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
-from memdetect.embedders import Source, choose_embedder
+from memdetect.embedders import Source
 from memdetect.errors import MemdetectError
-from memdetect.index import open_index, read_manifest
-from memdetect.matching import Evidence
+from memdetect.matching import Evidence, open_evidence
 from memdetect.policy import Policy
 from memdetect.probing import Look, Sampler, image_size
 from memdetect.prompts import Request, Requests
@@ -111,12 +110,8 @@ def _evidence(model: Model, options: Options) -> Evidence | None:
         return None
     folder = options.index or shipped
     assert folder is not None
-    # An embedder that ships with a model lies beside its index, or in the folder of the model that is scanned.
-    beside = folder.absolute().parent
-    home = beside if model.folder is None or (beside / "embedder").is_dir() else model.folder
-    source = Source(home, options.embedder_weights, options.trust_torchscript)
-    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=source)
-    return Evidence(open_index(folder, embedder), embedder, options.top_k)
+    source = Source(model.folder, options.embedder_weights, options.trust_torchscript)
+    return open_evidence(folder, source, options.top_k)
 
 
 def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:

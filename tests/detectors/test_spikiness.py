@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from memdetect.detectors.spikiness import l4_over_l2, score_shape, score_spread, spread
+from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4, l4_over_l2, spread
 from memdetect.trace import Trace
 
 examples = settings(max_examples=40, deadline=None)  # no deadline: a busy machine is no failure
@@ -113,7 +113,7 @@ def test_a_vector_of_zeros_has_no_shape():
     assert torch.equal(spread(torch.zeros(2, 5)), torch.zeros(2))
 
 
-@pytest.mark.parametrize(("score", "statistic"), [(score_spread, spread), (score_shape, l4_over_l2)])
+@pytest.mark.parametrize(("score", "statistic"), [(SPIKINESS.score, spread), (SPIKINESS_L4.score, l4_over_l2)])
 def test_a_score_weighs_layers_alike_however_many_channels_they_have(score, statistic):
     narrow, wide = torch.rand(2, 3, 2, 4), torch.rand(2, 3, 2, 32)
     trace = Trace({("peak", "narrow"): narrow, ("peak", "wide"): wide}, timesteps=(50.0, 90.0), sigmas=(0.1, 0.2))
@@ -121,7 +121,7 @@ def test_a_score_weighs_layers_alike_however_many_channels_they_have(score, stat
     torch.testing.assert_close(score(trace), expected)
 
 
-@pytest.mark.parametrize("score", [score_spread, score_shape])
+@pytest.mark.parametrize("score", [SPIKINESS.score, SPIKINESS_L4.score])
 def test_features_of_half_precision_are_scored_in_float32(score):
     half = torch.rand(1, 4, 2, 64).bfloat16()
     low, full = (Trace({("peak", "up"): array}, timesteps=(50.0,), sigmas=(0.1,)) for array in (half, half.float()))

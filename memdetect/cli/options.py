@@ -1,0 +1,68 @@
+"""Options that several commands have, so that each is called and described alike everywhere."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memdetect.errors import MemdetectError
+
+
+class Dtype(StrEnum):
+    """Number formats of the networks."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")]
+Column = Annotated[
+    str | None, typer.Option("--prompt-column", help="Column that holds the prompt; found without it as a rule.")
+]
+PromptsFormat = Annotated[str | None, typer.Option(help="Read the input as txt, jsonl, json, csv or tsv.")]
+Layers = Annotated[list[str] | None, typer.Option(help="Layer to look at; name, glob or alias; repeatable.")]
+Timesteps = Annotated[list[int] | None, typer.Option(help="Timestep to look at; repeatable.")]
+Detectors = Annotated[list[str] | None, typer.Option(help="Detector; repeatable; the first one decides.")]
+Members = Annotated[list[str] | None, typer.Option(help="Detector that decides; repeatable, at most three.")]
+Strata = Annotated[str, typer.Option(help="Column that p-values stay within, the same in calibration and scan.")]
+NumSeeds = Annotated[int | None, typer.Option(min=1, help="Images for each prompt.")]
+Seed = Annotated[int, typer.Option(help="Seed of the run.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps.")]
+Guidance = Annotated[float | None, typer.Option(help="Classifier-free guidance.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; halved for a batch that does not fit.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")]
+DtypeOption = Annotated[Dtype | None, typer.Option(help="Number format; fp16 never on a CPU.")]
+Call = Annotated[
+    list[str] | None,
+    typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
+]
+IndexFolder = Annotated[
+    Path | None, typer.Option(help="Index of the training images to search; bundled models bring theirs.")
+]
+Search = Annotated[bool, typer.Option("--search/--no-index", help="Search an index of training images.")]
+Weights = Annotated[Path | None, typer.Option(help="File with the weights of the index's embedder.")]
+Trust = Annotated[bool, typer.Option("--trust-torchscript", help="Open weights of an embedder that can run code.")]
+
+
+def checked_model(model: str) -> str:
+    """The model's name; MemdetectError for an empty one, which an unset variable leaves behind."""
+    if not model.strip():
+        raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
+    return model
+
+
+def pipeline_arguments(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs; a value is JSON where it parses, else text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise MemdetectError(f"--call {pair!r} has no '='; expected NAME=VALUE, such as height=512")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
