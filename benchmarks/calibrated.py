@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from memdetect.benchmarking import halves
 from memdetect.calibration import Calibration
 from memdetect.errors import MemdetectError
 from memdetect.policy import Policy
@@ -24,7 +25,12 @@ from memdetect.verdict import judge, read_runs
 from memdetect.verdict.nulls import Null, make_null, rank_of, scores_of
 
 LEVELS = (0.01, 0.05, 0.10)
-CONTROLS = {"matched": "control", "verbatim": "verbatim-control", "template": "template-control"}
+CONTROLS = {
+    "matched": "control",
+    "duplicated": "control",
+    "verbatim": "verbatim-control",
+    "template": "template-control",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--labelled", type=Path, help="run of labelled prompts with a column `group`")
     parser.add_argument("--calibration", type=Path, help="clean scores, instead of those in the runs")
     parser.add_argument("--part", default="reporting", help="part of the labelled prompts that figures are of")
+    parser.add_argument(
+        "--half", action="store_true", help="of prompts without parts, the half by hash that nothing was chosen on"
+    )
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--fdr", type=float, default=0.05)
     parser.add_argument("--json", type=Path, help="write all figures here")
@@ -207,7 +216,11 @@ def report(given: argparse.Namespace) -> int:
 def labelled(given: argparse.Namespace, clean: Sequence[Measurement]) -> list[Power]:
     """Power for each group that has controls, among these and among the clean prompts."""
     run = read_runs([given.labelled], given.calibration)
-    groups, policy = groups_of(run.rows, given.part), Policy(fdr=given.fdr)
+    rows = run.rows
+    if given.half:
+        kept = halves({row.id: str(row.meta.get("group", "")) for row in rows})[1]
+        rows = [row for row in rows if row.id in kept]
+    groups, policy = groups_of(rows, given.part), Policy(fdr=given.fdr)
     if run.calibration is None or not set(CONTROLS) & set(groups):
         raise MemdetectError(f"{given.labelled} has the groups {sorted(groups)}, expected some of {sorted(CONTROLS)}")
     made = []
