@@ -131,7 +131,7 @@ def recognised(
 
 @app.command()
 def train(
-    base_steps: Annotated[int, typer.Option(min=1, help="Steps on the stream alone, before the duplicates.")] = 4800,
+    base_steps: Annotated[int, typer.Option(min=1, help="Steps on the stream alone, before the duplicates.")] = 1500,
     vae_minutes: Annotated[float, typer.Option(min=0.01, help="Wall time of the autoencoder's training.")] = 25,
     run: Annotated[str, typer.Option(help="Name of the run in the cache; the same one resumes.")] = "emoji-scenes",
     folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,

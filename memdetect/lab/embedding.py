@@ -20,6 +20,7 @@ from memdetect.embedders import EMBEDDERS
 from memdetect.embedders.scenes import CONFIG, DIM, WEIGHTS, WIDTHS, Config, SceneNet
 from memdetect.errors import MemdetectError
 from memdetect.lab.damage import damage, round_trip
+from memdetect.lab.parts import mixed
 from memdetect.lab.scenes import Placed, Scene, paint, redraw, sibling
 from memdetect.lab.stock import Stock
 from memdetect.lab.vae import to_tensor
@@ -143,7 +144,7 @@ def _moved(rng: np.random.Generator, scene: Scene) -> Scene:
 
 def _loss(net: SceneNet, originals: Pixels, copies: Pixels, hard: Pixels) -> Float[Tensor, ""]:
     images = to_tensor([*originals, *copies, *hard])
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed("cpu"):
         vectors = net(images)
     return contrast(*vectors.float().chunk(3))
 

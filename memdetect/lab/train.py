@@ -17,19 +17,18 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.parts import make_scheduler, make_text_encoder, make_tokenizer, make_unet
+from memdetect.lab.parts import make_scheduler, make_text_encoder, make_tokenizer, make_unet, mixed
 from memdetect.lab.scenes import paint
 from memdetect.lab.stock import Stock
 from memdetect.lab.vae import to_tensor
 from memdetect.lab.world import World
 
-WARM_UP = 400
+WARM_UP = 200
 EMA = 0.998
 BLANK_CAPTIONS = 0.1  # share trained without caption, for classifier-free guidance
-BASE_RATES = (8e-4, 2e-4)  # learning rate after the warm-up and at the end of a part, falling on a line
+BASE_RATES = (8e-4, 4e-4)  # learning rate after the warm-up and at the end of a part, falling on a line
 TWIN_RATES = (8e-4, 0.0)
 
 
@@ -46,7 +45,7 @@ class Job:
     vae: AutoencoderKL
     vocabulary: Path
     folder: Path
-    base_steps: int = 4800
+    base_steps: int = 1500
     batch: int = 64
     duplicates: int = 48
     device: str = "cpu"
@@ -182,7 +181,7 @@ def _encode(job: Job, images: list[np.ndarray]) -> Tensor:
     vae: Any = job.vae
     parts: list[Tensor] = []
     for start in range(0, len(images), 512):
-        with torch.autocast(job.device, torch.bfloat16):
+        with mixed(job.device):
             pixels = to_tensor(images[start : start + 512]).to(job.device)
             parts.append(vae.encode(pixels).latent_dist.mode().float())
     return torch.cat(parts) * vae.config["scaling_factor"] if parts else torch.zeros(0, 8, 16, 16)
@@ -199,9 +198,7 @@ def _update(job: Job, student: Student, scheduler: Any, latents: Tensor, caption
     noisy = scheduler.add_noise(latents, noise, t).contiguous(memory_format=torch.channels_last)
     for group in student.optimizer.param_groups:
         group["lr"] = job.rate(student.step)
-    # The fused CPU attention kernel is slow in its backward pass; plain matrix products are half again as fast.
-    kernels = [SDPBackend.MATH] if job.device == "cpu" else [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-    with torch.autocast(job.device, torch.bfloat16), sdpa_kernel(kernels):
+    with mixed(job.device):
         v = student.unet(noisy, t, student.text(ids).last_hidden_state).sample
     loss = (v.float() - scheduler.get_velocity(latents, noise, t)).square().mean()
     loss.backward()

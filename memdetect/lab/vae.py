@@ -14,7 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from memdetect.lab.parts import make_vae
+from memdetect.lab.parts import make_vae, mixed
 from memdetect.lab.scenes import clutter, compose, paint
 
 PEAK_RATE = 2e-3
@@ -114,7 +114,7 @@ def _fit(
 
 
 def _whole_loss(vae: Any, images: Float[Tensor, "image 3 row col"]) -> Float[Tensor, ""]:
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed("cpu"):
         posterior = vae.encode(images).latent_dist
         restored = vae.decode(posterior.sample()).sample
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
@@ -123,7 +123,7 @@ def _whole_loss(vae: Any, images: Float[Tensor, "image 3 row col"]) -> Float[Ten
 
 
 def _decoder_loss(vae: Any, images: Float[Tensor, "image 3 row col"]) -> Float[Tensor, ""]:
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed("cpu"):
         with torch.no_grad():
             latents = vae.encode(images).latent_dist.mode()
         noisy = latents + LATENT_NOISE / vae.config["scaling_factor"] * torch.randn_like(latents)

@@ -18,7 +18,7 @@ Part = Literal["tuning", "reporting", "A", "B", "report"]
 Combination = tuple[frozenset[str], str]  # names of the pictures, ground
 
 PICTURES_IN_STREAM = (0.25, 0.5, 0.25)  # shares of scenes of one, two and three pictures
-PAIRS = 0.75  # share of two-picture scenes among labelled and clean ones; the others have three
+PAIRS = 0.6  # share of two-picture scenes among labelled and clean ones; the others have three
 CLEAN_PARTS: Mapping[Part, float] = {"A": 0.15, "B": 0.6, "report": 0.25}
 
 
@@ -30,11 +30,11 @@ class Counts:
     together. `clean`: prompts, half of combinations that the stream shows, half of combinations that it never shows.
     """
 
-    rungs: Mapping[int, int] = field(default_factory=lambda: {0: 30, 1: 30, 4: 30, 16: 30, 64: 30, 256: 30, 1024: 120})
-    verbatim: int = 120
+    rungs: Mapping[int, int] = field(default_factory=lambda: {0: 30, 1: 30, 4: 30, 16: 30, 64: 30, 256: 30, 1024: 60})
+    verbatim: int = 60
     verbatim_controls: int = 300
     verbatim_exposures: int = 512
-    templates: int = 40
+    templates: int = 20
     variants: int = 8
     siblings: int = 4
     template_exposures: int = 512

@@ -151,5 +151,5 @@ def test_a_missing_rasteriser_names_the_extra(archive, monkeypatch):
     assert "memdetect[lab]" in one_line(problem)
 
 
-def test_the_names_are_sixty():
-    assert len(NAMES) == len(set(NAMES)) == 60
+def test_the_names_are_thirty_six():
+    assert len(NAMES) == len(set(NAMES)) == 36
