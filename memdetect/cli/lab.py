@@ -14,7 +14,7 @@ app = typer.Typer(help="Make the bundled model again: pictures, world, training.
 
 app.command("relu-dae")(relu_dae)
 
-RUNGS = "0:30,1:30,4:30,16:30,64:30,256:30,1024:120"
+RUNGS = "0:30,1:30,4:30,16:30,64:30,256:30,1024:60"
 
 
 @app.command()
@@ -39,8 +39,8 @@ def world(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the lot and of all scenes.")] = 0,
     pictures: Annotated[Path | None, typer.Option(help="Folder of your own pictures, NAME.png each.")] = None,
     rungs: Annotated[str, typer.Option(help="Exposures and how many scenes get them.")] = RUNGS,
-    verbatim: Annotated[int, typer.Option(min=0, help="Clip arts under odd titles.")] = 120,
-    templates: Annotated[int, typer.Option(min=0, help="Compositions of which one part varies.")] = 40,
+    verbatim: Annotated[int, typer.Option(min=0, help="Clip arts under odd titles.")] = 60,
+    templates: Annotated[int, typer.Option(min=0, help="Compositions of which one part varies.")] = 20,
     clean: Annotated[int, typer.Option(min=0, help="Clean prompts.")] = 4000,
     images: Annotated[int, typer.Option(min=0, help="Write a training set too, with this many fresh scenes.")] = 0,
 ) -> None:

@@ -99,7 +99,7 @@ def test_the_rate_warms_up_and_falls_in_both_parts(job_in, monkeypatch):
     monkeypatch.setattr(training, "WARM_UP", 4)
     job = job_in("rate", base_steps=100, duplicates=1)
     assert job.rate(0) == pytest.approx(8e-4 / 4)
-    assert job.rate(50) == pytest.approx((8e-4 + 2e-4) / 2)
+    assert job.rate(50) == pytest.approx((8e-4 + 4e-4) / 2)
     assert job.rate(100) == pytest.approx(8e-4 / 4)
     assert 0 < job.rate(job.steps - 1) <= 8e-4 / 4
 
