@@ -49,6 +49,9 @@ class Calibration(_Strict):
     pace. parts: whether A and B were given, so that choices may have been made on A, or drawn. strata: the column that
     p-values stay within. checked: how the prompts were searched for copies, "" = not at all. scores: detector ->
     layer -> timestep -> one list of per-seed scores for each item.
+
+    base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
+    of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
     """
 
     schema_version: Literal[2] = 2
@@ -59,6 +62,8 @@ class Calibration(_Strict):
     strata: str = ""
     checked: str = ""
     removed: tuple[Removed, ...] = ()
+    base: str = ""
+    offsets: dict[str, dict[str, float]] = {}
     items: tuple[Item, ...]
     scores: dict[str, Cells]
 

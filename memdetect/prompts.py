@@ -114,7 +114,7 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
     path = Path(source)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         with _blame(source, None):
-            yield Request(_digest(None, path), None, path, source, None, {})
+            yield Request(item_id(None, path), None, path, source, None, {})
         return
     text = _text(source)
     format = format or _format(source, text)
@@ -248,7 +248,7 @@ def _request(row: Row, column: str | None, source: str, line: int) -> Request:
         image = (Path() if source == "-" else Path(source).parent) / _string(rest.pop(key), key)
     else:
         prompt = _string(value, "prompt")
-    return Request(own or _digest(prompt, image), prompt, image, source, line, rest)
+    return Request(own or item_id(prompt, image), prompt, image, source, line, rest)
 
 
 def _prompt_column(row: Mapping[str, Any], column: str | None) -> str | None:
@@ -276,20 +276,20 @@ def _string(value: object, name: str) -> str:
     return value
 
 
-def _digest(prompt: str | None, image: Path | None) -> str:
+def item_id(prompt: str | None, image: Path | None) -> str:
     """Hash what is asked about: 16 hex digits of sha256 over the file's bytes or the normalised prompt."""
     if image is None:
         return hashlib.sha256(unicodedata.normalize("NFC", prompt or "").encode()).hexdigest()[:16]
     if not image.is_file():
         raise OSError(f"there is no image file {str(image)!r}; correct the path")
     with image.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return hashlib.fileitem_id(stream, "sha256").hexdigest()[:16]
 
 
 def _keep(kept: dict[str, Request], new: Request) -> bool:
     """Add a request by its id; False if it is there already, an error if its id stands for something else."""
     old = kept.setdefault(new.id, new)
-    if old is not new and _digest(old.prompt, old.image) != _digest(new.prompt, new.image):
+    if old is not new and item_id(old.prompt, old.image) != item_id(new.prompt, new.image):
         first = f"{old.source!r}" + (f", line {old.line}" if old.line else "")
         raise _problem(new.source, new.line, f"the id {new.id!r:.80} is taken ({first}); give each item its own id")
     return old is new

@@ -6,8 +6,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-for name in ("CI", "GITHUB_STEP_SUMMARY", "NO_COLOR", "MEMDETECT_TRACEBACK"):  # a runner's own must not decide a test
-    os.environ.pop(name, None)
 
 import json
 from collections.abc import Callable
@@ -16,6 +14,9 @@ from typing import Any
 
 import pytest
 import torch
+
+for name in ("CI", "GITHUB_STEP_SUMMARY", "NO_COLOR", "MEMDETECT_TRACEBACK"):  # a runner's own must not decide a test
+    os.environ.pop(name, None)
 
 WORDS = ("a", "photo", "of", "cat", "dog", "red", "blue", "and")
 

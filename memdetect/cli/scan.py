@@ -43,17 +43,18 @@ from memdetect.cli.reports import (
     publish,
     reports,
 )
+from memdetect.errors import MemdetectError
 
 
 def scan_command(
+    model: Model,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT...",
             help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin.",
         ),
-    ],
-    model: Model,
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes.")] = Path("runs/scan"),
     format: FormatOption = Format.table,
     output: Outputs = None,
@@ -81,6 +82,20 @@ def scan_command(
     weights: Weights = None,
     trust_torchscript: Trust = False,
     top_k: Annotated[int, typer.Option(min=1, help="Training images kept of each image.")] = 3,
+    base: Annotated[
+        str | None,
+        typer.Option(help="What the model was fine-tuned from: it draws the same prompts, and that is the null."),
+    ] = None,
+    base_rounds: Annotated[
+        int | None, typer.Option(min=2, help="How often the base draws each prompt; by their number if not given.")
+    ] = None,
+    train_images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the training pictures: their captions are scanned, outputs looked up among them."),
+    ] = None,
+    instance_prompt: Annotated[
+        str | None, typer.Option(help="Caption of every training picture that has none beside it.")
+    ] = None,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Judge as well, as `gate` does: fail on copy, suspicious (or worse), none.")
     ] = None,
@@ -98,12 +113,10 @@ def scan_command(
     """
     extra = pipeline_arguments(call or [])
     check_run_folder(out)
-    wanted = reports(format, output, redact, evidence, runs=[out], inputs=inputs)
+    wanted = reports(format, output, redact, evidence, runs=[out], inputs=inputs or [])
     bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
     hush()
-    from memdetect.prompts import read
-
-    requests = read(inputs, column=column, format=prompts_format)
+    requests = _requests(inputs, column, prompts_format, train_images, instance_prompt)
     checked_model(model)
     if dry_run:
         asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
@@ -133,6 +146,9 @@ def scan_command(
             embedder_weights=weights,
             trust_torchscript=trust_torchscript,
             top_k=top_k,
+            base=base,
+            base_rounds=base_rounds,
+            train_images=train_images,
         )
         loaded = load(model, device=device, dtype=dtype.value if dtype else None)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
@@ -145,6 +161,21 @@ def scan_command(
     if fail_on is not None:
         conclude(run.verdict)
     raise typer.Exit(int(run.verdict.scan_exit))
+
+
+def _requests(
+    inputs: list[str] | None, column: str | None, format: str | None, pictures: Path | None, instance: str | None
+) -> Any:
+    """What is to be scanned: the inputs, or without any the captions of the training pictures."""
+    if inputs or not pictures:
+        if instance and not pictures:
+            raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
+        from memdetect.prompts import read
+
+        return read(inputs or [], column=column, format=format)
+    from memdetect.scanning.trained_on import captioned, prompts_of
+
+    return prompts_of(captioned(pictures, instance))
 
 
 def _dry_run(*plan: Any) -> None:

@@ -4,6 +4,7 @@ from memdetect.scanning.calibrating import Matcher, calibrate
 from memdetect.scanning.flow import Run, calibration_of, scan
 from memdetect.scanning.loop import Watch
 from memdetect.scanning.plan import Options, plan, prepare, settings
+from memdetect.scanning.trained_on import captioned, prompts_of
 
 __all__ = [
     "Matcher",
@@ -12,8 +13,10 @@ __all__ = [
     "Watch",
     "calibrate",
     "calibration_of",
+    "captioned",
     "plan",
     "prepare",
+    "prompts_of",
     "scan",
     "settings",
 ]

@@ -12,8 +12,10 @@ from memdetect.policy import Policy
 from memdetect.prompts import Requests, read
 from memdetect.records import Header, Result, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
+from memdetect.scanning.paired import FOLDER, paired_null
 from memdetect.scanning.pairs import write_pairs
-from memdetect.scanning.plan import Options, plan, prepare
+from memdetect.scanning.plan import Bench, Options, plan, prepare
+from memdetect.scanning.trained_on import with_own_index
 from memdetect.verdict import Verdict, judge
 
 
@@ -40,21 +42,37 @@ def scan(
     """Examine prompts and images with a model and keep everything in the run folder `out`.
 
     inputs: what `prompts.read` takes or gives. model: bundled name, folder, hub id, live pipeline, or a loaded Model.
-    The same call again continues where it stopped; `stop` is asked before every batch. Raises MemdetectError.
+    The same call again continues where it stopped; `stop` is asked before every batch. With options.base that draws
+    the prompts first, in `out`/base. Raises MemdetectError.
     """
-    options = options or Options()
+    options, out, watch = options or Options(), Path(out), Watch(progress, stop)
     requests = inputs if isinstance(inputs, Requests) else read(inputs)
     bench = prepare(load(model), options)
-    calibration = calibration_of(bench.model, options.calibration)
+    calibration = _null(requests, bench, out, watch)
+    if options.base is not None and calibration is None:
+        header = plan(bench, requests)
+        return Run(out, header, *judge(header, (), None, options.policy), interrupted=True)
+    if options.train_images and options.search:
+        bench = with_own_index(bench, options.train_images, out, out / FOLDER / "images" if options.base else None)
     header = plan(bench, requests, calibration)
     kept = calibration.cut(header.plan) if calibration else None
-    folder = RunFolder(Path(out))
+    folder = RunFolder(out)
     with folder.locked():
         header = folder.open(header)
         if kept:
             write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
-        finished = sample_all(requests.items, bench, folder, Watch(progress, stop))
+        finished = sample_all(requests.items, bench, folder, watch)
         return _close(folder, header, kept, options.policy, interrupted=not finished)
+
+
+def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
+    """What scores are ranked among: the base's drawings of the same prompts, else clean scores, if there are any."""
+    options = bench.options
+    if options.base is None:
+        return calibration_of(bench.model, options.calibration)
+    if options.calibration:
+        raise MemdetectError("a calibration and a base exclude each other; give one of the two")
+    return paired_null(requests, load(options.base), bench, out, watch, options.base_rounds)
 
 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:

@@ -38,7 +38,9 @@ class Options:
 
     members: the detectors whose combination decides (default: the card's, or the first detector). strata: a column that
     p-values stay within. calibration: a file of clean scores instead of the one beside the model. policy: what the run
-    will be judged by. first_step_only: refuse detectors that need images.
+    will be judged by. first_step_only: refuse detectors that need images. base: what the model was fine-tuned from
+    (as `load` takes it): the same prompts drawn by it are the null, `base_rounds` times (None = by their number).
+    train_images: a folder of training pictures to look outputs up in, instead of an index.
     """
 
     layers: Sequence[str] | None = None
@@ -61,6 +63,9 @@ class Options:
     top_k: int = 3
     embedder_weights: Path | None = None
     trust_torchscript: bool = False
+    base: Any = None
+    base_rounds: int | None = None
+    train_images: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,11 @@ def _evidence(model: Model, options: Options) -> Evidence | None:
     if options.top_k < 1:
         raise MemdetectError(f"top_k is {options.top_k}, expected at least 1")
     shipped = model.folder / INDEX if model.folder else None
-    if not options.search or (options.index is None and (shipped is None or not shipped.is_dir())):
+    if (
+        not options.search
+        or options.train_images
+        or (options.index is None and (shipped is None or not shipped.is_dir()))
+    ):
         return None
     folder = options.index or shipped
     assert folder is not None

@@ -46,7 +46,9 @@ def _scope(header: Header) -> str:
 def _assumed(verdict: Verdict, calibration: Calibration | None) -> str:
     if calibration is None or not verdict.calibrated:
         return ""
-    if not calibration.checked:
+    if calibration.base:
+        clean = f"the null is {calibration.base} drawing the same prompts, which assumes that it has seen no such image"
+    elif not calibration.checked:
         clean = "assumes clean calibration prompts, not checked"
     else:
         clean = f"calibration prompts checked ({calibration.checked})"

@@ -11,7 +11,7 @@ from memdetect.records import Header, Measurement, Outcome, Result, plan_digest
 from memdetect.statistics.conformal import simes_levels
 from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
 from memdetect.verdict.claim import claim, notes
-from memdetect.verdict.nulls import ItemScores, Null, make_null, rank_of, scores_of
+from memdetect.verdict.nulls import ItemScores, Null, centred, make_null, rank_of, scores_of
 from memdetect.verdict.outcome import Verdict
 from memdetect.verdict.rules import Findings, rate_of, rules, shift_of
 
@@ -45,7 +45,7 @@ def judge(
     policy = policy or Policy()
     kept = list(rows)
     null = make_null(header.plan, calibration)
-    scores = scores_of(kept, header.plan)
+    scores = centred(kept, scores_of(kept, header.plan), calibration)
     ranks = [rank_of(row, own, null) for row, own in zip(kept, scores, strict=True)]
     p = _p_values(ranks, policy)
     rejected = benjamini_hochberg(p, policy.fdr, header.planned)

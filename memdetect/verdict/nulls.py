@@ -83,6 +83,20 @@ def _item_score(held: Score | None, where: Sequence[tuple[str, str]], seeds: int
     return quartile(sums) / len(cells) if len(sums) == seeds and isfinite(sum(sums)) else None
 
 
+def centred(
+    rows: Sequence[Measurement], scores: Sequence[ItemScores], calibration: Calibration | None
+) -> list[ItemScores]:
+    """Scores less what the base gives the same prompt, None where it was not asked; without a base as they are."""
+    if calibration is None or not calibration.base:
+        return list(scores)
+    return [_less(own, row.id, calibration.offsets) for row, own in zip(rows, scores, strict=True)]
+
+
+def _less(scores: ItemScores, item: str, offsets: Mapping[str, Mapping[str, float]]) -> ItemScores:
+    mean = {name: offsets.get(name, {}).get(item) for name in scores}
+    return {name: None if s is None or (m := mean[name]) is None else s - m for name, s in scores.items()}
+
+
 def make_null(plan: Mapping[str, Any], calibration: Calibration | None) -> Null | str:
     """The null of a plan, or in one line why there is none."""
     if calibration is None:

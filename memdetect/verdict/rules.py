@@ -42,7 +42,12 @@ class Findings:
 
 
 def shift_of(found: Findings) -> Shift:
-    """Compare the scanned prompts with the clean ones: by text (in the header) and in the bulk of p."""
+    """Compare the scanned prompts with the clean ones: by text (in the header) and in the bulk of p.
+
+    Where the null is the same prompts on a base there is nothing to compare, and all of them may be memorized.
+    """
+    if found.calibration and found.calibration.base:
+        return Shift(dead=_dead(found))
     text = found.header.wording
     low = text.get("low") if text.get("calibration") == found.header.calibration else None
     bulk = bulk_check(found.ranked())

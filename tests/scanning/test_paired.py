@@ -1,0 +1,228 @@
+"""A base as the null: known values, the arithmetic by hand, a whole scan, resuming, and every refusal."""
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from memdetect.adapters import load
+from memdetect.calibration import read_calibration
+from memdetect.errors import MemdetectError
+from memdetect.prompts import read
+from memdetect.records import RunFolder
+from memdetect.scanning import Options, Watch, captioned, prepare, prompts_of, scan
+from memdetect.scanning.paired import paired_null, rounds_for
+from memdetect.statistics.combine import quartile
+from memdetect.statistics.conformal import rank
+from memdetect.verdict.nulls import scores_of
+from tests.conftest import tiny_stable_diffusion
+
+OPTIONS = Options(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
+PROMPTS = ["a red cat", "a blue dog", "a photo of a cat"]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> list[Path]:
+    path = tmp_path / "prompts.txt"
+    path.write_text("".join(f"{p}\n" for p in PROMPTS), encoding="utf-8")
+    return [path]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return tiny_stable_diffusion(tmp_path_factory.mktemp("base"), seed=1)
+
+
+def score(row: Any, name: str, first: int, count: int) -> float:
+    """A round's score, written out: the mean over cells of each seed, then the quartile."""
+    tables = [values for times in row.scores[name].cells.values() for values in times.values()]
+    return quartile([fmean(cell[k] for cell in tables) for k in range(first, first + count)])
+
+
+def test_p_values_are_ranks_among_the_rounds_of_the_base(
+    prompts: list[Path], pipe: Any, base: Any, tmp_path: Path
+) -> None:
+    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base))
+    drawn = list(RunFolder(tmp_path / "run" / "base").measurements())
+    name = run.header.plan["detectors"][0]
+    rounds = {row.id: [score(row, name, 2 * k, 2) for k in range(3)] for row in drawn}
+    null = sorted(s - fmean(own[:k] + own[k + 1 :]) for own in rounds.values() for k, s in enumerate(own))
+    assert run.verdict.calibrated == len(null) == 9
+    for row in run.results:
+        own = score(row, name, 0, 2) - fmean(rounds[row.id])
+        assert row.p["combined"] == pytest.approx(rank(null, own) / 10)
+    assert "the null is" in run.verdict.claim
+    assert not run.verdict.shift.alarm
+
+
+def test_the_first_seeds_are_the_scans_own(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
+    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base))
+    for own, drawn in zip(run.results, RunFolder(tmp_path / "run" / "base").measurements(), strict=True):
+        assert drawn.seeds[:2] == own.seeds
+        assert len(drawn.seeds) == 6
+
+
+def test_a_base_that_is_the_same_in_all_but_name_gives_a_fair_null(tmp_path: Path, pipe: Any) -> None:
+    """A model that differs from its base by one part in 10^7 must not stand out: no finding, p all over the place."""
+    path = tmp_path / "p.txt"
+    path.write_text("\n".join(f"a {c} {w}" for c in ("red", "blue", "photo", "of") for w in ("cat", "dog", "and")))
+    twin = tiny_stable_diffusion(tmp_path / "twin")
+    next(twin.unet.parameters()).data.mul_(1 + 1e-7)
+    run = scan([path], pipe, tmp_path / "run", replace(OPTIONS, base=twin, base_rounds=4))
+    found = [row.p["combined"] for row in run.results]
+    assert len(found) == 12
+    assert run.verdict.counts["suspicious"] == 0
+    assert min(found) < 0.5 < max(found)
+
+
+def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
+    """Design: lift one prompt's scores above all rounds of the base; it alone gets the smallest p there is."""
+    options = replace(OPTIONS, base_rounds=20)
+    bench = prepare(load(pipe), options)
+    null = paired_null(read(prompts), load(base), bench, tmp_path, Watch(), 20)
+    assert null is not None
+    assert len(null.items) == 60
+    name, lifted = bench.detectors[0].name, next(iter(null.offsets[bench.detectors[0].name]))
+    from memdetect.scanning.plan import plan
+    from memdetect.verdict import judge
+
+    rows = list(RunFolder(tmp_path / "base").measurements())
+    scanned = [row.model_copy(update={"scores": {name: _cut(row, name, 10 * (row.id == lifted))}}) for row in rows]
+    header = plan(replace(bench, detectors=bench.detectors[:1]), read(prompts), null)
+    results, _ = judge(header, scanned, null)
+    p = {row.id: row.p["combined"] for row in results}
+    assert p.pop(lifted) == pytest.approx(1 / 61)
+    assert min(v for v in p.values() if v is not None) > 1 / 61
+
+
+def _cut(row: Any, name: str, lift: float) -> Any:
+    cells = {
+        layer: {t: [v + lift for v in values[:2]] for t, values in times.items()}
+        for layer, times in row.scores[name].cells.items()
+    }
+    return row.scores[name].model_copy(update={"cells": cells})
+
+
+def test_an_interrupted_base_is_resumed(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
+    options, asked = replace(OPTIONS, base=base, batch_size=6), iter([False, True])
+    first = scan(prompts, pipe, tmp_path / "run", options, stop=lambda: next(asked))
+    assert first.interrupted
+    assert first.results == []
+    again = scan(prompts, pipe, tmp_path / "run", options)
+    whole = scan(prompts, pipe, tmp_path / "whole", options)
+    assert [row.p for row in again.results] == [row.p for row in whole.results]
+
+
+def test_the_run_is_judged_again_from_its_folder(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
+    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base))
+    kept = read_calibration(tmp_path / "run" / "calibration.json")
+    assert kept is not None
+    assert kept.base
+    from memdetect.verdict import judge
+
+    folder = RunFolder(tmp_path / "run")
+    results, _ = judge(folder.header(), folder.measurements(), kept)
+    assert [row.p for row in results] == [row.p for row in run.results]
+    assert scores_of(results, run.header.plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"base_rounds": 1}, "expected at least 2"),
+        ({"calibration": Path("c.json")}, "exclude each other"),
+    ],
+)
+def test_refusals(change: dict[str, Any], said: str, prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
+    with pytest.raises(MemdetectError, match=said):
+        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base, **change))
+
+
+def test_a_base_that_is_the_model_or_of_another_kind_is_refused(prompts: list[Path], pipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(MemdetectError, match="the scanned model itself"):
+        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=pipe))
+    other = tiny_stable_diffusion(tmp_path / "v", prediction="v_prediction", seed=1)
+    other.scheduler = type(other.scheduler).from_config(other.scheduler.config, beta_end=0.5)
+    with pytest.raises(MemdetectError, match="another scheduler"):
+        scan(prompts, pipe, tmp_path / "other", replace(OPTIONS, base=other))
+
+
+def test_rounds_fill_the_null_within_bounds() -> None:
+    assert [rounds_for(n) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 10, 7, 4, 4]
+
+
+# Training pictures
+
+WORDS = ("red", "blue", "photo")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, name in enumerate(("b.png", "a.png", "c.png")):
+        pixels = np.random.default_rng(i).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def test_captions_come_from_metadata_then_text_files_then_the_instance_prompt(pictures: Path) -> None:
+    (pictures / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a red cat"}\n\n', encoding="utf-8")
+    (pictures / "b.txt").write_text(" a blue\n dog \n", encoding="utf-8")
+    found = captioned(pictures, "a photo of sks")
+    assert found == [
+        (pictures / "a.png", "a red cat"),
+        (pictures / "b.png", "a blue dog"),
+        (pictures / "c.png", "a photo of sks"),
+    ]
+    assert [r.prompt for r in prompts_of(found).items] == ["a red cat", "a blue dog", "a photo of sks"]
+    same = prompts_of([(path, "one") for path, _ in found])
+    assert (len(same.items), same.repeated) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (None, r"a.png' has no caption; write it into a.txt or metadata.jsonl, or give --instance-prompt"),
+        ("nonsense\n", r"metadata.jsonl:1: expected an object"),
+        ('{"file_name": "a.png"}\n', r"metadata.jsonl:1: expected an object"),
+        ("[]\n", r"metadata.jsonl:1: expected an object"),
+        ('{"file_name": "gone.png", "prompt": "x"}\n', r"names 'gone.png', which is not there"),
+        (b"\xff", "cannot be read as UTF-8"),
+    ],
+)
+def test_bad_captions_are_named(metadata: str | bytes | None, said: str, pictures: Path) -> None:
+    if metadata is not None:
+        (pictures / "metadata.jsonl").write_bytes(metadata if isinstance(metadata, bytes) else metadata.encode())
+    with pytest.raises(MemdetectError, match=said):
+        captioned(pictures)
+
+
+def test_a_folder_that_is_none_and_one_without_pictures(tmp_path: Path) -> None:
+    with pytest.raises(MemdetectError, match="is no folder"):
+        captioned(tmp_path / "none")
+    with pytest.raises(MemdetectError, match="holds no pictures"):
+        captioned(tmp_path)
+
+
+def test_outputs_are_looked_up_among_the_training_pictures(
+    pictures: Path, pipe: Any, base: Any, tmp_path: Path
+) -> None:
+    """An index of the folder is made once, its threshold rests on what the base drew, and every output is looked up."""
+    (pictures / "metadata.jsonl").write_text(
+        "".join(f'{{"file_name": "{n}.png", "text": "a {c} cat"}}\n' for n, c in zip("abc", WORDS, strict=True)),
+        encoding="utf-8",
+    )
+    requests = prompts_of(captioned(pictures))
+    options = replace(OPTIONS, base=base, train_images=pictures, search=True)
+    run = scan(requests, pipe, tmp_path / "run", options)
+    assert run.header.index["rows"] == 3
+    assert run.header.index["null_queries"] == 18
+    assert run.header.index["coverage"] == 1
+    assert all(len(row.matches) > 0 for row in run.results)
+    again = scan(requests, pipe, tmp_path / "run", options)
+    assert [row.matches for row in again.results] == [row.matches for row in run.results]
