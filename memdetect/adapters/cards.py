@@ -26,6 +26,7 @@ class Card(BaseModel):
     members: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
     dtype: str = ""  # "" = fp32 on a CPU, fp16 elsewhere
     default: str = "paper default, untuned"
+    distilled: bool = False  # to few steps without guidance: there is no unconditional branch to compare with
     embedder: str = ""  # of the table of embedders; "" = none is named
     trained: str = ""
     measured: str = ""

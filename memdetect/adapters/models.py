@@ -16,13 +16,13 @@ from torch import nn
 from memdetect import bundled
 from memdetect.adapters.cards import Card, read_card
 from memdetect.adapters.families import Family, family_of
-from memdetect.adapters.points import Point, list_points, resolve
+from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.errors import Exit, MemdetectError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
-    {"prompt", "prompt_embeds", "num_inference_steps", "guidance_scale", "generator", "latents", "output_type"}
+    {"prompt", "prompt_embeds", "class_labels", "batch_size", "num_inference_steps", "guidance_scale", "generator", "latents", "output_type"}
     | {"return_dict", "num_images_per_prompt", "callback_on_step_end", "image", "image_latents", "timesteps", "sigmas"}
 )
 
@@ -41,13 +41,32 @@ class Model:
     folder: Path | None = None
 
     @property
+    def aliases(self) -> dict[str, str]:
+        """Short names of layers, as of this very network."""
+        return spelled_out(self.family.aliases, self.denoiser)
+
+    @property
+    def place(self) -> Any:
+        """The device that the denoiser runs on; its weights may wait elsewhere."""
+        return getattr(self.pipe, "_execution_device", self.denoiser.device)
+
+    @property
+    def distilled(self) -> str:
+        """Why the network has no unconditional branch to compare with; empty where it has one."""
+        return distilled(self.pipe, self.family, self.card)
+
+    @property
     def denoiser(self) -> Any:
         """The network that predicts noise or velocity: a module with diffusers' `config`, `device` and `dtype`."""
         return getattr(self.pipe, self.family.denoiser)
 
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
         """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
-        return resolve(names, list_points(self.denoiser), self.family.aliases)
+        known = list_points(self.denoiser)
+        further = {name: any_module(self.denoiser, name) for name in names if name not in known}
+        listed = {**known, **{name: point for name, point in further.items() if point}}
+        order = {name: i for i, (name, _) in enumerate(self.denoiser.named_modules())}
+        return resolve(names, dict(sorted(listed.items(), key=lambda row: order[row[0]])), self.aliases)
 
 
 def load(model: Any, *, device: str | None = None, dtype: str | None = None) -> Model:
@@ -69,7 +88,7 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None) -> 
     pipe.set_progress_bar_config(disable=True)
     family = family_of(type(pipe).__name__)
     digest = bundled.folder_digest(folder) if folder else _weights_digest(pipe)
-    return Model(str(model), pipe, family, card, digest, device, dtype, folder)
+    return Model(str(model), pipe, family, _fitted(card, family), digest, device, dtype, folder)
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
@@ -85,6 +104,23 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
             close = get_close_matches(name, known - MANAGED, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise MemdetectError(f"{model.family.pipeline} takes no argument {name!r}; {hint}leave it out")
+
+
+def distilled(pipe: Any, family: Family, card: Card) -> str:
+    """Why a pipeline has no unconditional branch, from its row, its networks' configurations and its card."""
+    config = getattr(pipe, family.denoiser).config
+    if family.condition == "none":
+        return "the model takes no condition"
+    if config.get("guidance_embeds") or config.get("time_cond_proj_dim"):
+        return "guidance is distilled into the network"
+    if card.distilled or family.halves == "none" or type(pipe.scheduler).__name__ == "LCMScheduler":
+        return "the model is distilled to few steps without guidance"
+    return ""
+
+
+def _fitted(card: Card, family: Family) -> Card:
+    """The card with its family's defaults for what it does not name."""
+    return card.model_copy(update={k: v for k, v in family.defaults.items() if k not in card.model_fields_set})
 
 
 def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
@@ -141,7 +177,8 @@ def _wrap(pipe: Any) -> Model:
     names = {value: key for key, value in DTYPES.items()}
     denoiser = getattr(pipe, family.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
-    return Model("live pipeline", pipe, family, Card(), _weights_digest(pipe), str(denoiser.device), dtype)
+    card = _fitted(Card(), family)
+    return Model("live pipeline", pipe, family, card, _weights_digest(pipe), str(denoiser.device), dtype)
 
 
 def _weights_digest(pipe: Any) -> str:

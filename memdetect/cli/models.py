@@ -25,7 +25,7 @@ def layers_command(
     from memdetect.adapters import list_points, load
 
     loaded = load(model, device="cpu")
-    for alias, pattern in loaded.family.aliases.items():
+    for alias, pattern in loaded.aliases.items():
         write(f"{alias}\t= {pattern}\n")
     for point in list_points(loaded.denoiser).values():
         write(f"{point.name}\t{point.what}\n")
