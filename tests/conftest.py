@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_families import FAMILY_MAKERS, tiny_family
 
 WORDS = ("a", "photo", "of", "cat", "dog", "red", "blue", "and")
 
@@ -96,6 +97,13 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
 def any_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny random pipeline of every family in turn."""
     return MAKERS[request.param](tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session", params=[*MAKERS, *FAMILY_MAKERS])
+def family_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny random pipeline of every row of families in turn; to be left as it is."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    return tiny_family(request.param, folder) if request.param in FAMILY_MAKERS else MAKERS[request.param](folder)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-LETTERS = 24  # tokens that a tiny T5 takes by itself
-
 
 def clip_text(tokenizer: Any, *, projected: bool = False) -> Any:
     """A CLIP text encoder of width 16 for a tiny tokenizer."""
@@ -29,14 +27,14 @@ def clip_text(tokenizer: Any, *, projected: bool = False) -> Any:
     return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).eval()
 
 
-def t5() -> tuple[Any, Any]:
-    """A T5 encoder of width 16 and a tokenizer of single letters."""
+def t5(width: int = 16) -> tuple[Any, Any]:
+    """A T5 encoder and a tokenizer of single letters."""
     from transformers import T5Config, T5EncoderModel, T5TokenizerFast
 
     pieces = ["<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
     tokenizer = T5TokenizerFast(vocab=[(p, float(-i)) for i, p in enumerate(pieces)], extra_ids=0)
     config = T5Config(
-        vocab_size=len(pieces), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
+        vocab_size=len(pieces), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
     )
     return T5EncoderModel(config).eval(), tokenizer
 
@@ -76,7 +74,7 @@ def unet(**config: Any) -> Any:
 
 
 def tiny_sdxl(tokenizer: Any) -> Any:
-    """Two text encoders, pooled text and sizes beside the prompt, an Euler scheduler, cross-attention in up_blocks.0."""
+    """Two text encoders, pooled text and sizes beside the prompt, an Euler scheduler."""
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
     return StableDiffusionXLPipeline(
@@ -118,7 +116,7 @@ def tiny_sd3(tokenizer: Any) -> Any:
     """Joint attention of three text streams' tokens with the image's; rectified flow."""
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 
-    text, third = t5()
+    text, third = t5(32)
     torch.manual_seed(3)
     return StableDiffusion3Pipeline(
         transformer=SD3Transformer2DModel(

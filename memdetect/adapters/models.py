@@ -22,7 +22,17 @@ from memdetect.errors import Exit, MemdetectError
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
-    {"prompt", "prompt_embeds", "class_labels", "batch_size", "num_inference_steps", "guidance_scale", "generator", "latents", "output_type"}
+    {
+        "prompt",
+        "prompt_embeds",
+        "class_labels",
+        "batch_size",
+        "num_inference_steps",
+        "guidance_scale",
+        "generator",
+        "latents",
+        "output_type",
+    }
     | {"return_dict", "num_images_per_prompt", "callback_on_step_end", "image", "image_latents", "timesteps", "sigmas"}
 )
 

@@ -50,6 +50,10 @@ class Look:
                 raise MemdetectError(f"detector {detector.name!r} looks at {detector.look!r}, expected 'image'")
             if unknown := sorted(detector.needs - CAPTURES.keys()):
                 raise MemdetectError(f"detector {detector.name!r} needs {unknown}; the captures are {list(CAPTURES)}")
+            if detector.unconditional and model.distilled:
+                raise MemdetectError(
+                    f"detector {detector.name!r} needs the unconditional branch, but {model.distilled}; leave it out"
+                )
         points = model.points(tuple(layers or model.card.layers))
         steps = tuple(dict.fromkeys(timesteps or model.card.timesteps))
         for t in steps:
