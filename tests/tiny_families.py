@@ -34,7 +34,13 @@ def t5(width: int = 16) -> tuple[Any, Any]:
     pieces = ["<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
     tokenizer = T5TokenizerFast(vocab=[(p, float(-i)) for i, p in enumerate(pieces)], extra_ids=0)
     config = T5Config(
-        vocab_size=len(pieces), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
+        vocab_size=len(pieces),
+        d_model=width,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
     )
     return T5EncoderModel(config).eval(), tokenizer
 

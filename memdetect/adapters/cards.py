@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from memdetect import bundled
 from memdetect.errors import MemdetectError
 
 
@@ -18,6 +19,9 @@ class Card(BaseModel):
     name: str = ""
     about: str = ""
     licence: str = ""
+    repo: str = ""  # where the weights are on a hub; a card beside its weights has none
+    revision: str = ""
+    mirrors: tuple[str, ...] = ()  # where else they may be, when the repository has moved or is gone
     steps: int = 50
     guidance_scale: float = 7.5
     num_seeds: int = 4
@@ -45,6 +49,15 @@ def read_card(folder: Path | None) -> Card:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise MemdetectError(f"{path}: {key!r}: {first['msg']}; correct the card") from None
+
+
+def card_of(name: str) -> Card:
+    """The bundled card of a model on a hub, by its own name, its repository or a mirror; the defaults without one."""
+    for own in bundled.models():
+        card = read_card(bundled.model_folder(own)) if name == own or "/" in name else Card()
+        if card.repo and name in (own, card.repo, *card.mirrors):
+            return card.model_copy(update={"repo": card.repo if name == own else name})
+    return Card()
 
 
 def set_default(folder: Path, layers: tuple[str, ...], timesteps: tuple[int, ...], default: str) -> Path:

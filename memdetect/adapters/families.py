@@ -27,9 +27,9 @@ FLOW_POINT = (150,)
 class Family:
     """A pipeline class: name of its denoiser, the order of the guidance halves in a batch, aliases of layers.
 
-    condition: what the images are made from. packed: latents travel as tokens of 2x2 patches. clock: the network's time
-    over the schedule's timestep. fixed: arguments that are passed unless a caller says otherwise. defaults: settings of a
-    card that does not name them. In an alias, `{mid}` stands for the middle transformer block, N for a number.
+    condition: what images are made from. packed: latents travel as tokens of 2x2 patches. clock: the network's time
+    over the schedule's timestep. fixed: arguments that are passed unless a caller says otherwise. defaults: settings of
+    a card that does not name them. In an alias, `{mid}` stands for the middle transformer block, N for a number.
     """
 
     pipeline: str

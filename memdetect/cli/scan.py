@@ -12,22 +12,30 @@ from memdetect.cli.options import (
     BatchSize,
     Call,
     Column,
+    Config,
+    CpuOffload,
     Detectors,
     Device,
+    DeviceMap,
     DtypeOption,
     Guidance,
     IndexFolder,
     Layers,
+    Lora,
     Members,
     Model,
     NumSeeds,
+    Offline,
     PromptsFormat,
+    Revision,
     Search,
     Seed,
     Steps,
     Strata,
     Timesteps,
     Trust,
+    VaeTiling,
+    Variant,
     Weights,
     checked_model,
     pipeline_arguments,
@@ -46,14 +54,20 @@ from memdetect.cli.reports import (
 
 
 def scan_command(
+    model: Model,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT...",
             help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin.",
         ),
-    ],
-    model: Model,
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class labels instead, as 0,1,2 or a file of one a line, for models of classes.")
+    ] = None,
+    unconditional: Annotated[
+        int | None, typer.Option(min=1, help="So many images without a prompt instead, each an item of its own.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes.")] = Path("runs/scan"),
     format: FormatOption = Format.table,
     output: Outputs = None,
@@ -71,6 +85,14 @@ def scan_command(
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: DtypeOption = None,
+    revision: Revision = None,
+    variant: Variant = None,
+    config: Config = None,
+    lora: Lora = None,
+    cpu_offload: CpuOffload = False,
+    vae_tiling: VaeTiling = False,
+    device_map: DeviceMap = None,
+    offline: Offline = False,
     call: Call = None,
     save_images: Annotated[bool, typer.Option(help="Keep the generated images in the run folder.")] = True,
     member: Members = None,
@@ -98,19 +120,18 @@ def scan_command(
     """
     extra = pipeline_arguments(call or [])
     check_run_folder(out)
-    wanted = reports(format, output, redact, evidence, runs=[out], inputs=inputs)
+    wanted = reports(format, output, redact, evidence, runs=[out], inputs=list(inputs or []))
     bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
     hush()
-    from memdetect.prompts import read
-
-    requests = read(inputs, column=column, format=prompts_format)
+    requests = _requests(list(inputs or []), labels, unconditional, column, prompts_format)
+    num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     if dry_run:
         asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
         _dry_run(requests, model, bar, calibration, asked, member or (detector or [])[:1])
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         say(f"loading {model}")
-        from memdetect.adapters import load
+        from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, scan
 
         options = Options(
@@ -134,7 +155,10 @@ def scan_command(
             trust_torchscript=trust_torchscript,
             top_k=top_k,
         )
-        loaded = load(model, device=device, dtype=dtype.value if dtype else None)
+        opening = Opening(
+            revision, variant, config, tuple(lora or ()), cpu_offload, vae_tiling, device_map, offline=offline
+        )
+        loaded = load(model, device=device, dtype=dtype, opening=opening)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
     if run.interrupted:
         again = shlex.join(["memdetect", *sys.argv[1:]])
@@ -145,6 +169,15 @@ def scan_command(
     if fail_on is not None:
         conclude(run.verdict)
     raise typer.Exit(int(run.verdict.scan_exit))
+
+
+def _requests(
+    inputs: list[str], labels: str | None, unconditional: int | None, column: str | None, form: str | None
+) -> Any:
+    from memdetect.labels import requests_of
+    from memdetect.prompts import read
+
+    return requests_of(inputs, labels, unconditional) or read(inputs, column=column, format=form)
 
 
 def _dry_run(*plan: Any) -> None:

@@ -42,8 +42,10 @@ class Look:
     ) -> "Look":
         """Resolve layers and timesteps (default: the card's) and record the denoiser's call under an empty prompt.
 
-        call: further arguments of the pipeline, of which those for the size of the images count here. Raises MemdetectError for an unknown layer, a timestep outside the schedule, a detector that needs more than
-        finished images or a capture that nobody has, and a layer that does not run exactly once a pass.
+        call: further arguments of the pipeline, of which those for the size of the images count here. Raises
+        MemdetectError for an unknown layer, a timestep outside the schedule, a detector that needs more than finished
+        images, a capture that nobody has or a branch that the model lacks, and a layer that does not run exactly once
+        a pass.
         """
         for detector in detectors:
             if detector.look != "image":

@@ -108,8 +108,8 @@ def test_behind_every_family_the_mixtures_score_comes_out(name, kind, t, tmp_pat
         pipe.scheduler.register_to_config(prediction_type=kind)
     model = load(pipe)
     look = Look.at(model)
-    shape = torch.Size((3, 16, 16)) if model.family.condition == "none" else torch.Size(
-        (16 if name == "sd3" else 4, 8, 8)
+    shape = (
+        torch.Size((3, 16, 16)) if model.family.condition == "none" else torch.Size((16 if name == "sd3" else 4, 8, 8))
     )
     mixture = Mixture(shape)
     monkeypatch.setattr(model.denoiser, "forward", behind(model, kind, mixture))
