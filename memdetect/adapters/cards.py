@@ -52,11 +52,17 @@ def read_card(folder: Path | None) -> Card:
 
 
 def card_of(name: str) -> Card:
-    """The bundled card of a model on a hub, by its own name, its repository or a mirror; the defaults without one."""
+    """The bundled card of a model on a hub, by its own name, its repository or a mirror; the defaults without one.
+
+    Its `repo` is where to look first, its `mirrors` all other places.
+    """
     for own in bundled.models():
         card = read_card(bundled.model_folder(own)) if name == own or "/" in name else Card()
-        if card.repo and name in (own, card.repo, *card.mirrors):
-            return card.model_copy(update={"repo": card.repo if name == own else name})
+        places = [place for place in (card.repo, *card.mirrors) if place]
+        if card.repo and name in (own, *places):
+            first = card.repo if name == own else name
+            others = tuple(place for place in places if place != first)
+            return card.model_copy(update={"repo": first, "mirrors": others})
     return Card()
 
 

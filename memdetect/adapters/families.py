@@ -121,6 +121,6 @@ def family_of(pipeline: str) -> Family:
 def add_family(row: Family) -> None:
     """Add a row for the running process; MemdetectError when the class has one already."""
     if row.pipeline in FAMILIES:
-        raise MemdetectError(f"pipeline class {row.pipeline!r} has a row already; change a copy of the class's name")
+        raise MemdetectError(f"pipeline class {row.pipeline!r} has a row already; give your class another name")
     assert isinstance(FAMILIES, dict)
     FAMILIES[row.pipeline] = row

@@ -8,7 +8,7 @@ from memdetect.cli.output import hush, write
 
 
 def models_command() -> None:
-    """List the bundled models."""
+    """List the bundled models, and the cards of models whose weights are on a hub."""
     from memdetect import bundled
     from memdetect.adapters.cards import read_card
 
@@ -18,7 +18,7 @@ def models_command() -> None:
 
 
 def layers_command(
-    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")],
 ) -> None:
     """List the layers of a model that can be probed; aliases first."""
     hush()

@@ -22,7 +22,7 @@ from memdetect.probing import Look, Sampler, image_size, probe_images
 
 SD1 = "model.diffusion_model.output_blocks.11.0.skip_connection.weight"
 SDXL = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
-SD3 = "model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.bias"
+SD35 = "model.diffusion_model.joint_blocks.37.x_block.mlp.fc1.weight"
 
 
 def single(path: Path, *names: str) -> Path:
@@ -32,7 +32,7 @@ def single(path: Path, *names: str) -> Path:
 
 @pytest.mark.parametrize(
     ("names", "kind"),
-    [([SD1], "StableDiffusionPipeline"), ([SDXL], "StableDiffusionXLPipeline"), ([SD3], "StableDiffusion3Pipeline")],
+    [([SD1], "StableDiffusionPipeline"), ([SDXL], "StableDiffusionXLPipeline"), ([SD35], "StableDiffusion3Pipeline")],
 )
 def test_a_single_file_opens_as_what_its_tensors_are_called(tmp_path, pipe, monkeypatch, names, kind):
     """Conversion is diffusers' own; what is ours is which class, and that nothing but the asked-for is passed."""
@@ -228,8 +228,27 @@ def test_a_card_without_weights_names_its_mirrors_when_the_repository_is_gone(tm
         with pytest.raises(MemdetectError, match="'gone/mine' could not be opened: .*mirrors to try: kept/mine, also"):
             load(name, device="cpu", opening=Opening(offline=True))
         assert card_of(name).steps == 7
-    assert card_of("kept/mine").repo == "kept/mine"
+    moved = card_of("kept/mine")
+    assert (moved.repo, moved.mirrors) == ("kept/mine", ("gone/mine", "also/mine"))
     assert card_of("other/mine").repo == ""
+
+
+CARDS = [name for name in bundled.models() if card_of(name).repo]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_on_a_hub_says_what_has_not_been_measured(name):
+    card = card_of(name)
+    assert card.name == name
+    assert card.repo.count("/") == 1
+    assert all((card.about, card.licence, card.trained, card.default))
+    assert card.measured.startswith("nothing by memdetect")
+
+
+def test_the_models_that_people_have_have_cards():
+    assert {"sd-v1-4", "sd-v1-5", "sd-v2-1", "sdxl-base", "sd3-medium", "flux-dev", "pixart-sigma"} <= set(CARDS)
+    assert {"dit-xl-2", "ddpm-cifar10"} <= set(CARDS)
+    assert "emoji-scenes" not in CARDS
 
 
 def test_a_pipeline_of_a_family_is_not_changed_by_being_loaded(tmp_path):
