@@ -133,9 +133,9 @@ NETWORKS: dict[str, tuple[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]] 
 
 def count(net: nn.Module, call: dict[str, Any], points: Any, *, stop: bool) -> int:
     """Operations of one pass at batch 1; a product and a sum are two."""
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        with watch(net, points, ["peak"], stop=stop):
-            net(**call)
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter, watch(net, points, ["peak"], stop=stop):
+        net(**call)
     return counter.get_total_flops()
 
 

@@ -18,7 +18,9 @@ def models_command() -> None:
 
 
 def layers_command(
-    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
+    ],
 ) -> None:
     """List the layers of a model that can be probed; aliases first."""
     hush()
