@@ -225,7 +225,7 @@ def test_a_card_without_weights_names_its_mirrors_when_the_repository_is_gone(tm
     (tmp_path / "models" / "mine" / "card.toml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(bundled, "root", lambda: tmp_path)
     for name in ("mine", "gone/mine"):
-        with pytest.raises(MemdetectError, match="'gone/mine' could not be opened: .*mirrors to try: kept/mine, also"):
+        with pytest.raises(MemdetectError, match=r"'gone/mine' could not be opened: .*mirrors to try: kept/mine, also"):
             load(name, device="cpu", opening=Opening(offline=True))
         assert card_of(name).steps == 7
     moved = card_of("kept/mine")
