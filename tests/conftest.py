@@ -6,8 +6,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-for name in ("CI", "GITHUB_STEP_SUMMARY", "NO_COLOR", "MEMDETECT_TRACEBACK"):  # a runner's own must not decide a test
-    os.environ.pop(name, None)
+# A runner's own must not decide a test.
+os.environ.pop("CI", None)
+os.environ.pop("GITHUB_STEP_SUMMARY", None)
+os.environ.pop("NO_COLOR", None)
+os.environ.pop("MEMDETECT_TRACEBACK", None)
 
 import json
 from collections.abc import Callable
