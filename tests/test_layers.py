@@ -21,6 +21,7 @@ LAYERS = {
     "copies": 1,
     "detector": 1,
     "images": 1,
+    "labels": 2,
     "locks": 1,
     "policy": 1,
     "prompts": 1,

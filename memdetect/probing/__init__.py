@@ -1,6 +1,7 @@
 """Watch a running denoiser: probe_prompts and probe_images give a Trace, Replay makes any denoiser f(x, t)."""
 
 from memdetect.probing.looking import Look, probe_images, probe_prompts
+from memdetect.probing.predicting import predict
 from memdetect.probing.sampling import Sampler, decode, encode, image_size, truncated_at
 from memdetect.probing.watching import CAPTURES, Replay, watch
 
@@ -12,6 +13,7 @@ __all__ = [
     "decode",
     "encode",
     "image_size",
+    "predict",
     "probe_images",
     "probe_prompts",
     "truncated_at",
