@@ -20,7 +20,14 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     row.pipeline: row
-    for row in (Family("StableDiffusionPipeline", "unet", "uncond+cond", {"paper": "up_blocks.0.resnets.*"}),)
+    for row in (
+        Family(
+            "StableDiffusionPipeline",
+            "unet",
+            "uncond+cond",
+            {"paper": "up_blocks.0.resnets.*", "steering": "up_blocks.[01].resnets.*"},
+        ),
+    )
 }
 
 

@@ -53,7 +53,7 @@ class Look:
         for t in steps:
             levels(model.pipe.scheduler, t)
         captures = tuple(sorted({name for d in detectors for name in d.needs}))
-        replay = _record_empty(model)
+        replay = record(model)
         # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
         with quiet(), watch(model.denoiser, points, captures, stop=False):
             model.denoiser(**replay.call)
@@ -89,11 +89,14 @@ class Look:
         return {key: found[0].float().cpu() for key, found in seen.arrays.items()}
 
 
-def _record_empty(model: Model) -> Replay:
+def record(model: Model, prompts: Sequence[str] = ("",)) -> Replay:
+    """The denoiser's call under these prompts, without guidance; by default under an empty one."""
+
     def run() -> Any:
         with quiet():
-            own = generators([0])  # without it the pipeline would draw from torch's global stream
-            return model.pipe(prompt="", guidance_scale=1.0, num_inference_steps=1, generator=own, output_type="latent")
+            own = generators([0] * len(prompts))  # without them the pipeline would draw from torch's global stream
+            call: dict[str, Any] = {"guidance_scale": 1.0, "num_inference_steps": 1, "output_type": "latent"}
+            return model.pipe(prompt=list(prompts), generator=own, **call)
 
     return Replay.record(model.denoiser, run)
 
