@@ -35,16 +35,21 @@ def strengths_of(text: str) -> tuple[float, ...]:
     return tuple(sorted(found))
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is tried: a vector at several strengths in a window of steps (None: all); `embedder` compares the images."""
+
+    vector: Vector
+    strengths: tuple[float, ...]
+    window: Window | None = None
+    embedder: Embedder | None = None
+
+
 def steered_latents(
-    model: Model,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    sampler: Sampler,
-    steering: tuple[Vector, float, Window | None],
+    model: Model, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, course: Course, strength: float
 ) -> Float[Tensor, "image chan row col"]:
-    """Final latents of one image for each (prompt, seed) under steering = (vector, strength, window)."""
-    vector, strength, window = steering
-    with quiet(), steer(model, vector, strength, window):
+    """Final latents of one image for each (prompt, seed) at one strength."""
+    with quiet(), steer(model, course.vector, strength, course.window):
         return sample_latents(model, prompts, seeds, sampler, Batching(sampler.batch_size))
 
 
@@ -61,28 +66,24 @@ class Grid:
 def apply(
     model: Model,
     prompts: Sequence[str],
-    vector: Vector,
-    strengths: Sequence[float],
+    course: Course,
     sampler: Sampler,
-    *,
-    window: Window | None = None,
-    embedder: Embedder | None = None,
     progress: Callable[[int, int, str], None] = lambda _done, _planned, _note: None,
 ) -> Grid:
     """One image for each prompt and strength; the sampler's seed is the seed of every one.
 
     Strength 0 is always made, for all others are compared with it. rows: prompt, strength, moved (root mean square of
     the latents' change, in the unit of the latents), border (median colour of the outermost pixels), resemblance
-    (cosine to the image of strength 0 in `embedder`). Raises MemdetectError.
+    (cosine to the image of strength 0 in the embedder). Raises MemdetectError.
     """
     if not prompts:
         raise MemdetectError("no prompts to steer; give at least one")
-    levels = tuple(sorted({0.0, *strengths}))
+    levels = tuple(sorted({0.0, *course.strengths}))
     seeds = [sampler.seed] * len(prompts)
     made: dict[float, Tensor] = {}
     for done, strength in enumerate(levels):
         progress(done, len(levels), "")
-        made[strength] = steered_latents(model, prompts, seeds, sampler, (vector, strength, window)).float().cpu()
+        made[strength] = steered_latents(model, prompts, seeds, sampler, course, strength).float().cpu()
     progress(len(levels), len(levels), "")
     images = {strength: pixels_of(model, latents, sampler) for strength, latents in made.items()}
     rows = tuple(
@@ -91,7 +92,7 @@ def apply(
             "strength": strength,
             "moved": moved(made[0.0][i], made[strength][i]),
             "border": [round(float(c)) for c in border(images[strength][i])],
-            "resemblance": resemblance(embedder, images[0.0][i], images[strength][i]),
+            "resemblance": resemblance(course.embedder, images[0.0][i], images[strength][i]),
         }
         for i, prompt in enumerate(prompts)
         for strength in levels
