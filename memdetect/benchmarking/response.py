@@ -34,11 +34,16 @@ class Contrast:
 
 
 def contrasts(rows: Sequence[Measurement], labels: Labels, names: Iterable[str]) -> dict[str, dict[str, Contrast]]:
-    """For each named score and each of its cells (a strength, or `all`): the groups compared. Items without it: out."""
+    """For each named score and each of its cells (a strength above 0, or `all`): the groups compared.
+
+    Items without the number are left out.
+    """
     found: dict[str, dict[str, Contrast]] = {}
     for name in names:
         scores = scores_of(rows, labels, name)
-        cells = {t: values for (layer, t), values in scores.cells.items() if not layer.startswith("mean of")}
+        cells = {
+            t: values for (layer, t), values in scores.cells.items() if not layer.startswith("mean of") and t != "0"
+        }
         cells = {t: contrast for t, values in cells.items() if (contrast := _contrast(values, labels))}
         if cells:
             found[name] = cells
