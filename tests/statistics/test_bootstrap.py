@@ -46,3 +46,7 @@ def test_repeated_items_of_a_family_add_nothing():
 
 def test_a_single_family_varies_with_nothing():
     assert mean_difference_interval(([1.0, 3.0], [0, 0])) == (2.0, 2.0)
+
+
+def test_no_draw_lacks_a_group():
+    assert mean_difference_interval(([1.0], ["a"]), ([0.0], ["b"])) == (1.0, 1.0)

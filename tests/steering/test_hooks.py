@@ -85,6 +85,22 @@ def test_only_the_steps_of_the_window_are_steered(pipe):
     assert same == [True, True, False, False] * 2
 
 
+@pytest.mark.parametrize(("strength", "window"), [(0.0, None), (1.0, Window(1, 2))])
+def test_where_nothing_is_added_a_layer_hands_on_its_own_tensor(pipe, strength, window):
+    """Adding zeros would not do: -0.0 + 0.0 is 0.0."""
+    vector, model = random_vector(pipe, layers=["mid_block"]), load(pipe)
+    kept: list[torch.Tensor] = []
+    first = model.denoiser.mid_block.register_forward_hook(lambda _m, _a, out: kept.append(out))
+    with steer(model, vector, strength, window):
+        last = model.denoiser.mid_block.register_forward_hook(lambda _m, _a, out: kept.append(out))
+        sampled(model, 1)
+    first.remove()
+    last.remove()
+    assert len(kept) == 4  # two batches of one step, before and after the direction
+    assert kept[0] is kept[1]
+    assert kept[2] is kept[3]
+
+
 def test_steps_are_counted_by_timestep():
     state = Steered(Window(1, 2))
     steps = []
