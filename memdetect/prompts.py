@@ -283,7 +283,7 @@ def item_id(prompt: str | None, image: Path | None) -> str:
     if not image.is_file():
         raise OSError(f"there is no image file {str(image)!r}; correct the path")
     with image.open("rb") as stream:
-        return hashlib.fileitem_id(stream, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _keep(kept: dict[str, Request], new: Request) -> bool:

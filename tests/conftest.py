@@ -21,7 +21,6 @@ import pytest
 import torch
 from tiny_families import FAMILY_MAKERS, tiny_family
 
-
 WORDS = ("a", "photo", "of", "cat", "dog", "red", "blue", "and")
 
 

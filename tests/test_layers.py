@@ -39,10 +39,10 @@ LAYERS = {
     "render": 3,
     "matching": 4,
     "probing": 4,
-    "steering": 4,
     "benchmarking": 5,
     "lab": 5,
     "scanning": 5,
+    "steering": 5,
     "cli": 6,
     "__main__": 7,
     "": 8,  # memdetect/__init__.py, which names what others define

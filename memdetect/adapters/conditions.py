@@ -43,9 +43,14 @@ def size_arguments(model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
     return {name: call[name] for name in ("height", "width") if name in call}
 
 
-def empty_call(model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of one step under the empty condition, without guidance, at the size of `call`."""
-    made = {**model.family.fixed, **arguments(model, [""]), **size_arguments(model, call), "num_inference_steps": 1}
+def empty_call(model: Model, call: Mapping[str, Any], prompts: Sequence[str] = ("",)) -> dict[str, Any]:
+    """Arguments of one step without guidance, at the size of `call`; by default under the empty condition."""
+    made = {
+        **model.family.fixed,
+        **arguments(model, list(prompts)),
+        **size_arguments(model, call),
+        "num_inference_steps": 1,
+    }
     return {**made, **guidance_arguments(model, 1.0), **output_arguments(model)}
 
 

@@ -13,6 +13,7 @@ RESIDUAL: Aliases = {
     "mid": "mid_block.resnets.*",
     "up:N": "up_blocks.N.resnets.*",
     "down:N": "down_blocks.N.resnets.*",
+    "steering": "up_blocks.[01].resnets.*",
 }
 TOKENS: Aliases = {
     "paper": "transformer_blocks.{mid}.ff.net.0",

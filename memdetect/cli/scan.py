@@ -139,10 +139,8 @@ def scan_command(
     wanted = reports(format, output, redact, evidence, runs=[out], inputs=list(inputs or []))
     bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
     hush()
-    if instance_prompt and not train_images:
-        raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
-    own = (train_images, instance_prompt) if train_images and not (inputs or labels or unconditional) else None
-    requests = _requests(list(inputs or []), labels, unconditional, column, prompts_format, own)
+    pictures = (train_images, instance_prompt)
+    requests = _requests(list(inputs or []), labels, unconditional, column, prompts_format, pictures)
     num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     if dry_run:
@@ -156,8 +154,6 @@ def scan_command(
         opening = Opening(
             revision, variant, config, tuple(lora or ()), cpu_offload, vae_tiling, device_map, offline=offline
         )
-        if base is None and lora and train_images:
-            base = model  # without the LoRA
         options = Options(
             layers=layer,
             timesteps=timestep,
@@ -178,16 +174,13 @@ def scan_command(
             embedder_weights=weights,
             trust_torchscript=trust_torchscript,
             top_k=top_k,
-            base=base and load(base, device=device, dtype=dtype, opening=replace(opening, lora=())),
+            base=_base(base or (model if lora and train_images else None), device, dtype, opening),
             base_rounds=base_rounds,
             train_images=train_images,
         )
         loaded = load(model, device=device, dtype=dtype, opening=opening)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
-    if run.interrupted:
-        again = shlex.join(["memdetect", *sys.argv[1:]])
-        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
-        raise typer.Exit(int(interrupt.exit or 0))
+    _say_if_stopped(run, interrupt)
     publish(wanted, run.header, run.results, run.verdict, [run.folder])
     say(f"run folder: {run.folder}")
     if fail_on is not None:
@@ -201,17 +194,35 @@ def _requests(
     unconditional: int | None,
     column: str | None,
     form: str | None,
-    own: tuple[Path, str | None] | None,
+    pictures: tuple[Path | None, str | None],
 ) -> Any:
-    """What is to be scanned; `own`: the captions of these training pictures, for nothing else was given."""
-    if own:
+    """What is to be scanned: what is given, else the captions of the training pictures (folder, instance prompt)."""
+    folder, instance = pictures
+    if instance and not folder:
+        raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
+    if folder and not (inputs or labels or unconditional):
         from memdetect.scanning.trained_on import captioned, prompts_of
 
-        return prompts_of(captioned(*own))
+        return prompts_of(captioned(folder, instance))
     from memdetect.labels import requests_of
     from memdetect.prompts import read
 
     return requests_of(inputs, labels, unconditional) or read(inputs, column=column, format=form)
+
+
+def _base(name: str | None, device: str | None, dtype: Any, opening: Any) -> Any:
+    """The base, opened like the model but without its LoRAs."""
+    from memdetect.adapters import load
+
+    return load(name, device=device, dtype=dtype, opening=replace(opening, loras=())) if name else None
+
+
+def _say_if_stopped(run: Any, interrupt: Interrupt) -> None:
+    """End with the exit code of the interruption, if there was one."""
+    if run.interrupted:
+        again = shlex.join(["memdetect", *sys.argv[1:]])
+        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
+        raise typer.Exit(int(interrupt.exit or 0))
 
 
 def _dry_run(*plan: Any) -> None:

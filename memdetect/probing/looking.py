@@ -61,7 +61,7 @@ class Look:
         for t in steps:
             levels(model.pipe.scheduler, t)
         captures = tuple(sorted({name for d in detectors for name in d.needs}))
-        replay = _record_empty(model, call or {})
+        replay = record(model, call=call or {})
         # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
         with quiet(), watch(model.denoiser, points, captures, stop=False):
             model.denoiser(**replay.call)
@@ -97,11 +97,16 @@ class Look:
         return {key: found[0].float().cpu() for key, found in seen.arrays.items()}
 
 
-def _record_empty(model: Model, call: Mapping[str, Any]) -> Replay:
+def record(model: Model, prompts: Sequence[str] = ("",), call: Mapping[str, Any] | None = None) -> Replay:
+    """The denoiser's call without guidance, under these prompts; by default under the empty condition.
+
+    call: further arguments of the pipeline.
+    """
+
     def run() -> Any:
         with quiet():
-            own = generators([0])  # without it the pipeline would draw from torch's global stream
-            return model.pipe(generator=own, **empty_call(model, call))
+            own = generators([0] * len(prompts))  # without them the pipeline would draw from torch's global stream
+            return model.pipe(generator=own, **empty_call(model, call or {}, prompts))
 
     return Replay.record(model.denoiser, run, packed=model.family.packed, clock=model.family.clock)
 
