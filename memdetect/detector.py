@@ -19,7 +19,8 @@ class Detector:
 
     look: when the denoiser is watched: `text` never (text encoder only), `first` the first sampling step, `run` the
     whole sampling, `image` a finished image noised to a timestep. needs: names of captures (see `probing.CAPTURES`).
-    unit: what one unit of the raw score means. alias: the paper's key, such as `zhang2026`.
+    unit: what one unit of the raw score means. alias: the paper's key, such as `zhang2026`. unconditional: whether it
+    compares with the network's branch without a condition, which distilled and unconditional models lack.
     """
 
     name: str
@@ -29,3 +30,4 @@ class Detector:
     unit: str
     reference: str
     alias: str
+    unconditional: bool = False

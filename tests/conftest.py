@@ -6,6 +6,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+# A runner's own must not decide a test.
+os.environ.pop("CI", None)
+os.environ.pop("GITHUB_STEP_SUMMARY", None)
+os.environ.pop("NO_COLOR", None)
+os.environ.pop("MEMDETECT_TRACEBACK", None)
 
 import json
 from collections.abc import Callable
@@ -14,9 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-
-for name in ("CI", "GITHUB_STEP_SUMMARY", "NO_COLOR", "MEMDETECT_TRACEBACK"):  # a runner's own must not decide a test
-    os.environ.pop(name, None)
+from tiny_families import FAMILY_MAKERS, tiny_family
 
 WORDS = ("a", "photo", "of", "cat", "dog", "red", "blue", "and")
 
@@ -97,6 +100,13 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
 def any_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny random pipeline of every family in turn."""
     return MAKERS[request.param](tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session", params=[*MAKERS, *FAMILY_MAKERS])
+def family_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny random pipeline of every row of families in turn; to be left as it is."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    return tiny_family(request.param, folder) if request.param in FAMILY_MAKERS else MAKERS[request.param](folder)
 
 
 @pytest.fixture(scope="session")

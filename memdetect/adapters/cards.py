@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from memdetect import bundled
 from memdetect.errors import MemdetectError
 
 
@@ -18,6 +19,9 @@ class Card(BaseModel):
     name: str = ""
     about: str = ""
     licence: str = ""
+    repo: str = ""  # where the weights are on a hub; a card beside its weights has none
+    revision: str = ""
+    mirrors: tuple[str, ...] = ()  # where else they may be, when the repository has moved or is gone
     steps: int = 50
     guidance_scale: float = 7.5
     num_seeds: int = 4
@@ -26,6 +30,7 @@ class Card(BaseModel):
     members: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
     dtype: str = ""  # "" = fp32 on a CPU, fp16 elsewhere
     default: str = "paper default, untuned"
+    distilled: bool = False  # to few steps without guidance: there is no unconditional branch to compare with
     embedder: str = ""  # of the table of embedders; "" = none is named
     trained: str = ""
     measured: str = ""
@@ -44,6 +49,21 @@ def read_card(folder: Path | None) -> Card:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise MemdetectError(f"{path}: {key!r}: {first['msg']}; correct the card") from None
+
+
+def card_of(name: str) -> Card:
+    """The bundled card of a model on a hub, by its own name, its repository or a mirror; the defaults without one.
+
+    Its `repo` is where to look first, its `mirrors` all other places.
+    """
+    for own in bundled.models():
+        card = read_card(bundled.model_folder(own)) if name == own or "/" in name else Card()
+        places = [place for place in (card.repo, *card.mirrors) if place]
+        if card.repo and name in (own, *places):
+            first = card.repo if name == own else name
+            others = tuple(place for place in places if place != first)
+            return card.model_copy(update={"repo": first, "mirrors": others})
+    return Card()
 
 
 def set_default(folder: Path, layers: tuple[str, ...], timesteps: tuple[int, ...], default: str) -> Path:

@@ -3,31 +3,125 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from memdetect.errors import MemdetectError
+
+Aliases = Mapping[str, str]
+RESIDUAL: Aliases = {
+    "paper": "up_blocks.0.resnets.*",
+    "mid": "mid_block.resnets.*",
+    "up:N": "up_blocks.N.resnets.*",
+    "down:N": "down_blocks.N.resnets.*",
+    "steering": "up_blocks.[01].resnets.*",
+}
+TOKENS: Aliases = {
+    "paper": "transformer_blocks.{mid}.ff.net.0",
+    "block:N": "transformer_blocks.N.ff.net.0",
+    "ff": "transformer_blocks.*.ff.net.0",
+}
+# Noise over signal of the paper's figure, 0.176, which is t = 50 of DiT's schedule, in a flow: 0.15 / 0.85.
+FLOW_POINT = (150,)
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A pipeline class: name of its denoiser, the order of the guidance halves in a batch, aliases of layers."""
+    """A pipeline class: name of its denoiser, the order of the guidance halves in a batch, aliases of layers.
+
+    condition: what images are made from. packed: latents travel as tokens of 2x2 patches. clock: the network's time
+    over the schedule's timestep. fixed: arguments that are passed unless a caller says otherwise. defaults: settings of
+    a card that does not name them. In an alias, `{mid}` stands for the middle transformer block, N for a number.
+    """
 
     pipeline: str
     denoiser: str
     halves: Literal["uncond+cond", "cond+uncond", "two calls", "none"]
-    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    aliases: Aliases = field(default_factory=dict[str, str])
+    condition: Literal["prompt", "label", "none"] = "prompt"
+    packed: bool = False
+    clock: float = 1.0
+    fixed: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def _unconditional(pipeline: str) -> Family:
+    """Each image is an item of its own, so that one look at one image is what an item's score means."""
+    return Family(
+        pipeline,
+        "unet",
+        "none",
+        RESIDUAL,
+        condition="none",
+        defaults={"guidance_scale": 1.0, "num_seeds": 1},
+    )
 
 
 FAMILIES: Mapping[str, Family] = {
     row.pipeline: row
-    for row in (Family("StableDiffusionPipeline", "unet", "uncond+cond", {"paper": "up_blocks.0.resnets.*"}),)
+    for row in (
+        Family("StableDiffusionPipeline", "unet", "uncond+cond", RESIDUAL),
+        Family("StableDiffusionXLPipeline", "unet", "uncond+cond", RESIDUAL, defaults={"guidance_scale": 5.0}),
+        Family(
+            "LatentConsistencyModelPipeline",
+            "unet",
+            "none",
+            RESIDUAL,
+            defaults={"steps": 4, "guidance_scale": 8.5},
+        ),
+        Family(
+            "StableDiffusion3Pipeline",
+            "transformer",
+            "uncond+cond",
+            TOKENS,
+            defaults={"steps": 28, "guidance_scale": 7.0, "timesteps": FLOW_POINT},
+        ),
+        Family(
+            "FluxPipeline",
+            "transformer",
+            "two calls",
+            {**TOKENS, "single:N": "single_transformer_blocks.N.act_mlp"},
+            packed=True,
+            clock=1e-3,
+            defaults={"steps": 28, "guidance_scale": 3.5, "timesteps": FLOW_POINT},
+        ),
+        Family(
+            "PixArtSigmaPipeline",
+            "transformer",
+            "uncond+cond",
+            TOKENS,
+            # Cleaning depends on packages that may be absent; binning makes another size than the one asked for.
+            fixed={"clean_caption": False, "use_resolution_binning": False},
+            defaults={"steps": 20, "guidance_scale": 4.5},
+        ),
+        Family(
+            "DiTPipeline",
+            "transformer",
+            "cond+uncond",
+            TOKENS,
+            condition="label",
+            defaults={"guidance_scale": 4.0},
+        ),
+        _unconditional("DDPMPipeline"),
+        _unconditional("DDIMPipeline"),
+    )
 }
 
 
 def family_of(pipeline: str) -> Family:
-    """The row of a pipeline class; MemdetectError names the classes that are known."""
+    """The row of a pipeline class; MemdetectError names the classes that are known, and how to add a row."""
     if pipeline in FAMILIES:
         return FAMILIES[pipeline]
     close = get_close_matches(pipeline, FAMILIES, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise MemdetectError(f"pipeline class {pipeline!r} is not supported; {hint}(have: {', '.join(FAMILIES)})")
+    raise MemdetectError(
+        f"pipeline class {pipeline!r} is not supported; {hint}(have: {', '.join(FAMILIES)}); "
+        "`memdetect.adapters.add_family(Family(...))` adds a row, see docs/extending.md"
+    )
+
+
+def add_family(row: Family) -> None:
+    """Add a row for the running process; MemdetectError when the class has one already."""
+    if row.pipeline in FAMILIES:
+        raise MemdetectError(f"pipeline class {row.pipeline!r} has a row already; give your class another name")
+    assert isinstance(FAMILIES, dict)
+    FAMILIES[row.pipeline] = row

@@ -9,20 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from safetensors import SafetensorError
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
 from memdetect import bundled
-from memdetect.adapters.cards import Card, read_card
+from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.families import Family, family_of
-from memdetect.adapters.points import Point, list_points, resolve
+from memdetect.adapters.opening import PROBLEMS, Opening, add_loras, check_fits, open_pipeline, place, weight_bytes
+from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.errors import Exit, MemdetectError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
-    {"prompt", "prompt_embeds", "num_inference_steps", "guidance_scale", "generator", "latents", "output_type"}
+    {
+        "prompt",
+        "prompt_embeds",
+        "class_labels",
+        "batch_size",
+        "num_inference_steps",
+        "guidance_scale",
+        "generator",
+        "latents",
+        "output_type",
+    }
     | {"return_dict", "num_images_per_prompt", "callback_on_step_end", "image", "image_latents", "timesteps", "sigmas"}
 )
 
@@ -41,21 +53,42 @@ class Model:
     folder: Path | None = None
 
     @property
+    def aliases(self) -> dict[str, str]:
+        """Short names of layers, as of this very network."""
+        return spelled_out(self.family.aliases, self.denoiser)
+
+    @property
+    def place(self) -> Any:
+        """The device that the denoiser runs on; its weights may wait elsewhere."""
+        return getattr(self.pipe, "_execution_device", self.denoiser.device)
+
+    @property
+    def distilled(self) -> str:
+        """Why the network has no unconditional branch to compare with; empty where it has one."""
+        return distilled(self.pipe, self.family, self.card)
+
+    @property
     def denoiser(self) -> Any:
         """The network that predicts noise or velocity: a module with diffusers' `config`, `device` and `dtype`."""
         return getattr(self.pipe, self.family.denoiser)
 
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
         """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
-        return resolve(names, list_points(self.denoiser), self.family.aliases)
+        known = list_points(self.denoiser)
+        further = {name: any_module(self.denoiser, name) for name in names if name not in known}
+        listed = {**known, **{name: point for name, point in further.items() if point}}
+        order = {name: i for i, (name, _) in enumerate(self.denoiser.named_modules())}
+        return resolve(names, dict(sorted(listed.items(), key=lambda row: order[row[0]])), self.aliases)
 
 
-def load(model: Any, *, device: str | None = None, dtype: str | None = None) -> Model:
-    """Open a model given by bundled name, folder, hub id, or as a live pipeline, which is taken as it is.
+def load(model: Any, *, device: str | None = None, dtype: str | None = None, opening: Opening | None = None) -> Model:
+    """Open a model given by bundled name, folder, .safetensors file, hub id, or live, which is taken as it is.
 
-    device: `cuda`, `cuda:1`, `mps` or `cpu`; default the best there is. dtype: `fp32`, `bf16` or `fp16` (never on a
-    CPU); default fp32 on a CPU, fp16 elsewhere. Only safetensors are read. Raises MemdetectError (usage).
+    A live UNet2DModel is taken with the linear schedule of DDPM. device: `cuda`, `cuda:1`, `mps` or `cpu`; default the
+    best there is. dtype: `auto`, `fp32`, `bf16` or `fp16` (never on a CPU); auto is the card's, else fp32 on a CPU and
+    fp16 elsewhere. opening: revision, LoRA and the like. Only safetensors are read. Raises MemdetectError (usage).
     """
+    opening, dtype = opening or Opening(), None if dtype == "auto" else dtype
     if isinstance(model, Model):
         return model
     if not isinstance(model, (str, Path)):
@@ -63,13 +96,18 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None) -> 
     if not str(model).strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
     folder = _folder(str(model))
-    card = read_card(folder)
+    card = read_card(folder.parent if folder and folder.is_file() else folder) if folder else card_of(str(model))
+    where = folder or card.repo or str(model)
     device, dtype = _placement(device, dtype or card.dtype or None)
-    pipe = _open(folder or str(model), DTYPES[dtype]).to(device)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = _open(where, (device, dtype), opening, card)
     family = family_of(type(pipe).__name__)
-    digest = bundled.folder_digest(folder) if folder else _weights_digest(pipe)
-    return Model(str(model), pipe, family, card, digest, device, dtype, folder)
+    digest = bundled.folder_digest(folder) if folder and folder.is_dir() else _weights_digest(pipe)
+    added = add_loras(pipe, opening.loras)
+    digest = hashlib.sha256(f"{digest}{added}".encode()).hexdigest() if added else digest
+    pipe = place(pipe, device, opening)
+    pipe.set_progress_bar_config(disable=True)
+    inside = folder if folder and folder.is_dir() else None
+    return Model(str(model), pipe, family, _fitted(card, family), digest, device, dtype, inside)
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
@@ -85,6 +123,23 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
             close = get_close_matches(name, known - MANAGED, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise MemdetectError(f"{model.family.pipeline} takes no argument {name!r}; {hint}leave it out")
+
+
+def distilled(pipe: Any, family: Family, card: Card) -> str:
+    """Why a pipeline has no unconditional branch, from its row, its networks' configurations and its card."""
+    config = getattr(pipe, family.denoiser).config
+    if family.condition == "none":
+        return "the model takes no condition"
+    if config.get("guidance_embeds") or config.get("time_cond_proj_dim"):
+        return "guidance is distilled into the network"
+    if card.distilled or family.halves == "none" or type(pipe.scheduler).__name__ == "LCMScheduler":
+        return "the model is distilled to few steps without guidance"
+    return ""
+
+
+def _fitted(card: Card, family: Family) -> Card:
+    """The card with its family's defaults for what it does not name."""
+    return card.model_copy(update={k: v for k, v in family.defaults.items() if k not in card.model_fields_set})
 
 
 def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
@@ -109,6 +164,10 @@ def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
 def _folder(name: str) -> Path | None:
     """The folder that a name stands for, or None for a hub id (`owner/name`)."""
     path = Path(name)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise MemdetectError(f"{name} is no .safetensors file; convert the weights, pickles are not opened")
+        return path
     if path.is_dir():
         if not (path / "model_index.json").exists():
             raise MemdetectError(f"{name} has no model_index.json; expected a folder in the diffusers layout")
@@ -116,7 +175,7 @@ def _folder(name: str) -> Path | None:
             raise MemdetectError(f"{name} holds no .safetensors file; convert the weights, pickles are not opened")
         return path
     if (inside := bundled.model_folder(name)) is not None:
-        return inside
+        return inside if (inside / "model_index.json").exists() else None
     if name.count("/") != 1 or path.is_absolute() or name.startswith("."):
         close = get_close_matches(name, bundled.models(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -125,23 +184,30 @@ def _folder(name: str) -> Path | None:
     return None
 
 
-def _open(place: Path | str, dtype: torch.dtype) -> Any:
-    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "safety_checker": None}
+def _open(where: Path | str, placed: tuple[str, str], opening: Opening, card: Card) -> Any:
+    device, dtype = placed
     try:
-        if isinstance(place, Path):
-            return DiffusionPipeline.from_pretrained(str(place), local_files_only=True, **options)
-        return DiffusionPipeline.from_pretrained(place, **options)
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as problem:
+        if isinstance(where, Path):
+            check_fits(weight_bytes(where, DTYPES[dtype], opening.variant), device, dtype, opening)
+        return open_pipeline(where, DTYPES[dtype], opening)
+    except PROBLEMS as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise MemdetectError(f"model {str(place)!r} could not be opened: {reason}; check its name and files") from None
+        mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
+        raise MemdetectError(
+            f"model {str(where)!r} could not be opened: {reason}; check its name and files{mirrors}"
+        ) from None
 
 
 def _wrap(pipe: Any) -> Model:
+    if isinstance(pipe, UNet2DModel):
+        pipe = DDPMPipeline(unet=pipe, scheduler=DDPMScheduler())
+        pipe.set_progress_bar_config(disable=True)
     family = family_of(type(pipe).__name__)
     names = {value: key for key, value in DTYPES.items()}
     denoiser = getattr(pipe, family.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
-    return Model("live pipeline", pipe, family, Card(), _weights_digest(pipe), str(denoiser.device), dtype)
+    card = _fitted(Card(), family)
+    return Model("live pipeline", pipe, family, card, _weights_digest(pipe), str(denoiser.device), dtype)
 
 
 def _weights_digest(pipe: Any) -> str:

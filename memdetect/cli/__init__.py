@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from memdetect import __version__
-from memdetect.cli import calibrate, doctor, explain, gate, index, lab, match, models, scan, sweep
+from memdetect.cli import calibrate, doctor, explain, gate, index, lab, match, models, scan, steer, sweep
 from memdetect.cli.output import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
@@ -47,6 +47,7 @@ app.command("doctor")(doctor.doctor_command)
 app.command("models")(models.models_command)
 app.command("layers")(models.layers_command)
 app.add_typer(index.app, name="index")
+app.add_typer(steer.app, name="steer")
 app.add_typer(lab.app, name="lab")
 
 

@@ -11,22 +11,30 @@ from memdetect.cli.options import (
     BatchSize,
     Call,
     Column,
+    Config,
+    CpuOffload,
     Detectors,
     Device,
+    DeviceMap,
     DtypeOption,
     Guidance,
     IndexFolder,
     Layers,
+    Lora,
     Members,
     Model,
     NumSeeds,
+    Offline,
     PromptsFormat,
+    Revision,
     Search,
     Seed,
     Steps,
     Strata,
     Timesteps,
     Trust,
+    VaeTiling,
+    Variant,
     Weights,
     checked_model,
     pipeline_arguments,
@@ -57,6 +65,14 @@ def calibrate_command(
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: DtypeOption = None,
+    revision: Revision = None,
+    variant: Variant = None,
+    config: Config = None,
+    lora: Lora = None,
+    cpu_offload: CpuOffload = False,
+    vae_tiling: VaeTiling = False,
+    device_map: DeviceMap = None,
+    offline: Offline = False,
     call: Call = None,
     index: IndexFolder = None,
     search: Search = True,
@@ -78,7 +94,7 @@ def calibrate_command(
     checked_model(model)
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
         say(f"loading {model}")
-        from memdetect.adapters import load
+        from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, Watch, calibrate
 
         options = Options(
@@ -99,7 +115,10 @@ def calibrate_command(
             embedder_weights=weights,
             trust_torchscript=trust_torchscript,
         )
-        loaded = load(model, device=device, dtype=dtype.value if dtype else None)
+        opening = Opening(
+            revision, variant, config, tuple(lora or ()), cpu_offload, vae_tiling, device_map, offline=offline
+        )
+        loaded = load(model, device=device, dtype=dtype, opening=opening)
         made = calibrate(requests, loaded, out, options, watch=Watch(progress, interrupt.asked))
     if made is None:
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")

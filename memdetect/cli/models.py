@@ -8,7 +8,7 @@ from memdetect.cli.output import hush, write
 
 
 def models_command() -> None:
-    """List the bundled models."""
+    """List the bundled models, and the cards of models whose weights are on a hub."""
     from memdetect import bundled
     from memdetect.adapters.cards import read_card
 
@@ -18,14 +18,16 @@ def models_command() -> None:
 
 
 def layers_command(
-    model: Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
+    ],
 ) -> None:
     """List the layers of a model that can be probed; aliases first."""
     hush()
     from memdetect.adapters import list_points, load
 
     loaded = load(model, device="cpu")
-    for alias, pattern in loaded.family.aliases.items():
+    for alias, pattern in loaded.aliases.items():
         write(f"{alias}\t= {pattern}\n")
     for point in list_points(loaded.denoiser).values():
         write(f"{point.name}\t{point.what}\n")

@@ -13,12 +13,15 @@ from memdetect.errors import MemdetectError
 class Dtype(StrEnum):
     """Number formats of the networks."""
 
+    auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
 
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Bundled name, folder or hub id. There is no default.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
+]
 Column = Annotated[
     str | None, typer.Option("--prompt-column", help="Column that holds the prompt; found without it as a rule.")
 ]
@@ -34,7 +37,19 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps.")]
 Guidance = Annotated[float | None, typer.Option(help="Classifier-free guidance.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; halved for a batch that does not fit.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")]
-DtypeOption = Annotated[Dtype | None, typer.Option(help="Number format; fp16 never on a CPU.")]
+DtypeOption = Annotated[
+    Dtype | None, typer.Option(help="Number format; auto: the card's, else fp32 on a CPU, fp16 elsewhere.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on its hub.")]
+Variant = Annotated[str | None, typer.Option(help="Variant of the weight files, such as fp16.")]
+Config = Annotated[str | None, typer.Option(help="Folder or hub id with the configurations of a single file.")]
+Lora = Annotated[
+    list[str] | None, typer.Option(metavar="PATH[@SCALE]", help="LoRA weights, .safetensors; repeatable; needs peft.")
+]
+CpuOffload = Annotated[bool, typer.Option("--cpu-offload", help="Networks wait in main memory until they run.")]
+VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode large images in tiles.")]
+DeviceMap = Annotated[str | None, typer.Option(help="How networks are spread over devices, such as balanced.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: folders, files and what is cached.")]
 Call = Annotated[
     list[str] | None,
     typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),

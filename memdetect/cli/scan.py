@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,22 +13,30 @@ from memdetect.cli.options import (
     BatchSize,
     Call,
     Column,
+    Config,
+    CpuOffload,
     Detectors,
     Device,
+    DeviceMap,
     DtypeOption,
     Guidance,
     IndexFolder,
     Layers,
+    Lora,
     Members,
     Model,
     NumSeeds,
+    Offline,
     PromptsFormat,
+    Revision,
     Search,
     Seed,
     Steps,
     Strata,
     Timesteps,
     Trust,
+    VaeTiling,
+    Variant,
     Weights,
     checked_model,
     pipeline_arguments,
@@ -55,6 +64,12 @@ def scan_command(
             help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin.",
         ),
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class labels instead, as 0,1,2 or a file of one a line, for models of classes.")
+    ] = None,
+    unconditional: Annotated[
+        int | None, typer.Option(min=1, help="So many images without a prompt instead, each an item of its own.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes.")] = Path("runs/scan"),
     format: FormatOption = Format.table,
     output: Outputs = None,
@@ -72,6 +87,14 @@ def scan_command(
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: DtypeOption = None,
+    revision: Revision = None,
+    variant: Variant = None,
+    config: Config = None,
+    lora: Lora = None,
+    cpu_offload: CpuOffload = False,
+    vae_tiling: VaeTiling = False,
+    device_map: DeviceMap = None,
+    offline: Offline = False,
     call: Call = None,
     save_images: Annotated[bool, typer.Option(help="Keep the generated images in the run folder.")] = True,
     member: Members = None,
@@ -113,19 +136,24 @@ def scan_command(
     """
     extra = pipeline_arguments(call or [])
     check_run_folder(out)
-    wanted = reports(format, output, redact, evidence, runs=[out], inputs=inputs or [])
+    wanted = reports(format, output, redact, evidence, runs=[out], inputs=list(inputs or []))
     bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
     hush()
-    requests = _requests(inputs, column, prompts_format, train_images, instance_prompt)
+    pictures = (train_images, instance_prompt)
+    requests = _requests(list(inputs or []), labels, unconditional, column, prompts_format, pictures)
+    num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     if dry_run:
         asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
         _dry_run(requests, model, bar, calibration, asked, member or (detector or [])[:1])
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         say(f"loading {model}")
-        from memdetect.adapters import load
+        from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, scan
 
+        opening = Opening(
+            revision, variant, config, tuple(lora or ()), cpu_offload, vae_tiling, device_map, offline=offline
+        )
         options = Options(
             layers=layer,
             timesteps=timestep,
@@ -146,16 +174,13 @@ def scan_command(
             embedder_weights=weights,
             trust_torchscript=trust_torchscript,
             top_k=top_k,
-            base=base,
+            base=_base(base or (model if lora and train_images else None), device, dtype, opening),
             base_rounds=base_rounds,
             train_images=train_images,
         )
-        loaded = load(model, device=device, dtype=dtype.value if dtype else None)
+        loaded = load(model, device=device, dtype=dtype, opening=opening)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
-    if run.interrupted:
-        again = shlex.join(["memdetect", *sys.argv[1:]])
-        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
-        raise typer.Exit(int(interrupt.exit or 0))
+    _say_if_stopped(run, interrupt)
     publish(wanted, run.header, run.results, run.verdict, [run.folder])
     say(f"run folder: {run.folder}")
     if fail_on is not None:
@@ -164,18 +189,40 @@ def scan_command(
 
 
 def _requests(
-    inputs: list[str] | None, column: str | None, format: str | None, pictures: Path | None, instance: str | None
+    inputs: list[str],
+    labels: str | None,
+    unconditional: int | None,
+    column: str | None,
+    form: str | None,
+    pictures: tuple[Path | None, str | None],
 ) -> Any:
-    """What is to be scanned: the inputs, or without any the captions of the training pictures."""
-    if inputs or not pictures:
-        if instance and not pictures:
-            raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
-        from memdetect.prompts import read
+    """What is to be scanned: what is given, else the captions of the training pictures (folder, instance prompt)."""
+    folder, instance = pictures
+    if instance and not folder:
+        raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
+    if folder and not (inputs or labels or unconditional):
+        from memdetect.scanning.trained_on import captioned, prompts_of
 
-        return read(inputs or [], column=column, format=format)
-    from memdetect.scanning.trained_on import captioned, prompts_of
+        return prompts_of(captioned(folder, instance))
+    from memdetect.labels import requests_of
+    from memdetect.prompts import read
 
-    return prompts_of(captioned(pictures, instance))
+    return requests_of(inputs, labels, unconditional) or read(inputs, column=column, format=form)
+
+
+def _base(name: str | None, device: str | None, dtype: Any, opening: Any) -> Any:
+    """The base, opened like the model but without its LoRAs."""
+    from memdetect.adapters import load
+
+    return load(name, device=device, dtype=dtype, opening=replace(opening, loras=())) if name else None
+
+
+def _say_if_stopped(run: Any, interrupt: Interrupt) -> None:
+    """End with the exit code of the interruption, if there was one."""
+    if run.interrupted:
+        again = shlex.join(["memdetect", *sys.argv[1:]])
+        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
+        raise typer.Exit(int(interrupt.exit or 0))
 
 
 def _dry_run(*plan: Any) -> None:

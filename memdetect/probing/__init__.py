@@ -1,8 +1,9 @@
 """Watch a running denoiser: probe_prompts and probe_images give a Trace, Replay makes any denoiser f(x, t)."""
 
-from memdetect.probing.looking import Look, probe_images, probe_prompts
-from memdetect.probing.sampling import Sampler, decode, encode, image_size, truncated_at
-from memdetect.probing.watching import CAPTURES, Replay, watch
+from memdetect.probing.looking import Look, probe_images, probe_prompts, record, trace_of
+from memdetect.probing.predicting import predict
+from memdetect.probing.sampling import Sampler, decode, encode, generators, image_size, sample_latents, truncated_at
+from memdetect.probing.watching import CAPTURES, Replay, quiet, watch
 
 __all__ = [
     "CAPTURES",
@@ -11,9 +12,15 @@ __all__ = [
     "Sampler",
     "decode",
     "encode",
+    "generators",
     "image_size",
+    "predict",
     "probe_images",
     "probe_prompts",
+    "quiet",
+    "record",
+    "sample_latents",
+    "trace_of",
     "truncated_at",
     "watch",
 ]

@@ -1,6 +1,6 @@
 """Look at finished images: noise them to a timestep, pass them once under an empty prompt, stop at the last layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.adapters import Model, Point, check_call, load
+from memdetect.adapters.conditions import empty_call
 from memdetect.adapters.schedule import add_noise, levels, sigma
 from memdetect.batches import Batching, seed_of
 from memdetect.detector import Detector
@@ -37,23 +38,30 @@ class Look:
         layers: Sequence[str] | None = None,
         timesteps: Sequence[int] | None = None,
         detectors: Sequence[Detector] = DEFAULT,
+        call: Mapping[str, Any] | None = None,
     ) -> "Look":
         """Resolve layers and timesteps (default: the card's) and record the denoiser's call under an empty prompt.
 
-        Raises MemdetectError for an unknown layer, a timestep outside the schedule, a detector that needs more than
-        finished images or a capture that nobody has, and a layer that does not run exactly once a pass.
+        call: further arguments of the pipeline, of which those for the size of the images count here. Raises
+        MemdetectError for an unknown layer, a timestep outside the schedule, a detector that needs more than finished
+        images, a capture that nobody has or a branch that the model lacks, and a layer that does not run exactly once
+        a pass.
         """
         for detector in detectors:
             if detector.look != "image":
                 raise MemdetectError(f"detector {detector.name!r} looks at {detector.look!r}, expected 'image'")
             if unknown := sorted(detector.needs - CAPTURES.keys()):
                 raise MemdetectError(f"detector {detector.name!r} needs {unknown}; the captures are {list(CAPTURES)}")
+            if detector.unconditional and model.distilled:
+                raise MemdetectError(
+                    f"detector {detector.name!r} needs the unconditional branch, but {model.distilled}; leave it out"
+                )
         points = model.points(tuple(layers or model.card.layers))
         steps = tuple(dict.fromkeys(timesteps or model.card.timesteps))
         for t in steps:
             levels(model.pipe.scheduler, t)
         captures = tuple(sorted({name for d in detectors for name in d.needs}))
-        replay = _record_empty(model)
+        replay = record(model, call=call or {})
         # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
         with quiet(), watch(model.denoiser, points, captures, stop=False):
             model.denoiser(**replay.call)
@@ -71,7 +79,7 @@ class Look:
         noise = torch.cat([torch.randn((1, *latents.shape[1:]), generator=g) for g in generators(seeds)])
 
         def work(rows: slice) -> dict[tuple[str, str], Tensor]:
-            clean = latents[rows].to(self.model.denoiser.device, torch.float32)
+            clean = latents[rows].to(self.model.place, torch.float32)
             eps = noise[rows].to(clean.device)
             steps = [self._pass(clean, eps, t) for t in self.timesteps]
             return {key: torch.stack([step[key] for step in steps]) for key in steps[0]}
@@ -89,13 +97,18 @@ class Look:
         return {key: found[0].float().cpu() for key, found in seen.arrays.items()}
 
 
-def _record_empty(model: Model) -> Replay:
+def record(model: Model, prompts: Sequence[str] = ("",), call: Mapping[str, Any] | None = None) -> Replay:
+    """The denoiser's call without guidance, under these prompts; by default under the empty condition.
+
+    call: further arguments of the pipeline.
+    """
+
     def run() -> Any:
         with quiet():
-            own = generators([0])  # without it the pipeline would draw from torch's global stream
-            return model.pipe(prompt="", guidance_scale=1.0, num_inference_steps=1, generator=own, output_type="latent")
+            own = generators([0] * len(prompts))  # without them the pipeline would draw from torch's global stream
+            return model.pipe(generator=own, **empty_call(model, call or {}, prompts))
 
-    return Replay.record(model.denoiser, run)
+    return Replay.record(model.denoiser, run, packed=model.family.packed, clock=model.family.clock)
 
 
 def probe_prompts(
@@ -114,7 +127,7 @@ def probe_prompts(
     model = load(model)
     sampler = sampler or Sampler.of(model)
     check_call(model, sampler.call)
-    look = look or Look.at(model)
+    look = look or Look.at(model, call=sampler.call)
     batching = Batching(sampler.batch_size)
     flat = [prompt for prompt in prompts for _ in range(sampler.num_seeds)]
     keys = _ids(ids, prompts)
@@ -139,7 +152,7 @@ def probe_images(
     """
     model = load(model)
     sampler = sampler or Sampler.of(model)
-    look = look or Look.at(model)
+    look = look or Look.at(model, call=sampler.call)
     batching = Batching(sampler.batch_size)
     if (images is None) == (latents is None):
         raise MemdetectError("probe_images takes either images or latents; give one of the two")

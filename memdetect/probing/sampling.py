@@ -1,6 +1,7 @@
 """Generate images with a pipeline, one generator for each, and move between pixels and latents."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.adapters import Model
+from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
+from memdetect.adapters.latents import ready, scaled, unpack, unscaled
 from memdetect.batches import Batching, seed_of
+from memdetect.errors import MemdetectError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +50,62 @@ class Sampler:
 def sample_latents(
     model: Model, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, batching: Batching
 ) -> Float[Tensor, "image chan row col"]:
-    """Final latents of one image for each (prompt, seed), before the decoder."""
+    """Final latents of one image for each (prompt, seed), before the decoder; of a model of pixels, its images.
+
+    A prompt is a label where the model has classes, and empty where it takes no condition.
+    """
 
     def work(rows: slice) -> Tensor:
-        return model.pipe(
-            prompt=list(prompts[rows]),
-            generator=generators(seeds[rows]),
-            num_inference_steps=sampler.steps,
-            guidance_scale=sampler.guidance_scale,
-            output_type="latent",
-            **_for_rows(sampler.call, len(prompts[rows])),
-        ).images
+        return _finished(
+            model,
+            sampler,
+            {
+                **model.family.fixed,
+                **arguments(model, prompts[rows]),
+                **guidance_arguments(model, sampler.guidance_scale),
+                **output_arguments(model),
+                "generator": generators(seeds[rows]),
+                "num_inference_steps": sampler.steps,
+                **_for_rows(sampler.call, len(prompts[rows])),
+            },
+        )
 
     return torch.cat(list(batching.run(len(prompts), work)))
+
+
+def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
+    """Run the pipeline; its last latents as feature maps."""
+    if model.family.condition == "label":
+        return _before_decoding(model, call)
+    images = model.pipe(**call).images
+    if model.family.condition == "none":
+        return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
+    if model.family.packed:
+        factor = vae_factor(model) * 2
+        rows, cols = (2 * (side // factor) for side in image_size(model, sampler.call))
+        return unpack(images, rows, cols)
+    return images
+
+
+class _Decoding(BaseException):
+    """Ends a pipeline that cannot be asked for latents where it would decode them."""
+
+
+def _before_decoding(model: Model, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
+    vae, found = model.pipe.vae, list[Tensor]()
+
+    def instead(latents: Tensor, *_: Any, **__: Any) -> None:
+        found.append(latents)
+        raise _Decoding
+
+    vae.decode = instead
+    try:
+        model.pipe(**call)
+    except _Decoding:
+        pass
+    finally:
+        del vae.decode
+    return found[0] * vae.config.scaling_factor
 
 
 def _for_rows(call: dict[str, Any], rows: int) -> dict[str, Any]:
@@ -73,11 +120,14 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 
 def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching: Batching) -> list[np.ndarray]:
-    """Latents -> images, uint8 [row, col, 3] each."""
-    vae = model.pipe.vae
+    """Latents -> images, uint8 [row, col, 3] each; a model of pixels has its images as latents."""
+    vae = autoencoder(model)
 
     def work(rows: slice) -> Tensor:
-        pixels = vae.decode(latents[rows] / vae.config.scaling_factor, return_dict=False)[0]
+        pixels = latents[rows]
+        if vae is not None:
+            moved = pixels.to(model.place, vae.dtype)
+            pixels = vae.decode(unscaled(vae, moved), return_dict=False)[0]
         return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
     return [image.numpy() for batch in batching.run(len(latents), work) for image in batch]
@@ -86,25 +136,58 @@ def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching:
 def encode(
     model: Model, images: Float[Tensor, "image 3 height width"], batching: Batching
 ) -> Float[Tensor, "image chan row col"]:
-    """Images in [-1, 1] -> latents: the mode of the encoder's posterior, so that a score has no sampling noise."""
-    vae = model.pipe.vae
+    """Images in [-1, 1] -> latents: the mode of the encoder's posterior, so that a score has no sampling noise.
+
+    A model of pixels has its images as latents. Raises MemdetectError where those are not of three channels.
+    """
+    vae = autoencoder(model)
+    if vae is None:
+        if (channels := model.denoiser.config["in_channels"]) != images.shape[1]:
+            raise MemdetectError(f"the model takes images of {channels} channels, expected 3; sample it instead")
+        return images
 
     def work(rows: slice) -> Tensor:
-        pixels = images[rows].to(vae.device, vae.dtype)
-        return vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
+        pixels = images[rows].to(model.place, vae.dtype)
+        return scaled(vae, vae.encode(pixels).latent_dist.mode())
 
     return torch.cat(list(batching.run(len(images), work)))
 
 
-def image_size(model: Model) -> tuple[int, int]:
-    """(height, width) in pixels of what the pipeline makes by default."""
-    side = model.denoiser.config["sample_size"] * model.pipe.vae_scale_factor
-    return side, side
+def autoencoder(model: Model) -> Any:
+    """The pipeline's autoencoder; None for a model of pixels."""
+    vae = getattr(model.pipe, "vae", None)
+    return None if vae is None else ready(vae)
+
+
+def vae_factor(model: Model) -> int:
+    """Pixels along a side for each latent."""
+    vae = getattr(model.pipe, "vae", None)
+    return 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def image_size(model: Model, call: Mapping[str, Any] | None = None) -> tuple[int, int]:
+    """(height, width) in pixels of what the pipeline makes: those of the call, else its own default."""
+    side = model.denoiser.config.get("sample_size") or model.pipe.default_sample_size
+    sides = (side, side) if isinstance(side, int) else side
+    height, width = (int(n) * vae_factor(model) for n in sides)
+    call = call or {}
+    return int(call.get("height", height)), int(call.get("width", width))
 
 
 def truncated_at(model: Model, prompt: str) -> int | None:
-    """Number of tokens that the tokenizer keeps of a prompt that is too long for it, else None."""
-    tokenizer = model.pipe.tokenizer
-    limit = tokenizer.model_max_length
+    """Number of tokens kept of a prompt by the tokenizer that keeps most, where even that one cuts it, else None."""
+    if model.family.condition != "prompt":
+        return None
+    tokenizers = [getattr(model.pipe, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
+    longest = inspect.signature(model.pipe.__call__).parameters.get("max_sequence_length")
+    reach = [(_limit(each, longest), each) for each in tokenizers if each is not None]
+    limit, tokenizer = max(reach, key=lambda pair: pair[0])
     ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
     return limit if len(ids) > limit else None
+
+
+def _limit(tokenizer: Any, longest: inspect.Parameter | None) -> int:
+    """How many tokens a pipeline takes from a tokenizer: CLIP's own number, T5's as the pipeline says."""
+    if longest is None or "CLIP" in type(tokenizer).__name__:
+        return int(tokenizer.model_max_length)
+    return int(longest.default)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from memdetect.adapters.latents import pack, unpack
 from memdetect.adapters.points import Point
 from memdetect.errors import Exit, MemdetectError
 
@@ -33,6 +34,7 @@ def average(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "ba
     return features.mean(dim=-1)
 
 
+_SHARED = frozenset({"img_ids", "txt_ids"})  # positions, the same for all rows of a batch
 CAPTURES: Mapping[str, Capture] = {"peak": peak, "mean": average}
 
 
@@ -44,14 +46,19 @@ class Seen:
     stop: Stop | None
     arrays: dict[tuple[str, str], list[Tensor]]
     calls: int = 0
+    words: int = 0
 
-    def count(self, *_: Any) -> None:
-        """Pre-hook of the denoiser."""
+    def count(self, _module: nn.Module, _args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Pre-hook of the denoiser: counts its calls, and the tokens of the text that comes with this one."""
         self.calls += 1
+        text = kwargs.get("encoder_hidden_states")
+        self.words = text.shape[1] if isinstance(text, Tensor) else 0
 
     def keep(self, point: Point, value: Any) -> None:
         """Capture a tensor at a point; ends the pass once all points have been captured."""
-        features = flatten(value, point.name)
+        features = flatten(value[point.index] if isinstance(value, tuple) else value, point.name)
+        if point.text:
+            features = features[..., self.words :]
         for (capture, layer), kept in self.arrays.items():
             if layer == point.name:
                 kept.append(CAPTURES[capture](features))
@@ -81,7 +88,7 @@ def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str],
     of times than the denoiser was called; a pass that `stop` ended cannot tell whether a point would have run again.
     """
     seen = Seen(points, Stop() if stop else None, {(c, p.name): [] for c in captures for p in points})
-    handles = [denoiser.register_forward_pre_hook(seen.count)]
+    handles = [denoiser.register_forward_pre_hook(seen.count, with_kwargs=True)]
     try:
         for point in points:
             handles.append(_hook(denoiser.get_submodule(point.module), point, seen.keep))
@@ -113,15 +120,24 @@ def flatten(value: Any, layer: str) -> Float[Tensor, "batch chan position"]:
 
 
 class Replay:
-    """A recorded denoiser call as a function f(x, t): the conditions stay, sample and timestep are replaced."""
+    """A recorded denoiser call as a function f(x, t): the conditions stay, sample and timestep are replaced.
 
-    def __init__(self, denoiser: nn.Module, call: Mapping[str, Any]) -> None:
+    x are feature maps whatever the network takes (packed: tokens of 2x2 patches), t is the schedule's timestep (clock:
+    the network's own time over it), and what a network predicts beside the image, its variance, is left out.
+    """
+
+    def __init__(
+        self, denoiser: nn.Module, call: Mapping[str, Any], *, packed: bool = False, clock: float = 1.0
+    ) -> None:
         self.denoiser = denoiser
         self.call = dict(call)
+        self.packed, self.clock = packed, clock
         self.sample = next(iter(inspect.signature(denoiser.forward).parameters))
 
     @classmethod
-    def record(cls, denoiser: nn.Module, run: Callable[[], Any]) -> "Replay":
+    def record(
+        cls, denoiser: nn.Module, run: Callable[[], Any], *, packed: bool = False, clock: float = 1.0
+    ) -> "Replay":
         """Run a pipeline until it first calls the denoiser, keep that call's arguments, and stop it there.
 
         Raises MemdetectError when `run` never calls the denoiser.
@@ -143,15 +159,17 @@ class Replay:
             handle.remove()
         if not kept:
             raise MemdetectError("the pipeline never called its denoiser; nothing could be recorded", Exit.ERROR)
-        return cls(denoiser, kept)
+        return cls(denoiser, kept, packed=packed, clock=clock)
 
     def __call__(
         self, x: Float[Tensor, "batch chan row col"], t: Float[Tensor, " batch"] | Tensor
     ) -> Float[Tensor, "batch chan row col"]:
         """The denoiser's output at x and t under the recorded conditions, which are repeated for each row of x."""
-        call = {name: _expand(value, len(x)) for name, value in self.call.items()}
-        out = self.denoiser(**{**call, self.sample: x, "timestep": t})
-        return out if isinstance(out, Tensor) else out[0]
+        call = {name: value if name in _SHARED else _expand(value, len(x)) for name, value in self.call.items()}
+        time = t if self.clock == 1 else t * self.clock
+        out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": time})
+        out = out if isinstance(out, Tensor) else out[0]
+        return unpack(out, *x.shape[2:]) if self.packed else out[:, : x.shape[1]]
 
 
 def _expand(value: Any, rows: int) -> Any:

@@ -48,7 +48,7 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
 
 
 def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measurement], dict[str, Any]]:
-    size = image_size(bench.model)
+    size = image_size(bench.model, bench.sampler.call)
     pixels: list[np.ndarray] = []
     matches: list[list[Match]] = []
     notes: list[list[str]] = []
@@ -142,10 +142,8 @@ def _prompt_notes(model: Model, request: Request) -> list[str]:
 def _decoded(trace: Trace, bench: Bench, batching: Batching) -> list[list[Image.Image]]:
     """The images of each item."""
     assert trace.latents is not None
-    vae = bench.model.pipe.vae
-    latents = trace.latents.flatten(0, 1).to(vae.device, vae.dtype)
     with torch.inference_mode():
-        images = [Image.fromarray(array) for array in decode(bench.model, latents, batching)]
+        images = [Image.fromarray(array) for array in decode(bench.model, trace.latents.flatten(0, 1), batching)]
     count = bench.sampler.num_seeds
     return [images[i : i + count] for i in range(0, len(images), count)]
 

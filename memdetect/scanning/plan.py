@@ -13,6 +13,8 @@ import numpy as np
 
 from memdetect import __version__
 from memdetect.adapters import Model, check_call
+from memdetect.adapters.conditions import arguments
+from memdetect.adapters.schedule import fingerprint
 from memdetect.calibration import Calibration
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
@@ -102,7 +104,9 @@ def prepare(model: Model, options: Options) -> Bench:
     if options.first_step_only and (late := [d.name for d in detectors if d.look not in ("text", "first")]):
         raise MemdetectError(f"{', '.join(late)} cannot be scored from the first step; leave out --first-step-only")
     members(model, options, detectors)
-    look = Look.at(model, layers=options.layers, timesteps=options.timesteps, detectors=detectors)
+    look = Look.at(
+        model, layers=options.layers, timesteps=options.timesteps, detectors=detectors, call=dict(options.call)
+    )
     return Bench(model, sampler, look, detectors, options, _evidence(model, options))
 
 
@@ -138,17 +142,16 @@ def members(model: Model, options: Options, detectors: Sequence[Detector]) -> li
 def settings(bench: Bench) -> dict[str, Any]:
     """What a score depends on besides the input; a calibration has to agree in the part that it names."""
     scheduler = bench.model.pipe.scheduler
-    table = hashlib.sha256(scheduler.alphas_cumprod.numpy().tobytes()).hexdigest()[:16]
     return {
         "model": bench.model.digest,
         "family": bench.model.family.pipeline,
         "dtype": bench.model.dtype,
-        "scheduler": f"{type(scheduler).__name__}:{table}",
+        "scheduler": f"{type(scheduler).__name__}:{fingerprint(scheduler)}",
         "steps": bench.sampler.steps,
         "guidance_scale": bench.sampler.guidance_scale,
         "num_seeds": bench.sampler.num_seeds,
         "seed": bench.sampler.seed,
-        "size": _size(bench),
+        "size": list(image_size(bench.model, bench.sampler.call)),
         "noise": NOISE,
         "call": bench.sampler.call,
         "detectors": [d.name for d in bench.detectors],
@@ -157,12 +160,6 @@ def settings(bench: Bench) -> dict[str, Any]:
         "layers": [p.name for p in bench.look.points],
         "timesteps": list(bench.look.timesteps),
     }
-
-
-def _size(bench: Bench) -> list[int]:
-    """Height and width of the images, in pixels."""
-    height, width = image_size(bench.model)
-    return [int(bench.sampler.call.get("height", height)), int(bench.sampler.call.get("width", width))]
 
 
 def _content(image: Path | None) -> str | None:
@@ -178,6 +175,7 @@ def _content(image: Path | None) -> str | None:
 
 def plan(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:
     """The run's header, complete before the first image: the plan, and the bar that it will be judged by."""
+    arguments(bench.model, [r.prompt for r in requests.items if r.prompt is not None])  # a wrong one is refused here
     total = hashlib.sha256()
     for request in requests.items:
         total.update(json.dumps([request.id, request.prompt, _content(request.image)]).encode())

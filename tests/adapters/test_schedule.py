@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memdetect.adapters.schedule import add_noise, levels, sigma
+from memdetect.adapters.schedule import add_noise, fingerprint, levels, sigma
 from memdetect.errors import Exit, MemdetectError
 
 SCHEDULERS = {
@@ -65,3 +65,33 @@ def test_a_timestep_outside_the_schedule_is_refused(t):
     with pytest.raises(MemdetectError, match=f"timestep {t} is outside .*expected 0 to 999") as caught:
         levels(DDIMScheduler(), t)
     assert caught.value.exit is Exit.USAGE
+
+
+@pytest.mark.parametrize("t", [0, 1, 150, 999, 1000])
+def test_a_flow_mixes_image_and_noise(t):
+    """As diffusers' own scale_noise does at the same timestep."""
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    signal, noise = levels(scheduler, t)
+    assert (signal, noise) == (1 - t / 1000, t / 1000)
+    assert sigma(scheduler, t) == (math.inf if t == 1000 else noise / signal)
+    if t not in (0,):
+        clean, eps = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(t))
+        expected = scheduler.scale_noise(clean, torch.full((3,), float(t)), eps)
+        torch.testing.assert_close(add_noise(clean, eps, (signal, noise)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("t", [-1, 1001])
+def test_a_timestep_outside_a_flow_is_refused(t):
+    with pytest.raises(MemdetectError, match=f"timestep {t} is outside the model's schedule; expected 0 to 1000"):
+        levels(FlowMatchEulerDiscreteScheduler(), t)
+
+
+def test_a_schedule_of_an_unknown_kind_is_refused_by_name():
+    with pytest.raises(MemdetectError, match="the noise of EDMEulerScheduler at a timestep is not known"):
+        levels(EDMEulerScheduler(), 50)
+
+
+def test_a_fingerprint_tells_schedules_apart():
+    found = {fingerprint(s) for s in (*SCHEDULERS.values(), FlowMatchEulerDiscreteScheduler())}
+    assert len(found) == 4
+    assert fingerprint(DDIMScheduler()) == fingerprint(DDIMScheduler(clip_sample=False))

@@ -75,7 +75,8 @@ def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None
     ("arguments", "said"),
     [
         (["scann"], "No such command 'scann'"),
-        (["scan"], "Missing argument 'INPUT...'"),
+        (["scan"], "Missing option '--model'"),
+        (["scan", "--model", "m"], "no prompts given; name a prompt file"),
         (["scan", "p.txt"], "Missing option '--model'"),
         ([*SCAN, "--modle", "x"], "No such option"),
         ([*SCAN, "--steps", "many"], "'--steps'"),

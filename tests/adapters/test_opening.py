@@ -1,0 +1,258 @@
+"""Weights open by file, revision and LoRA; what does not fit, or is not what it says, is refused in one line."""
+
+import re
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from accelerate import cpu_offload_with_hook
+from safetensors.torch import save_file
+from tiny_families import tiny_family, tiny_unet2d
+
+from memdetect import bundled
+from memdetect.adapters import FAMILIES, Opening, load, opening
+from memdetect.adapters.cards import card_of
+from memdetect.adapters.models import DTYPES
+from memdetect.errors import MemdetectError
+from memdetect.probing import Look, Sampler, image_size, probe_images
+
+SD1 = "model.diffusion_model.output_blocks.11.0.skip_connection.weight"
+SDXL = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
+SD35 = "model.diffusion_model.joint_blocks.37.x_block.mlp.fc1.weight"
+
+
+def single(path: Path, *names: str) -> Path:
+    save_file({name: torch.zeros(2, 2) for name in names}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [([SD1], "StableDiffusionPipeline"), ([SDXL], "StableDiffusionXLPipeline"), ([SD35], "StableDiffusion3Pipeline")],
+)
+def test_a_single_file_opens_as_what_its_tensors_are_called(tmp_path, pipe, monkeypatch, names, kind):
+    """Conversion is diffusers' own; what is ours is which class, and that nothing but the asked-for is passed."""
+    path, called = single(tmp_path / "mine.safetensors", *names), []
+
+    def instead(given: str, **options: Any) -> Any:
+        called.append((given, options))
+        return pipe
+
+    monkeypatch.setattr(getattr(diffusers, kind), "from_single_file", instead)
+    model = load(path, device="cpu", opening=Opening(config="some/folder", offline=True))
+    expected = {"torch_dtype": torch.float32, "local_files_only": True, "config": "some/folder"}
+    assert called == [(str(path), expected)]
+    assert (model.pipe, model.folder) == (pipe, None)
+
+
+def test_a_single_file_of_something_else_is_refused(tmp_path):
+    path = single(tmp_path / "other.safetensors", "layer.weight")
+    with pytest.raises(MemdetectError, match="a single file of kind 'unknown' is not supported; expected v1"):
+        load(path, device="cpu")
+    (tmp_path / "mine.ckpt").write_bytes(b"pickle")
+    with pytest.raises(MemdetectError, match=r"mine.ckpt is no .safetensors file; convert the weights"):
+        load(tmp_path / "mine.ckpt", device="cpu")
+
+
+def test_what_is_asked_for_reaches_diffusers(model_folder, monkeypatch):
+    called: list[dict[str, Any]] = []
+    monkeypatch.setattr(opening.DiffusionPipeline, "from_pretrained", lambda *_a, **options: called.append(options))
+    asked = Opening(revision="abc", variant="fp16", device_map="balanced", offline=True)
+    opening.open_pipeline("own/er", torch.bfloat16, asked)
+    opening.open_pipeline("own/er", torch.float32, Opening())
+    first, second = called
+    assert {**first, "safety_checker": 0} == {
+        "torch_dtype": torch.bfloat16,
+        "local_files_only": True,
+        "use_safetensors": True,
+        "safety_checker": 0,
+        "revision": "abc",
+        "variant": "fp16",
+        "device_map": "balanced",
+    }
+    assert second["local_files_only"] is False
+    assert "revision" not in second
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_estimate_is_what_the_networks_weigh(pipe, model_folder, dtype):
+    parts = [value for value in pipe.components.values() if isinstance(value, torch.nn.Module)]
+    count = sum(prod(p.shape) for part in parts for p in part.state_dict().values() if p.is_floating_point())
+    assert opening.weight_bytes(model_folder, DTYPES[dtype]) == count * DTYPES[dtype].itemsize
+
+
+def test_a_variant_is_weighed_alone(model_folder, pipe, tmp_path):
+    whole = opening.weight_bytes(model_folder, torch.float16)
+    pipe.save_pretrained(tmp_path, variant="fp16")
+    assert opening.weight_bytes(tmp_path, torch.float16, "fp16") == whole
+    pipe.save_pretrained(tmp_path)
+    assert opening.weight_bytes(tmp_path, torch.float16) == opening.weight_bytes(tmp_path, torch.float16, "fp16")
+    assert opening.weight_bytes(tmp_path, torch.float16) == whole
+
+
+def test_weights_that_cannot_fit_are_refused_before_they_are_read(model_folder, monkeypatch):
+    monkeypatch.setattr(opening, "memory_of", lambda _device: 1000)
+    monkeypatch.setattr("memdetect.adapters.models.open_pipeline", lambda *_: pytest.fail("opened"))
+    with pytest.raises(MemdetectError, match=r"the weights take 0\.0 GB as fp32, cpu has 0\.0 GB; use --dtype bf16"):
+        load(str(model_folder), device="cpu")
+
+
+def test_a_lora_needs_a_file_of_safetensors(tmp_path, model_folder):
+    weights = single(tmp_path / "pytorch_lora_weights.safetensors", "a")
+    assert opening.parse_lora(str(weights)) == (weights, 1.0)
+    assert opening.parse_lora(f"{weights}@0.5") == (weights, 0.5)
+    assert opening.parse_lora(f"{tmp_path}@-1") == (weights, -1.0)
+    for wrong in ("nowhere.safetensors", "nowhere.safetensors@2", str(tmp_path / "x@y"), str(tmp_path / "x.bin")):
+        with pytest.raises(MemdetectError, match=re.escape(f"--lora {wrong!r}: no .safetensors file there")):
+            opening.parse_lora(wrong)
+
+
+class Loras:
+    """A pipeline that writes down what is added to it."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def load_lora_weights(self, folder: str, *, weight_name: str, adapter_name: str) -> None:
+        self.said.append((folder, weight_name, adapter_name))
+
+    def set_adapters(self, names: list[str], adapter_weights: list[float]) -> None:
+        self.said.append((names, adapter_weights))
+
+
+def test_loras_are_added_each_at_its_scale_and_change_the_digest(tmp_path):
+    one, two = single(tmp_path / "one.safetensors", "a"), single(tmp_path / "two.safetensors", "b")
+    pipe = Loras()
+    digest = opening.add_loras(pipe, (str(one), f"{two}@0.5"))
+    folder = str(tmp_path)
+    expected = [(folder, "one.safetensors", "lora0"), (folder, "two.safetensors", "lora1")]
+    assert pipe.said == [*expected, (["lora0", "lora1"], [1.0, 0.5])]
+    others = [opening.add_loras(Loras(), given) for given in ((str(one), str(two)), (str(one),), ())]
+    assert len({digest, *others}) == 4
+    assert others[-1] == ""
+
+
+def test_a_lora_that_cannot_be_added_is_an_error_of_one_line(tmp_path, model_folder):
+    weights = single(tmp_path / "one.safetensors", "a")
+    with pytest.raises(MemdetectError, match=r"--lora .* could not be added: ") as caught:
+        load(str(model_folder), device="cpu", opening=Opening(loras=(str(weights),)))
+    assert "\n" not in str(caught.value)
+
+
+def test_offload_from_a_cpu_is_refused(model_folder):
+    with pytest.raises(MemdetectError, match="--cpu-offload needs an accelerator"):
+        load(str(model_folder), device="cpu", opening=Opening(cpu_offload=True))
+
+
+def test_hooks_see_the_same_under_offload(model_folder):
+    """accelerate wraps the forward and moves the network before it; here from the CPU to the CPU."""
+    plain, moved = (load(str(model_folder), device="cpu") for _ in range(2))
+    cpu_offload_with_hook(moved.pipe.unet, torch.device("cpu"))
+    assert hasattr(moved.pipe.unet, "_hf_hook")
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    sampler = Sampler(2, 2.0, 1)
+    one, two = (probe_images(model, latents=latents, sampler=sampler) for model in (plain, moved))
+    for key, array in one.arrays.items():
+        assert torch.equal(two.arrays[key], array)
+
+
+def test_tiling_is_the_decoders(model_folder):
+    assert load(str(model_folder), device="cpu", opening=Opening(vae_tiling=True)).pipe.vae.use_tiling
+
+
+def test_auto_is_the_cards_dtype_or_that_of_the_device(model_folder):
+    assert load(str(model_folder), device="cpu", dtype="auto").dtype == "fp32"
+
+
+def test_bf16_agrees_with_fp32_within_its_rounding(family_pipe):
+    """Each of some dozens of roundings adds at most half of bf16's eps, 2**-7; the peaks agree to that, times 16."""
+    model = load(family_pipe)
+    latents = torch.randn(2, *_shape(model), generator=torch.Generator().manual_seed(0))
+    sampler, ids = Sampler(2, 2.0, 1), ["a", "b"]
+    exact = probe_images(model, latents=latents, ids=ids, sampler=sampler)
+    network = model.denoiser
+    look = Look.at(model)
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    network.to(torch.bfloat16)
+    try:
+        call = {k: _cast(v, torch.bfloat16) for k, v in look.replay.call.items()}
+        rounded = replace(look, replay=_with_call(look.replay, call))
+        found = probe_images(model, latents=latents, ids=ids, sampler=sampler, look=rounded)
+    finally:
+        network.to(torch.float32).load_state_dict(kept)
+    for key, array in exact.arrays.items():
+        worst = float((found.arrays[key] - array).abs().max() / array.abs().max())
+        assert 0 < worst < 16 * torch.finfo(torch.bfloat16).eps / 2, key
+
+
+def _shape(model: Any) -> tuple[int, ...]:
+    height, width = image_size(model)
+    if model.family.condition == "none":
+        return 3, height, width
+    return model.pipe.vae.config.latent_channels, height // 4, width // 4
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, dict):
+        return {k: _cast(v, dtype) for k, v in value.items()}
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _with_call(replay: Any, call: dict[str, Any]) -> Any:
+    return type(replay)(replay.denoiser, call, packed=replay.packed, clock=replay.clock)
+
+
+def test_a_bare_network_of_pixels_is_a_model():
+    model = load(tiny_unet2d())
+    assert (model.family.pipeline, type(model.pipe.scheduler).__name__) == ("DDPMPipeline", "DDPMScheduler")
+
+
+def test_every_family_opens_again_from_its_folder(family_pipe, tmp_path):
+    family_pipe.save_pretrained(tmp_path)
+    model = load(str(tmp_path), device="cpu")
+    assert model.family is FAMILIES[type(family_pipe).__name__]
+    saved = getattr(family_pipe, model.family.denoiser).state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in model.denoiser.state_dict().items())
+
+
+def test_a_card_without_weights_names_its_mirrors_when_the_repository_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    text = 'name = "mine"\nrepo = "gone/mine"\nmirrors = ["kept/mine", "also/mine"]\nsteps = 7\n'
+    (tmp_path / "models" / "mine" / "card.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(bundled, "root", lambda: tmp_path)
+    for name in ("mine", "gone/mine"):
+        with pytest.raises(MemdetectError, match=r"'gone/mine' could not be opened: .*mirrors to try: kept/mine, also"):
+            load(name, device="cpu", opening=Opening(offline=True))
+        assert card_of(name).steps == 7
+    moved = card_of("kept/mine")
+    assert (moved.repo, moved.mirrors) == ("kept/mine", ("gone/mine", "also/mine"))
+    assert card_of("other/mine").repo == ""
+
+
+CARDS = [name for name in bundled.models() if card_of(name).repo]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_on_a_hub_says_what_has_not_been_measured(name):
+    card = card_of(name)
+    assert card.name == name
+    assert card.repo.count("/") == 1
+    assert all((card.about, card.licence, card.trained, card.default))
+    assert card.measured.startswith("nothing by memdetect")
+
+
+def test_the_models_that_people_have_have_cards():
+    assert {"sd-v1-4", "sd-v1-5", "sd-v2-1", "sdxl-base", "sd3-medium", "flux-dev", "pixart-sigma"} <= set(CARDS)
+    assert {"dit-xl-2", "ddpm-cifar10"} <= set(CARDS)
+    assert "emoji-scenes" not in CARDS
+
+
+def test_a_pipeline_of_a_family_is_not_changed_by_being_loaded(tmp_path):
+    pipe = tiny_family("dit", tmp_path)
+    before = dict(pipe.scheduler.config)
+    load(pipe)
+    assert dict(pipe.scheduler.config) == before

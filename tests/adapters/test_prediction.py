@@ -1,0 +1,122 @@
+"""Prediction types say the same, and are right: against each other, and against a Gaussian mixture known in full."""
+
+import inspect
+from functools import wraps
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from tiny_families import FAMILY_MAKERS, tiny_family
+
+from memdetect.adapters import Model, load
+from memdetect.adapters.prediction import KINDS, kind_of, predicted
+from memdetect.adapters.schedule import levels
+from memdetect.errors import MemdetectError
+from memdetect.probing import Look, predict
+
+FLOWS = ("sd3", "flux-distilled", "flux-true-cfg")
+CASES = [(name, kind) for name in FAMILY_MAKERS for kind in (("flow",) if name in FLOWS else KINDS[:3])]
+WIDTH = 0.3  # standard deviation of each of the mixture's components
+
+
+def given(kind: str, clean: torch.Tensor, eps: torch.Tensor, level: tuple[float, float]) -> torch.Tensor:
+    """What a network of a kind would say, by the definitions."""
+    signal, noise = level
+    velocity = signal * eps - noise * clean
+    return {"epsilon": eps, "sample": clean, "v_prediction": velocity, "flow": eps - clean}[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("t", [1, 50, 500, 998])
+def test_every_type_gives_back_the_image_and_the_noise(kind, t):
+    scheduler = FlowMatchEulerDiscreteScheduler() if kind == "flow" else DDIMScheduler()
+    level = levels(scheduler, t)
+    clean, eps = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(t)).double()
+    x = level[0] * clean + level[1] * eps
+    found = predicted(given(kind, clean, eps, level), x, level, kind)
+    torch.testing.assert_close(found.clean, clean)
+    torch.testing.assert_close(found.noise, eps)
+    torch.testing.assert_close(found.score, -eps / level[1])
+
+
+def test_the_type_is_the_schedulers():
+    assert kind_of(DDIMScheduler(prediction_type="v_prediction")) == "v_prediction"
+    assert kind_of(FlowMatchEulerDiscreteScheduler()) == "flow"
+    odd = DDIMScheduler()
+    odd.register_to_config(prediction_type="odd")
+    with pytest.raises(MemdetectError, match="prediction type 'odd' is not known; expected one of epsilon"):
+        kind_of(odd)
+
+
+class Mixture:
+    """Five Gaussians of equal weight around random images: posterior mean and score at any noise, in closed form."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.means = 0.5 * torch.randn(5, *shape, generator=torch.Generator().manual_seed(9)).double()
+
+    def shares(self, x: torch.Tensor, signal: float, spread: float) -> torch.Tensor:
+        far = (x[:, None].double() - signal * self.means).square().flatten(2).sum(dim=2)
+        return torch.softmax(-far / (2 * spread), dim=1)[..., None, None, None]
+
+    def clean(self, x: torch.Tensor, signal: float, noise: float) -> torch.Tensor:
+        spread = signal**2 * WIDTH**2 + noise**2
+        away = x[:, None].double() - signal * self.means
+        each = self.means + signal * WIDTH**2 / spread * away
+        return (self.shares(x, signal, spread) * each).sum(dim=1)
+
+    def score(self, x: torch.Tensor, signal: float, noise: float) -> torch.Tensor:
+        """Gradient of the log density by automatic differentiation of the density itself."""
+        spread = signal**2 * WIDTH**2 + noise**2
+        at = x.double().requires_grad_()
+        far = (at[:, None] - signal * self.means).square().flatten(2).sum(dim=2)
+        return torch.autograd.grad(torch.logsumexp(-far / (2 * spread), dim=1).sum(), at)[0]
+
+
+def behind(model: Model, kind: str, mixture: Mixture) -> Any:
+    """A forward of the denoiser's own signature that knows the mixture, with diffusers' own packing and schedules."""
+    original, scheduler = model.denoiser.forward, model.pipe.scheduler
+    signature = inspect.signature(original)
+    flux = isinstance(model.pipe, FluxPipeline)
+
+    @wraps(original)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs).arguments
+        x, time = next(iter(bound.values())), float(torch.as_tensor(bound["timestep"]).flatten()[0])
+        x = FluxPipeline._unpack_latents(x, 32, 32, 4) if flux else x
+        if kind == "flow":
+            noise = time if flux else time / 1000
+            signal = 1 - noise
+        else:
+            kept = float(scheduler.alphas_cumprod[round(time)])
+            signal, noise = kept**0.5, (1 - kept) ** 0.5
+        clean = mixture.clean(x, signal, noise)
+        out = given(kind, clean, (x.double() - signal * clean) / noise, (signal, noise)).float()
+        if flux:
+            return (FluxPipeline._pack_latents(out, *out.shape),)
+        learned = model.denoiser.config.get("out_channels") == 2 * x.shape[1]
+        return (torch.cat([out, torch.full_like(out, 7.0)], dim=1) if learned else out,)
+
+    return forward
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize("t", [50, 700])
+def test_behind_every_family_the_mixtures_score_comes_out(name, kind, t, tmp_path, monkeypatch):
+    pipe = tiny_family(name, tmp_path)
+    if kind != "flow":
+        pipe.scheduler.register_to_config(prediction_type=kind)
+    model = load(pipe)
+    look = Look.at(model)
+    shape = (
+        torch.Size((3, 16, 16)) if model.family.condition == "none" else torch.Size((16 if name == "sd3" else 4, 8, 8))
+    )
+    mixture = Mixture(shape)
+    monkeypatch.setattr(model.denoiser, "forward", behind(model, kind, mixture))
+    signal, noise = levels(model.pipe.scheduler, t)
+    eps = torch.randn(3, *shape, generator=torch.Generator().manual_seed(t))
+    x = signal * mixture.means[:3].float() + noise * eps
+    found = predict(model, look.replay, x, t)
+    # The conversions divide by signal or noise once; all else is rounding of float32 (1.2e-7) at values of a few units.
+    torch.testing.assert_close(found.score.double(), mixture.score(x, signal, noise), rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(found.clean.double(), mixture.clean(x, signal, noise), rtol=1e-3, atol=2e-3)

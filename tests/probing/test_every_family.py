@@ -1,0 +1,240 @@
+"""What every family promises: shapes, who sees what, no hooks left behind, images as of the bare pipeline."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from memdetect.adapters import Model, load
+from memdetect.adapters.points import list_points, resolve
+from memdetect.batches import seed_of
+from memdetect.detectors import SPIKINESS
+from memdetect.errors import MemdetectError
+from memdetect.probing import Look, Sampler, image_size, probe_images, probe_prompts, watch
+from memdetect.trace import Trace
+
+IDS = ["x", "y", "z"]
+PROMPTS = {"prompt": ["a cat", "a red dog", "blue"], "label": ["207", "goldfish", "3"], "none": ["", "", ""]}
+TWO = ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1")
+
+
+def sampler(**changes: Any) -> Sampler:
+    return replace(Sampler(steps=2, guidance_scale=2.0, num_seeds=2), **changes)
+
+
+def prompts_of(model: Model) -> list[str]:
+    return PROMPTS[model.family.condition]
+
+
+def seen(pipe: Any, items: tuple[int, ...] = (0, 1, 2), **changes: Any) -> Trace:
+    model = load(pipe)
+    own = prompts_of(model)
+    return probe_prompts(model, [own[i] for i in items], ids=[IDS[i] for i in items], sampler=sampler(**changes))
+
+
+def same(found: Trace, expected: Trace) -> None:
+    assert found.arrays.keys() == expected.arrays.keys()
+    for key, array in expected.arrays.items():
+        torch.testing.assert_close(found.arrays[key], array, rtol=1e-4, atol=1e-4)
+
+
+def apart(one: Trace, other: Trace) -> float:
+    return max(float((one.arrays[key] - other.arrays[key]).abs().max()) for key in one.arrays)
+
+
+def hooks(pipe: Any) -> int:
+    parts = [value for value in pipe.components.values() if isinstance(value, torch.nn.Module)]
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for part in parts for m in part.modules())
+
+
+def test_a_trace_has_a_row_for_each_step_item_and_seed(family_pipe):
+    model = load(family_pipe)
+    trace = seen(family_pipe)
+    expected = TWO if "unet" in family_pipe.components else ("transformer_blocks.1.ff.net.0",)
+    assert trace.layers == expected
+    assert {array.shape[:3] for array in trace.arrays.values()} == {(1, 3, 2)}
+    assert all(array.isfinite().all() for array in trace.arrays.values())
+    assert trace.latents is not None
+    height, width = image_size(model)
+    factor = 1 if model.family.condition == "none" else 4
+    assert trace.latents.shape[-2:] == (height // factor, width // factor)
+
+
+def test_images_are_the_bare_pipelines(family_pipe):
+    """Decoded by the pipeline itself, from the same generators."""
+    model = load(family_pipe)
+    trace = seen(family_pipe)
+    assert trace.latents is not None
+    own = [torch.Generator("cpu").manual_seed(seed_of(0, name, k)) for name in IDS for k in range(2)]
+    doubled = [prompt for prompt in prompts_of(model) for _ in range(2)]
+    call: dict[str, Any] = {"num_inference_steps": 2, "generator": own, "output_type": "np"}
+    if model.family.condition == "label":
+        call |= {"class_labels": [207] * 2 + [1] * 2 + [3] * 2, "guidance_scale": 2.0}
+    elif model.family.condition == "none":
+        call |= {"batch_size": 6}
+    else:
+        call |= {"prompt": doubled, "guidance_scale": 2.0, **model.family.fixed}
+    with torch.inference_mode():
+        expected = family_pipe(**call).images
+    from memdetect.batches import Batching
+    from memdetect.probing import decode
+
+    with torch.inference_mode():
+        found = decode(model, trace.latents.flatten(0, 1), Batching(8))
+    for image, theirs in zip(found, expected, strict=True):
+        assert abs(image.astype(float) - 255 * theirs).max() <= 1.0  # a step of rounding to eight bits
+
+
+def test_an_item_is_seen_alone_as_among_others_in_any_order_and_batch(family_pipe):
+    together = seen(family_pipe)
+    same(seen(family_pipe, batch_size=1), together)
+    same(seen(family_pipe, (2, 0, 1), batch_size=4), together.reorder([2, 0, 1]))
+    same(seen(family_pipe, (1,)), together.select(item=1))
+    assert apart(together.select(item=0), together.select(item=1)) > 1e-4
+
+
+def test_given_images_are_looked_at_without_a_prompt(family_pipe):
+    model = load(family_pipe)
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, *image_size(model), generator=random) * 2 - 1
+    trace = probe_images(model, images, ids=["a", "b"], sampler=sampler())
+    assert {array.shape[:3] for array in trace.arrays.values()} == {(1, 2, 2)}
+    same(probe_images(model, images[1:], ids=["b"], sampler=sampler()), trace.select(item=1))
+    other = probe_images(model, -images, ids=["a", "b"], sampler=sampler())
+    assert apart(trace, other) > 1e-4
+
+
+def test_noise_is_that_of_the_schedule_and_written_down(family_pipe):
+    model = load(family_pipe)
+    scheduler = model.pipe.scheduler
+    trace = probe_images(
+        model,
+        torch.zeros(1, 3, *image_size(model)),
+        look=Look.at(model, timesteps=[50, 300]),
+        sampler=sampler(),
+    )
+    if "FlowMatch" in type(scheduler).__name__:
+        assert trace.sigmas == pytest.approx((50 / 950, 300 / 700))
+    else:
+        kept = scheduler.alphas_cumprod[[50, 300]].double()
+        assert trace.sigmas == pytest.approx(((1 - kept) / kept).sqrt().tolist())
+
+
+def test_torchs_own_stream_of_random_numbers_is_neither_read_nor_moved(family_pipe):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = seen(family_pipe)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    same(seen(family_pipe), first)
+
+
+def test_every_listed_point_can_be_looked_at_and_leaves_no_hook(family_pipe):
+    model = load(family_pipe)
+    before = hooks(family_pipe)
+    look = Look.at(model, layers=["*"])
+    assert {p.name for p in look.points} == set(list_points(model.denoiser))
+    trace = probe_images(model, torch.zeros(1, 3, *image_size(model)), look=look, sampler=sampler())
+    assert set(trace.layers) == set(list_points(model.denoiser))
+    assert hooks(family_pipe) == before
+
+
+def test_no_hook_survives_a_crash(family_pipe):
+    model = load(family_pipe)
+    before = hooks(family_pipe)
+    with pytest.raises(ZeroDivisionError), watch(model.denoiser, model.points(("paper",)), ["peak"], stop=True):
+        raise ZeroDivisionError
+    assert hooks(family_pipe) == before
+
+
+def test_aliases_of_a_row_all_lead_somewhere(family_pipe):
+    model = load(family_pipe)
+    known = list_points(model.denoiser)
+    for alias in model.aliases:
+        name = alias.replace("N", "0")
+        assert resolve([name], known, model.aliases), alias
+
+
+def test_positions_of_the_image_alone_are_captured(family_pipe):
+    """As many positions as a map or a grid of patches has; text tokens would make it more."""
+    model = load(family_pipe)
+    look = Look.at(model, layers=["*"])
+    height, width = image_size(model)
+    side = 1 if model.family.condition == "none" else 4
+    grid = height // side * width // side
+    counts: dict[str, int] = {}
+
+    def count(name: str) -> Any:
+        def keep(features: torch.Tensor) -> torch.Tensor:
+            counts[name] = features.shape[-1]
+            return features.amax(dim=-1)
+
+        return keep
+
+    from memdetect.probing import watching
+
+    for point in look.points:
+        original = watching.CAPTURES["peak"]
+        watching.CAPTURES["peak"] = count(point.name)  # type: ignore[index]
+        try:
+            with torch.inference_mode(), watch(model.denoiser, [point], ["peak"], stop=False):
+                model.denoiser(**look.replay.call)
+        finally:
+            watching.CAPTURES["peak"] = original  # type: ignore[index]
+    if "unet" in family_pipe.components:
+        assert set(counts.values()) <= {grid, grid // 4, grid // 16}
+    else:
+        assert set(counts.values()) == {grid // 4}
+
+
+def test_features_of_a_joint_block_are_the_images(family_pipe):
+    """Zeroing the text stream's own feed-forward leaves the image's hidden layer of the first block as it is."""
+    model = load(family_pipe)
+    blocks = getattr(model.denoiser, "transformer_blocks", None)
+    if blocks is None or not hasattr(blocks[0], "ff_context"):
+        assert not hasattr(model.denoiser, "context_embedder")
+        return
+    names = ["transformer_blocks.0", "transformer_blocks.0.ff.net.0"]
+    look = Look.at(model, layers=names)
+    latents = torch.randn(1, seen(family_pipe).latents.shape[2], 8, 8)  # type: ignore[union-attr]
+    plain = probe_images(model, latents=latents, look=look, sampler=sampler())
+    handle = blocks[0].ff_context.register_forward_hook(lambda _m, _a, out: out * 0 + 100)
+    try:
+        same(probe_images(model, latents=latents, look=look, sampler=sampler()), plain)
+    finally:
+        handle.remove()
+    handle = blocks[0].ff.register_forward_hook(lambda _m, _a, out: out * 0 + 100)
+    try:
+        assert apart(probe_images(model, latents=latents, look=look, sampler=sampler()), plain) > 1e-2
+    finally:
+        handle.remove()
+
+
+def test_a_module_by_its_exact_name_is_a_point_and_one_of_the_text_is_not(family_pipe):
+    model = load(family_pipe)
+    name = "conv_out" if "unet" in family_pipe.components else "transformer_blocks.0.attn"
+    if not any(n == name for n, _ in model.denoiser.named_modules()):
+        name = "transformer_blocks.0.attn1"
+    trace = probe_images(
+        model, torch.zeros(1, 3, *image_size(model)), look=Look.at(model, layers=[name]), sampler=sampler()
+    )
+    assert trace.layers == (name,)
+    texts = [n for n, _ in model.denoiser.named_modules() if n.endswith(("ff_context.net.0", "context_embedder"))]
+    for text in texts:
+        with pytest.raises(MemdetectError, match=f"no layer named '{text}'"):
+            model.points((text,))
+
+
+def test_which_detectors_fall_away_is_said_before_anything_is_sampled(family_pipe):
+    model = load(family_pipe)
+    gap = replace(SPIKINESS, name="gap", unconditional=True)
+    lacking = {"LatentConsistencyModelPipeline", "DDPMPipeline", "DDIMPipeline"}
+    distilled = bool(model.denoiser.config.get("guidance_embeds"))
+    assert bool(model.distilled) == (distilled or model.family.pipeline in lacking)
+    if model.distilled:
+        with pytest.raises(MemdetectError, match="detector 'gap' needs the unconditional branch, but") as caught:
+            Look.at(model, detectors=[gap])
+        assert "\n" not in str(caught.value)
+    else:
+        Look.at(model, detectors=[gap])
