@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tiny_stable import tiny_tokenizer
 
 
 def clip_text(tokenizer: Any, *, projected: bool = False) -> Any:
@@ -272,8 +273,6 @@ FAMILY_MAKERS: dict[str, Callable[[Any], Any]] = {
 
 def tiny_family(name: str, folder: Path) -> Any:
     """A pipeline of a family by its name here; the folder takes its tokenizer's files."""
-    from conftest import tiny_tokenizer
-
     torch.manual_seed(0)
     pipe = FAMILY_MAKERS[name](tiny_tokenizer(folder))
     pipe.set_progress_bar_config(disable=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
 from memdetect.calibration import read_calibration
@@ -19,7 +20,6 @@ from memdetect.scanning.paired import paired_null, rounds_for
 from memdetect.statistics.combine import quartile
 from memdetect.statistics.conformal import rank
 from memdetect.verdict.nulls import scores_of
-from tests.conftest import tiny_stable_diffusion
 
 OPTIONS = Options(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
 PROMPTS = ["a red cat", "a blue dog", "a photo of a cat"]
