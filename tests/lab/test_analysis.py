@@ -49,7 +49,7 @@ def test_units_of_one_direction_are_one():
     split = np.stack([0.6 * weights[:, 0], weights[:, 1], 0.8 * weights[:, 0], 1e-4 * weights[:, 0]], axis=1)
     merged = analysis.merge(split)
     assert merged.shape == (3, 2)
-    assert forms.gap(merged, weights).columns == pytest.approx(0, abs=1e-12)
+    assert forms.gap(merged, weights).columns == pytest.approx(0, abs=1e-7)  # a root of rounding errors
     near = analysis.against_memorizing(split, split, samples, SIGMA, 0.0)
     assert near.merged == pytest.approx(0, abs=1e-12)
     assert near.filter < 1e-7
