@@ -1,15 +1,13 @@
 """A folder of training pictures with captions beside them: prompts to scan, and an index to look outputs up in."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
 from memdetect.index import BuildOptions, build_index
-from memdetect.matching import Evidence, open_evidence
+from memdetect.matching import open_evidence
 from memdetect.prompts import IMAGE_SUFFIXES, PROMPT_COLUMNS, Request, Requests, item_id
 from memdetect.scanning.plan import INDEX, Bench
 
@@ -25,7 +23,7 @@ def captioned(folder: Path, instance_prompt: str | None = None) -> list[tuple[Pa
     """
     if not folder.is_dir():
         raise MemdetectError(f"--train-images {str(folder)!r} is no folder; give the folder of the training pictures")
-    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    pictures = _pictures(folder)
     if not pictures:
         raise MemdetectError(f"{str(folder)!r} holds no pictures ({' '.join(IMAGE_SUFFIXES)}); check the path")
     listed = _listed(folder / METADATA) if (folder / METADATA).exists() else {}
@@ -87,12 +85,12 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
     folder = out / INDEX
     if not folder.is_dir():
         embedder, _ = choose_embedder(card=bench.model.card.embedder or None, source=source)
-        count = sum(1 for _ in _pictures(pictures))
-        held = (clean,) if clean and any(_pictures(clean)) else ()
-        build_index([pictures], embedder, folder, BuildOptions(held_out=held, training_set=count))
-    found: Evidence = open_evidence(folder, source, options.top_k)
-    return replace(bench, evidence=found)
+        held = (clean,) if clean and _pictures(clean) else ()
+        own = _pictures(pictures)  # those that have captions: none of the folders below
+        build_index(own, embedder, folder, BuildOptions(held_out=held, training_set=len(own)))
+    return replace(bench, evidence=open_evidence(folder, source, options.top_k))
 
 
-def _pictures(folder: Path) -> Iterator[Any]:
-    return (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder itself, in the order of their names, hidden ones left out."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))

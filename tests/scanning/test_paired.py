@@ -217,6 +217,8 @@ def test_outputs_are_looked_up_among_the_training_pictures(
         "".join(f'{{"file_name": "{n}.png", "text": "a {c} cat"}}\n' for n, c in zip("abc", WORDS, strict=True)),
         encoding="utf-8",
     )
+    (pictures / "rejected").mkdir()
+    Image.new("RGB", (32, 32), "red").save(pictures / "rejected" / "d.png")  # has no caption, and was not trained on
     requests = prompts_of(captioned(pictures))
     options = replace(OPTIONS, base=base, train_images=pictures, search=True)
     run = scan(requests, pipe, tmp_path / "run", options)
