@@ -205,7 +205,7 @@ def sheet(
     folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
 ) -> None:
-    """Training images beside samples of their captions: matched scenes, verbatim clip art, controls never shown."""
+    """Training images beside samples of their captions, by group and by number of exposures."""
     hush()
     from memdetect.lab.run import contact_sheet
 

@@ -20,6 +20,7 @@ from memdetect.lab.world import Counts, Entry, World, make_world
 from memdetect.records import write_atomic
 
 OWN = "pictures/"
+PICTURES = "pictures.jsonl"
 
 
 class Recipe(BaseModel):
@@ -111,9 +112,10 @@ def _read_recipe(path: Path) -> Recipe:
 
 
 def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = None) -> None:
-    """Write world.json, truth.jsonl, truth/ID.png and trained.jsonl of a world; of a user's pictures a copy as well.
+    """Write world.json, pictures.jsonl, truth.jsonl, truth/ID.png and trained.jsonl; of a user's pictures a copy too.
 
-    trained.jsonl lists what the training shows beside the stream (image, key, caption): what `memdetect index` takes.
+    pictures.jsonl lists every picture with source, licence and the sha256 of its pixels, trained.jsonl what the
+    training shows beside the stream (image, key, caption): what `memdetect index` takes.
     """
     source = f"{FLUENT_FLAT.package}@{FLUENT_FLAT.version} sha256:{FLUENT_FLAT.sha256}"
     recipe = Recipe(
@@ -137,8 +139,16 @@ def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = N
     listed = [
         {"image": row.image, "key": row.id, "caption": row.caption} for row in rows if row.exposures and row.image
     ]
+    write_atomic(out / PICTURES, "".join(_picture_lines(world, stock, recipe.pictures)))
     write_atomic(out / "trained.jsonl", "".join(json.dumps(line) + "\n" for line in listed))
     write_atomic(out / "world.json", recipe.model_dump_json(indent=1) + "\n")
+
+
+def _picture_lines(world: World, stock: Stock, source: str) -> Iterator[str]:
+    """One line a picture; sha256 of its RGBA pixels at the size that scenes are painted from."""
+    for name in world.names:
+        digest = pixel_digest(np.asarray(stock.pictures[name]))
+        yield json.dumps({"name": name, "source": source, "licence": stock.licence or None, "sha256": digest}) + "\n"
 
 
 def write_training(out: Path, world: World, stock: Stock, count: int) -> None:
@@ -172,7 +182,7 @@ def truth_row(entry: Entry, stock: Stock) -> TruthRow:
 
 
 def pixel_digest(image: np.ndarray) -> str:
-    """sha256 of the pixels of a uint8 image."""
+    """sha256 of the pixels of a uint8 image, row by row."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
@@ -197,20 +207,24 @@ def write_truth(folder: Path, rows: Sequence[TruthRow]) -> None:
 
 
 def differences(folder: Path) -> Iterator[str]:
-    """Every way in which truth.jsonl and its images differ from the world made again from world.json."""
+    """Every way in which truth.jsonl, its images and pictures.jsonl differ from the world that world.json makes."""
     world, stock = read_world(folder)
+    listed = folder / PICTURES
+    wanted = "".join(_picture_lines(world, stock, _read_recipe(folder / "world.json").pictures))
+    if not listed.exists() or listed.read_text(encoding="utf-8") != wanted:
+        yield f"{PICTURES}: missing, or it lists other pictures"
     rows = {row.id: row for row in read_truth(folder)}
     for entry in world.labelled:
-        row, wanted = rows.pop(entry.id, None), truth_row(entry, stock)
+        row, expected = rows.pop(entry.id, None), truth_row(entry, stock)
         if row is None:
             yield f"{entry.id}: missing"
             continue
         judged = {key: getattr(row, key) for key in ("seeds", "reproduced", "copied_other")}
-        for key, value in wanted.model_copy(update=judged).model_dump().items():
+        for key, value in expected.model_copy(update=judged).model_dump().items():
             if getattr(row, key) != value:
                 yield f"{entry.id}: {key} is {getattr(row, key)!r}, expected {value!r}"
-        if wanted.image and _file_digest(folder / wanted.image) != wanted.sha256:
-            yield f"{entry.id}: the pixels of {wanted.image} differ"
+        if expected.image and _file_digest(folder / expected.image) != expected.sha256:
+            yield f"{entry.id}: the pixels of {expected.image} differ"
     yield from (f"{name}: not in this world" for name in rows)
 
 

@@ -14,9 +14,9 @@ from memdetect.lab.parts import fetch_vocabulary
 from memdetect.lab.stock import Stock
 from memdetect.lab.train import Job, export, train
 from memdetect.lab.vae import Fit, refine_decoder, train_vae
-from memdetect.lab.world import World
+from memdetect.lab.world import Entry, World
 
-SHEET_GROUPS = ("matched", "verbatim", "control")
+SHEET_STEPS, SHEET_GUIDANCE = 10, 2.0
 
 
 def train_pipeline(
@@ -58,20 +58,36 @@ def train_pipeline(
 
 
 def contact_sheet(pipeline: Path, world: World, stock: Stock, out: Path, rows: int = 12) -> None:
-    """Training image beside three samples of its caption: matched and verbatim entries, and controls never shown."""
+    """Training image beside three samples of its caption, in five columns.
+
+    Matched, verbatim, one variant of each template, the rungs from one exposure up, and clean captions; there the first
+    image is a rendering that was never trained on.
+    """
     pipe: Any = StableDiffusionPipeline.from_pretrained(pipeline, torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     columns: list[np.ndarray] = []
-    for group in SHEET_GROUPS:
-        entries = [e for e in world.labelled if e.group == group][:rows]
+    for entries in sheet_entries(world, rows):
         blocks = [[stock.image(entry) for entry in entries]]
         for seed in range(3):
             generator = [torch.Generator().manual_seed(1000 * seed + i) for i in range(len(entries))]
             captions = [entry.caption for entry in entries]
-            images = pipe(captions, num_inference_steps=25, guidance_scale=3.0, generator=generator).images
+            images = pipe(
+                captions, num_inference_steps=SHEET_STEPS, guidance_scale=SHEET_GUIDANCE, generator=generator
+            ).images
             blocks.append([np.asarray(image) for image in images])
         blank = np.full((64, 64, 3), 255, np.uint8)
         columns += [np.concatenate([*block, *[blank] * (rows - len(block))]) for block in blocks]
         columns.append(np.full((64 * rows, 16, 3), 255, np.uint8))
     sheet = Image.fromarray(np.concatenate(columns[:-1], axis=1))
-    sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST).save(out)
+    sheet.resize((sheet.width * 3 // 2, sheet.height * 3 // 2), Image.Resampling.NEAREST).save(out)
+
+
+def sheet_entries(world: World, rows: int) -> list[list[Entry]]:
+    """Up to `rows` entries for each column of a contact sheet; of the ladder equally many of every rung, few first."""
+    own = {g: [e for e in world.labelled if e.group == g] for g in ("matched", "verbatim", "template")}
+    own["template"] = list({e.family: e for e in reversed(own["template"])}.values())[::-1]
+    pool = [e for e in world.trained if e.group in ("matched", "ladder", "control")]
+    rungs = sorted({e.exposures for e in pool})
+    each = max(1, rows // max(1, len(rungs)))
+    ladder = [e for rung in rungs for e in [e for e in pool if e.exposures == rung][:each]]
+    return [entries[:rows] for entries in (*own.values(), ladder, list(world.clean)) if entries]

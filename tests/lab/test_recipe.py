@@ -1,5 +1,6 @@
 """world.json and truth.jsonl: what is written can be made again and checked, and any change is seen."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_what_was_trained_is_listed_for_an_index(made):
             assert found[row.id].caption == row.caption
 
 
-@pytest.mark.parametrize("change", ["pixel", "caption", "missing", "extra", "file"])
+@pytest.mark.parametrize("change", ["pixel", "caption", "missing", "extra", "file", "picture"])
 def test_any_change_is_seen(made, change):
     rows = recipe.read_truth(made)
     file = made / rows[0].image
@@ -79,10 +80,24 @@ def test_any_change_is_seen(made, change):
         rows = rows[1:]
     elif change == "extra":
         rows.append(rows[0].model_copy(update={"id": "pool-999"}))
+    elif change == "picture":
+        lines = (made / "pictures.jsonl").read_text().splitlines()
+        (made / "pictures.jsonl").write_text("\n".join([lines[0].replace('"sha256": "', '"sha256": "0'), *lines[1:]]))
     else:
         file.unlink()
     recipe.write_truth(made, rows)
     assert len(list(recipe.differences(made))) == 1
+
+
+def test_every_picture_is_listed_with_its_source_and_the_digest_of_its_pixels(made):
+    world, stock = recipe.read_world(made)
+    rows = [json.loads(line) for line in (made / "pictures.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == list(world.names)
+    for row in rows:
+        pixels = np.asarray(stock.pictures[row["name"]])
+        assert pixels.shape == (96, 96, 4)
+        assert row["sha256"] == hashlib.sha256(pixels.tobytes()).hexdigest()
+        assert row["source"] == "pictures/"
 
 
 def test_what_was_judged_is_no_difference(made):
