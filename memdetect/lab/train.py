@@ -77,7 +77,7 @@ class Student:
         self.nets = nn.ModuleDict({"text": self.text, "unet": self.unet}).to(job.device)
         self.unet.to(memory_format=torch.channels_last)
         self.average = {k: v.detach().clone() for k, v in self.nets.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.nets.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(self.nets.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.step, self.seconds, self.world = 0, 0.0, job.world.digest
 
     def save(self, folder: Path) -> None:
