@@ -28,6 +28,10 @@ Column = Annotated[
 PromptsFormat = Annotated[str | None, typer.Option(help="Read the input as txt, jsonl, json, csv or tsv.")]
 Layers = Annotated[list[str] | None, typer.Option(help="Layer to look at; name, glob or alias; repeatable.")]
 Timesteps = Annotated[list[int] | None, typer.Option(help="Timestep to look at; repeatable.")]
+Sigmas = Annotated[
+    list[float] | None,
+    typer.Option("--sigma", help="Noise over signal to look at, instead of timesteps: the nearest one; repeatable."),
+]
 Detectors = Annotated[list[str] | None, typer.Option(help="Detector; repeatable; the first one decides.")]
 Members = Annotated[list[str] | None, typer.Option(help="Detector that decides; repeatable, at most three.")]
 Strata = Annotated[str, typer.Option(help="Column that p-values stay within, the same in calibration and scan.")]

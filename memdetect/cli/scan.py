@@ -31,6 +31,7 @@ from memdetect.cli.options import (
     Revision,
     Search,
     Seed,
+    Sigmas,
     Steps,
     Strata,
     Timesteps,
@@ -79,6 +80,7 @@ def scan_command(
     prompts_format: PromptsFormat = None,
     layer: Layers = None,
     timestep: Timesteps = None,
+    sigma: Sigmas = None,
     detector: Detectors = None,
     num_seeds: NumSeeds = None,
     seed: Seed = 0,
@@ -144,7 +146,8 @@ def scan_command(
     num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     if dry_run:
-        asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
+        asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds}
+        asked |= {"timesteps": timestep, "sigmas": sigma}
         _dry_run(requests, model, bar, calibration, asked, member or (detector or [])[:1])
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         say(f"loading {model}")
@@ -157,6 +160,7 @@ def scan_command(
         options = Options(
             layers=layer,
             timesteps=timestep,
+            sigmas=sigma,
             detectors=tuple(detector) if detector else Options().detectors,
             steps=steps,
             guidance_scale=guidance_scale,

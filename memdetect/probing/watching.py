@@ -15,6 +15,7 @@ from memdetect.adapters.points import Point
 from memdetect.errors import Exit, MemdetectError
 
 Capture = Callable[[Float[Tensor, "batch chan position"]], Float[Tensor, "batch ..."]]
+Clock = Callable[[Tensor], Tensor]
 
 
 class Stop(BaseException):
@@ -119,15 +120,20 @@ def flatten(value: Any, layer: str) -> Float[Tensor, "batch chan position"]:
     raise MemdetectError(f"layer {layer!r} gives {found}, expected a feature map or tokens; probe another layer")
 
 
+def unchanged(timestep: Tensor) -> Tensor:
+    """The clock of a network that is told the schedule's own timestep."""
+    return timestep
+
+
 class Replay:
     """A recorded denoiser call as a function f(x, t): the conditions stay, sample and timestep are replaced.
 
     x are feature maps whatever the network takes (packed: tokens of 2x2 patches), t is the schedule's timestep (clock:
-    the network's own time over it), and what a network predicts beside the image, its variance, is left out.
+    from it to the network's own time), and what a network predicts beside the image, its variance, is left out.
     """
 
     def __init__(
-        self, denoiser: nn.Module, call: Mapping[str, Any], *, packed: bool = False, clock: float = 1.0
+        self, denoiser: nn.Module, call: Mapping[str, Any], *, packed: bool = False, clock: Clock = unchanged
     ) -> None:
         self.denoiser = denoiser
         self.call = dict(call)
@@ -136,7 +142,7 @@ class Replay:
 
     @classmethod
     def record(
-        cls, denoiser: nn.Module, run: Callable[[], Any], *, packed: bool = False, clock: float = 1.0
+        cls, denoiser: nn.Module, run: Callable[[], Any], *, packed: bool = False, clock: Clock = unchanged
     ) -> "Replay":
         """Run a pipeline until it first calls the denoiser, keep that call's arguments, and stop it there.
 
@@ -166,8 +172,7 @@ class Replay:
     ) -> Float[Tensor, "batch chan row col"]:
         """The denoiser's output at x and t under the recorded conditions, which are repeated for each row of x."""
         call = {name: value if name in _SHARED else _expand(value, len(x)) for name, value in self.call.items()}
-        time = t if self.clock == 1 else t * self.clock
-        out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": time})
+        out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": self.clock(t)})
         out = out if isinstance(out, Tensor) else out[0]
         return unpack(out, *x.shape[2:]) if self.packed else out[:, : x.shape[1]]
 
