@@ -70,8 +70,11 @@ class Model:
 
     @property
     def denoiser(self) -> Any:
-        """The network that predicts noise or velocity: a module with diffusers' `config`, `device` and `dtype`."""
-        return getattr(self.pipe, self.family.denoiser)
+        """The network that predicts noise or velocity: a module with diffusers' `config`, `device` and `dtype`.
+
+        Of one that `torch.compile` wrapped, what is inside: its layers have their own names, and it takes hooks.
+        """
+        return unwrapped(getattr(self.pipe, self.family.denoiser))
 
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
         """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
@@ -109,6 +112,11 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None, ope
     pipe.set_progress_bar_config(disable=True)
     inside = folder if folder and folder.is_dir() else None
     return Model(str(model), pipe, family, _fitted(card, family, pipe.scheduler), digest, device, dtype, inside)
+
+
+def unwrapped(module: Any) -> Any:
+    """The module that `torch.compile` wrapped; any other as it is."""
+    return getattr(module, "_orig_mod", module)
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
@@ -219,7 +227,7 @@ def _weights_digest(pipe: Any) -> str:
     for part, module in sorted(pipe.components.items()):
         if not isinstance(module, nn.Module):
             continue
-        for name, value in sorted(module.state_dict().items()):
+        for name, value in sorted(unwrapped(module).state_dict().items()):
             if value.device.type == "meta":
                 raise MemdetectError("the pipeline's weights are offloaded; load it without offload", Exit.USAGE)
             total.update(f"{part}.{name}{tuple(value.shape)}".encode())

@@ -1,6 +1,7 @@
 """Hooks that live exactly as long as one call: capture features, stop a pass early, record a call and replay it."""
 
 import inspect
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,18 +83,30 @@ class Seen:
 
 
 @contextmanager
+def as_written() -> Generator[None]:
+    """What `torch.compile` made runs as it was written: code compiled before a hook was there never calls it."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextmanager
 def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str], *, stop: bool) -> Generator[Seen]:
     """Capture features at `points` while the body runs the denoiser; with `stop`, a pass ends at the last of them.
 
-    Hooks are gone when the body ends, however it ends. Raises MemdetectError when a point was captured another number
-    of times than the denoiser was called; a pass that `stop` ended cannot tell whether a point would have run again.
+    Hooks are gone when the body ends, however it ends; compiled networks run uncompiled until then. Raises
+    MemdetectError when a point was captured another number of times than the denoiser was called; a pass that `stop`
+    ended cannot tell whether a point would have run again.
     """
     seen = Seen(points, Stop() if stop else None, {(c, p.name): [] for c in captures for p in points})
     handles = [denoiser.register_forward_pre_hook(seen.count, with_kwargs=True)]
     try:
         for point in points:
             handles.append(_hook(denoiser.get_submodule(point.module), point, seen.keep))
-        yield seen
+        with as_written():
+            yield seen
     except Stop as raised:
         if raised is not seen.stop:
             raise
@@ -157,7 +170,8 @@ class Replay:
 
         handle = denoiser.register_forward_pre_hook(keep, with_kwargs=True)
         try:
-            run()
+            with as_written():
+                run()
         except Stop as raised:
             if raised is not token:
                 raise
