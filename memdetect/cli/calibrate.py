@@ -39,6 +39,7 @@ from memdetect.cli.options import (
     Weights,
     checked_model,
     pipeline_arguments,
+    say_loading,
 )
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 
@@ -113,7 +114,6 @@ def calibrate_command(
     num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
-        say(f"loading {model}")
         from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, Watch, calibrate
 
@@ -139,6 +139,7 @@ def calibrate_command(
         opening = Opening(
             revision, variant, config, tuple(lora or ()), cpu_offload, vae_tiling, device_map, offline=offline
         )
+        say_loading(model, opening)
         loaded = load(model, device=device, dtype=dtype, opening=opening)
         made = calibrate(requests, loaded, out, options, watch=Watch(progress, interrupt.asked))
     if made is None:

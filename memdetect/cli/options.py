@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memdetect.cli.output import say
 from memdetect.errors import MemdetectError
 
 
@@ -71,6 +72,14 @@ def checked_model(model: str) -> str:
     if not model.strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
     return model
+
+
+def say_loading(model: str, opening: Any) -> None:
+    """Name the model on stderr, with what has to be downloaded for it, if a hub tells."""
+    from memdetect.adapters.downloads import download_of
+
+    download = download_of(model, opening)
+    say(f"loading {model}: {download}" if download else f"loading {model}")
 
 
 def pipeline_arguments(pairs: list[str]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from memdetect.cli.options import (
     Weights,
     checked_model,
     pipeline_arguments,
+    say_loading,
 )
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.reports import (
@@ -148,9 +149,9 @@ def scan_command(
     if dry_run:
         asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds}
         asked |= {"timesteps": timestep, "sigmas": sigma}
-        _dry_run(requests, model, bar, calibration, asked, member or (detector or [])[:1])
+        deciding = member or (detector or [])[:1]
+        _dry_run((revision, variant, offline), requests, model, bar, calibration, asked, deciding)
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
-        say(f"loading {model}")
         from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, scan
 
@@ -182,6 +183,7 @@ def scan_command(
             base_rounds=base_rounds,
             train_images=train_images,
         )
+        say_loading(model, opening)
         loaded = load(model, device=device, dtype=dtype, opening=opening)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
     _say_if_stopped(run, interrupt)
@@ -229,9 +231,13 @@ def _say_if_stopped(run: Any, interrupt: Interrupt) -> None:
         raise typer.Exit(int(interrupt.exit or 0))
 
 
-def _dry_run(*plan: Any) -> None:
-    """Print what a scan would do and show, and stop."""
+def _dry_run(place: tuple[str | None, str | None, bool], *plan: Any) -> None:
+    """Print what a scan would do and show, and what its model (revision, variant, offline) would fetch; then stop."""
+    from memdetect.adapters import Opening
+    from memdetect.adapters.downloads import download_of
     from memdetect.scanning.dry import dry_run_lines
 
     write("".join(f"{line}\n" for line in dry_run_lines(*plan)))
+    if download := download_of(plan[1], Opening(place[0], place[1], offline=place[2])):
+        write(f"download: {download}\n")
     raise typer.Exit
