@@ -100,6 +100,12 @@ class Calibration(_Strict):
             return self
         return self.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in self.items)})
 
+    @property
+    def conditioned(self) -> bool | None:
+        """Whether the clean scores are of prompts or labels; not, if of images without a condition. None: not known."""
+        kept = {item.text for item in self.items} - {""}
+        return kept != {text_key("")} if kept else None
+
     def difference(self, plan: Mapping[str, Any]) -> str | None:
         """The first setting in which a scan differs from the calibration, as `key (theirs, ours)`, or None.
 
@@ -196,7 +202,12 @@ def calibration_of_run(header: Header, rows: Sequence[Measurement], layers: Sequ
     }
     return Calibration(
         settings={key: plan[key] for key in SHARED if key in plan},
-        provenance={"prompts": plan.get("inputs", ""), "versions": header.versions, "memdetect": header.memdetect},
+        provenance={
+            "prompts": plan.get("inputs", ""),
+            "versions": header.versions,
+            "memdetect": header.memdetect,
+            "sigmas": header.sigmas,
+        },
         parts="given" if given else "drawn",
         strata=plan.get("strata", ""),
         items=tuple(items),

@@ -28,25 +28,31 @@ def label_requests(given: str) -> Requests:
     return Requests(tuple(_alone(item) for item in items), 0, len(names) - len(kept))
 
 
-def unconditional_requests(count: int) -> Requests:
+def unconditional_requests(count: int, name: str = "unconditional") -> Requests:
     """Requests for `count` images without a condition, each an item of its own: their `prompt` is "".
 
-    Raises MemdetectError (usage) for a count below 1 or above ten million.
+    name: the beginning of their ids, which their seeds are made from: those of another name are other images. Raises
+    MemdetectError (usage) for a count below 1 or above ten million.
     """
     if not 1 <= count <= MOST:
         raise MemdetectError(f"--unconditional is {count}, expected 1 to {MOST:,}")
-    made = (Request(f"unconditional-{i:07d}", "", None, "--unconditional", None, {}) for i in range(count))
+    made = (Request(f"{name}-{i:07d}", "", None, "--unconditional", None, {}) for i in range(count))
     return Requests(tuple(_alone(item) for item in made), 0, 0)
 
 
-def requests_of(inputs: Sequence[str], labels: str | None, unconditional: int | None) -> Requests | None:
-    """The requests of these options, None where there are none; MemdetectError for more than one kind of input."""
+def requests_of(
+    inputs: Sequence[str], labels: str | None, unconditional: int | None, name: str = "unconditional"
+) -> Requests | None:
+    """The requests of these options, None where there are none; MemdetectError for more than one kind of input.
+
+    name: of images without a condition, as of `unconditional_requests`.
+    """
     ways = [name for name, way in (("INPUT", inputs), ("--labels", labels), ("--unconditional", unconditional)) if way]
     if len(ways) > 1:
         raise MemdetectError(f"{' and '.join(ways)} exclude each other; give one of them")
     if labels is not None:
         return label_requests(labels)
-    return None if unconditional is None else unconditional_requests(unconditional)
+    return None if unconditional is None else unconditional_requests(unconditional, name)
 
 
 def _alone(item: Request) -> Request:

@@ -30,9 +30,18 @@ _Row = TypeVar("_Row", bound=Worded)
 
 
 def normalised(text: str) -> str:
-    """A prompt without what does not make it another one: NFKC, case folded, digits as 0, spaces collapsed."""
+    """A prompt without what does not make it another one: NFKC, case folded, digits as 0, spaces collapsed.
+
+    A text of digits alone, a class label, keeps them: it has nothing else.
+    """
     plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
-    return _DIGIT.sub("0", " ".join(plain.split()))
+    plain = " ".join(plain.split())
+    return plain if is_label(plain) else _DIGIT.sub("0", plain)
+
+
+def is_label(text: str) -> bool:
+    """Whether a text is the number of a class."""
+    return text.isascii() and text.isdigit()
 
 
 @lru_cache(maxsize=65536)

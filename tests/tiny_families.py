@@ -80,12 +80,13 @@ def unet(**config: Any) -> Any:
     return UNet2DConditionModel(**{**common, **config}).eval()
 
 
-def tiny_sdxl(tokenizer: Any) -> Any:
-    """Two text encoders, pooled text and sizes beside the prompt, an Euler scheduler."""
+def tiny_sdxl(tokenizer: Any, scheduler: Any = None, **latents: Any) -> Any:
+    """Two text encoders, pooled text and sizes beside the prompt, by default an Euler scheduler."""
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
+    plain = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
     return StableDiffusionXLPipeline(
-        vae=autoencoder(force_upcast=True),
+        vae=autoencoder(force_upcast=True, **latents),
         text_encoder=clip_text(tokenizer),
         text_encoder_2=clip_text(tokenizer, projected=True),
         tokenizer=tokenizer,
@@ -98,9 +99,25 @@ def tiny_sdxl(tokenizer: Any) -> Any:
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         ),
-        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
+        scheduler=scheduler or EulerDiscreteScheduler(**plain),
         add_watermarker=False,
     )
+
+
+def tiny_playground(tokenizer: Any) -> Any:
+    """SDXL as Playground v2.5 samples it: Karras's sigmas, and latents normalised to a spread of sigma_data = 0.5."""
+    from diffusers import EDMDPMSolverMultistepScheduler
+
+    moments = {"latents_mean": [-1.6, 1.1, 3.3, -0.6], "latents_std": [8.4, 5.9, 4.4, 3.3], "scaling_factor": 0.5}
+    return tiny_sdxl(tokenizer, EDMDPMSolverMultistepScheduler(), **moments)
+
+
+def tiny_cosxl(tokenizer: Any) -> Any:
+    """SDXL as CosXL samples it: exponential sigmas and v-prediction, sigma_data = 1."""
+    from diffusers import EDMEulerScheduler
+
+    curve = {"sigma_min": 0.002, "sigma_max": 120.0, "sigma_data": 1.0, "sigma_schedule": "exponential"}
+    return tiny_sdxl(tokenizer, EDMEulerScheduler(prediction_type="v_prediction", **curve))
 
 
 def tiny_lcm(tokenizer: Any) -> Any:
@@ -260,6 +277,8 @@ def tiny_ddim(_tokenizer: Any) -> Any:
 
 FAMILY_MAKERS: dict[str, Callable[[Any], Any]] = {
     "sdxl": tiny_sdxl,
+    "edm-karras": tiny_playground,
+    "edm-exponential": tiny_cosxl,
     "lcm": tiny_lcm,
     "sd3": tiny_sd3,
     "flux-distilled": tiny_flux,

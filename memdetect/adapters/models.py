@@ -19,6 +19,7 @@ from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.families import Family, family_of
 from memdetect.adapters.opening import PROBLEMS, Opening, add_loras, check_fits, open_pipeline, place, weight_bytes
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
+from memdetect.adapters.schedule import edm_point, is_edm
 from memdetect.errors import Exit, MemdetectError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,8 +70,11 @@ class Model:
 
     @property
     def denoiser(self) -> Any:
-        """The network that predicts noise or velocity: a module with diffusers' `config`, `device` and `dtype`."""
-        return getattr(self.pipe, self.family.denoiser)
+        """The network that predicts noise or velocity: a module with diffusers' `config`, `device` and `dtype`.
+
+        Of one that `torch.compile` wrapped, what is inside: its layers have their own names, and it takes hooks.
+        """
+        return unwrapped(getattr(self.pipe, self.family.denoiser))
 
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
         """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
@@ -107,7 +111,12 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None, ope
     pipe = place(pipe, device, opening)
     pipe.set_progress_bar_config(disable=True)
     inside = folder if folder and folder.is_dir() else None
-    return Model(str(model), pipe, family, _fitted(card, family), digest, device, dtype, inside)
+    return Model(str(model), pipe, family, _fitted(card, family, pipe.scheduler), digest, device, dtype, inside)
+
+
+def unwrapped(module: Any) -> Any:
+    """The module that `torch.compile` wrapped; any other as it is."""
+    return getattr(module, "_orig_mod", module)
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
@@ -137,9 +146,11 @@ def distilled(pipe: Any, family: Family, card: Card) -> str:
     return ""
 
 
-def _fitted(card: Card, family: Family) -> Card:
-    """The card with its family's defaults for what it does not name."""
-    return card.model_copy(update={k: v for k, v in family.defaults.items() if k not in card.model_fields_set})
+def _fitted(card: Card, family: Family, scheduler: Any) -> Card:
+    """The card with its family's defaults for what it does not name; an EDM sampler has a timestep of its own."""
+    own = {"timesteps": (edm_point(scheduler),)} if is_edm(scheduler) else {}
+    defaults = {**family.defaults, **own}
+    return card.model_copy(update={k: v for k, v in defaults.items() if k not in card.model_fields_set})
 
 
 def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
@@ -206,7 +217,7 @@ def _wrap(pipe: Any) -> Model:
     names = {value: key for key, value in DTYPES.items()}
     denoiser = getattr(pipe, family.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
-    card = _fitted(Card(), family)
+    card = _fitted(Card(), family, pipe.scheduler)
     return Model("live pipeline", pipe, family, card, _weights_digest(pipe), str(denoiser.device), dtype)
 
 
@@ -216,7 +227,7 @@ def _weights_digest(pipe: Any) -> str:
     for part, module in sorted(pipe.components.items()):
         if not isinstance(module, nn.Module):
             continue
-        for name, value in sorted(module.state_dict().items()):
+        for name, value in sorted(unwrapped(module).state_dict().items()):
             if value.device.type == "meta":
                 raise MemdetectError("the pipeline's weights are offloaded; load it without offload", Exit.USAGE)
             total.update(f"{part}.{name}{tuple(value.shape)}".encode())

@@ -29,6 +29,7 @@ from memdetect.cli.options import (
     Revision,
     Search,
     Seed,
+    Sigmas,
     Steps,
     Strata,
     Timesteps,
@@ -38,16 +39,28 @@ from memdetect.cli.options import (
     Weights,
     checked_model,
     pipeline_arguments,
+    say_loading,
 )
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 
 
 def calibrate_command(
-    clean: Annotated[
-        list[str],
-        typer.Argument(metavar="CLEAN...", help="Files of prompts known to be clean, drawn like those to be scanned."),
-    ],
     model: Model,
+    clean: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CLEAN...", help="Files of prompts known to be clean, drawn like those to be scanned."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Instead: class labels known to be clean, as 0,1,2 or a file of one a line.")
+    ] = None,
+    unconditional: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Instead: so many images without a condition. They are the model's own, not clean by themselves: "
+            "only with --index, which removes copies, can a gate pass on them.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write; its run is kept in NAME.run.")] = Path(
         "calibration.json"
     ),
@@ -55,6 +68,7 @@ def calibrate_command(
     prompts_format: PromptsFormat = None,
     layer: Layers = None,
     timestep: Timesteps = None,
+    sigma: Sigmas = None,
     detector: Detectors = None,
     member: Members = None,
     strata: Strata = "",
@@ -84,22 +98,29 @@ def calibrate_command(
 ) -> None:
     """Measure clean prompts, one a family, and keep their scores; the same command again resumes.
 
+    Models of classes and without a condition have no clean prompts: --labels ranks classes among other classes of the
+    model, --unconditional ranks images among other images of the model. What all of them share is not found.
+
     Exit codes: 0 done, 2 usage or input, 4 error, 130/143 interrupted and resumable.
     """
     extra = pipeline_arguments(call or [])
     hush()
+    from memdetect.labels import requests_of
     from memdetect.prompts import read
 
-    requests = read(clean, column=column, format=prompts_format)
+    requests = requests_of(list(clean or []), labels, unconditional, "clean") or read(
+        list(clean or []), column=column, format=prompts_format
+    )
+    num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
-        say(f"loading {model}")
         from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, Watch, calibrate
 
         options = Options(
             layers=layer,
             timesteps=timestep,
+            sigmas=sigma,
             detectors=tuple(detector) if detector else Options().detectors,
             members=tuple(member or ()),
             strata=strata,
@@ -118,12 +139,19 @@ def calibrate_command(
         opening = Opening(
             revision, variant, config, tuple(lora or ()), cpu_offload, vae_tiling, device_map, offline=offline
         )
+        say_loading(model, opening)
         loaded = load(model, device=device, dtype=dtype, opening=opening)
         made = calibrate(requests, loaded, out, options, watch=Watch(progress, interrupt.asked))
     if made is None:
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
         raise typer.Exit(int(interrupt.exit or 0))
+    from memdetect.render.table import looked_at
+
     part_a = sum(item.part == "A" for item in made.items)
     say(f"{len(made.items)} clean prompts, {part_a} in part A ({made.parts}), {len(made.items) - part_a} in part B")
-    say(made.checked or "assumes clean calibration prompts, not checked")
+    say(f"looked at {looked_at(made.provenance['sigmas'])}")
+    if made.conditioned:
+        say(made.checked or "assumes clean calibration prompts, not checked")
+    else:
+        say(made.checked or "images of the model itself, not searched for copies: a gate will not pass on them")
     write(f"{out}\n")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memdetect.cli.output import say
 from memdetect.errors import MemdetectError
 
 
@@ -28,6 +29,10 @@ Column = Annotated[
 PromptsFormat = Annotated[str | None, typer.Option(help="Read the input as txt, jsonl, json, csv or tsv.")]
 Layers = Annotated[list[str] | None, typer.Option(help="Layer to look at; name, glob or alias; repeatable.")]
 Timesteps = Annotated[list[int] | None, typer.Option(help="Timestep to look at; repeatable.")]
+Sigmas = Annotated[
+    list[float] | None,
+    typer.Option("--sigma", help="Noise over signal to look at, instead of timesteps: the nearest one; repeatable."),
+]
 Detectors = Annotated[list[str] | None, typer.Option(help="Detector; repeatable; the first one decides.")]
 Members = Annotated[list[str] | None, typer.Option(help="Detector that decides; repeatable, at most three.")]
 Strata = Annotated[str, typer.Option(help="Column that p-values stay within, the same in calibration and scan.")]
@@ -67,6 +72,14 @@ def checked_model(model: str) -> str:
     if not model.strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
     return model
+
+
+def say_loading(model: str, opening: Any) -> None:
+    """Name the model on stderr, with what has to be downloaded for it, if a hub tells."""
+    from memdetect.adapters.downloads import download_of
+
+    download = download_of(model, opening)
+    say(f"loading {model}: {download}" if download else f"loading {model}")
 
 
 def pipeline_arguments(pairs: list[str]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from memdetect.cli.options import (
     Revision,
     Search,
     Seed,
+    Sigmas,
     Steps,
     Strata,
     Timesteps,
@@ -40,6 +41,7 @@ from memdetect.cli.options import (
     Weights,
     checked_model,
     pipeline_arguments,
+    say_loading,
 )
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.reports import (
@@ -79,6 +81,7 @@ def scan_command(
     prompts_format: PromptsFormat = None,
     layer: Layers = None,
     timestep: Timesteps = None,
+    sigma: Sigmas = None,
     detector: Detectors = None,
     num_seeds: NumSeeds = None,
     seed: Seed = 0,
@@ -144,10 +147,11 @@ def scan_command(
     num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     if dry_run:
-        asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds, "timesteps": timestep}
-        _dry_run(requests, model, bar, calibration, asked, member or (detector or [])[:1])
+        asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds}
+        asked |= {"timesteps": timestep, "sigmas": sigma}
+        deciding = member or (detector or [])[:1]
+        _dry_run((revision, variant, offline), requests, model, bar, calibration, asked, deciding)
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
-        say(f"loading {model}")
         from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, scan
 
@@ -157,6 +161,7 @@ def scan_command(
         options = Options(
             layers=layer,
             timesteps=timestep,
+            sigmas=sigma,
             detectors=tuple(detector) if detector else Options().detectors,
             steps=steps,
             guidance_scale=guidance_scale,
@@ -178,6 +183,7 @@ def scan_command(
             base_rounds=base_rounds,
             train_images=train_images,
         )
+        say_loading(model, opening)
         loaded = load(model, device=device, dtype=dtype, opening=opening)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
     _say_if_stopped(run, interrupt)
@@ -225,9 +231,13 @@ def _say_if_stopped(run: Any, interrupt: Interrupt) -> None:
         raise typer.Exit(int(interrupt.exit or 0))
 
 
-def _dry_run(*plan: Any) -> None:
-    """Print what a scan would do and show, and stop."""
+def _dry_run(place: tuple[str | None, str | None, bool], *plan: Any) -> None:
+    """Print what a scan would do and show, and what its model (revision, variant, offline) would fetch; then stop."""
+    from memdetect.adapters import Opening
+    from memdetect.adapters.downloads import download_of
     from memdetect.scanning.dry import dry_run_lines
 
     write("".join(f"{line}\n" for line in dry_run_lines(*plan)))
+    if download := download_of(plan[1], Opening(place[0], place[1], offline=place[2])):
+        write(f"download: {download}\n")
     raise typer.Exit

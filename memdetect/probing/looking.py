@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from memdetect.adapters import Model, Point, check_call, load
 from memdetect.adapters.conditions import empty_call
-from memdetect.adapters.schedule import add_noise, levels, sigma
+from memdetect.adapters.schedule import add_noise, levels, network_time, sigma, timestep_at
 from memdetect.batches import Batching, seed_of
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT
@@ -37,15 +38,16 @@ class Look:
         *,
         layers: Sequence[str] | None = None,
         timesteps: Sequence[int] | None = None,
+        sigmas: Sequence[float] | None = None,
         detectors: Sequence[Detector] = DEFAULT,
         call: Mapping[str, Any] | None = None,
     ) -> "Look":
         """Resolve layers and timesteps (default: the card's) and record the denoiser's call under an empty prompt.
 
-        call: further arguments of the pipeline, of which those for the size of the images count here. Raises
-        MemdetectError for an unknown layer, a timestep outside the schedule, a detector that needs more than finished
-        images, a capture that nobody has or a branch that the model lacks, and a layer that does not run exactly once
-        a pass.
+        sigmas: noise over signal instead of timesteps; the nearest timesteps are taken. call: further arguments of the
+        pipeline, of which those for the size of the images count here. Raises MemdetectError for an unknown layer, a
+        timestep or sigma outside the schedule, a detector that needs more than finished images, a capture that nobody
+        has or a branch that the model lacks, and a layer that does not run exactly once a pass.
         """
         for detector in detectors:
             if detector.look != "image":
@@ -57,9 +59,7 @@ class Look:
                     f"detector {detector.name!r} needs the unconditional branch, but {model.distilled}; leave it out"
                 )
         points = model.points(tuple(layers or model.card.layers))
-        steps = tuple(dict.fromkeys(timesteps or model.card.timesteps))
-        for t in steps:
-            levels(model.pipe.scheduler, t)
+        steps = _timesteps(model, timesteps, sigmas)
         captures = tuple(sorted({name for d in detectors for name in d.needs}))
         replay = record(model, call=call or {})
         # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
@@ -97,6 +97,16 @@ class Look:
         return {key: found[0].float().cpu() for key, found in seen.arrays.items()}
 
 
+def _timesteps(model: Model, timesteps: Sequence[int] | None, sigmas: Sequence[float] | None) -> tuple[int, ...]:
+    """Each timestep once: those given, those nearest to the sigmas given, or the card's."""
+    if timesteps and sigmas:
+        raise MemdetectError("timesteps and sigmas name the same thing; give one of the two")
+    given = [timestep_at(model.pipe.scheduler, s) for s in sigmas or ()] or timesteps or model.card.timesteps
+    for t in given:
+        levels(model.pipe.scheduler, t)
+    return tuple(dict.fromkeys(given))
+
+
 def record(model: Model, prompts: Sequence[str] = ("",), call: Mapping[str, Any] | None = None) -> Replay:
     """The denoiser's call without guidance, under these prompts; by default under the empty condition.
 
@@ -108,7 +118,8 @@ def record(model: Model, prompts: Sequence[str] = ("",), call: Mapping[str, Any]
             own = generators([0] * len(prompts))  # without them the pipeline would draw from torch's global stream
             return model.pipe(generator=own, **empty_call(model, call or {}, prompts))
 
-    return Replay.record(model.denoiser, run, packed=model.family.packed, clock=model.family.clock)
+    clock = partial(network_time, model.pipe.scheduler, clock=model.family.clock)
+    return Replay.record(model.denoiser, run, packed=model.family.packed, clock=clock)
 
 
 def probe_prompts(

@@ -1,6 +1,7 @@
 """Hooks that live exactly as long as one call: capture features, stop a pass early, record a call and replay it."""
 
 import inspect
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from memdetect.adapters.points import Point
 from memdetect.errors import Exit, MemdetectError
 
 Capture = Callable[[Float[Tensor, "batch chan position"]], Float[Tensor, "batch ..."]]
+Clock = Callable[[Tensor], Tensor]
 
 
 class Stop(BaseException):
@@ -81,18 +83,30 @@ class Seen:
 
 
 @contextmanager
+def as_written() -> Generator[None]:
+    """What `torch.compile` made runs as it was written: code compiled before a hook was there never calls it."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextmanager
 def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str], *, stop: bool) -> Generator[Seen]:
     """Capture features at `points` while the body runs the denoiser; with `stop`, a pass ends at the last of them.
 
-    Hooks are gone when the body ends, however it ends. Raises MemdetectError when a point was captured another number
-    of times than the denoiser was called; a pass that `stop` ended cannot tell whether a point would have run again.
+    Hooks are gone when the body ends, however it ends; compiled networks run uncompiled until then. Raises
+    MemdetectError when a point was captured another number of times than the denoiser was called; a pass that `stop`
+    ended cannot tell whether a point would have run again.
     """
     seen = Seen(points, Stop() if stop else None, {(c, p.name): [] for c in captures for p in points})
     handles = [denoiser.register_forward_pre_hook(seen.count, with_kwargs=True)]
     try:
         for point in points:
             handles.append(_hook(denoiser.get_submodule(point.module), point, seen.keep))
-        yield seen
+        with as_written():
+            yield seen
     except Stop as raised:
         if raised is not seen.stop:
             raise
@@ -119,15 +133,20 @@ def flatten(value: Any, layer: str) -> Float[Tensor, "batch chan position"]:
     raise MemdetectError(f"layer {layer!r} gives {found}, expected a feature map or tokens; probe another layer")
 
 
+def unchanged(timestep: Tensor) -> Tensor:
+    """The clock of a network that is told the schedule's own timestep."""
+    return timestep
+
+
 class Replay:
     """A recorded denoiser call as a function f(x, t): the conditions stay, sample and timestep are replaced.
 
     x are feature maps whatever the network takes (packed: tokens of 2x2 patches), t is the schedule's timestep (clock:
-    the network's own time over it), and what a network predicts beside the image, its variance, is left out.
+    from it to the network's own time), and what a network predicts beside the image, its variance, is left out.
     """
 
     def __init__(
-        self, denoiser: nn.Module, call: Mapping[str, Any], *, packed: bool = False, clock: float = 1.0
+        self, denoiser: nn.Module, call: Mapping[str, Any], *, packed: bool = False, clock: Clock = unchanged
     ) -> None:
         self.denoiser = denoiser
         self.call = dict(call)
@@ -136,7 +155,7 @@ class Replay:
 
     @classmethod
     def record(
-        cls, denoiser: nn.Module, run: Callable[[], Any], *, packed: bool = False, clock: float = 1.0
+        cls, denoiser: nn.Module, run: Callable[[], Any], *, packed: bool = False, clock: Clock = unchanged
     ) -> "Replay":
         """Run a pipeline until it first calls the denoiser, keep that call's arguments, and stop it there.
 
@@ -151,7 +170,8 @@ class Replay:
 
         handle = denoiser.register_forward_pre_hook(keep, with_kwargs=True)
         try:
-            run()
+            with as_written():
+                run()
         except Stop as raised:
             if raised is not token:
                 raise
@@ -166,8 +186,7 @@ class Replay:
     ) -> Float[Tensor, "batch chan row col"]:
         """The denoiser's output at x and t under the recorded conditions, which are repeated for each row of x."""
         call = {name: value if name in _SHARED else _expand(value, len(x)) for name, value in self.call.items()}
-        time = t if self.clock == 1 else t * self.clock
-        out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": time})
+        out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": self.clock(t)})
         out = out if isinstance(out, Tensor) else out[0]
         return unpack(out, *x.shape[2:]) if self.packed else out[:, : x.shape[1]]
 

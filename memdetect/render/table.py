@@ -1,7 +1,7 @@
 """The table that a person reads: strongest first, then what the run was and what it can say."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 
 from rich.console import Console
@@ -63,7 +63,7 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
-    sigmas = ", ".join(f"t={t} (sigma {s:.3f})" if s is not None else f"t={t}" for t, s in header.sigmas.items())
+    sigmas = looked_at(header.sigmas)
     point = f" [{header.default_point}]" if header.default_point else ""
     lines.append(f"Looked at {', '.join(plan['layers'])} at {sigmas}{point}.")
     lines.append(
@@ -73,6 +73,11 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     lines += _searched(header, results)
     lines += [f"Note: {note}." for note in verdict.notes]
     return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
+
+
+def looked_at(sigmas: Mapping[str, float | None]) -> str:
+    """Timesteps, each with its noise over signal where that is finite."""
+    return ", ".join(f"t={t} (sigma {s:.3f})" if s is not None else f"t={t}" for t, s in sigmas.items())
 
 
 def _searched(header: Header, results: Sequence[Result]) -> list[str]:

@@ -24,7 +24,7 @@ def dry_run_lines(
     """The plan in words. wanted: settings that are not None stand before the card's. No weights are opened."""
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
-    made = {key: given if (given := wanted.get(key)) is not None else getattr(card, key) for key in wanted}
+    made = {key: given if (given := wanted.get(key)) is not None else getattr(card, key, None) for key in wanted}
     file = calibration or (folder / "calibration.json" if folder else None)
     clean = read_calibration(file) if file else None
     count = len(members) or len(card.members) or 1
@@ -32,15 +32,22 @@ def dry_run_lines(
     families = len({family_key(item.meta, item.prompt) for item in items})
     yield (
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
-        f"t = {', '.join(map(str, made['timesteps']))}"
+        f"{_where(made)}"
     )
     yield from forecast_lines(forecast(len(items), families, clean_count(clean, count), policy), policy)
     yield from _costs(len(items), made, clean, folder)
 
 
+def _where(made: Mapping[str, Any]) -> str:
+    """Timesteps, or the sigmas that stand for them: which timesteps they are, only the loaded model knows."""
+    name, values = ("sigma", made["sigmas"]) if made.get("sigmas") else ("t", made["timesteps"])
+    return f"{name} = {', '.join(map(str, values))}"
+
+
 def _costs(items: int, made: Mapping[str, Any], clean: Calibration | None, folder: Path | None) -> Iterator[str]:
     images = items * made["num_seeds"]
-    passes = images * (made["steps"] * (2 if made["guidance_scale"] > 1 else 1) + len(made["timesteps"]))
+    looks = len(made.get("sigmas") or made["timesteps"])
+    passes = images * (made["steps"] * (2 if made["guidance_scale"] > 1 else 1) + looks)
     pace = clean.provenance.get("seconds_per_image") if clean else None
     if pace:
         device = clean.provenance.get("device") if clean else None

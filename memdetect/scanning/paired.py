@@ -59,6 +59,7 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
         bench.options,
         layers=[point.name for point in bench.look.points],
         timesteps=list(bench.look.timesteps),
+        sigmas=None,
         steps=own.steps,
         guidance_scale=own.guidance_scale,
         num_seeds=rounds * own.num_seeds,

@@ -38,6 +38,8 @@ NOISE = "own for each item"
 class Options:
     """Settings of a scan; None = the model's card decides. `call`: further arguments of the pipeline.
 
+    sigmas: noise over signal to look at, instead of timesteps.
+
     members: the detectors whose combination decides (default: the card's, or the first detector). strata: a column that
     p-values stay within. calibration: a file of clean scores instead of the one beside the model. policy: what the run
     will be judged by. first_step_only: refuse detectors that need images. base: what the model was fine-tuned from
@@ -47,6 +49,7 @@ class Options:
 
     layers: Sequence[str] | None = None
     timesteps: Sequence[int] | None = None
+    sigmas: Sequence[float] | None = None
     detectors: Sequence[str] = tuple(d.name for d in DEFAULT)
     steps: int | None = None
     guidance_scale: float | None = None
@@ -105,7 +108,12 @@ def prepare(model: Model, options: Options) -> Bench:
         raise MemdetectError(f"{', '.join(late)} cannot be scored from the first step; leave out --first-step-only")
     members(model, options, detectors)
     look = Look.at(
-        model, layers=options.layers, timesteps=options.timesteps, detectors=detectors, call=dict(options.call)
+        model,
+        layers=options.layers,
+        timesteps=options.timesteps,
+        sigmas=options.sigmas,
+        detectors=detectors,
+        call=dict(options.call),
     )
     return Bench(model, sampler, look, detectors, options, _evidence(model, options))
 
@@ -180,7 +188,7 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
     for request in requests.items:
         total.update(json.dumps([request.id, request.prompt, _content(request.image)]).encode())
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
-    searched = _searched(bench.evidence)
+    searched, asked = _searched(bench.evidence), bench.options
     made = {"inputs": total.hexdigest(), **settings(bench), "index": searched.get("digest", "")}
     return Header(
         memdetect=__version__,
@@ -190,7 +198,7 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
         plan=made,
         planned=len(requests.items),
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
-        default_point="" if bench.options.layers or bench.options.timesteps else bench.model.card.default,
+        default_point="" if asked.layers or asked.timesteps or asked.sigmas else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated},
         index=searched,
         **_bar(bench.options.policy, made, requests.items, calibration),

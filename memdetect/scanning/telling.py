@@ -6,7 +6,7 @@ from typing import Any
 
 from memdetect.calibration import Calibration
 from memdetect.statistics.auroc import auroc, lower_area
-from memdetect.wording import Worded, family_key
+from memdetect.wording import Worded, family_key, is_label
 
 MOST, FEWEST, FOLDS = 2000, 20, 5
 
@@ -15,10 +15,11 @@ def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[st
     """AUROC of a text classifier, scanned against clean prompts, with its one-sided 95 % lower bound.
 
     Cross-fitted: no prompt is scored by a classifier that saw its family. {} where there is nothing to compare: no
-    scikit-learn (extra `bench`), a calibration without its prompts, or fewer than 20 prompts a side.
+    scikit-learn (extra `bench`), a calibration without its prompts, or fewer than 20 prompts a side. Numbers of classes
+    have no wording.
     """
-    scanned = {row.prompt: family_key(row.meta, row.prompt) for row in rows if row.prompt is not None}
-    clean = {item.prompt: item.family for item in calibration.items if item.prompt}
+    scanned = {row.prompt: family_key(row.meta, row.prompt) for row in rows if row.prompt and not is_label(row.prompt)}
+    clean = {item.prompt: item.family for item in calibration.items if item.prompt and not is_label(item.prompt)}
     return tell_apart(_sample(scanned), _sample(clean))
 
 

@@ -48,6 +48,9 @@ def _assumed(verdict: Verdict, calibration: Calibration | None) -> str:
         return ""
     if calibration.base:
         clean = f"the null is {calibration.base} drawing the same prompts, which assumes that it has seen no such image"
+    elif calibration.conditioned is False:
+        searched = f"checked ({calibration.checked})" if calibration.checked else "not searched for copies"
+        clean = f"the null is the model's own images without a condition, {searched}"
     elif not calibration.checked:
         clean = "assumes clean calibration prompts, not checked"
     else:

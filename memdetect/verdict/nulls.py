@@ -24,7 +24,8 @@ class Null:
 
     by_stratum: ascending combined scores of each stratum (one, "", without strata). own: detector -> ascending scores
     of its own, for description. tails: members' tails, {} for a single member, whose own scores are ranked.
-    known: ids and text keys of the clean prompts.
+    known: ids and text keys of the clean prompts. conditioned: whether those are prompts or labels; not, if they are
+    images without a condition, None if that is not known. checked: whether they were searched for copies.
     """
 
     plan: Mapping[str, Any]
@@ -34,6 +35,8 @@ class Null:
     own: Mapping[str, Sequence[float]]
     known: frozenset[str]
     strata: str
+    conditioned: bool | None = None
+    checked: bool = False
 
     @property
     def n(self) -> int:
@@ -142,9 +145,22 @@ def _null(
         tails=tails,
         by_stratum={key: null for key, null in strata.items() if null},
         own={name: sorted(found[i] for i in part_b) for name, found in scores.items()},
-        known=frozenset(key for item in items for key in (item.id, item.text) if key),
+        known=frozenset(key for item in items for key in (item.id, item.text) if key) - {text_key("")},
         strata=calibration.strata,
+        conditioned=calibration.conditioned,
+        checked=bool(calibration.checked),
     )
+
+
+def _of_another_kind(row: Measurement, null: Null) -> str:
+    """Why a row and the clean ones are not of one population, as far as that shows; "" where nothing says so."""
+    if row.prompt is None:
+        return "the clean scores are of generated images, not of given ones"
+    if null.conditioned is None or null.conditioned == bool(row.prompt):
+        return ""
+    kinds = ("prompts or labels", "images without a condition")
+    clean, scanned = kinds if null.conditioned else kinds[::-1]
+    return f"the clean scores are of {clean}, not of {scanned}"
 
 
 def rank_of(row: Measurement, scores: ItemScores, null: Null | str) -> tuple[int, int] | str:
@@ -155,8 +171,9 @@ def rank_of(row: Measurement, scores: ItemScores, null: Null | str) -> tuple[int
         return "the network gave values that are not finite"
     if isinstance(null, str):
         return null
-    if row.prompt is None:
-        return "the clean scores are of generated images, not of given ones"
+    if apart := _of_another_kind(row, null):
+        return apart
+    assert row.prompt is not None
     if row.id in null.known or text_key(row.prompt) in null.known:
         return "the prompt is one of the calibration's own"
     clean = null.by_stratum.get(null.stratum(row))

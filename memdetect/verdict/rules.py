@@ -131,6 +131,9 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
         least = smallest_n(policy.fdr) if policy.delta is None else smallest_conditional_n(policy.fdr, policy.delta)
         reason = f"{n} clean prompts can show nothing at a false discovery rate of {policy.fdr:g}, at least {least} can"
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with more", n, least)
+    if found.null.conditioned is False and not found.null.checked:
+        reason = "the null is the model's own images, not searched for copies: what it repeats is in the null as well"
+        return Rule("calibration", "inconclusive", f"{reason}; calibrate with --index", n)
     return Rule("calibration", "pass", "", n)
 
 

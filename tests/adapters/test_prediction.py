@@ -1,12 +1,13 @@
 """Prediction types say the same, and are right: against each other, and against a Gaussian mixture known in full."""
 
 import inspect
+import math
 from functools import wraps
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import DDIMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from tiny_families import FAMILY_MAKERS, tiny_family
 
 from memdetect.adapters import Model, load
@@ -16,7 +17,12 @@ from memdetect.errors import MemdetectError
 from memdetect.probing import Look, predict
 
 FLOWS = ("sd3", "flux-distilled", "flux-true-cfg")
-CASES = [(name, kind) for name in FAMILY_MAKERS for kind in (("flow",) if name in FLOWS else KINDS[:3])]
+EDM = {"edm": "epsilon", "edm_v": "v_prediction"}  # what diffusers calls them
+CASES = [
+    (name, kind)
+    for name in FAMILY_MAKERS
+    for kind in (("flow",) if name in FLOWS else tuple(EDM) if name.startswith("edm") else KINDS[:3])
+]
 WIDTH = 0.3  # standard deviation of each of the mixture's components
 
 
@@ -24,13 +30,18 @@ def given(kind: str, clean: torch.Tensor, eps: torch.Tensor, level: tuple[float,
     """What a network of a kind would say, by the definitions."""
     signal, noise = level
     velocity = signal * eps - noise * clean
-    return {"epsilon": eps, "sample": clean, "v_prediction": velocity, "flow": eps - clean}[kind]
+    spread, data = noise / signal, 0.5  # of an EDM network, F = (x_0 - c_skip x) / c_out of x = x_0 + sigma eps
+    both = spread**2 + data**2
+    raw = (clean - data**2 / both * (clean + spread * eps)) / (spread * data / both**0.5)
+    known = {"epsilon": eps, "sample": clean, "v_prediction": velocity, "flow": eps - clean, "edm": raw, "edm_v": -raw}
+    return known[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("t", [1, 50, 500, 998])
 def test_every_type_gives_back_the_image_and_the_noise(kind, t):
-    scheduler = FlowMatchEulerDiscreteScheduler() if kind == "flow" else DDIMScheduler()
+    special = {"flow": FlowMatchEulerDiscreteScheduler, "edm": EDMEulerScheduler, "edm_v": EDMEulerScheduler}
+    scheduler = special.get(kind, DDIMScheduler)()
     level = levels(scheduler, t)
     clean, eps = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(t)).double()
     x = level[0] * clean + level[1] * eps
@@ -73,6 +84,12 @@ class Mixture:
         return torch.autograd.grad(torch.logsumexp(-far / (2 * spread), dim=1).sum(), at)[0]
 
 
+def raw_of(scheduler: Any, clean: torch.Tensor, x: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """What diffusers' own precondition_outputs, linear in the network's output, turns into this clean image."""
+    zero, one = (scheduler.precondition_outputs(x, torch.full_like(x, c), spread) for c in (0.0, 1.0))
+    return (clean - zero) / (one - zero)
+
+
 def behind(model: Model, kind: str, mixture: Mixture) -> Any:
     """A forward of the denoiser's own signature that knows the mixture, with diffusers' own packing and schedules."""
     original, scheduler = model.denoiser.forward, model.pipe.scheduler
@@ -87,11 +104,18 @@ def behind(model: Model, kind: str, mixture: Mixture) -> Any:
         if kind == "flow":
             noise = time if flux else time / 1000
             signal = 1 - noise
+        elif kind in EDM:
+            spread, data = math.exp(4 * time), scheduler.config["sigma_data"]
+            signal = (spread**2 + data**2) ** -0.5
+            noise = signal * spread
         else:
             kept = float(scheduler.alphas_cumprod[round(time)])
             signal, noise = kept**0.5, (1 - kept) ** 0.5
         clean = mixture.clean(x, signal, noise)
-        out = given(kind, clean, (x.double() - signal * clean) / noise, (signal, noise)).float()
+        if kind in EDM:
+            out = raw_of(scheduler, clean, x.double() / signal, torch.tensor(noise / signal).double()).float()
+        else:
+            out = given(kind, clean, (x.double() - signal * clean) / noise, (signal, noise)).float()
         if flux:
             return (FluxPipeline._pack_latents(out, *out.shape),)
         learned = model.denoiser.config.get("out_channels") == 2 * x.shape[1]
@@ -105,7 +129,7 @@ def behind(model: Model, kind: str, mixture: Mixture) -> Any:
 def test_behind_every_family_the_mixtures_score_comes_out(name, kind, t, tmp_path, monkeypatch):
     pipe = tiny_family(name, tmp_path)
     if kind != "flow":
-        pipe.scheduler.register_to_config(prediction_type=kind)
+        pipe.scheduler.register_to_config(prediction_type=EDM.get(kind, kind))
     model = load(pipe)
     look = Look.at(model)
     shape = (

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
+from diffusers import (
+    CMStochasticIterativeScheduler,
+    DDIMScheduler,
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,8 +93,8 @@ def test_a_timestep_outside_a_flow_is_refused(t):
 
 
 def test_a_schedule_of_an_unknown_kind_is_refused_by_name():
-    with pytest.raises(MemdetectError, match="the noise of EDMEulerScheduler at a timestep is not known"):
-        levels(EDMEulerScheduler(), 50)
+    with pytest.raises(MemdetectError, match="the noise of CMStochasticIterativeScheduler at a timestep is not known"):
+        levels(CMStochasticIterativeScheduler(), 50)
 
 
 def test_a_fingerprint_tells_schedules_apart():

@@ -1,0 +1,83 @@
+"""What opening a model of a hub would fetch first: asked of the hub, before anything is fetched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from memdetect import bundled
+from memdetect.adapters.cards import card_of
+from memdetect.adapters.opening import Opening
+
+SECONDS = 10  # how long a hub may take to answer; a scan does not need to know
+_BESIDE = (".json", ".txt", ".model")
+_NOT_OPENED = ("safety_checker", "feature_extractor", "image_encoder")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Bytes of a repository's files that loading needs, and how many of them are not in the cache yet."""
+
+    needed: int
+    missing: int
+
+    def __str__(self) -> str:
+        """For a person, in GB."""
+        return f"{self.needed / 1e9:.2f} GB on disk, {self.missing / 1e9:.2f} GB of it to be downloaded"
+
+
+def download_of(name: str, opening: Opening | None = None) -> Download | None:
+    """What loading a hub id would fetch; None for what is on this machine, offline, and when the hub does not say.
+
+    Counted are the .safetensors files of each network (those of the variant where there are some) and the small files
+    beside them. Never raises for the hub's sake.
+    """
+    opening = opening or Opening()
+    card = card_of(name)
+    here = Path(name).exists() or bundled.model_folder(name) is not None
+    place = card.repo or ("" if here or name.count("/") != 1 else name)
+    if not place or opening.offline:
+        return None
+    sizes = _sizes(place, opening.revision)
+    wanted = {file: size for file, size in sizes.items() if _is_opened(file, sizes, opening.variant)}
+    if not wanted:
+        return None
+    missing = sum(size for file, size in wanted.items() if not _cached(place, file, opening.revision))
+    return Download(sum(wanted.values()), missing)
+
+
+def _sizes(place: str, revision: str | None) -> dict[str, int]:
+    """Bytes of each file of a repository; {} when the hub cannot be reached or refuses."""
+    from huggingface_hub import HfApi
+
+    try:
+        found: Any = HfApi().model_info(place, revision=revision, files_metadata=True, timeout=SECONDS)
+    except Exception:  # no net, no such repository, gated: of several libraries, and no reason not to load what is here
+        return {}
+    return {file.rfilename: int(file.size or 0) for file in found.siblings or ()}
+
+
+def _is_opened(file: str, sizes: Mapping[str, int], variant: str | None) -> bool:
+    path = PurePosixPath(file)
+    if file == "model_index.json":
+        return True
+    if len(path.parts) != 2 or path.parts[0] in _NOT_OPENED:
+        return False
+    if path.suffix != ".safetensors":
+        return path.suffix in _BESIDE
+    has = variant and any(str(PurePosixPath(f).parent) == path.parts[0] and _of(f, variant) for f in sizes)
+    return (
+        _of(file, variant)
+        if variant and has
+        else path.name.split("-0000")[0].removesuffix(".safetensors").count(".") == 0
+    )
+
+
+def _of(file: str, variant: str) -> bool:
+    return file.endswith(".safetensors") and f".{variant}" in PurePosixPath(file).name
+
+
+def _cached(place: str, file: str, revision: str | None) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(place, file, revision=revision), str)

@@ -1,0 +1,140 @@
+"""A denoiser under torch.compile: sampled compiled, looked at as it was written, and no hook is ever silent."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_families import tiny_family
+
+from memdetect.adapters import load
+from memdetect.batches import Batching
+from memdetect.errors import Exit, MemdetectError
+from memdetect.probing import Look, Sampler, probe_images, probe_prompts, watch
+from memdetect.trace import Trace
+
+SAMPLER = Sampler(steps=2, guidance_scale=2.0, num_seeds=2, batch_size=3)
+PROMPTS = {"prompt": ["a cat", "a red dog"], "label": ["207", "3"], "none": ["", ""]}
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Any:
+    """Each test compiles anew."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+class Counted:
+    """A backend that runs graphs as they are and counts their runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, graph: Any, _inputs: Any) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            self.runs += 1
+            return graph.forward(*args)
+
+        return run
+
+
+def wrapped(pipe: Any, part: str, backend: Any) -> None:
+    setattr(pipe, part, torch.compile(getattr(pipe, part), backend=backend))
+
+
+def in_place(pipe: Any, part: str, backend: Any) -> None:
+    getattr(pipe, part).compile(backend=backend)
+
+
+def by_block(pipe: Any, part: str, backend: Any) -> None:
+    network = getattr(pipe, part)
+    for block in [*getattr(network, "up_blocks", ()), *getattr(network, "transformer_blocks", ())]:
+        block.compile(backend=backend)
+
+
+WAYS = {"wrapped": wrapped, "in place": in_place, "by block": by_block}
+
+
+def probed(pipe: Any) -> Trace:
+    model = load(pipe)
+    return probe_prompts(model, PROMPTS[model.family.condition], ids=["x", "y"], sampler=SAMPLER)
+
+
+def same(found: Trace, expected: Trace) -> None:
+    assert found.arrays.keys() == expected.arrays.keys()
+    for key, array in expected.arrays.items():
+        torch.testing.assert_close(found.arrays[key], array, rtol=1e-4, atol=1e-4)
+
+
+def compiled_and_plain(name: str, tmp_path: Any, way: Any, backend: Any) -> tuple[Any, Any]:
+    plain = tiny_family(name, tmp_path)
+    pipe = copy.deepcopy(plain)
+    way(pipe, "unet" if hasattr(pipe, "unet") else "transformer", backend)
+    return pipe, plain
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [*(("dit", way) for way in WAYS.values()), ("ddim", wrapped)], ids=[*WAYS, "a U-Net"]
+)
+def test_a_compiled_denoiser_gives_the_captures_of_the_plain_one(name, way, tmp_path):
+    """Twice: what was compiled by sampling the first time is what a hook of the second one has to get past."""
+    backend = Counted()
+    pipe, plain = compiled_and_plain(name, tmp_path, way, backend)
+    expected, ran = probed(plain), []
+    for _ in range(2):
+        before = backend.runs
+        same(probed(pipe), expected)
+        ran.append(backend.runs - before)
+    assert min(ran) > 0, "sampling ran nothing that was compiled"
+    assert load(pipe).digest == load(plain).digest
+
+
+def test_a_look_runs_nothing_compiled(tmp_path):
+    backend = Counted()
+    pipe, plain = compiled_and_plain("ddpm", tmp_path, wrapped, backend)
+    latents = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = probe_images(plain, latents=latents, sampler=SAMPLER)
+    same(probe_images(pipe, latents=latents, sampler=SAMPLER), expected)
+    assert backend.runs == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_real_backends_give_the_captures_of_the_plain_one(backend, tmp_path):
+    pipe, plain = compiled_and_plain("dit", tmp_path, in_place, backend)
+    same(probed(pipe), probed(plain))
+
+
+def test_a_hook_that_did_not_fire_is_an_error_after_the_first_batch(tmp_path):
+    """Code compiled before the hooks were there is played by a copy of the network, which has none."""
+    pipe = tiny_family("ddim", tmp_path)
+    model, silent, passes = load(pipe), copy.deepcopy(pipe.unet), list[int]()
+    look = Look.at(model)
+    latents, seeds = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [1, 2, 3, 4]
+    look(latents, seeds, Batching(2))
+
+    def compiled(x: torch.Tensor, t: torch.Tensor) -> Any:
+        passes.append(len(x))
+        return silent(x, t)
+
+    with pytest.raises(MemdetectError, match="ran 0 times in 0 calls of the denoiser") as caught:
+        replace(look, replay=compiled)(latents, seeds, Batching(2))  # type: ignore[arg-type]
+    assert caught.value.exit is Exit.ERROR
+    assert passes == [2]
+    assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.denoiser.modules())
+
+
+def test_the_stance_ends_with_the_watch(tmp_path):
+    backend = Counted()
+    pipe, _ = compiled_and_plain("ddim", tmp_path, wrapped, backend)
+    model = load(pipe)
+    x, t = torch.zeros(1, 3, 16, 16), torch.tensor([5])
+    with torch.inference_mode():
+        with watch(model.denoiser, model.points(("paper",)), ["peak"], stop=False):
+            pipe.unet(x, t)
+        assert backend.runs == 0
+        pipe.unet(x, t)
+    assert backend.runs > 0
