@@ -118,7 +118,9 @@ def add_loras(pipe: Any, loras: tuple[str, ...]) -> str:
     except (*PROBLEMS, RuntimeError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         if "PEFT" in reason:
-            reason = "it needs the package peft, which is not installed"
+            raise MemdetectError(
+                f"--lora {loras[0]!r} needs the package peft, missing or too old; pip install 'memdetect[lora]'"
+            ) from None
         raise MemdetectError(f"--lora {loras[0]!r} could not be added: {reason}; check it against the model") from None
     return total.hexdigest()[:16]
 
