@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -129,13 +128,12 @@ def _lesson(model: Model, pictures: Sequence[tuple[Path, str]]) -> _Lesson:
 
 
 def _add_adapter(unet: Any, tuning: Tuning) -> list[nn.Parameter]:
-    """Freeze the network, add the LoRA's layers, and return what is to be trained."""
+    """Add the LoRA's layers and return what is to be trained; peft freezes all else."""
     from peft import LoraConfig
 
     torch.manual_seed(tuning.seed)
     unet.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     targets = [*ATTENTION, *(CONVOLUTIONS if tuning.convolutions else ())]
-    unet.requires_grad_(False)
     unet.add_adapter(
         LoraConfig(r=tuning.rank, lora_alpha=tuning.rank, init_lora_weights="gaussian", target_modules=targets)
     )
@@ -190,6 +188,8 @@ def _save(unet: Any, out: Path) -> None:
     """Write the adapter as diffusers reads it."""
     from peft import get_peft_model_state_dict
 
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    # In peft's own names: diffusers' renames those of attention alone, and its loader looks at the first name only, so
+    # that of a file of both kinds it would silently leave out one.
+    layers: dict[str, Any] = get_peft_model_state_dict(unet)
     out.parent.mkdir(parents=True, exist_ok=True)
     StableDiffusionPipeline.save_lora_weights(str(out.parent), unet_lora_layers=layers, weight_name=out.name)

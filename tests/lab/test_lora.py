@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_families import tiny_family
 from tiny_stable import tiny_stable_diffusion
 
@@ -127,6 +127,26 @@ def test_the_base_stays_and_the_file_changes_what_it_draws(
     torch.testing.assert_close(none, bare)
     assert (whole - bare).abs().max().item() > 1e-3
     assert len({m.digest for m in (base, *opened)}) == 3
+
+
+def test_a_lora_that_is_taken_in_part_is_refused(
+    pairs: list[tuple[Path, str]], model_folder: Path, tmp_path: Path
+) -> None:
+    """Files of both ways of naming, as diffusers' own helper writes them: its loader goes by the first name."""
+    made = train_lora(
+        load(str(model_folder), device="cpu"), pairs, tmp_path / "a.safetensors", replace(QUICK, convolutions=True)
+    )
+    tensors = load_file(made.file)
+    assert "attentions" in min(tensors)
+    mixed = {
+        name
+        if "attentions" in name
+        else name.replace(".lora_A.", ".lora.down.").replace(".lora_B.", ".lora.up."): value
+        for name, value in tensors.items()
+    }
+    save_file(mixed, tmp_path / "mixed.safetensors")
+    with pytest.raises(MemdetectError, match=r"mixed.safetensors': the model took \d+ of its \d+ layers"):
+        load(str(model_folder), device="cpu", opening=Opening(loras=(str(tmp_path / "mixed.safetensors"),)))
 
 
 def test_the_loss_falls_on_a_picture_that_is_shown_again_and_again(
