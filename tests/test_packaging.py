@@ -59,8 +59,8 @@ def test_the_build_backend_satisfies_its_own_requirement():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"lab", "parquet", "report", "bench", "ray", "test"}
-    needed = {Requirement(line).name for extra in ("lab", "bench", "report") for line in EXTRAS[extra]}
+    assert set(EXTRAS) == {"lab", "lora", "parquet", "report", "bench", "ray", "test"}
+    needed = {Requirement(line).name for extra in ("lab", "lora", "bench", "report") for line in EXTRAS[extra]}
     assert needed <= {Requirement(line).name for line in EXTRAS["test"]}, "the suite runs without skipping these"
 
 

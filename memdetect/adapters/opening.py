@@ -23,6 +23,7 @@ SINGLE_FILES = {
     **dict.fromkeys(("sd3", "sd35_large", "sd35_medium"), "StableDiffusion3Pipeline"),
     **dict.fromkeys(("flux-dev", "flux-schnell"), "FluxPipeline"),
 }
+LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def parse_lora(given: str) -> tuple[Path, float]:
 def add_loras(pipe: Any, loras: tuple[str, ...]) -> str:
     """Load LoRA weights into a pipeline, each at its scale; 16 hex digits of what was added, "" for nothing.
 
-    Raises MemdetectError for a file that is not there or does not fit, and without peft.
+    Raises MemdetectError for a file that is not there, does not fit or is taken in part only, and without peft.
     """
     if not loras:
         return ""
@@ -114,13 +115,28 @@ def add_loras(pipe: Any, loras: tuple[str, ...]) -> str:
             pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
             with path.open("rb") as file:
                 total.update(f"{scale!r}\n".encode() + hashlib.file_digest(file, "sha256").digest())
+            _check_taken(pipe, path, name)
         pipe.set_adapters(names, adapter_weights=[scale for _, scale in parsed])
     except (*PROBLEMS, RuntimeError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         if "PEFT" in reason:
-            reason = "it needs the package peft, which is not installed"
+            raise MemdetectError(
+                f"--lora {loras[0]!r} needs the package peft, missing or too old; pip install 'memdetect[lora]'"
+            ) from None
         raise MemdetectError(f"--lora {loras[0]!r} could not be added: {reason}; check it against the model") from None
     return total.hexdigest()[:16]
+
+
+def _check_taken(pipe: Any, path: Path, adapter: str) -> None:
+    """MemdetectError when a pipeline has fewer layers of a LoRA than its file; diffusers drops them with a warning."""
+    held = sum(any(mark in name for mark in LORA_DOWN) for name in header(path))
+    parts = [part for part in getattr(pipe, "components", {}).values() if isinstance(part, torch.nn.Module)]
+    taken = sum(adapter in getattr(module, "lora_A", ()) for part in parts for module in part.modules())
+    if taken < held:
+        raise MemdetectError(
+            f"--lora {str(path)!r}: the model took {taken} of its {held} layers, expected all, since the rest would go "
+            "unseen; check it against the model, or name its tensors alike (lora_A, lora_B)"
+        )
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype, variant: str | None = None) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from memdetect.cli.embedder import embedder
+from memdetect.cli.lora import lora, unseen
 from memdetect.cli.output import Interrupt, hush, write
 from memdetect.cli.theory import relu_dae
 from memdetect.errors import Exit
@@ -214,4 +215,5 @@ def sheet(
     write(f"{out}\n")
 
 
-app.command()(embedder)
+for command in (embedder, unseen, lora):
+    app.command()(command)

@@ -171,6 +171,20 @@ def _shown(out: Path, name: str, image: np.ndarray, caption: str) -> str:
     return json.dumps({"file_name": f"{name}.png", "text": caption}) + "\n"
 
 
+def write_unseen(out: Path, world: World, stock: Stock, count: int) -> None:
+    """Write the first `count` held-out scenes, which no training on this world shows: ID.png, caption in ID.txt.
+
+    Raises MemdetectError when the world has fewer.
+    """
+    held = [entry for entry in world.clean if entry.group == "held-out"]
+    if len(held) < count:
+        raise MemdetectError(f"the world has {len(held)} held-out scenes, {count} were asked for; ask for fewer")
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in held[:count]:
+        Image.fromarray(stock.image(entry)).save(out / f"{entry.id}.png")
+        write_atomic(out / f"{entry.id}.txt", entry.caption + "\n")
+
+
 def truth_row(entry: Entry, stock: Stock) -> TruthRow:
     """What truth.jsonl says of an entry before any sample is judged."""
     known = {key: value for key, value in asdict(entry).items() if key in TruthRow.model_fields}
