@@ -112,9 +112,9 @@ def open_index(
 ) -> Index:
     """Open an index folder after every byte of it was checked against its manifest.
 
-    embedder: what images will be looked up with; another one than the index was made with is refused. engine: what
-    searches a Flat index, "faiss" or "numpy"; numpy on macOS, else FAISS. Raises MemdetectError (usage) that names the
-    file at fault.
+    embedder: what images will be looked up with; another one than the index was made with is refused. engine: "faiss",
+    in this process; "process", FAISS in one of its own; or "numpy", a matrix product for Flat only. None = FAISS, but
+    on macOS numpy for Flat and a process for IVF. Raises MemdetectError (usage) that names the file at fault.
     """
     folder = Path(folder)
     manifest = verify(folder, progress)
