@@ -102,7 +102,8 @@ def _ranked(
     k: int,
 ) -> Found:
     """The k best candidates by cosine in float64; candidate -1 = none."""
-    near, asked = np.asarray(vectors)[np.maximum(rows, 0)].astype(np.float64), queries.astype(np.float64)
+    near = np.take(np.asarray(vectors), np.maximum(rows, 0), axis=0).astype(np.float64)  # faster than vectors[rows]
+    asked = queries.astype(np.float64)
     dots = np.einsum("qkd,qd->qk", near, asked)
     lengths = np.sqrt(np.einsum("qkd,qkd->qk", near, near) * np.einsum("qd,qd->q", asked, asked)[:, None])
     cosine = np.clip(dots / np.maximum(lengths, np.finfo(np.float64).tiny), -1, 1)

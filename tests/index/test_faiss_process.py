@@ -214,21 +214,35 @@ def test_an_interrupt_does_not_leave_an_answer_to_the_next_request(pair, monkeyp
     np.testing.assert_array_equal(there.search(unit(3, 32, 5), 4)[1], expected[1])
 
 
-def test_threads_and_forks_do_not_mix_their_answers(pair):
+def test_threads_and_forks_do_not_mix_their_answers(pair, monkeypatch):
     here, there = pair
     wrong = []
+    asked = [unit(20, 32, seed) for seed in range(10)]
+    expected = [here.search(queries, 3)[1] for queries in asked]
+    together = threading.Barrier(8)
 
-    def ask(seed: int) -> None:
-        queries = unit(20, 32, seed)
-        if not np.array_equal(here.search(queries, 3)[1], there.search(queries, 3)[1]):
-            wrong.append(seed)
+    def ask(number: int) -> None:
+        if not np.array_equal(there.search(asked[number], 3)[1], expected[number]):
+            wrong.append(number)
+
+    def often(number: int) -> None:
+        together.wait()
+        try:
+            for _ in range(25):
+                ask(number)
+        except MemdetectError:
+            wrong.append(number)
 
     ask(0)
-    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(1, 9)]
+    monkeypatch.setattr(faiss_process, "PATIENCE", 0.1)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=often, args=(number,), daemon=True) for number in range(1, 9)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
+    sys.setswitchinterval(usual)
     assert not wrong
     process = there._candidates.process
     assert process.usable
