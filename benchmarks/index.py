@@ -4,6 +4,7 @@ build: vectors -> a finished folder with rows and checksums, against FAISS alone
 The embedding is in neither, nor are the threshold and the planted copies, which are queries. search: `nearest`, with
 exact cosines, rows and p-values, against `index.search` of an index in memory; the rows found are compared first.
 verify: against reading the same files and hashing them with sha256, no more.
+rate: no ratio. How often fresh vectors exceed the threshold of an index, over many small indexes, beside its level.
 """
 
 import argparse
@@ -18,12 +19,17 @@ from typing import Any
 
 import faiss
 import numpy as np
+from PIL import Image
+from scipy import stats
 from startup import compare
 
-from memdetect.index import Index, Manifest, Planted, Threshold, open_index, verify
+from memdetect.copies import CopyRule
+from memdetect.index import Index, Manifest, Planted, Searcher, Threshold, open_index, verify
+from memdetect.index.calibrate import Copies, held_out, leave_one_out, threshold
 from memdetect.index.draft import Draft, choose_factory, write_faiss
+from memdetect.index.intake import Taken
 from memdetect.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, EmbedderName, file_sum
-from memdetect.index.rows import Row
+from memdetect.index.rows import Row, RowFile
 
 BAR = 1.15
 CHUNK = 8192
@@ -109,6 +115,99 @@ def searches(
     return ratio.median
 
 
+ROWS_EACH, NULLS_EACH, FRESH, LEVEL = 120, 119, 50, 0.05  # of an index whose rate is taken
+
+
+def false_matches(base: Path, builds: int, held: bool, seed: int = 0) -> int:
+    """How many of `builds` x FRESH vectors, drawn like the null, exceed the threshold of their index at LEVEL.
+
+    Every index is written, searched and calibrated by the package's own functions; its images are not there, so that
+    no row counts as a copy.
+    """
+    above = 0
+    for number in range(builds):
+        rng, folder = np.random.default_rng([seed, number]), base / str(number)
+        vectors = rng.standard_normal((ROWS_EACH + NULLS_EACH + FRESH, 12)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        rows = [Row(key=str(i), path=f"{i}.png", sha256=str(i), width=1, height=1) for i in range(len(vectors))]
+        draft = Draft(folder, folder, 12)
+        draft.add(vectors[:ROWS_EACH], rows[:ROWS_EACH])
+        draft.close()
+        searcher = Searcher(folder, ROWS_EACH, 12, "Flat")
+        copies = Copies(RowFile(folder / ROWS), folder, CopyRule())
+        others = zip(rows[ROWS_EACH:-FRESH], vectors[ROWS_EACH:-FRESH], strict=True)
+        batch = [Taken(Image.new("RGB", (1, 1)), row, vector) for row, vector in others]
+        null = held_out(searcher, copies, iter([batch])) if held else leave_one_out(searcher, copies, ROWS_EACH, number)
+        limit = threshold(null, LEVEL, ROWS_EACH, held)
+        assert (limit.shown, limit.duplicates) == (True, 0)
+        above += int((searcher.search(vectors[-FRESH:], 1)[0] > limit.similarity).sum())
+        shutil.rmtree(folder)
+    return above
+
+
+def expected_matches(builds: int, queries: int, tail: float) -> tuple[int, int]:
+    """Between which counts `false_matches` lies but for a chance of `tail`, where the level is true.
+
+    A threshold allows j = floor(LEVEL (n + 1)) of n null queries and one more: its rate is Beta(j, n + 1 - j), the
+    count of an index beta-binomial, and that of all their convolution. Exact for held-out null queries.
+    """
+    j = int(LEVEL * (queries + 1) + 1e-9)
+    one = stats.betabinom.pmf(np.arange(FRESH + 1), FRESH, j, queries + 1 - j)
+    whole = np.array([1.0])
+    for _ in range(builds):
+        whole = np.convolve(whole, one)
+    return int(np.searchsorted(whole.cumsum(), tail / 2)), int(np.searchsorted(whole.cumsum(), 1 - tail / 2))
+
+
+def rates(builds: int) -> bool:
+    """Print the realised rates of both kinds of null; whether both lie inside their 95 % intervals."""
+    inside = True
+    for held, queries in ((True, NULLS_EACH), (False, ROWS_EACH)):
+        with tempfile.TemporaryDirectory() as base:
+            above, total = false_matches(Path(base), builds, held), builds * FRESH
+        low, high = expected_matches(builds, queries, 0.05)
+        inside &= low <= above <= high
+        print(
+            f"false matches, {'held-out' if held else 'leave-one-out'}, {builds} indexes: {above} of {total} = "
+            f"{above / total:.4f} at level {LEVEL}; 95 % of counts lie from {low} to {high} "
+            f"({low / total:.4f} to {high / total:.4f}): {'inside' if low <= above <= high else 'outside'}"
+        )
+    return inside
+
+
+def compared(
+    base: Path, vectors: np.ndarray, rows: Sequence[Row], queries: np.ndarray, given: argparse.Namespace
+) -> list[float]:
+    """Print the comparisons that were asked for; their medians."""
+    folder, file, ratios = base / "index", base / "raw.faiss", list[float]()
+    clock = time.process_time if given.cpu else time.perf_counter
+    print(f"{len(vectors)} x {given.dim}, {given.factory}")
+
+    def take(what: str, a: Callable[[], object], b: Callable[[], object]) -> None:
+        ratio = compare(a, b, given.rounds, clock)
+        print(ratio.report(what, BAR))
+        ratios.append(ratio.median)
+
+    def ours() -> None:
+        build(folder, vectors, rows, given.factory)
+
+    def bare() -> None:
+        raw_build(file, vectors, given.factory)
+
+    if given.only in (None, "build"):
+        take(f"build of {given.factory} over FAISS", ours, bare)
+    else:
+        ours(), bare()
+    if given.only in (None, "search"):
+        raw, index = faiss.read_index(str(file)), open_index(folder)
+        if given.factory != "Flat":
+            raw.nprobe = index.manifest.nprobe
+        ratios.append(searches(index, raw, queries, given, clock))
+    if given.only in (None, "verify"):
+        take("verify over reading and hashing", lambda: verify(folder), lambda: read_and_hash(folder))
+    return ratios
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all comparisons for one factory; 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -119,10 +218,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--factory", default="Flat")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu", action="store_true", help="processor time of one thread, for a machine that is busy")
+    parser.add_argument("--only", choices=("build", "search", "verify", "rate"), help="one comparison instead of three")
+    parser.add_argument("--builds", type=int, default=400, help="indexes of `--only rate`")
     given = parser.parse_args(arguments)
+    if given.only == "rate":
+        return int(not rates(given.builds))
     if given.cpu:
         faiss.omp_set_num_threads(1)
-    clock = time.process_time if given.cpu else time.perf_counter
     vectors = unit_vectors(given.count, given.dim, 0)
     rng = np.random.default_rng(1)
     queries = vectors[rng.choice(given.count, given.queries, replace=given.queries > given.count)]
@@ -132,23 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for i in range(given.count)
     ]
     with tempfile.TemporaryDirectory() as base:
-        folder, file = Path(base) / "index", Path(base) / "raw.faiss"
-        print(f"{given.count} x {given.dim}, {given.factory}")
-        built = compare(
-            lambda: build(folder, vectors, rows, given.factory),
-            lambda: raw_build(file, vectors, given.factory),
-            given.rounds,
-            clock,
-        )
-        print(built.report(f"build of {given.factory} over FAISS", BAR))
-        raw = faiss.read_index(str(file))
-        index = open_index(folder)
-        if given.factory != "Flat":
-            raw.nprobe = index.manifest.nprobe
-        searched = searches(index, raw, queries, given, clock)
-        verified = compare(lambda: verify(folder), lambda: read_and_hash(folder), given.rounds, clock)
-        print(verified.report("verify over reading and hashing", BAR))
-    return int(max(built.median, searched, verified.median) > BAR)
+        ratios = compared(Path(base), vectors, rows, queries, given)
+    return int(max(ratios) > BAR)
 
 
 if __name__ == "__main__":

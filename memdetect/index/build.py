@@ -34,7 +34,7 @@ from memdetect.index.manifest import (
 from memdetect.index.nearest import Embeds, Index, open_index
 from memdetect.index.planted import planted
 from memdetect.index.rows import RowFile, stored_path, whole_path
-from memdetect.index.search import Searcher
+from memdetect.index.search import Engine, Searcher
 from memdetect.index.sources import Listed, listed
 from memdetect.locks import only_writer
 from memdetect.records import write_atomic
@@ -48,6 +48,7 @@ class BuildOptions:
     one out. null_queries: at most so many rows for that. planted: at most so many rows are damaged and looked up.
     training_set: how many images the whole training set has, if known.
     existing: what to do with an index that is there. rule: when pixels agree; None = the default. seed: of the lot.
+    engine: where FAISS runs, as for `open_index`; None = by system.
     """
 
     factory: str | None = None
@@ -61,6 +62,7 @@ class BuildOptions:
     rule: CopyRule | None = None
     seed: int = 0
     training_set: int | None = None
+    engine: Engine | None = None
 
 
 def _silent(done: int, planned: int, note: str) -> None:
@@ -96,7 +98,7 @@ def build_index(
             _move(temporary, home)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return open_index(folder, embedder)
+    return open_index(folder, embedder, engine=options.engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Work:
 def _existing(home: Path, embedder: Embeds, options: BuildOptions) -> Index | None:
     """The index to append to, if any; whatever else is there is an error, or is about to be replaced."""
     if options.existing == "append":
-        return open_index(home, embedder)
+        return open_index(home, embedder, engine=options.engine)
     if not home.exists():
         return None
     if options.existing == "refuse":
@@ -164,8 +166,8 @@ def _write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> N
         raise MemdetectError(f"none of {intake.seen} images could be used; the first: {intake.first}")
     factory, nprobe = choose_factory(draft.count, work.options.factory or (base.manifest.factory if base else None))
     work.progress(intake.seen, work.planned, f"{draft.count} images; writing the index ({factory}) and its threshold")
-    write_faiss(folder, draft.count, draft.dim, factory)
-    searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe)
+    searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, work.options.engine)
+    write_faiss(folder, draft.count, draft.dim, factory, searcher.engine)
     _finish(searcher, Copies(RowFile(folder / ROWS), folder, work.options.rule or CopyRule()), intake, work)
 
 

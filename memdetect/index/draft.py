@@ -4,19 +4,19 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.index import faiss_process, faiss_work
 from memdetect.index.manifest import FAISS, ROWS, VECTORS
 from memdetect.index.rows import Row
-from memdetect.index.search import blocks
+from memdetect.index.search import Engine, usual_engine
 
 FLAT_ROWS = 1_000_000
 FACTORY = re.compile(r"Flat|IVF([1-9]\d*),(SQ8|SQfp16|Flat)")
-PER_LIST = 64  # training vectors; FAISS warns below 39
 OFF = 0.01  # how far the length of a vector may be from 1
 
 
@@ -73,18 +73,12 @@ def choose_factory(count: int, wanted: str | None) -> tuple[str, int]:
     return wanted, min(lists, max(16, lists // 64))
 
 
-def write_faiss(folder: Path, count: int, dim: int, factory: str) -> None:
-    """Train and fill FAISS's file from the vectors of a folder. Flat needs none: the vectors are the index."""
+def write_faiss(folder: Path, count: int, dim: int, factory: str, engine: Engine | None = None) -> None:
+    """Train and fill FAISS's file from the vectors of a folder. Flat needs none: the vectors are the index.
+
+    engine: where FAISS runs, "faiss" or "process"; None = as it is searched. Both write the same bytes.
+    """
     if factory == "Flat":
         return
-    import faiss
-
-    vectors = np.memmap(folder / VECTORS, np.float16, "r", shape=(count, dim))
-    index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1  # else FAISS warns on stdout
-    wanted = min(count, PER_LIST * index.nlist)
-    chosen = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
-    index.train(vectors[chosen].astype(np.float32))
-    for block in blocks(vectors):
-        index.add(block)
-    faiss.write_index(index, str(folder / FAISS))
+    work = faiss_process if (engine or usual_engine(factory)) == "process" else faiss_work
+    work.write(vectors=str(folder / VECTORS), count=count, dim=dim, factory=factory, target=str(folder / FAISS))

@@ -1,7 +1,6 @@
 """Nearest vectors by exact cosine: candidates from FAISS or a matrix product, ranked again from the stored vectors."""
 
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +10,16 @@ from jaxtyping import Float16, Float32, Float64, Int64
 from numpy.typing import NDArray
 
 from memdetect.errors import MemdetectError
+from memdetect.index import faiss_process, faiss_work
+from memdetect.index.faiss_work import Candidates, blocks
 from memdetect.index.manifest import FAISS, VECTORS
 
 Queries = Float32[np.ndarray, "query dim"]
 Found = tuple[Float64[np.ndarray, "query rank"], Int64[np.ndarray, "query rank"]]
-Candidates = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
-Engine = Literal["faiss", "numpy"]
+Engine = Literal["faiss", "process", "numpy"]
+"""FAISS in this process, FAISS in a process of its own, or the matrix product of numpy, which can search Flat only."""
 
 AT_ONCE = 512  # queries
-FEW = 4  # queries for which FAISS's plain loops beat a matrix product
 BLOCK = 2**15  # rows of a matrix product
 GROUP = 256  # scores whose maximum stands for them
 KEEP = 2**31  # bytes: vectors of at most that many stay in memory as float32 for the matrix product
@@ -31,8 +31,8 @@ IVF_MARGIN = 2  # times as many again where candidates come from 8-bit codes
 class Searcher:
     """The vectors of an index folder, and how candidates among them are found.
 
-    folder must have been verified. factory: "Flat" or an IVF string of FAISS. engine: what multiplies for Flat; by
-    default FAISS, and numpy on macOS, where FAISS and torch in one process bring two OpenMP runtimes that clash.
+    folder must have been verified. factory: "Flat" or an IVF string of FAISS. engine: None = `usual_engine`. Raises
+    MemdetectError (usage) for numpy on an IVF index.
     """
 
     folder: Path
@@ -46,7 +46,9 @@ class Searcher:
 
     def __post_init__(self) -> None:
         self.vectors = np.memmap(self.folder / VECTORS, np.float16, "r", shape=(self.count, self.dim))
-        self.engine = self.engine or ("numpy" if sys.platform == "darwin" else "faiss")
+        self.engine = self.engine or usual_engine(self.factory)
+        if self.engine == "numpy" and self.factory != "Flat":
+            raise MemdetectError(f"engine is 'numpy', but {self.factory} needs FAISS; give 'faiss' or 'process'")
 
     def search(self, queries: Queries, k: int) -> Found:
         """Cosine, in [-1, 1], and row of the k nearest vectors of each query, nearest first, ties by row.
@@ -71,15 +73,26 @@ class Searcher:
         return _ranked(queries, rows, self.vectors, k)
 
     def _open(self) -> Candidates:
-        if self.factory != "Flat":
-            return _file(self.folder / FAISS, self)
-        return _faiss_flat(self.vectors) if self.engine == "faiss" else _product(self.vectors)
+        given: dict[str, Any] = {"count": self.count, "dim": self.dim}
+        if self.factory == "Flat":
+            opens, given = "flat", {**given, "vectors": str(self.folder / VECTORS)}
+        else:
+            opens, given = "file", {**given, "path": str(self.folder / FAISS), "nprobe": self.nprobe}
+        if self.engine == "numpy":
+            return _product(self.vectors)
+        if self.engine == "process":
+            return faiss_process.Elsewhere(opens, **given)
+        try:
+            return faiss_work.OPENS[opens](**given)
+        except faiss_work.Refusal as problem:
+            raise MemdetectError(str(problem)) from None
 
 
-def blocks(vectors: Float16[np.ndarray, "image dim"], size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
-    """Rows as float32, `size` at a time."""
-    for start in range(0, len(vectors), size):
-        yield vectors[start : start + size].astype(np.float32)
+def usual_engine(factory: str) -> Engine:
+    """FAISS in this process; on macOS, where it clashes with torch, numpy for Flat and else a process of its own."""
+    if sys.platform != "darwin":
+        return "faiss"
+    return "numpy" if factory == "Flat" else "process"
 
 
 def _ranked(
@@ -89,35 +102,14 @@ def _ranked(
     k: int,
 ) -> Found:
     """The k best candidates by cosine in float64; candidate -1 = none."""
-    near, asked = np.asarray(vectors)[np.maximum(rows, 0)].astype(np.float64), queries.astype(np.float64)
+    near = np.take(np.asarray(vectors), np.maximum(rows, 0), axis=0).astype(np.float64)  # faster than vectors[rows]
+    asked = queries.astype(np.float64)
     dots = np.einsum("qkd,qd->qk", near, asked)
     lengths = np.sqrt(np.einsum("qkd,qkd->qk", near, near) * np.einsum("qd,qd->q", asked, asked)[:, None])
     cosine = np.clip(dots / np.maximum(lengths, np.finfo(np.float64).tiny), -1, 1)
     cosine[rows < 0] = -np.inf
     order = np.lexsort((rows, -cosine), axis=1)[:, :k]
     return np.take_along_axis(cosine, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def _faiss_flat(vectors: Float16[np.ndarray, "image dim"]) -> Candidates:
-    """FAISS's exhaustive search over the vectors, which it holds as float32. No file is parsed."""
-    import faiss
-
-    index: Any = faiss.IndexFlatIP(vectors.shape[1])
-    for block in blocks(vectors):
-        index.add(block)
-
-    def search(queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        # FAISS 1.15 multiplies matrices only from 128,000 numbers of queries on: 250 of 512, up to ten times later than
-        # it pays.
-        usual = faiss.cvar.distance_compute_blas_threshold
-        try:
-            if len(queries) >= FEW:
-                faiss.cvar.distance_compute_blas_threshold = 1
-            return index.search(queries, k)[1]
-        finally:
-            faiss.cvar.distance_compute_blas_threshold = usual
-
-    return search
 
 
 def _product(vectors: Float16[np.ndarray, "image dim"]) -> Candidates:
@@ -160,31 +152,3 @@ def _largest(scores: Float32[np.ndarray, "query row"], k: int) -> Int64[np.ndarr
     columns = np.concatenate([columns, rest], axis=1)
     chosen = np.argpartition(np.take_along_axis(scores, columns, 1), -k, axis=1)[:, -k:]
     return np.take_along_axis(columns, chosen, 1).astype(np.int64)
-
-
-def _file(path: Path, wanted: Searcher) -> Candidates:
-    """An index that FAISS wrote, read under limits on what its headers may ask for."""
-    import faiss
-
-    limits = {"vector_byte_limit": path.stat().st_size + 2**20, "loop_limit": max(2**20, 4 * wanted.count)}
-    before = {name: getattr(faiss, f"get_deserialization_{name}", lambda: None)() for name in limits}
-    try:
-        _limit(faiss, limits)
-        index: Any = faiss.read_index(str(path))
-    except RuntimeError as problem:
-        reason = " ".join(str(problem).split())
-        raise MemdetectError(f"{str(path)!r} cannot be opened by FAISS ({reason}); build the index anew") from None
-    finally:
-        _limit(faiss, before)
-    if (index.ntotal, index.d, index.metric_type) != (wanted.count, wanted.dim, faiss.METRIC_INNER_PRODUCT):
-        found = f"{index.ntotal} vectors of {index.d}"
-        raise MemdetectError(f"{str(path)!r} holds {found}, expected {wanted.count} of {wanted.dim}; build it anew")
-    index.nprobe = wanted.nprobe
-    return lambda queries, k: index.search(queries, k)[1]
-
-
-def _limit(faiss: Any, limits: dict[str, Any]) -> None:
-    for name, value in limits.items():
-        setter = getattr(faiss, f"set_deserialization_{name}", None)  # not in FAISS before 1.15
-        if setter is not None and value is not None:
-            setter(value)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_pictures import QUICK, Tiny, picture
+from small_pictures import QUICK, Tiny, fill, picture
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.index import build_index, open_index, search, verify
+from memdetect.index import build_index, faiss_process, open_index, search, verify
 from memdetect.index.manifest import MANIFEST, read_manifest
 
 
@@ -22,6 +22,18 @@ def ivf(pictures, tiny, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ivf") / "train.index"
     build_index([pictures], tiny, folder, replace(QUICK, factory="IVF4,SQ8"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def foreign(tiny, tmp_path_factory) -> Path:
+    """Another index of as many other pictures."""
+    from dataclasses import replace
+
+    base = tmp_path_factory.mktemp("foreign")
+    build_index(
+        [fill(base / "images", range(300, 360))], tiny, base / "train.index", replace(QUICK, factory="IVF4,SQ8")
+    )
+    return base / "train.index"
 
 
 @pytest.fixture
@@ -40,6 +52,7 @@ def untouched(monkeypatch):
 
     for name in ("read_index", "index_factory", "IndexFlatIP", "deserialize_index"):
         monkeypatch.setattr(faiss, name, fail)
+    monkeypatch.setattr(faiss_process.FaissProcess, "__init__", fail)
     monkeypatch.setattr(search.Searcher, "__post_init__", fail)
 
 
@@ -65,8 +78,11 @@ def test_a_sound_index_opens(ivf, tiny):
     assert set(opened.manifest.files) == {"vectors.f16", "rows.jsonl", "nulls.json", "index.faiss"}
 
 
-def test_two_hundred_corruptions_are_all_refused(ivf, tmp_path, untouched):
-    """A byte changed or the end cut off, in every file; each named, none opened."""
+def test_two_hundred_corruptions_are_all_refused(ivf, foreign, tmp_path, untouched):
+    """In every file: a byte changed, the end cut off, another file of the index or that of another index in its place.
+
+    Each is named, and none opened.
+    """
     rng = np.random.default_rng(0)
     files = sorted(file.name for file in ivf.iterdir())
     folder, seen = tmp_path / "i", Counter()
@@ -74,17 +90,27 @@ def test_two_hundred_corruptions_are_all_refused(ivf, tmp_path, untouched):
     for turn in range(200):
         path = folder / files[turn % len(files)]
         whole = path.read_bytes()
-        if turn % 4 == 3:
-            damaged = whole[: int(rng.integers(0, len(whole)))]
-        else:
+        kind = ("flip", "flip", "cut", "flip", "flip", "swap", "cut", "foreign")[turn // len(files) % 8]
+        if kind == "flip":
             damaged = bytearray(whole)
             damaged[int(rng.integers(0, len(whole)))] ^= int(rng.integers(1, 256))
+        elif kind == "cut":
+            damaged = whole[: int(rng.integers(0, len(whole)))]
+        elif kind == "swap":
+            damaged = (folder / files[(turn + int(rng.integers(1, 5))) % len(files)]).read_bytes()
+        else:
+            damaged = (foreign / path.name).read_bytes()
+        assert damaged != whole
         path.write_bytes(damaged)
-        assert str(path) in refusal(folder)
-        seen[path.name] += 1
+        if kind == "foreign" and path.name == MANIFEST:
+            assert str(folder) in refusal(folder)  # it is sound: the files are those that do not fit it
+        else:
+            assert str(path) in refusal(folder)
+        seen[path.name, kind] += 1
         path.write_bytes(whole)
-    assert len(seen) == 5
-    assert min(seen.values()) == 40
+    assert sum(seen.values()) == 200
+    assert len(seen) == 5 * 4
+    assert min(seen.values()) == 5
     assert verify(folder)
 
 

@@ -1,8 +1,10 @@
 """Nearest neighbours against brute force: FAISS, the matrix product, and IVF; ties, blocks and bad queries."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memdetect.errors import MemdetectError
-from memdetect.index import Searcher, search
+from memdetect.index import Index, Searcher, search
 from memdetect.index.draft import Draft, choose_factory, write_faiss
-from memdetect.index.rows import Row
+from memdetect.index.rows import Row, RowFile
 
 
 def unit(count: int, dim: int, seed: int) -> np.ndarray:
@@ -158,3 +160,48 @@ def test_on_macos_a_flat_index_is_searched_without_faiss(tmp_path, platform):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = brute(np.eye(8, dtype=np.float32), Searcher(tmp_path / "i", 50, 8, "Flat"), 2)[1].tolist()
     assert done.stdout.strip() == f"{expected} {platform == 'linux'} False"
+
+
+PARTS = st.lists(st.sampled_from(["a", "b c", "..", ".", "", "d.png"]), min_size=1, max_size=5).map("/".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(folder=st.sampled_from(["i", ".", "..", "a/i", "/x/i", "/", "../i/"]), path=PARTS)
+def test_a_path_seen_from_a_folder_is_the_normal_one(folder, path):
+    row = Row(key="", path=path, sha256="", width=1, height=1)
+    expected = os.path.normpath(path if path.startswith("/") else f"{folder}/{path}")
+    assert row.seen_from(folder) == expected
+
+
+def test_rows_together_are_rows_one_by_one(tmp_path):
+    written(tmp_path / "i", unit(30, 4, 0))
+    rows = RowFile(tmp_path / "i" / "rows.jsonl")
+    asked = [29, 0, 7, 7, 1]
+    assert [row.key for row in rows.many(asked)] == ["29", "0", "7", "7", "1"]
+    assert rows.many(asked) == [rows[i] for i in asked]
+    assert rows.many([]) == []
+    for wrong in ([30], [0, 30]):
+        with pytest.raises(IndexError):
+            rows.many(wrong)
+
+
+def test_matches_that_are_missing_leave_no_gap(tmp_path):
+    """An IVF index that finds fewer than asked for: of every query the matches it has, ranked from 1."""
+    searcher = written(tmp_path / "i", unit(40, 8, 0), "IVF8,SQ8", nprobe=1)
+    index = Index.__new__(Index)
+    index.folder, index.searcher, index.rows, index.null = (
+        searcher.folder,
+        searcher,
+        RowFile(tmp_path / "i/rows.jsonl"),
+        [],
+    )
+    index._seen, index.manifest = "i", SimpleNamespace(threshold=SimpleNamespace(similarity=0.5))
+    queries = unit(9, 8, 1)
+    similarities, rows = searcher.search(queries, 30)
+    assert len(set((rows >= 0).sum(axis=1))) > 1
+    for found, near, named in zip(index.nearest(queries, 30), similarities, rows, strict=True):
+        there = named >= 0
+        assert [match.row for match in found] == named[there].tolist()
+        assert [match.similarity for match in found] == near[there].tolist()
+        assert [match.rank for match in found] == list(range(1, there.sum() + 1))
+        assert [match.key for match in found] == [str(row) for row in named[there]]
