@@ -118,8 +118,8 @@ def power(
     names: tuple[str, str],
     policy: Policy,
 ) -> Power:
-    """Judge the positives among the negatives as one scan."""
-    rows = [row.model_copy(update={"index": i}) for i, row in enumerate([*positives, *negatives])]
+    """Judge the positives among the negatives as one scan, by their scores alone: what an index found is left out."""
+    rows = [row.model_copy(update={"index": i, "matches": []}) for i, row in enumerate([*positives, *negatives])]
     results, verdict = judge(header.model_copy(update={"planned": len(rows)}), rows, calibration, policy)
     own, rest = results[: len(positives)], results[len(positives) :]
     return Power(

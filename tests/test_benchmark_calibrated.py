@@ -8,6 +8,8 @@ import pytest
 from scripts import script
 from synthetic_runs import calibration, header, row, write_run
 
+from memdetect.policy import Policy
+from memdetect.records import Match
 from memdetect.verdict import judge, read_runs
 
 calibrated = script("calibrated")
@@ -39,6 +41,15 @@ def test_clean_prompts_and_groups_are_reported(tmp_path, capsys):
     assert set(power) == {("matched", "control"), ("matched", "clean"), ("template", "clean")}
     assert power["matched", "clean"] == power["matched", "clean"] | {"m": 220, "m1": 20, "n": 799, "h": 6, "found": 20}
     assert power["template", "clean"]["found"] <= 1
+
+
+def test_power_is_that_of_the_scores_whatever_an_index_found():
+    copied = Match(rank=1, key="k", similarity=0.99, similar=True, copy_found=True)
+    high = [row(i, 9.0).model_copy(update={"matches": [copied]}) for i in range(5)]
+    low = [row(i, -9.0).model_copy(update={"matches": [copied]}) for i in range(5, 10)]
+    head = header(10, MADE)
+    found = calibrated.power(head, high, low, MADE, ("matched", "control"), Policy(fdr=0.05))
+    assert (found.found, found.false) == (5, 0)
 
 
 def test_shifted_clean_prompts_are_outside(tmp_path, capsys):

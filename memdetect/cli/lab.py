@@ -15,7 +15,7 @@ app = typer.Typer(help="Make the bundled model again: pictures, world, training.
 
 app.command("relu-dae")(relu_dae)
 
-RUNGS = "0:30,1:30,4:30,16:30,64:30,256:30,1024:60"
+RUNGS = "0:30,1:30,7:30,28:30,112:30,448:30,1792:60"
 
 
 @app.command()
