@@ -12,7 +12,7 @@ from tiny_families import tiny_family
 from memdetect.adapters import load
 from memdetect.batches import Batching
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing import Look, Sampler, probe_images, probe_prompts, watch
+from memdetect.probing import Look, Replay, Sampler, probe_images, probe_prompts, watch
 from memdetect.trace import Trace
 
 SAMPLER = Sampler(steps=2, guidance_scale=2.0, num_seeds=2, batch_size=3)
@@ -116,12 +116,12 @@ def test_a_hook_that_did_not_fire_is_an_error_after_the_first_batch(tmp_path):
     latents, seeds = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [1, 2, 3, 4]
     look(latents, seeds, Batching(2))
 
-    def compiled(x: torch.Tensor, t: torch.Tensor) -> Any:
-        passes.append(len(x))
-        return silent(x, t)
-
+    silent.register_forward_pre_hook(
+        lambda _module, _args, kwargs: passes.append(len(kwargs["sample"])), with_kwargs=True
+    )
+    compiled = replace(look, replay=Replay(silent, look.replay.call, clock=look.replay.clock))
     with pytest.raises(MemdetectError, match="ran 0 times in 0 calls of the denoiser") as caught:
-        replace(look, replay=compiled)(latents, seeds, Batching(2))  # type: ignore[arg-type]
+        compiled(latents, seeds, Batching(2))
     assert caught.value.exit is Exit.ERROR
     assert passes == [2]
     assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.denoiser.modules())
