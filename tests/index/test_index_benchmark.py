@@ -25,7 +25,7 @@ def test_the_index_of_the_benchmark_is_a_sound_one(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("held", [True, False], ids=["held-out", "leave-one-out"])
 def test_false_matches_are_as_many_as_the_level_says(tmp_path, monkeypatch, held):
-    """60 indexes, 50 fresh vectors each: 0.05 are above their thresholds; of true levels, 2 % fail this for one seed."""
+    """60 indexes, 50 fresh vectors each: 5 % are above their thresholds; 2 % of true levels fail this for one seed."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     index = script("index")
     low, high = index.expected_matches(60, index.NULLS_EACH if held else index.ROWS_EACH, 0.02)
