@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from memdetect import bundled
 
 Outcome = Literal["ok", "warn", "fail"]
 DISK, MEMORY = 2 * 2**30, 2 * 2**30  # bytes below which a scan of the bundled model may fail
+FAISS_SECONDS = 120  # for its import, after which it counts as hanging
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,21 @@ def _torch() -> tuple[Outcome, str]:
     return "ok", f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads"
 
 
-def _package(module: str, needs: str, distribution: str = "") -> tuple[Outcome, str]:
+def _package(module: str, needs: str) -> tuple[Outcome, str]:
     """Import a package and the part of it that a scan uses; what it lacks raises."""
     getattr(import_module(module), needs)
-    return "ok", version(distribution or module)
+    return "ok", version(module)
+
+
+def _faiss() -> tuple[Outcome, str]:
+    """FAISS, imported in a process of its own: beside torch it can abort on macOS, and a crash is a finding too."""
+    command = [sys.executable, "-P", "-c", "import faiss; faiss.IndexFlatIP(4)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=FAISS_SECONDS, check=False)
+    if done.returncode < 0:
+        return "fail", f"its import ended with signal {-done.returncode}"
+    if done.returncode:
+        return "fail", (done.stderr.strip().splitlines() or ["its import failed without a word"])[-1]
+    return "ok", version("faiss-cpu")
 
 
 def _models() -> tuple[Outcome, str]:
@@ -115,7 +128,7 @@ CHECKS: Mapping[str, Callable[[], tuple[Outcome, str]]] = {
     "torch": _torch,
     "diffusers": partial(_package, "diffusers", "StableDiffusionPipeline"),
     "transformers": partial(_package, "transformers", "CLIPTextModel"),
-    "faiss": partial(_package, "faiss", "IndexFlatIP", "faiss-cpu"),
+    "faiss": _faiss,
     "bundled models": _models,
     "disk": _disk,
     "memory": _memory,

@@ -3,7 +3,9 @@
 import json
 import shutil
 import socket
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def test_here_it_can_scan(capsys: pytest.CaptureFixture[str]) -> None:
     assert "verified (" in next(line for line in lines if "bundled models" in line)
 
 
-@pytest.mark.parametrize("broken", ["torch", "faiss", "diffusers"])
+@pytest.mark.parametrize("broken", ["torch", "diffusers"])
 def test_a_broken_import_is_a_failed_check(
     broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,6 +45,31 @@ def test_a_broken_import_is_a_failed_check(
     assert list(outcomes) == NAMES
     assert {name for name, outcome in outcomes.items() if outcome == "fail"} == {broken}
     assert out["can_scan"] is False
+
+
+FAISS = {
+    "raise ImportError('libfaiss.so is gone')": "ImportError: libfaiss.so is gone",
+    "import sys; sys.exit(3)": "its import failed without a word",
+    "import os; os.abort()": "its import ended with signal 6",
+    "": "AttributeError: module 'faiss' has no attribute 'IndexFlatIP'",
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), FAISS.items(), ids=["raises", "exits", "aborts", "is another module"])
+def test_a_broken_faiss_is_a_finding_and_breaks_nothing_here(
+    code: str, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On macOS it may abort beside torch, so that it is imported elsewhere."""
+    (tmp_path / "faiss.py").write_text(code, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert CHECKS["faiss"]() == ("fail", expected)
+
+
+def test_faiss_is_not_imported_beside_torch() -> None:
+    code = "import sys; from memdetect.doctor import CHECKS; CHECKS['torch']()\n"
+    code += "print(CHECKS['faiss'](), 'faiss' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"('ok', '{version('faiss-cpu')}') False"
 
 
 def test_a_check_that_crashes_is_a_failed_check_without_private_paths(monkeypatch: pytest.MonkeyPatch) -> None:
