@@ -3,13 +3,14 @@
 from memdetect.probing.looking import Look, probe_images, probe_prompts, record, trace_of
 from memdetect.probing.predicting import predict
 from memdetect.probing.sampling import Sampler, decode, encode, generators, image_size, sample_latents, truncated_at
-from memdetect.probing.watching import CAPTURES, Replay, quiet, watch
+from memdetect.probing.watching import CAPTURES, Replay, as_written, quiet, watch
 
 __all__ = [
     "CAPTURES",
     "Look",
     "Replay",
     "Sampler",
+    "as_written",
     "decode",
     "encode",
     "generators",

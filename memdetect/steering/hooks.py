@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from memdetect.adapters import Model, Point
 from memdetect.errors import Exit, MemdetectError
+from memdetect.probing import as_written
 from memdetect.steering.vector import Vector
 
 
@@ -99,9 +100,9 @@ def steer(model: Model, vector: Vector, strength: float, window: Window | None =
 
     window: the steps in which that is done, all if None. Every row of a batch is steered, both halves of guidance
     alike. At strength 0, and outside the window, a layer's tensors are handed on untouched: bit for bit what they are
-    without steering. Hooks are gone when the body ends, however it ends. Raises MemdetectError for a strength that is
-    not finite, a vector of another model, a layer of another width or without a single tensor, and one that does not
-    run once a call.
+    without steering. Hooks are gone when the body ends, however it ends; until then a compiled network runs uncompiled.
+    Raises MemdetectError for a strength that is not finite, a vector of another model, a layer of another width or
+    without a single tensor, and one that does not run once a call.
     """
     if not math.isfinite(strength):
         raise MemdetectError(f"strength is {strength}, expected a finite number")
@@ -113,7 +114,8 @@ def steer(model: Model, vector: Vector, strength: float, window: Window | None =
             state.reached[point.name] = 0
             scaled = (strength * vector.layers[point.name]).to(model.denoiser.device)
             handles.append(_hook(denoiser.get_submodule(point.module), point, scaled, state))
-        yield state
+        with as_written():
+            yield state
     finally:
         for handle in handles:
             handle.remove()

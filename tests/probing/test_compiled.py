@@ -1,12 +1,12 @@
 """A denoiser under torch.compile: sampled compiled, looked at as it was written, and no hook is ever silent."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from compiled_pipes import WAYS, Counted, in_place, wrapped
 from tiny_families import tiny_family
 
 from memdetect.adapters import load
@@ -25,37 +25,6 @@ def forget() -> Any:
     torch.compiler.reset()
     yield
     torch.compiler.reset()
-
-
-class Counted:
-    """A backend that runs graphs as they are and counts their runs."""
-
-    def __init__(self) -> None:
-        self.runs = 0
-
-    def __call__(self, graph: Any, _inputs: Any) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
-            self.runs += 1
-            return graph.forward(*args)
-
-        return run
-
-
-def wrapped(pipe: Any, part: str, backend: Any) -> None:
-    setattr(pipe, part, torch.compile(getattr(pipe, part), backend=backend))
-
-
-def in_place(pipe: Any, part: str, backend: Any) -> None:
-    getattr(pipe, part).compile(backend=backend)
-
-
-def by_block(pipe: Any, part: str, backend: Any) -> None:
-    network = getattr(pipe, part)
-    for block in [*getattr(network, "up_blocks", ()), *getattr(network, "transformer_blocks", ())]:
-        block.compile(backend=backend)
-
-
-WAYS = {"wrapped": wrapped, "in place": in_place, "by block": by_block}
 
 
 def probed(pipe: Any) -> Trace:

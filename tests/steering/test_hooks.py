@@ -1,10 +1,12 @@
 """A direction is added where and when it should be, nothing is touched otherwise, and nothing stays behind."""
 
+import copy
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from compiled_pipes import Counted, wrapped
 from steered_pipes import LAYERS, header, random_vector
 from torch import nn
 
@@ -43,6 +45,22 @@ def test_strength_0_is_bit_equal_to_no_steering(any_pipe, at):
     assert not torch.allclose(steered(any_pipe, vector, 1.0), plain, atol=1e-3)
     assert torch.equal(sampled(load(any_pipe)), plain)
     assert hooks(load(any_pipe).denoiser) == 0
+
+
+def test_a_compiled_network_is_steered_as_the_plain_one(pipe):
+    """Sampled once before, so that there is compiled code which knows no hook."""
+    torch.compiler.reset()
+    backend, vector, compiled = Counted(), random_vector(pipe), copy.deepcopy(pipe)
+    wrapped(compiled, "unet", backend)
+    plain = sampled(load(compiled))
+    assert backend.runs > 0
+    before = backend.runs
+    for strength in (0.5, 0.0):
+        torch.testing.assert_close(steered(compiled, vector, strength), steered(pipe, vector, strength))
+    assert backend.runs == before
+    assert torch.equal(sampled(load(compiled)), plain)
+    assert backend.runs > before
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("at", ["output", "hidden"])
