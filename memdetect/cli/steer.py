@@ -73,7 +73,7 @@ def build_command(
     normalise: Annotated[bool, typer.Option("--normalise", help="Scale to the references' mean length.")] = False,
     layer: Annotated[list[str] | None, typer.Option(help="Layer, glob or alias; repeatable.")] = None,
     at: Annotated[At, typer.Option(help="output: what a layer returns; hidden: what a scan looks at.")] = At.output,
-    timestep: Annotated[int, typer.Option(min=0, help="Timestep at which references are looked at.")] = 10,
+    timestep: Annotated[int, typer.Option(min=0, help="Of the look at references; later for coarse traits.")] = 10,
     count: Annotated[int | None, typer.Option(min=1, help="References a side; fewer are an error.")] = None,
     embedder: Annotated[str, typer.Option(help="Keeps the edit's direction among images too; none: not.")] = "auto",
     column: Column = None,
