@@ -13,6 +13,7 @@ from scipy import ndimage
 Image = UInt8[np.ndarray, "row col 3"]
 Images = UInt8[np.ndarray, "image row col 3"]
 Others = UInt8[np.ndarray, "other row col 3"]
+Lumas = Float[np.ndarray, "image row col"]
 
 TILES = 4
 WEIGHTS = (0.0448, 0.2856, 0.3001)  # the first three of Wang et al.'s five: 64 pixels give 64, 32 and 16
@@ -38,7 +39,13 @@ def tile_distance(image: Image, other: Image, tiles: int = TILES) -> float:
     by its largest possible value: one picture that is missing or moved cannot hide behind a plain ground.
     Raises ValueError for images of two sizes, or of sides that `tiles` does not divide.
     """
-    return float(tile_distances(image[None], other[None], tiles)[0, 0])
+    return float(pair_tiles(image[None], other[None], tiles)[0])
+
+
+def pair_tiles(images: Images, others: Images, tiles: int = TILES) -> Float[np.ndarray, " image"]:
+    """`tile_distance` of each image to the other of its place."""
+    pairs = zip(_tiles(images, tiles), _tiles(others, tiles), strict=True)
+    return np.sqrt(np.max([np.square(a - b).mean(1) for a, b in pairs], axis=0))
 
 
 def tile_distances(images: Images, others: Others, tiles: int = TILES) -> Float[np.ndarray, "image other"]:
@@ -64,36 +71,39 @@ def ms_ssim(image: Image, other: Image) -> float:
     Wang, Simoncelli, Bovik 2003, eq. 7, with the first three scales and their weights made to sum to one, so that
     images of 44 pixels and more can be compared. A negative product of contrast and structure counts as 0.
     """
-    x, y = _luma(image), _luma(other)
-    product, total = 1.0, sum(WEIGHTS)
+    return float(pair_ssim(image[None], other[None])[0])
+
+
+def pair_ssim(images: Images, others: Images) -> Float[np.ndarray, " image"]:
+    """`ms_ssim` of each image and the other of its place; many at once cost a fraction of as many calls."""
+    x, y = _luma(images), _luma(others)
+    product, total = np.ones(len(images)), sum(WEIGHTS)
     for scale, weight in enumerate(WEIGHTS):
         luminance, structure = _ssim(x, y)
         last = scale == len(WEIGHTS) - 1
-        product *= max(structure * luminance if last else structure, 0.0) ** (weight / total)
+        product *= np.maximum(structure * luminance if last else structure, 0) ** (weight / total)
         x, y = _halve(x), _halve(y)
-    return float(product)
+    return product
 
 
-def _ssim(x: Float[np.ndarray, "row col"], y: Float[np.ndarray, "row col"]) -> tuple[float, float]:
+def _ssim(x: Lumas, y: Lumas) -> tuple[Float[np.ndarray, " image"], Float[np.ndarray, " image"]]:
     """Mean over positions of the luminance term, and of contrast times structure, over windows inside the image."""
-
-    def blur(a: Float[np.ndarray, "row col"]) -> Float[np.ndarray, "inner inner_col"]:
-        return ndimage.gaussian_filter(a, SIGMA, radius=REACH)[REACH:-REACH, REACH:-REACH]
-
-    mx, my = blur(x), blur(y)
-    vx, vy, vxy = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    maps = np.stack([x, y, x * x, y * y, x * y])
+    blurred = ndimage.gaussian_filter(maps, SIGMA, radius=REACH, axes=(2, 3))
+    mx, my, mxx, myy, mxy = blurred[..., REACH:-REACH, REACH:-REACH]
+    vx, vy, vxy = mxx - mx * mx, myy - my * my, mxy - mx * my
     luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
     structure = (2 * vxy + C2) / (vx + vy + C2)
-    return float(luminance.mean()), float(structure.mean())
+    return luminance.mean((1, 2)), structure.mean((1, 2))
 
 
-def _luma(image: Image) -> Float[np.ndarray, "row col"]:
-    return image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+def _luma(images: Images) -> Lumas:
+    return images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
 
 
-def _halve(x: Float[np.ndarray, "row col"]) -> Float[np.ndarray, "half half_col"]:
-    rows, cols = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
-    return x[:rows, :cols].reshape(rows // 2, 2, cols // 2, 2).mean(axis=(1, 3))
+def _halve(x: Lumas) -> Float[np.ndarray, "image half half_col"]:
+    rows, cols = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    return x[:, :rows, :cols].reshape(len(x), rows // 2, 2, cols // 2, 2).mean(axis=(2, 4))
 
 
 def is_copy(image: Image, other: Image, rule: CopyRule | None = None) -> bool:

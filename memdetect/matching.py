@@ -12,7 +12,7 @@ from memdetect.copies import CopyRule
 from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
 from memdetect.images import open_image
-from memdetect.index import Embeds, Index, measure, open_index, read_manifest
+from memdetect.index import Embeds, Index, Pair, comparable, measure_all, open_index, read_manifest
 from memdetect.records import Looked, Match, Outcome
 
 BATCH = 32
@@ -66,20 +66,36 @@ def evidence(
     found = [
         match.model_copy(update={"seed": k}) for k, near in enumerate(index.nearest(vectors, top_k)) for match in near
     ]
-    return [_measured(images[match.seed], match, index, rule) for match in found] if pixels else found
+    return _measured(images, found, index, rule) if pixels else found
 
 
-def _measured(image: Image.Image, match: Match, index: Index, rule: CopyRule | None) -> Match:
+def _measured(
+    images: Sequence[Image.Image], matches: Sequence[Match], index: Index, rule: CopyRule | None
+) -> list[Match]:
+    """The matches with the pixel measures of those whose training image is there, and a note on the others."""
+    opened = [_beside(images[match.seed], match, index) for match in matches]
+    measures = iter(measure_all([pair for pair in opened if not isinstance(pair, str)], rule))
+    done: list[Match] = []
+    for match, pair in zip(matches, opened, strict=True):
+        if isinstance(pair, str):
+            done.append(match.model_copy(update={"note": pair}))
+            continue
+        tile, ssim, agree = next(measures)
+        done.append(match.model_copy(update={"tile": tile, "ssim": ssim, "copy_found": agree and match.similar}))
+    return done
+
+
+def _beside(image: Image.Image, match: Match, index: Index) -> Pair | str:
+    """The pixels of the image and of the training image, or why the latter cannot be had."""
+    path = Path(match.path)
     try:
-        with Path(match.path).open("rb") as file:
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != index.row(match.row).sha256:
-            return match.model_copy(update={"note": "the training image has changed since it was indexed"})
-        original = open_image(Path(match.path)).image
+            return "the training image has changed since it was indexed"
+        return comparable(image, open_image(path).image)
     except (MemdetectError, OSError):
-        return match.model_copy(update={"note": "the training image cannot be opened"})
-    tile, ssim, agree = measure(image, original, rule)
-    return match.model_copy(update={"tile": tile, "ssim": ssim, "copy_found": agree and match.similar})
+        return "the training image cannot be opened"
 
 
 def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:

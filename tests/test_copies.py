@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from memdetect.copies import CopyRule, copies_of, is_copy, ms_ssim, tile_distance, tile_distances
+from memdetect.copies import CopyRule, copies_of, is_copy, ms_ssim, pair_ssim, pair_tiles, tile_distance, tile_distances
 
 
 def noise(seed: int, count: int = 1) -> np.ndarray:
@@ -59,6 +59,14 @@ def test_ms_ssim_against_a_plain_loop_over_windows():
     weights = np.array([0.0448, 0.2856, 0.3001]) / 0.6305
     expected = np.prod([t[1] ** w for t, w in zip(terms, weights, strict=True)]) * terms[-1][0] ** weights[-1]
     assert ms_ssim(x, y) == pytest.approx(expected, rel=1e-6)
+
+
+def test_pairs_in_one_call_are_measured_one_by_one():
+    images = noise(3, 4)
+    others = np.stack([images[0], noise(9)[0], ndimage.gaussian_filter(images[2], (1, 1, 0)), 255 - images[3]])
+    assert pair_ssim(images, others) == pytest.approx([ms_ssim(a, b) for a, b in zip(images, others, strict=True)])
+    apart = [tile_distances(a[None], b[None])[0, 0] for a, b in zip(images, others, strict=True)]
+    assert pair_tiles(images, others) == pytest.approx(apart, abs=1e-3)  # there by a product, whose digits cancel
 
 
 @settings(max_examples=20, deadline=None)

@@ -10,7 +10,7 @@ from PIL import Image
 from memdetect.copies import CopyRule, ms_ssim, tile_distance
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
-from memdetect.index import BuildOptions, build_index, measure, open_index
+from memdetect.index import BuildOptions, build_index, comparable, measure, measure_all, open_index, pixels
 from memdetect.index.pixels import common_size
 from memdetect.matching import decide, evidence, look_up
 
@@ -130,3 +130,15 @@ def test_a_copy_in_another_size_and_crop_is_measured_as_one():
     wide.paste(blocks(3), (32, 0))
     assert measure(blocks(3), wide)[2]
     assert not measure(blocks(3), blocks(4))[2]
+
+
+@pytest.mark.parametrize("at_once", [1, 2 * 64 * 64, 2**20])
+def test_measured_together_or_alone_is_the_same(monkeypatch, at_once):
+    """Sizes mixed and out of order; by at most `at_once` pixels a time."""
+    monkeypatch.setattr(pixels, "AT_ONCE", at_once)
+    others = [blocks(k, size) for k, size in enumerate([(64, 64), (200, 200), (64, 64), (128, 64), (64, 64), (64, 64)])]
+    pairs = [(jpeg(blocks(k % 4)), other) for k, other in enumerate(others)]
+    together = measure_all([comparable(*pair) for pair in pairs])
+    assert together == [pytest.approx(measure(*pair), abs=1e-6) for pair in pairs]
+    assert {agree for *_, agree in together} == {False, True}
+    assert measure_all([]) == []
