@@ -118,7 +118,7 @@ def recognised(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
     scenes: Annotated[int, typer.Option(min=64, help="Renderings to train the classifier on.")] = 24_000,
 ) -> None:
-    """Train a small classifier on fresh renderings and count how many pictures that the captions name it sees."""
+    """Train a small classifier on fresh renderings and count which pictures it sees: named by the caption, or not."""
     hush()
     from memdetect.lab.recognition import recognised as count
     from memdetect.lab.recognition import train_recogniser
@@ -126,8 +126,12 @@ def recognised(
     made, stock = _world(folder, seed)
     recogniser = train_recogniser(made.names, stock.pictures, scenes=scenes)
     write(f"{recogniser.known:.3f} of the named pictures are recognised on renderings set aside\n")
-    for group, (hits, total) in count(run, made, recogniser).items():
-        write(f"{group}: {hits} of {total} named pictures recognised in samples ({hits / total:.3f})\n")
+    for group, found in count(run, made, recogniser).items():
+        write(
+            f"{group}: {found.hits} of {found.named} named pictures recognised in samples "
+            f"({found.hits / found.named:.3f}), and {found.false / found.others:.3f} of those not named; "
+            f"{found.strict} ({found.strict / found.named:.3f}) where 1 % of the run's not named are\n"
+        )
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ RATE = 1e-3
 FALSE = 0.01  # share of the names that are not there which the threshold lets pass, by name and rendering
 
 Images = UInt8[np.ndarray, "image row col 3"]
+Logits = Float[np.ndarray, "image name"]
+Shown = Bool[np.ndarray, "image name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,12 @@ class Recogniser:
     threshold: float
     known: float = 0.0
 
-    def seen(self, images: Images) -> Bool[np.ndarray, "image name"]:
+    def seen(self, images: Images) -> Shown:
         """Which names are seen in which image."""
         return self.logits(images) > self.threshold
 
     @torch.inference_mode()
-    def logits(self, images: Images) -> Float[np.ndarray, "image name"]:
+    def logits(self, images: Images) -> Logits:
         """Logits, one for each name."""
         parts = [self.net(_tensor(images[i : i + 256])) for i in range(0, len(images), 256)]
         return torch.cat(parts).numpy()
@@ -56,7 +57,7 @@ def make_net(names: int) -> nn.Module:
 
 def renderings(
     names: Sequence[str], pictures: Mapping[str, Image.Image], total: int, seed: int
-) -> tuple[Images, Bool[np.ndarray, "image name"]]:
+) -> tuple[Images, Shown]:
     """Fresh scenes of one to three pictures, half of them softened as an autoencoder would, and what they show."""
     rows, column = [], {name: i for i, name in enumerate(names)}
     shown = np.zeros((total, len(names)), bool)
@@ -113,25 +114,49 @@ def _with_threshold(plain: Recogniser, pictures: Mapping[str, Image.Image], tota
     return Recogniser(plain.net, plain.names, threshold, known)
 
 
-def recognised(run: Path, world: World, recogniser: Recogniser) -> dict[str, tuple[int, int]]:
-    """Group -> how many (sample, named picture) pairs of a run are recognised, and how many there are.
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """Of a group's samples: (sample, picture) pairs that its captions name, and pairs that they do not name.
+
+    hits: named and above the recogniser's threshold. false: not named and above it. strict: named and above the logit
+    that FALSE of the run's own pairs which are not named exceed; samples are not renderings, and `false` may show it.
+    """
+
+    named: int
+    hits: int
+    strict: int
+    others: int
+    false: int
+
+
+def recognised(run: Path, world: World, recogniser: Recogniser) -> dict[str, Recognised]:
+    """Group -> what is recognised in the samples of a run.
 
     Raises MemdetectError when the run has images of none of the world's captions.
     """
     entries = {e.id: e for e in (*world.labelled, *world.clean) if e.scene is not None}
-    column = dict(zip(recogniser.names, count(), strict=False))
-    counts: dict[str, tuple[int, int]] = {}
+    found: dict[str, list[tuple[Logits, Shown]]] = {}
     for name, images in samples(run):
         entry = entries.get(name)
         if entry is None or entry.scene is None:
             continue
-        wanted = [column[n] for n in sorted(entry.scene.names)]
-        found = recogniser.seen(images)[:, wanted]
-        hits, total = counts.get(entry.group, (0, 0))
-        counts[entry.group] = (hits + int(found.sum()), total + found.size)
-    if not counts:
+        wanted = np.array([n in entry.scene.names for n in recogniser.names])
+        logits = recogniser.logits(images)
+        found.setdefault(entry.group, []).append((logits, np.broadcast_to(wanted, logits.shape)))
+    if not found:
         raise MemdetectError(f"{run} has no images of this world's captions; scan its prompt files first")
-    return counts
+    groups = {g: tuple(np.concatenate(parts) for parts in zip(*rows, strict=True)) for g, rows in found.items()}
+    strict = float(np.quantile(np.concatenate([logits[~named] for logits, named in groups.values()]), 1 - FALSE))
+    return {
+        group: Recognised(
+            named=int(named.sum()),
+            hits=int((logits[named] > recogniser.threshold).sum()),
+            strict=int((logits[named] > strict).sum()),
+            others=int((~named).sum()),
+            false=int((logits[~named] > recogniser.threshold).sum()),
+        )
+        for group, (logits, named) in groups.items()
+    }
 
 
 def _tensor(images: Images) -> Float[Tensor, "image 3 row col"]:

@@ -13,6 +13,11 @@ NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube"
 COLOURS = ("red", "lime", "blue", "cyan", "magenta", "brown", "navy", "olive", "teal", "maroon")
 
 
+def small_world():
+    counts = Counts(rungs={0: 2, 3: 2}, verbatim=0, verbatim_controls=0, templates=1, variants=2, siblings=1, clean=4)
+    return make_world(3, counts, names=NAMES)
+
+
 @pytest.fixture(scope="module")
 def pictures():
     found = {}
@@ -44,15 +49,41 @@ def test_renderings_say_what_they_show_and_repeat(pictures):
 
 
 def test_named_pictures_of_a_run_are_counted_by_group(recogniser, pictures, run_of, tmp_path):
-    counts = Counts(rungs={0: 2, 3: 2}, verbatim=0, verbatim_controls=0, templates=1, variants=2, siblings=1, clean=4)
-    world = make_world(3, counts, names=NAMES)
+    world = small_world()
     entry = world.clean[0]
     right = Stock(pictures, {}).image(entry)
     blank = np.full((64, 64, 3), 245, np.uint8)
     counts = recognition.recognised(run_of(tmp_path / "run", {entry.id: [right, right, blank]}), world, recogniser)
-    columns = [NAMES.index(placed.name) for placed in entry.scene.pictures]
-    expected = recogniser.seen(np.stack([right, right, blank]))[:, columns].sum()
-    assert counts == {entry.group: (expected, 3 * len(columns))}
-    assert expected >= 2
+    wanted = np.isin(NAMES, sorted(entry.scene.names))
+    images = np.stack([right, right, blank])
+    logits, seen = recogniser.logits(images), recogniser.seen(images)
+    bar = np.quantile(logits[:, ~wanted], 0.99)
+    assert counts == {
+        entry.group: recognition.Recognised(
+            named=3 * int(wanted.sum()),
+            hits=int(seen[:, wanted].sum()),
+            strict=int((logits[:, wanted] > bar).sum()),
+            others=3 * int((~wanted).sum()),
+            false=int(seen[:, ~wanted].sum()),
+        )
+    }
+    assert counts[entry.group].hits >= 2
+    assert counts[entry.group].false < counts[entry.group].others
+
+
+def test_a_threshold_of_renderings_says_nothing_of_samples(recogniser, run_of, tmp_path):
+    """Noise in which it sees names that no caption gives: the share of those tells, and the strict count bears it."""
+    world = small_world()
+    noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    eager = recognition.Recogniser(recogniser.net, recogniser.names, -50.0)
+    entries = [e for e in world.clean if e.scene is not None]
+    run = run_of(tmp_path / "noise", {entry.id: list(noise) for entry in entries})
+    found = recognition.recognised(run, world, eager).values()
+    assert all(f.hits == f.named and f.false == f.others for f in found)
+    assert sum(f.strict for f in found) < 0.5 * sum(f.named for f in found)
+
+
+def test_a_run_of_other_captions_is_refused(recogniser, run_of, tmp_path):
+    blank = np.full((64, 64, 3), 245, np.uint8)
     with pytest.raises(MemdetectError, match="no images of this world's captions"):
-        recognition.recognised(run_of(tmp_path / "other", {"else": [blank]}), world, recogniser)
+        recognition.recognised(run_of(tmp_path / "other", {"else": [blank]}), small_world(), recogniser)
