@@ -29,13 +29,18 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Opened:
 
     EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, of several frames
     the first is used. Colour profiles are ignored: the numbers in the file are taken for sRGB.
-    Raises MemdetectError, one line, for a file that is missing, empty, none of these formats, corrupt, truncated, or of
-    more than `max_pixels` pixels (read from the header, before anything is decoded; Pillow's own limit holds too).
+    Raises MemdetectError, one line, for a file that is missing, not readable, empty, none of these formats, corrupt,
+    truncated, or of more than `max_pixels` pixels (read from the header, before anything is decoded; Pillow's own limit
+    holds too).
     """
-    if not path.is_file():
-        raise _problem(path, "there is no such file; check the path")
-    if path.stat().st_size == 0:
-        raise _problem(path, "the file is empty (0 bytes); export or download it again")
+    try:
+        if not path.is_file():
+            raise _problem(path, "there is no such file; check the path")
+        if path.stat().st_size == 0:
+            raise _problem(path, "the file is empty (0 bytes); export or download it again")
+        path.open("rb").close()
+    except OSError as error:
+        raise _problem(path, f"cannot be read ({error.strerror}); correct the path, or give access to it") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -123,8 +128,14 @@ def _orientation(file: Image.Image) -> int | None:
 def _header_notes(file: Image.Image) -> dict[str, bool]:
     """Say what the header alone tells, before decoding uses it up: each note, and whether it holds."""
     frames: int = getattr(file, "n_frames", 1)
-    deep = file.mode.startswith("I") or any("16" in str(tile.args) for tile in getattr(file, "tile", []))
+    deep = file.mode.startswith("I") or any(_raw_mode(tile.args) for tile in getattr(file, "tile", []))
     return {f"animated: first frame of {frames} used": frames > 1, "16-bit reduced to 8": deep}
+
+
+def _raw_mode(arguments: object) -> bool:
+    """Whether a decoder's arguments name a raw mode of 16 bits, such as RGB;16B; strides stand among them as well."""
+    names = arguments if isinstance(arguments, tuple) else (arguments,)
+    return any(isinstance(name, str) and "16" in name for name in names)
 
 
 def _eight_bits(path: Path, image: Image.Image) -> Image.Image:

@@ -11,11 +11,12 @@ from PIL import Image
 from memdetect.copies import CopyRule
 from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
-from memdetect.images import open_image
+from memdetect.images import MAX_PIXELS, open_image
 from memdetect.index import Embeds, Index, Pair, comparable, measure_all, open_index, read_manifest
 from memdetect.records import Looked, Match, Outcome
 
 BATCH = 32
+WAITING = 2**26  # pixels of a batch: of large images fewer are held
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,10 @@ def _beside(image: Image.Image, match: Match, index: Index) -> Pair | str:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != index.row(match.row).sha256:
+        row = index.row(match.row)
+        if digest != row.sha256:
             return "the training image has changed since it was indexed"
-        return comparable(image, open_image(path).image)
+        return comparable(image, open_image(path, max_pixels=max(MAX_PIXELS, row.pixels)).image)
     except (MemdetectError, OSError):
         return "the training image cannot be opened"
 
@@ -116,18 +118,29 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
 
 
 def look_up(
-    paths: Iterable[Path], index: Index, embedder: Embeds, top_k: int = 5, pixels: bool = True
+    paths: Iterable[Path],
+    index: Index,
+    embedder: Embeds,
+    top_k: int = 5,
+    pixels: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Looked]:
-    """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason."""
+    """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason.
+
+    max_pixels: of an image; what has more is not opened.
+    """
     waiting: list[tuple[Path, Image.Image | str]] = []
+    held = 0
     for path in paths:
         try:
-            waiting.append((path, open_image(path).image))
+            image = open_image(path, max_pixels=max_pixels).image
+            held += image.width * image.height
+            waiting.append((path, image))
         except MemdetectError as problem:
             waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
-        if len(waiting) == BATCH:
+        if len(waiting) == BATCH or held >= WAITING:
             yield from _looked(waiting, index, embedder, top_k, pixels)
-            waiting = []
+            waiting, held = [], 0
     yield from _looked(waiting, index, embedder, top_k, pixels)
 
 

@@ -29,6 +29,7 @@ class InfoForm(StrEnum):
 
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, made by index build.")]
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
+MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Larger images are not opened.")]
 TopK = Annotated[int, typer.Option("--top-k", min=1, help="Training images shown for each image.")]
 Output = Annotated[Form, typer.Option("--format", help="What to print on stdout.")]
 Model = Annotated[
@@ -43,7 +44,10 @@ def source_of(model: str | None, weights: Path | None, trust: bool) -> Any:
     from memdetect.bundled import model_folder
     from memdetect.embedders import Source
 
-    return Source((model_folder(model) or Path(model)) if model else None, weights, trust)
+    folder = (model_folder(model) or Path(model)) if model else None
+    if folder and not folder.is_dir():
+        raise MemdetectError(f"--model {model!r} is neither a bundled model nor a folder; check the name")
+    return Source(folder, weights, trust)
 
 
 @app.command()
@@ -61,7 +65,10 @@ def build(
     held_out: Annotated[
         list[str] | None, typer.Option(help="Images known not to be copies, for the threshold; repeatable.")
     ] = None,
-    level: Annotated[float, typer.Option(min=1e-9, max=0.5, help="Share of non-copies above the threshold.")] = 1e-3,
+    level: Annotated[
+        float | None,
+        typer.Option(min=1e-9, max=0.5, help="Share of non-copies above the threshold; 0.001, or as the index has it."),
+    ] = None,
     factory: Annotated[str | None, typer.Option(help="Flat, or IVFn,SQ8; by size if not given.")] = None,
     training_set: Annotated[
         int | None, typer.Option(min=1, help="Images of the whole training set, where the sources are a part of it.")
@@ -71,7 +78,7 @@ def build(
     null_queries: Annotated[int, typer.Option(min=1, help="At most so many images for the threshold.")] = 4999,
     planted: Annotated[int, typer.Option(min=0, help="Damaged copies to look up when it is built.")] = 200,
     batch_size: Annotated[int, typer.Option(min=1, help="Images embedded at once.")] = 64,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Larger images are left out.")] = 64_000_000,
+    max_pixels: MaxPixels = 64_000_000,
     model: Model = None,
     weights: Weights = None,
     trust_torchscript: Trust = False,
@@ -149,13 +156,14 @@ def search(
     folder: Folder,
     images: Images,
     top_k: TopK = 5,
+    max_pixels: MaxPixels = 64_000_000,
     format: Output = Form.table,
     model: Model = None,
     weights: Weights = None,
     trust_torchscript: Trust = False,
 ) -> None:
     """Find the nearest training images by embedding alone; `memdetect match` compares the pixels as well."""
-    show_matches(folder, images, top_k, format, (model, weights, trust_torchscript), pixels=False)
+    show_matches(folder, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels=False)
 
 
 @app.command()
@@ -172,13 +180,13 @@ def verify(folder: Folder) -> None:
 def show_matches(
     folder: Path,
     images: list[str],
-    top_k: int,
+    limits: tuple[int, int],
     format: Form,
     loading: tuple[str | None, Path | None, bool],
     *,
     pixels: bool,
 ) -> None:
-    """Look images up and print what was found; exit 3 when none of them could be used."""
+    """Look images up and print what was found; exit 3 when none could be used. limits: top-k, pixels of an image."""
     hush()
     from memdetect.index.sources import listed
     from memdetect.matching import look_up, open_evidence
@@ -188,7 +196,7 @@ def show_matches(
     found = open_evidence(folder, source_of(*loading))
     looked: list[Any] = []
     with progress_bar("images") as progress:
-        for row in look_up(paths, found.index, found.embedder, top_k, pixels):
+        for row in look_up(paths, found.index, found.embedder, limits[0], pixels, limits[1]):
             looked.append(row)
             progress(len(looked), len(paths), "")
     about = found.index.manifest.model_dump(mode="json")

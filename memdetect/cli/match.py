@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from memdetect.cli.index import Form, Images, Model, Output, TopK, Trust, Weights, show_matches
+from memdetect.cli.index import Form, Images, MaxPixels, Model, Output, TopK, Trust, Weights, show_matches
 
 
 def match_command(
     images: Images,
     index: Annotated[Path, typer.Option("--index", "-i", help="Index of the training images.")],
     top_k: TopK = 5,
+    max_pixels: MaxPixels = 64_000_000,
     format: Output = Form.table,
     model: Model = None,
     weights: Weights = None,
@@ -21,4 +22,4 @@ def match_command(
 
     Exit codes: 0 done, whatever was found; 2 usage or input; 3 no image could be judged; 4 error.
     """
-    show_matches(index, images, top_k, format, (model, weights, trust_torchscript), pixels=True)
+    show_matches(index, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels=True)

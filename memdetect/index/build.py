@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +20,7 @@ from memdetect.copies import CopyRule
 from memdetect.errors import MemdetectError
 from memdetect.images import MAX_PIXELS
 from memdetect.index.calibrate import Copies, Null, held_out, leave_one_out, threshold
-from memdetect.index.draft import Draft, choose_factory, write_faiss
+from memdetect.index.draft import Draft, check_factory, choose_factory, write_faiss
 from memdetect.index.intake import Intake
 from memdetect.index.manifest import (
     FAISS,
@@ -33,26 +36,31 @@ from memdetect.index.manifest import (
 )
 from memdetect.index.nearest import Embeds, Index, open_index
 from memdetect.index.planted import planted
-from memdetect.index.rows import RowFile, stored_path, whole_path
+from memdetect.index.rows import RowFile, stored_path
 from memdetect.index.search import Engine, Searcher
 from memdetect.index.sources import Listed, listed
 from memdetect.locks import only_writer
 from memdetect.records import write_atomic
+
+LEVEL = 1e-3
+HELD_OUT = "held-out left out: "
+FILES = frozenset({MANIFEST, VECTORS, ROWS, NULLS, FAISS})
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """How an index is built. Defaults are those of the command.
 
-    factory: None = by size. level: of the threshold. held_out: sources of images known not to be copies; none = leave
-    one out. null_queries: at most so many rows for that. planted: at most so many rows are damaged and looked up.
-    training_set: how many images the whole training set has, if known.
+    factory: None = by size. level: of the threshold; None = that of the index that is appended to, else LEVEL.
+    held_out: sources of images known not to be copies; none = leave one out. null_queries: at most so many rows for
+    that. planted: at most so many rows are damaged and looked up.
+    training_set: how many images the whole training set has, if known; None = as the index that is appended to says.
     existing: what to do with an index that is there. rule: when pixels agree; None = the default. seed: of the lot.
     engine: where FAISS runs, as for `open_index`; None = by system.
     """
 
     factory: str | None = None
-    level: float = 1e-3
+    level: float | None = None
     held_out: Sequence[str | Path] = ()
     null_queries: int = 4999
     planted: int = 200
@@ -82,16 +90,19 @@ def build_index(
     one beside it. Appending keeps the rows that are there, and calibrates anew. Raises MemdetectError (usage): no
     image, two rows of one key, a folder that is there already, an index of another embedder, another process building.
     """
-    options, home = options or BuildOptions(), whole_path(Path(folder))
+    options, home = options or BuildOptions(), Path(folder).resolve()
+    if options.factory is not None:
+        check_factory(options.factory)
     with only_writer(home.parent / f".{home.name}.lock", home):
-        if not home.exists() and _old(home).exists():  # a build ended between its two renames
-            _old(home).rename(home)
+        if _old(home).exists():  # a build ended between its two renames, or just after them
+            _remove(_old(home)) if home.exists() else _old(home).rename(home)
         base = _existing(home, embedder, options)
         planned = _check(sources, home, base)
         if options.held_out:
             _check(options.held_out, home, None)
         temporary = home.parent / f".{home.name}.{os.getpid()}.tmp"
-        for stale in home.parent.glob(f".{home.name}.*.tmp"):
+        leftover = re.compile(re.escape(f".{home.name}.") + r"\d+\.tmp")
+        for stale in [entry for entry in home.parent.iterdir() if leftover.fullmatch(entry.name)]:
             shutil.rmtree(stale, ignore_errors=True)
         try:
             _write(temporary, home, listed(sources), Work(embedder, options, progress, planned, base))
@@ -120,8 +131,13 @@ def _existing(home: Path, embedder: Embeds, options: BuildOptions) -> Index | No
         return None
     if options.existing == "refuse":
         raise MemdetectError(f"{str(home)!r} is there already; choose another --out, or say --append or --replace")
-    if not (home / MANIFEST).is_file():
+    names = {entry.name for entry in home.iterdir()} if home.is_dir() else set[str]()
+    if not {MANIFEST, VECTORS, ROWS} <= names:
         raise MemdetectError(f"{str(home)!r} is no index, so that it is not replaced; choose another --out")
+    if foreign := sorted(names - FILES):
+        raise MemdetectError(
+            f"{str(home / foreign[0])!r} is no file of an index, so that the folder is not replaced; move it away"
+        )
     return None
 
 
@@ -157,25 +173,30 @@ def _write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> N
     if base:
         draft.take(base.folder, len(base))
         intake.skipped.update(base.manifest.skipped)
-        intake.noted.update(base.manifest.noted)
+        intake.noted.update({k: n for k, n in base.manifest.noted.items() if not k.startswith(HELD_OUT)})
     for batch in intake.batches(entries):
         draft.add(np.stack([taken.vector for taken in batch]), [taken.row for taken in batch])
         work.progress(intake.seen, work.planned, "")
     draft.close()
     if not draft.count:
         raise MemdetectError(f"none of {intake.seen} images could be used; the first: {intake.first}")
+    told = work.options.training_set or (base.manifest.training_set if base else None)
+    if told is not None and told < draft.count:
+        raise MemdetectError(f"the training set is said to have {told} images, the index has {draft.count}; correct it")
     factory, nprobe = choose_factory(draft.count, work.options.factory or (base.manifest.factory if base else None))
     work.progress(intake.seen, work.planned, f"{draft.count} images; writing the index ({factory}) and its threshold")
     searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, work.options.engine)
     write_faiss(folder, draft.count, draft.dim, factory, searcher.engine)
-    _finish(searcher, Copies(RowFile(folder / ROWS), folder, work.options.rule or CopyRule()), intake, work)
+    copies = Copies(RowFile(folder / ROWS), folder, work.options.rule or CopyRule())
+    _finish(searcher, copies, intake, work, told)
 
 
-def _finish(searcher: Searcher, copies: Copies, intake: Intake, work: Work) -> None:
+def _finish(searcher: Searcher, copies: Copies, intake: Intake, work: Work, training_set: int | None) -> None:
     """Calibrate, look up planted copies, and write the null and the manifest."""
     folder, options, embedder = searcher.folder, work.options, work.embedder
-    null = _null(searcher, copies, work)
-    limit = threshold(null, options.level, searcher.count, bool(options.held_out))
+    null = _null(searcher, copies, work, intake.noted)
+    level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
+    limit = threshold(null, level, searcher.count, bool(options.held_out))
     recall = planted(searcher, copies, embedder, limit.similarity, options.planted, options.seed)
     write_atomic(folder / NULLS, json.dumps(null[0]) + "\n")
     own: tuple[FileName, ...] = () if searcher.factory == "Flat" else (FAISS,)
@@ -183,7 +204,7 @@ def _finish(searcher: Searcher, copies: Copies, intake: Intake, work: Work) -> N
         memdetect=__version__,
         embedder=EmbedderName(name=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim),
         count=searcher.count,
-        training_set=_size_of_whole(searcher.count, options.training_set),
+        training_set=training_set,
         factory=searcher.factory,
         nprobe=searcher.nprobe,
         skipped=dict(sorted(intake.skipped.items())),
@@ -195,18 +216,17 @@ def _finish(searcher: Searcher, copies: Copies, intake: Intake, work: Work) -> N
     write_atomic(folder / MANIFEST, manifest.sealed().text())
 
 
-def _size_of_whole(count: int, told: int | None) -> int | None:
-    if told is not None and told < count:
-        raise MemdetectError(f"the training set is said to have {told} images, the index has {count}; correct it")
-    return told
-
-
-def _null(searcher: Searcher, copies: Copies, work: Work) -> Null:
+def _null(searcher: Searcher, copies: Copies, work: Work, noted: Counter[str]) -> Null:
+    """The null of the options; held-out images that could not be used are counted in `noted`."""
     options = work.options
     if not options.held_out:
         return leave_one_out(searcher, copies, options.null_queries, options.seed)
     intake = Intake(work.embedder, copies.folder, options.batch_size, options.max_pixels)
-    return held_out(searcher, copies, intake.batches(listed(options.held_out)))
+    null = held_out(searcher, copies, intake.batches(listed(options.held_out)))
+    if sum(intake.skipped.values()) == intake.seen:
+        raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")
+    noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
+    return null
 
 
 def _move(temporary: Path, home: Path) -> None:
@@ -214,7 +234,16 @@ def _move(temporary: Path, home: Path) -> None:
     if home.exists():
         home.rename(_old(home))
     temporary.rename(home)
-    shutil.rmtree(_old(home), ignore_errors=True)
+    if _old(home).exists():
+        _remove(_old(home))
+
+
+def _remove(folder: Path) -> None:
+    """Delete the files of an index and their folder; whatever else lies in it stays, with the folder."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _old(home: Path) -> Path:

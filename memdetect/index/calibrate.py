@@ -65,7 +65,7 @@ class Copies:
         row = self.rows[index]
         if row.sha256 == sha256:
             return True
-        other = None if image is None else try_open(row.file(self.folder))
+        other = None if image is None else try_open(row.file(self.folder), row.pixels)
         return image is not None and other is not None and agree(image, other, self.rule)
 
     def first_stranger(
@@ -95,9 +95,9 @@ def leave_one_out(searcher: Searcher, copies: Copies, queries: int, seed: int) -
         vectors = searcher.vectors[part].astype(np.float32)
         for index, vector, found in _neighbours(searcher, vectors, part):
             row = copies.rows[index]
-            image = try_open(row.file(copies.folder))
+            image = try_open(row.file(copies.folder), row.pixels)
             similarity, passed = copies.first_stranger(image, row.sha256, _without(found, index))
-            if similarity is None and searcher.count > DEPTHS[0]:
+            if similarity is None and searcher.count > DEPTHS[0] and all(other > index for other in passed):
                 near, rows = searcher.search(vector[None], DEPTHS[1])
                 deeper = _without((near[0], rows[0]), index)
                 similarity, passed = copies.first_stranger(image, row.sha256, deeper)

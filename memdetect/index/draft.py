@@ -64,13 +64,18 @@ def choose_factory(count: int, wanted: str | None) -> tuple[str, int]:
     if wanted is None:
         lists = 2 ** round(np.log2(4 * np.sqrt(count)))
         wanted = "Flat" if count <= FLAT_ROWS else f"IVF{lists},SQ8"
-    found = FACTORY.fullmatch(wanted)
-    if found is None:
-        raise MemdetectError(f"no index of kind {wanted!r}; --factory takes Flat, IVFn,SQ8, IVFn,SQfp16 or IVFn,Flat")
-    lists = int(found[1] or 1)
+    lists = check_factory(wanted)
     if lists > count:
         raise MemdetectError(f"{wanted} needs at least {lists} images, there are {count}; give --factory fewer lists")
     return wanted, min(lists, max(16, lists // 64))
+
+
+def check_factory(wanted: str) -> int:
+    """How many lists a factory string asks for, 1 for Flat. MemdetectError (usage) for any other string."""
+    found = FACTORY.fullmatch(wanted)
+    if found is None:
+        raise MemdetectError(f"no index of kind {wanted!r}; --factory takes Flat, IVFn,SQ8, IVFn,SQfp16 or IVFn,Flat")
+    return int(found[1] or 1)
 
 
 def write_faiss(folder: Path, count: int, dim: int, factory: str, engine: Engine | None = None) -> None:

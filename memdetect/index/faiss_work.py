@@ -52,12 +52,12 @@ def write(vectors: str, count: int, dim: int, factory: str, target: str) -> None
     faiss.write_index(index, target)
 
 
-def open_flat(vectors: str, count: int, dim: int) -> Candidates:
-    """FAISS's exhaustive search over the vectors, which it holds as float32. No file is parsed."""
+def open_flat(vectors: str | NDArray[np.float16], count: int, dim: int) -> Candidates:
+    """FAISS's exhaustive search over the vectors (or their file), which it holds as float32. No file is parsed."""
     import faiss
 
     index: Any = faiss.IndexFlatIP(dim)
-    for block in blocks(mapped(vectors, count, dim)):
+    for block in blocks(mapped(vectors, count, dim) if isinstance(vectors, str) else vectors):
         index.add(block)
 
     def search(queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:

@@ -183,10 +183,13 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
 
 
 def file_sum(path: Path) -> FileSum:
-    """Size and sha256 of a file, read once from start to end."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return FileSum(size=file.tell(), sha256=digest.hexdigest())
+    """Size and sha256 of a file, read once from start to end. MemdetectError (usage) for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return FileSum(size=file.tell(), sha256=digest.hexdigest())
+    except OSError as problem:
+        raise MemdetectError(f"{str(path)!r} cannot be read ({problem.strerror}); give access to it") from None
 
 
 def read_nulls(folder: Path) -> list[float]:

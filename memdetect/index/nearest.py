@@ -11,12 +11,13 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from memdetect.errors import MemdetectError
-from memdetect.index.manifest import ROWS, Manifest, Step, read_nulls, verify
+from memdetect.index.manifest import ROWS, Manifest, Step, read_manifest, read_nulls, verify
 from memdetect.index.rows import Row, RowFile
 from memdetect.index.search import Engine, Searcher
 from memdetect.records import Match
 from memdetect.statistics.conformal import p_value
 
+REPLACED = 3  # times that an index may be replaced while it is opened
 _MATCHES = TypeAdapter(list[Match])
 
 
@@ -122,8 +123,17 @@ def open_index(
     on macOS numpy for Flat and a process for IVF. Raises MemdetectError (usage) that names the file at fault.
     """
     folder = Path(folder)
-    manifest = verify(folder, progress)
-    index = Index(folder, manifest, read_nulls(folder), engine)
-    if embedder is not None:
-        index.check_embedder(embedder)
-    return index
+    for _ in range(REPLACED):
+        manifest = verify(folder, progress)
+        try:
+            index = Index(folder, manifest, read_nulls(folder), engine)
+            if embedder is not None:
+                index.check_embedder(embedder)
+            index.searcher.prepare()
+        except (OSError, ValueError, MemdetectError):
+            if read_manifest(folder).digest == manifest.digest:
+                raise
+            continue
+        if read_manifest(folder).digest == manifest.digest:
+            return index
+    raise MemdetectError(f"{str(folder)!r} is being replaced again and again; wait until that ends")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from memdetect.copies import TILES, CopyRule, is_copy, pair_ssim, pair_tiles
 from memdetect.errors import MemdetectError
-from memdetect.images import open_image, to_array
+from memdetect.images import MAX_PIXELS, open_image, to_array
 
 SMALLEST, LARGEST = 64, 256  # pixels of the longer side
 LEAST = 44  # of the shorter one: what three scales of MS-SSIM need
@@ -26,6 +26,7 @@ def measure(image: Image.Image, other: Image.Image, rule: CopyRule | None = None
 
     Both images are cropped about their centres to the proportions of the first and brought to one size: longer side
     that of the larger image, within 64 and 256 pixels, sides multiples of 4. Images of that size are left as they are.
+    A shorter side below 44 is stretched to that.
     """
     return measure_all([comparable(image, other)], rule)[0]
 
@@ -48,7 +49,9 @@ def measure_all(pairs: Sequence[Pair], rule: CopyRule | None = None) -> list[Mea
 def comparable(image: Image.Image, other: Image.Image) -> Pair:
     """The pixels of both at the size at which they are compared."""
     size = common_size(image, other)
-    return _pixels(image, size), _pixels(other, size)
+    if min(image.size) * max(size) >= LEAST * max(image.size):
+        return _pixels(image, size), _pixels(other, size)
+    return _squashed(image, image.size, size), _squashed(other, image.size, size)
 
 
 def agree(image: Image.Image, other: Image.Image, rule: CopyRule) -> bool:
@@ -69,9 +72,17 @@ def _pixels(image: Image.Image, size: tuple[int, int]) -> Pixels:
     return ((values + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
 
 
-def try_open(path: Path) -> Image.Image | None:
-    """The image in a file, None when it is gone or cannot be opened any more."""
+def _squashed(image: Image.Image, shape: tuple[int, int], size: tuple[int, int]) -> Pixels:
+    """Cropped about its centre to the proportions of `shape` = (width, height), whatever those of `size` are."""
+    scale = min(image.width / shape[0], image.height / shape[1])
+    left, top = (image.width - shape[0] * scale) / 2, (image.height - shape[1] * scale) / 2
+    box = (left, top, image.width - left, image.height - top)
+    return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS, box=box))
+
+
+def try_open(path: Path, pixels: int = 0) -> Image.Image | None:
+    """The image in a file, None when it is gone or cannot be opened any more. `pixels`: how many it may have anyway."""
     try:
-        return open_image(path).image
+        return open_image(path, max_pixels=max(MAX_PIXELS, pixels)).image
     except MemdetectError:
         return None

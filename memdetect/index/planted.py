@@ -13,6 +13,7 @@ from memdetect.index.search import Searcher
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
 AT_ONCE = 32
+JPEG_SIDE = 65_500  # pixels, the longest that the format has
 
 
 def damaged(image: Image.Image) -> Image.Image:
@@ -29,14 +30,15 @@ def planted(
 ) -> Planted:
     """Look up damaged images of rows chosen by lot. Found = the nearest row is that image, or one with equal pixels.
 
-    Shares are of the images that could still be opened; all 0 when none could.
+    Shares are of the images that could still be opened and fit into a JPEG; all 0 when none could.
     """
     chosen = np.sort(np.random.default_rng(seed + 1).permutation(searcher.count)[:images])
     found = np.zeros(3, int)
     count = 0
     for start in range(0, len(chosen), AT_ONCE):
         rows = [(int(i), copies.rows[int(i)]) for i in chosen[start : start + AT_ONCE]]
-        opened = [(i, row, try_open(row.file(copies.folder))) for i, row in rows]
+        fit = ((i, row) for i, row in rows if max(row.width, row.height) <= JPEG_SIDE)
+        opened = [(i, row, try_open(row.file(copies.folder), row.pixels)) for i, row in fit]
         pairs = [(i, row, image, damaged(image)) for i, row, image in opened if image is not None]
         if not pairs:
             continue

@@ -29,6 +29,11 @@ class Row(BaseModel):
     width: int
     height: int
 
+    @property
+    def pixels(self) -> int:
+        """How many pixels the image had when it was taken in."""
+        return self.width * self.height
+
     def file(self, folder: Path) -> Path:
         """Where the image lies, seen from the working folder; `folder` is that of the index."""
         return Path(self.seen_from(str(folder)))
@@ -47,18 +52,24 @@ _ROWS = TypeAdapter(list[Row])
 
 @lru_cache(1024)  # of folders there are few, however many images lie in them
 def _normal(folder: str, path: str) -> str:
-    absolute = path[:1] == "/" or path[1:3] == ":/"
-    return os.path.normpath(path if absolute else f"{folder}/{path}")
+    if path[:1] == "/" or path[1:3] == ":/":
+        return os.path.normpath(path)
+    real = os.path.realpath(folder)  # `..` of a link is beside what it points to
+    seen = folder if real == os.path.normpath(Path(folder).absolute()) else real
+    return os.path.normpath(f"{seen}/{path}")
 
 
-def whole_path(path: Path) -> Path:
-    """The absolute path without `..`; links are not followed, for what a link is called may be all that stays."""
-    return Path(os.path.normpath(path.absolute()))
+@lru_cache(1024)
+def _real(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def stored_path(image: Path, folder: Path) -> str:
-    """The `path` of a row: relative to the index folder for an image below that folder's parent, else absolute."""
-    whole, home = whole_path(image), whole_path(folder)
+    """The `path` of a row: relative to the index folder for an image below that folder's parent, else absolute.
+
+    Links are followed but for the image itself: what such a link is called may be all that stays.
+    """
+    whole, home = _real(image.parent.absolute()) / image.name, _real(folder.absolute())
     if whole.is_relative_to(home.parent):
         return Path(os.path.relpath(whole, home)).as_posix()
     return whole.as_posix()

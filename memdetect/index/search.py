@@ -65,6 +65,11 @@ class Searcher:
             return np.zeros((0, k)), np.zeros((0, k), np.int64)
         return np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
 
+    def prepare(self) -> None:
+        """Open now what the first search would open by its path; of Flat in this process nothing is left to open."""
+        if self._candidates is None and self.factory != "Flat":
+            self._candidates = self._open()
+
     def _part(self, queries: Queries, k: int) -> Found:
         if self._candidates is None:
             self._candidates = self._open()
@@ -75,7 +80,8 @@ class Searcher:
     def _open(self) -> Candidates:
         given: dict[str, Any] = {"count": self.count, "dim": self.dim}
         if self.factory == "Flat":
-            opens, given = "flat", {**given, "vectors": str(self.folder / VECTORS)}
+            here = self.engine == "faiss"  # what is mapped stays that of the index that was verified
+            opens, given = "flat", {**given, "vectors": self.vectors if here else str(self.folder / VECTORS)}
         else:
             opens, given = "file", {**given, "path": str(self.folder / FAISS), "nprobe": self.nprobe}
         if self.engine == "numpy":

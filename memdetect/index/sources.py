@@ -51,12 +51,17 @@ def listed(sources: Sequence[str | Path]) -> Iterator[Listed]:
 
 def _entries(source: str) -> Iterator[Listed]:
     path = Path(source)
+    if not source.strip():
+        raise _problem(source, None, "an empty name is no source; name a folder, a glob or a list of paths")
     if path.is_dir():
         yield from (Listed(file, place=source) for file in _images_in(path))
     elif path.is_file():
         yield from _file(path)
     elif re.search(r"[*?[]", source):
-        hits = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        try:
+            hits = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        except ValueError as problem:
+            raise _problem(source, None, f"is no glob ({problem}); correct it") from None
         images = [hit for hit in hits if hit.suffix.lower() in IMAGE_SUFFIXES and hit.is_file()]
         yield from (Listed(hit, place=source) for hit in images)
     else:
@@ -64,11 +69,24 @@ def _entries(source: str) -> Iterator[Listed]:
 
 
 def _images_in(folder: Path) -> Iterator[Path]:
-    """Images at any depth, one folder's names in memory at a time, in an order that is always the same."""
-    for base, folders, files in os.walk(folder):
+    """Images at any depth, one folder's names in memory at a time, in an order that is always the same.
+
+    Linked folders are entered, each folder once. Raises MemdetectError for a folder that cannot be read.
+    """
+    entered: set[tuple[int, int]] = set()
+    for base, folders, files in os.walk(folder, onerror=_unread, followlinks=True):
+        place = Path(base).stat()
+        if (place.st_dev, place.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((place.st_dev, place.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         shown = sorted(name for name in files if not name.startswith("."))
         yield from (Path(base, name) for name in shown if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _unread(problem: OSError) -> None:
+    raise _problem(str(problem.filename), None, f"the folder cannot be read ({problem.strerror}); give access to it")
 
 
 def _file(path: Path) -> Iterator[Listed]:
@@ -109,6 +127,7 @@ def _objects(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
 def _table(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
     with _blame(path) as at:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         for row in reader:
             at.line = reader.line_num
             if None in row or None in row.values():
@@ -153,7 +172,7 @@ def _listed(source: Path, line: int, row: Fields) -> Listed:
         if path is None:
             raise ValueError(f"no path among the columns {list(row)!s:.200}; name one {' or '.join(IMAGE_COLUMNS)}")
         key = next((row[name] for name in KEY_COLUMNS if row.get(name) not in (None, "")), None)
-        caption = next((row[name] for name in PROMPT_COLUMNS if row.get(name)), None)
+        caption = next((row[name] for name in PROMPT_COLUMNS if str(row.get(name) or "").strip()), None)
         names = _text(path, "path"), None if key is None else _text(key, "key")
         place = f"{source}, line {line}"
         return Listed(source.parent / names[0], names[1], None if caption is None else _text(caption, "caption"), place)
@@ -163,8 +182,10 @@ def _listed(source: Path, line: int, row: Fields) -> Listed:
 
 def _text(value: object, name: str) -> str:
     """Text that can be written as UTF-8; a number counts as its digits. Raises ValueError."""
-    text = str(value) if type(value) in (int, str) else ""
-    if not text.strip() or "\0" in text or re.search("[\ud800-\udfff]", text):
+    if type(value) not in (int, float, str) or not str(value).strip():
+        raise ValueError(f"the {name} is {value!r:.60}, expected text; correct it")
+    text = str(value)
+    if "\0" in text or re.search("[\ud800-\udfff]", text):
         raise ValueError(f"the {name} is {value!r:.60}, expected text without NUL and lone surrogates; correct it")
     return text
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memdetect.records import Header, Match, Result, Score
-from memdetect.render.shown import plain
+from memdetect.render.shown import escaped, plain
 
 
 def render_explanation(header: Header, row: Result) -> str:
     """Everything that a run holds of an item, for a person to read."""
-    lines = [f"{row.id}: {row.outcome}" + (f" ({row.reason})" if row.reason else "")]
+    lines = [f"{plain(row.id)}: {row.outcome}" + (f" ({plain(row.reason, 500)})" if row.reason else "")]
     what = row.prompt if row.prompt is not None else row.image or ""
-    lines += [plain(what, 500), f"from {row.source}" + (f", line {row.line}" if row.line else "")]
-    lines += [f"note: {note}" for note in row.notes]
+    lines += [plain(what, 500), f"from {plain(row.source, 200)}" + (f", line {row.line}" if row.line else "")]
+    lines += [f"note: {plain(note, 500)}" for note in row.notes]
     for name, score in row.scores.items():
         lines += ["", *_scores(name, score, row.p.get(name))]
     if (p := row.p.get("combined")) is not None:
@@ -62,7 +62,7 @@ def _match(row: Result, match: Match) -> str:
     p = "" if match.p is None else f", p {match.p:.4g}"
     note = f" ({match.note})" if match.note else ""
     return (
-        f"{file} #{match.rank}: {'copy' if match.copy_found else 'near'} {plain(match.key)} "
+        f"{plain(file, 200)} #{match.rank}: {'copy' if match.copy_found else 'near'} {plain(match.key)} "
         f"[{plain(match.path, 200)}] similarity {match.similarity:.4f}{p}{pixels}{note}"
     )
 
@@ -74,9 +74,22 @@ def _again(header: Header, row: Result) -> list[str]:
         inputs, feed = [row.image or ""], ""
     else:
         line = json.dumps({"id": row.id, "prompt": row.prompt})
-        inputs, feed = ["-", "--prompts-format", "jsonl"], f"printf '%s\\n' {shlex.quote(line)} | "
+        inputs, feed = ["-", "--prompts-format", "jsonl"], f"printf '%s\\n' {_word(line)} | "
     command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(plan), "--out", f"runs/{row.id}"]
-    return ["make it again:", f"  {feed}{shlex.join(command)}"]
+    return ["make it again:", f"  {feed}{' '.join(map(_word, command))}"]
+
+
+def _word(text: str) -> str:
+    """A word of a shell command; in bash's $'...' where a part of it would not be seen."""
+    if escaped(text) == text:
+        return shlex.quote(text)
+    return f"$'{''.join(map(_byte_codes, text))}'"
+
+
+def _byte_codes(c: str) -> str:
+    if c not in "\\'#" and escaped(c) == c:
+        return c
+    return "".join(f"\\x{byte:02x}" for byte in c.encode(errors="surrogateescape"))
 
 
 def _settings(plan: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memdetect.records import Looked, Match
-from memdetect.render.shown import plain
+from memdetect.render.shown import ascii_json, plain
 from memdetect.render.table import COLOURS
 from memdetect.render.text import guard
 
@@ -80,7 +80,7 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
 def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
     """One object: the index's manifest, and the images in their order."""
     rows = [row.model_dump(mode="json") for row in looked]
-    return json.dumps({"index": index, "images": rows}, indent=1) + "\n"
+    return ascii_json(json.dumps({"index": index, "images": rows}, indent=1)) + "\n"
 
 
 def matches_csv(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def lines_of(row: Result, match: Match) -> list[str]:
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """As much of a text as a pair is wide, printable characters only."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: 2 * SIDE])
     while shown and font.getlength(shown) > 2 * SIDE + GAP:
         shown = f"{shown[:-2]}\N{HORIZONTAL ELLIPSIS}"
     return shown

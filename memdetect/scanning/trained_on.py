@@ -34,7 +34,7 @@ def captioned(folder: Path, instance_prompt: str | None = None) -> list[tuple[Pa
 
 def _listed(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(_read(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
