@@ -253,3 +253,14 @@ def test_to_array_refuses_other_modes_and_sizes():
     for size in ((0, 4), (4, -1)):
         with pytest.raises(MemdetectError, match="start at 1"):
             to_array(Image.new("RGB", (4, 4)), size)
+
+
+def test_a_row_of_160_bytes_is_not_taken_for_16_bits(tmp_path):
+    assert open_image(save(tmp_path, Image.new("RGB", (53, 40), "red"), "a.bmp")).notes == ()
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "file/a.png"])
+def test_a_path_that_the_system_refuses_is_one_line(name, tmp_path):
+    (tmp_path / "file").touch()
+    message = refusal(tmp_path / name)
+    assert "cannot be read (File name too long)" in message or "there is no such file" in message

@@ -142,3 +142,34 @@ def test_measured_together_or_alone_is_the_same(monkeypatch, at_once):
     assert together == [pytest.approx(measure(*pair), abs=1e-6) for pair in pairs]
     assert {agree for *_, agree in together} == {False, True}
     assert measure_all([]) == []
+
+
+@pytest.mark.parametrize("size", [(64, 16), (4000, 8), (16, 64), (96, 24)])
+def test_narrow_images_are_compared_from_end_to_end(size):
+    """Equal in the middle third and elsewhere of another colour; and each equal to itself."""
+    one = blocks(5, size)
+    other = Image.new("RGB", size, "black")
+    third = [slice(side // 3, -(side // 3)) if side == max(size) else slice(None) for side in (size[1], size[0])]
+    values = np.asarray(other).copy()
+    values[*third] = np.asarray(one)[*third]
+    assert not measure(one, Image.fromarray(values))[2]
+    assert measure(one, one) == (0, pytest.approx(1), True)
+
+
+def test_large_images_are_looked_up_a_few_at_a_time(folder, monkeypatch):
+    held = []
+    monkeypatch.setattr("memdetect.matching.WAITING", 3 * 64 * 64)
+    monkeypatch.setattr("memdetect.matching._looked", lambda waiting, *_: held.append(len(waiting)) or [])
+    list(look_up(sorted((folder / "images").iterdir())[:8], open_index(folder / "i"), EMBEDDER))
+    assert held == [3, 3, 2]
+
+
+def test_more_pixels_than_allowed_is_one_images_fate_and_the_index_remembers_its_own(folder, monkeypatch):
+    index = open_index(folder / "i")
+    paths = [folder / "images" / "07.png", folder / "images" / ("x" * 300 + ".png")]
+    small, long = look_up(paths, index, EMBEDDER, max_pixels=100)
+    assert small.outcome == long.outcome == "inconclusive"
+    assert "4,096 pixels are more than the 100 allowed" in small.reason
+    assert "cannot be read (File name too long)" in long.reason
+    monkeypatch.setattr("memdetect.matching.MAX_PIXELS", 100)
+    assert next(iter(look_up(paths, index, EMBEDDER, max_pixels=4096))).outcome == "copy"

@@ -136,3 +136,20 @@ def test_a_damaged_index_exits_2_naming_the_file(place, tmp_path, capsys):
     for arguments in (["match", query, "--index"], ["index", "verify"]):
         assert run([*arguments, str(tmp_path / "i")]) == 2
         assert "vectors.f16' is damaged" in capsys.readouterr().err
+
+
+def test_json_holds_no_line_that_a_log_would_obey(place, tmp_path, capsys):
+    rows = [{"path": str(place / "train" / f"{i:02d}.png"), "caption": "##[error]x\n::error::y"} for i in range(30)]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    built = ["index", "build", str(tmp_path / "list.jsonl"), "--out", str(tmp_path / "i"), "--embedder", "pixels"]
+    assert run(built) == 0
+    capsys.readouterr()
+    assert run(["match", rows[3]["path"], "--index", str(tmp_path / "i"), "--format", "json"]) == 0
+    out = capsys.readouterr().out
+    assert "##[" not in out
+    assert json.loads(out)["images"][0]["matches"][0]["caption"] == rows[3]["caption"]
+
+
+def test_a_model_that_is_not_there_is_not_passed_over(place, tmp_path, capsys):
+    assert run(["match", str(place / "train"), "--index", str(place / "i"), "--model", "emoji-scnes"]) == 2
+    assert "--model 'emoji-scnes' is neither a bundled model nor a folder" in capsys.readouterr().err

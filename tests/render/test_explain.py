@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 
 from memdetect.records import Header, Match, Result, Score
 from memdetect.render.explain import render_explanation
@@ -69,3 +70,19 @@ def test_a_given_image_and_a_run_without_an_index():
     text = render_explanation(header, row(prompt=None, image="in/a.png", files=[], matches=[]))
     assert "no training images were searched" in text
     assert text.splitlines()[-1].strip().startswith("memdetect scan in/a.png --model m")
+
+
+def test_nothing_that_a_run_holds_reaches_the_terminal_raw():
+    evil = "\x1b]0;owned\x07\n::error::x ##[error]"
+    text = render_explanation(HEADER, row(id=evil, source=evil, reason=evil, notes=[evil], files=[evil, evil]))
+    assert not set(text) & {"\x1b", "\x07"}
+    assert not any(line.startswith("::") or "##[" in line for line in text.splitlines())
+
+
+def test_the_command_for_a_hostile_image_names_that_image():
+    image = "a b/\x1b[31m##[error]'\\é.png"
+    text = render_explanation(HEADER, row(prompt=None, image=image, seeds=[], files=[]))
+    line = text.split("make it again:\n")[1].strip()
+    assert "\x1b" not in line
+    shown = subprocess.run(["bash", "-c", f"printf '%s\\n' {line}"], capture_output=True, check=True, text=True)
+    assert image in shown.stdout.splitlines()

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 from small_pictures import QUICK, fill
 
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.index import build_index
 from memdetect.records import RunFolder
-from memdetect.scanning import Options, calibrate, scan
+from memdetect.scanning import Options, calibrate, pairs, scan
 from memdetect.scanning.pairs import strongest_pairs, write_pairs
 
 PROMPTS = "a cat\na dog\na red cat\n"
@@ -126,3 +126,10 @@ def test_a_calibration_leaves_out_clean_prompts_that_come_back_as_copies(first, 
         [prompts], pipe, tmp_path / "u.json", Options(**FAST, index=first / "train.index", search=False)
     )
     assert (len(unchecked.items), unchecked.checked) == (3, "")
+
+
+def test_a_long_prompt_is_cut_to_a_pairs_width_at_once():
+    font = ImageFont.load_default(size=11)
+    shown = pairs._fit("W" * 2**20, font)
+    assert shown == pairs._fit("W" * 300, font)
+    assert font.getlength(shown) <= 2 * pairs.SIDE + pairs.GAP

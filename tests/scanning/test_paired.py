@@ -170,6 +170,13 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_line_separator_within_a_caption_ends_no_row(pictures: Path) -> None:
+    rows = [{"file_name": f"{name}.png", "text": f"a\u2028cat {name}"} for name in "abc"]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (pictures / "metadata.jsonl").write_text(text, encoding="utf-8")
+    assert [caption for _, caption in captioned(pictures)] == [row["text"] for row in rows]
+
+
 def test_captions_come_from_metadata_then_text_files_then_the_instance_prompt(pictures: Path) -> None:
     (pictures / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a red cat"}\n\n', encoding="utf-8")
     (pictures / "b.txt").write_text(" a blue\n dog \n", encoding="utf-8")
