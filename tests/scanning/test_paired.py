@@ -1,5 +1,6 @@
 """A base as the null: known values, the arithmetic by hand, a whole scan, resuming, and every refusal."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
