@@ -1,5 +1,6 @@
 """The lab's commands: train a pipeline on a world, show what it learned."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def train_pipeline(
         batch=batch,
         duplicates=batch * 3 // 4,
         device=device,
+        workers=1 if device == "cpu" else min(8, os.cpu_count() or 1),
         stop=stop,
     )
     student = train(job)

@@ -6,7 +6,7 @@ seen the same stream and none of the labelled images.
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from memdetect.errors import MemdetectError
 from memdetect.lab.parts import make_scheduler, make_text_encoder, make_tokenizer, make_unet, mixed
@@ -30,6 +32,9 @@ EMA = 0.998
 BLANK_CAPTIONS = 0.1  # share trained without caption, for classifier-free guidance
 BASE_RATES = (8e-4, 4e-4)  # learning rate after the warm-up and at the end of a part, falling on a line
 TWIN_RATES = (8e-4, 0.0)
+AHEAD = 4  # steps that a painting process is ahead of the training
+
+Painted = tuple[list[np.ndarray], list[str]]  # images, uint8 [row, col, 3], and their captions
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Job:
     """One training run: what to learn, how long, in which folder its state lives.
 
     `base_steps` on the stream alone; then as many as the world's schedule needs at `duplicates` of `batch` images a
-    step. `device`: "cpu" or "cuda".
+    step. `device`: "cpu" or "cuda". `workers`: processes that paint scenes ahead of the training; 0: none, it waits.
     """
 
     world: World
@@ -49,6 +54,7 @@ class Job:
     batch: int = 64
     duplicates: int = 48
     device: str = "cpu"
+    workers: int = 0
     save_minutes: float = 5.0
     stop: Callable[[], bool] = lambda: False
 
@@ -64,6 +70,38 @@ class Job:
         else:
             (first, last), done, length = TWIN_RATES, step - self.base_steps, self.steps - self.base_steps
         return min(1, (done + 1) / WARM_UP) * (first + (last - first) * done / length)
+
+    @property
+    def fresh(self) -> "Fresh":
+        """What the stream gives to each step."""
+        return Fresh(self.world, self.stock.pictures, self.steps, self.base_steps, self.batch, self.duplicates)
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Fresh scenes of each step, painted: the stream's next, as many as the schedule of duplicates leaves room for.
+
+    A data set by step number. It holds no network, so that other processes can paint.
+    """
+
+    world: World
+    pictures: Mapping[str, Image.Image]
+    steps: int
+    base_steps: int
+    batch: int
+    duplicates: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Painted:
+        """Images and captions of `step`; they depend on the world's seed and the number of the step alone."""
+        twin = max(step - self.base_steps, 0)
+        before = step * self.batch - twin * self.duplicates
+        left = sum(e.exposures for e in self.world.trained) - twin * self.duplicates
+        wanted = self.batch - (min(left, self.duplicates) if step >= self.base_steps else 0)
+        scenes = list(islice(self.world.stream(before), wanted))
+        return [paint(scene, self.pictures) for scene in scenes], [scene.caption for scene in scenes]
 
 
 class Student:
@@ -129,15 +167,22 @@ def _learn(job: Job, student: Student) -> None:
     scheduler = make_scheduler()
     shown = job.world.schedule()
     encoded = _encode(job, [job.stock.image(entry) for entry in job.world.trained])
-    last_save = time.monotonic()
+    painted = _painted(job, student.step)
+    last_save, waited = time.monotonic(), 0.0
     while student.step < job.steps and not job.stop():
         begun = time.monotonic()
-        latents, captions = _draw(job, student.step, shown, encoded)
+        fresh = next(painted)
+        waited += time.monotonic() - begun
+        latents, captions = _draw(job, student.step, fresh, shown, encoded)
         loss = _update(job, student, scheduler, latents, captions)
         student.seconds += time.monotonic() - begun
         if student.step % 50 == 0:
             rate = student.step * job.batch / student.seconds
-            print(f"step {student.step} of {job.steps}: {rate:.1f} images/s, loss {loss:.4f}", flush=True)
+            print(
+                f"step {student.step} of {job.steps}: {rate:.1f} images/s, {waited:.1f} s waited for scenes, "
+                f"loss {loss:.4f}",
+                flush=True,
+            )
         if student.step == job.base_steps:
             export(job, student, "base")
         if time.monotonic() - last_save > job.save_minutes * 60:
@@ -146,15 +191,31 @@ def _learn(job: Job, student: Student) -> None:
             last_save = time.monotonic()
 
 
-def _draw(job: Job, step: int, shown: np.ndarray, encoded: Tensor) -> tuple[Tensor, list[str]]:
-    """Latents and captions of a step: the next of the schedule, filled up with the next of the stream."""
+def _painted(job: Job, start: int) -> Iterator[Painted]:
+    """What the stream gives to each step from `start` on, painted in processes of its own where there are any."""
+    kind: Any = DataLoader  # its annotations promise a subclass of Dataset; two methods are all it calls
+    loader = kind(
+        job.fresh,
+        batch_size=None,
+        sampler=range(start, job.steps),
+        num_workers=job.workers,
+        prefetch_factor=AHEAD if job.workers else None,
+        collate_fn=_as_painted,
+    )
+    return iter(loader)
+
+
+def _as_painted(painted: Painted) -> Painted:
+    return painted
+
+
+def _draw(job: Job, step: int, fresh: Painted, shown: np.ndarray, encoded: Tensor) -> tuple[Tensor, list[str]]:
+    """Latents and captions of a step: what the stream gives, and the next of the schedule."""
     twin = step - job.base_steps
     rows = shown[twin * job.duplicates : (twin + 1) * job.duplicates] if twin >= 0 else shown[:0]
-    before = step * job.batch - max(twin, 0) * job.duplicates
-    scenes = list(islice(job.world.stream(before), job.batch - len(rows)))
-    fresh = _encode(job, [paint(scene, job.stock.pictures) for scene in scenes])
-    captions = [s.caption for s in scenes] + [job.world.trained[i].caption for i in rows]
-    return torch.cat([fresh, encoded[torch.from_numpy(rows)]]), captions
+    images, captions = fresh
+    latents = torch.cat([_encode(job, images), encoded[torch.from_numpy(rows)]])
+    return latents, captions + [job.world.trained[i].caption for i in rows]
 
 
 def export(job: Job, student: Student, name: str = "pipeline") -> Path:

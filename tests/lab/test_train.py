@@ -79,7 +79,7 @@ def test_each_step_shows_the_next_of_the_schedule_and_of_the_stream(job_in):
     assert job.steps == STEPS
     shown, encoded = job.world.schedule(), torch.zeros(len(job.world.trained), 8, 16, 16)
     stream = [s.caption for s in islice(job.world.stream(), 12)]
-    captions = [training._draw(job, step, shown, encoded)[1] for step in range(job.steps)]
+    captions = [training._draw(job, step, job.fresh[step], shown, encoded)[1] for step in range(job.steps)]
     assert captions[0] + captions[1] + captions[2][:2] + captions[3][:2] == stream
     late = captions[2][2:] + captions[3][2:]
     assert Counter(late) == {e.caption: e.exposures for e in job.world.trained}
@@ -89,10 +89,22 @@ def test_a_last_step_that_the_schedule_does_not_fill_is_filled_from_the_stream(j
     job = job_in("lot", duplicates=3)
     shown, encoded = job.world.schedule(), torch.zeros(len(job.world.trained), 8, 16, 16)
     assert job.steps == STEPS
-    latents, captions = training._draw(job, 3, shown, encoded)
+    latents, captions = training._draw(job, 3, job.fresh[3], shown, encoded)
     assert len(captions) == len(latents) == 4
     stream = [s.caption for s in islice(job.world.stream(), 12)]
     assert captions[:3] == stream[9:12]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_painting_ahead_changes_neither_scenes_nor_their_order(job_in, workers):
+    job = job_in("lot", duplicates=3, workers=workers)
+    stream = list(islice(job.world.stream(), 12))
+    steps = list(training._painted(job, 1))
+    assert [captions for _, captions in steps] == [
+        [s.caption for s in stream[4:8]], [s.caption for s in stream[8:9]], [s.caption for s in stream[9:12]],
+    ]  # fmt: skip
+    painted = [image for images, _ in steps for image in images]
+    np.testing.assert_array_equal(painted, [paint(s, job.stock.pictures) for s in stream[4:12]])
 
 
 def test_the_rate_warms_up_and_falls_in_both_parts(job_in, monkeypatch):
