@@ -15,6 +15,7 @@ from memdetect.images import MAX_PIXELS, open_image
 from memdetect.index import Embeds, Index, Pair, comparable, measure_all, open_index, read_manifest
 from memdetect.records import Looked, Match, Outcome
 
+DEPTH = 10  # training images looked at for each image, however many are kept: a copy may have siblings nearer by
 BATCH = 32
 WAITING = 2**26  # pixels of a batch: of large images fewer are held
 
@@ -55,6 +56,7 @@ def evidence(
 ) -> list[Match]:
     """The `top_k` nearest training images of each image, in the order of the images (`seed`), nearest first.
 
+    The nearest copy among the DEPTH nearest is kept too, whatever `top_k`: how many are shown decides nothing.
     `copy_found` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
     image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
     measured. pixels: whether to measure at all. p-values are those of one image looked up: for the best of n images
@@ -65,9 +67,21 @@ def evidence(
         return []
     vectors = np.asarray(embedder.embed(list(images)), np.float32)
     found = [
-        match.model_copy(update={"seed": k}) for k, near in enumerate(index.nearest(vectors, top_k)) for match in near
+        match.model_copy(update={"seed": k})
+        for k, near in enumerate(index.nearest(vectors, max(top_k, DEPTH) if pixels and top_k > 0 else top_k))
+        for match in near
+        if match.rank <= top_k or match.similar
     ]
-    return _measured(images, found, index, rule) if pixels else found
+    return _kept(_measured(images, found, index, rule), top_k) if pixels else found
+
+
+def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
+    """The `top_k` nearest of each image, and its nearest copy."""
+    nearest: dict[int, int] = {}
+    for match in matches:
+        if match.copy_found:
+            nearest.setdefault(match.seed, match.rank)
+    return [match for match in matches if match.rank <= top_k or match.rank == nearest.get(match.seed)]
 
 
 def _measured(
@@ -104,7 +118,8 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
     """Outcome of an image by its matches alone, and the reason where it is not plain.
 
     copy: embedder and pixels agree on a training image. suspicious: the embedder alone. clear: neither, in this index.
-    inconclusive: the index has no threshold, or nothing was found.
+    inconclusive: the index has no threshold, or nothing was found, or the embedder alone where the null is too small
+    to show the threshold's level.
     """
     if any(match.copy_found for match in matches):
         return "copy", ""
@@ -114,6 +129,9 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
     if not near:
         return "clear", ""
     unseen = all(match.tile is None for match in near)
+    limit = index.manifest.threshold
+    if not limit.shown:
+        return "inconclusive", f"similar, but {limit.queries} null images cannot show a level of {limit.level:g}"
     return "suspicious", near[0].note or ("no pixels compared" if unseen else "similar, but the pixels differ")
 
 

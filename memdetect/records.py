@@ -99,9 +99,10 @@ class Looked(_Strict):
 class Header(_Strict):
     """run.json. `plan` is what a resume has to match: inputs, model, settings; the rest is provenance.
 
-    index: name, digest, rows and coverage of the training images that were searched; {} = none were. policy,
-    policy_digest, plan_digest, calibration (its digest): the bar, fixed before the first image. wording: how well the
-    prompts can be told from the calibration's by their text alone.
+    index: name, digest, rows and coverage of the training images that were searched; {} = none were. opening: how the
+    weights were opened, where not as usual (LoRA, revision and the like). policy, policy_digest, plan_digest,
+    calibration (its digest): the bar, fixed before the first image. wording: how well the prompts can be told from the
+    calibration's by their text alone.
     """
 
     schema_version: int = SCHEMA
@@ -115,6 +116,7 @@ class Header(_Strict):
     default_point: str = ""
     dropped: dict[str, int] = {}
     index: dict[str, Any] = {}
+    opening: dict[str, Any] = {}
     policy: dict[str, Any] = {}
     policy_digest: str = ""
     plan_digest: str = ""

@@ -79,6 +79,30 @@ def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
     assert decide([gone], index) == ("suspicious", gone.note)
 
 
+def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
+    """The nearest row by the embedder has other pixels; the copy stands second."""
+    brighter(blocks(7)).save(folder / "images" / "7-faded.png")
+    options = BuildOptions(level=0.05, planted=0, existing="replace")
+    index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
+    image = Image.blend(blocks(7), brighter(blocks(7)), 0.15)
+    both = evidence([image], index, EMBEDDER, 2)
+    order = [i for i, m in enumerate(both) if m.copy_found]
+    one = evidence([image], index, EMBEDDER, 1)
+    assert [m.rank for m in one] == sorted({1, order[0] + 1})
+    assert decide(one, index) == decide(both, index) == ("copy", "")
+    far = evidence([blocks(900)], index, EMBEDDER, 1)
+    assert [m.rank for m in far] == [1]
+
+
+def test_a_null_too_small_for_its_level_makes_nothing_suspicious(folder):
+    options = BuildOptions(level=0.001, planted=0, existing="replace")
+    index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
+    found = evidence([brighter(blocks(9))], index, EMBEDDER, 1)
+    assert found[0].similar
+    assert decide(found, index) == ("inconclusive", "similar, but 40 null images cannot show a level of 0.001")
+    assert decide(evidence([blocks(9)], index, EMBEDDER, 1), index)[0] == "copy"
+
+
 def test_another_embedder_is_refused_and_no_image_gives_nothing(folder):
     index = open_index(folder / "i")
     assert evidence([], index, EMBEDDER) == []

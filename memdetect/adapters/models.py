@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Model:
     device: str
     dtype: str
     folder: Path | None = None
+    opening: Opening = field(default_factory=Opening)
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -111,7 +112,8 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None, ope
     pipe = place(pipe, device, opening)
     pipe.set_progress_bar_config(disable=True)
     inside = folder if folder and folder.is_dir() else None
-    return Model(str(model), pipe, family, _fitted(card, family, pipe.scheduler), digest, device, dtype, inside)
+    card = _fitted(card, family, pipe.scheduler)
+    return Model(str(model), pipe, family, card, digest, device, dtype, inside, opening)
 
 
 def unwrapped(module: Any) -> Any:

@@ -4,12 +4,14 @@ import hashlib
 import math
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.errors import MemdetectError
 
+BETAS = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "num_train_timesteps", "rescale_betas_zero_snr")
 PAPER_SIGMA = 0.176  # noise over signal of the paper's figure, that of t = 50 on DiT's schedule
 
 
@@ -95,12 +97,21 @@ def edm_point(scheduler: Any) -> int:
 
 
 def fingerprint(scheduler: Any) -> str:
-    """16 hex digits of what decides the levels: the table of abar, a flow's number of timesteps, or an EDM's curve."""
+    """16 hex digits of what decides the levels: betas, a flow's number of timesteps, or an EDM's curve, as configured.
+
+    Not the table that follows from them: its last bits differ from one processor to another. Only a scheduler whose
+    configuration names no betas has its table hashed.
+    """
+    config = scheduler.config
     if is_flow(scheduler):
-        content = f"flow:{scheduler.config['num_train_timesteps']}".encode()
+        content = f"flow:{config['num_train_timesteps']}".encode()
     elif is_edm(scheduler):
         names = ("sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho", "num_train_timesteps")
-        content = f"edm:{[scheduler.config[name] for name in names]}".encode()
+        content = f"edm:{[config[name] for name in names]}".encode()
+    elif "beta_schedule" in config:
+        betas = {name: config.get(name) for name in BETAS}
+        held = np.asarray(betas["trained_betas"]).tolist() if betas["trained_betas"] is not None else None
+        content = f"betas:{list({**betas, 'trained_betas': held}.values())}".encode()
     else:
         content = _table(scheduler).numpy().tobytes()
     return hashlib.sha256(content).hexdigest()[:16]

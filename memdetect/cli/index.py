@@ -30,7 +30,7 @@ class InfoForm(StrEnum):
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, made by index build.")]
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Larger images are not opened.")]
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="Training images shown for each image.")]
+TopK = Annotated[int, typer.Option("--top-k", min=1, help="Nearest training images listed for each image.")]
 Output = Annotated[Form, typer.Option("--format", help="What to print on stdout.")]
 Model = Annotated[
     str | None, typer.Option(help="Bundled name or folder of the model that the embedder ships with, if it does.")

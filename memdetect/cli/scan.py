@@ -107,7 +107,7 @@ def scan_command(
     search: Search = True,
     weights: Weights = None,
     trust_torchscript: Trust = False,
-    top_k: Annotated[int, typer.Option(min=1, help="Training images kept of each image.")] = 3,
+    top_k: Annotated[int, typer.Option(min=1, help="Nearest training images recorded for each image.")] = 3,
     base: Annotated[
         str | None,
         typer.Option(help="What the model was fine-tuned from: it draws the same prompts, and that is the null."),

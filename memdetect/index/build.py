@@ -98,6 +98,13 @@ def build_index(
             _remove(_old(home)) if home.exists() else _old(home).rename(home)
         base = _existing(home, embedder, options)
         planned = _check(sources, home, base)
+        if options.factory is not None:
+            choose_factory(planned + (len(base) if base else 0), options.factory)  # refused here, not after embedding
+        if base and base.manifest.threshold.source == "held-out" and not options.held_out:
+            raise MemdetectError(
+                f"the threshold of {str(home)!r} rests on {base.manifest.threshold.queries} held-out images, which it "
+                "does not keep; give them again with --held-out, or build the whole index anew"
+            )
         if options.held_out:
             _check(options.held_out, home, None)
         temporary = home.parent / f".{home.name}.{os.getpid()}.tmp"

@@ -68,15 +68,33 @@ def _match(row: Result, match: Match) -> str:
 
 
 def _again(header: Header, row: Result) -> list[str]:
-    """Shell commands that make the item's images once more, from the same seeds."""
+    """A shell command that makes the item's images once more, from the same seeds, and looks them up as before."""
     plan = header.plan
     if row.prompt is None:
         inputs, feed = [row.image or ""], ""
+    elif row.source == "--unconditional":  # their ids count from 0
+        inputs, feed = ["--unconditional", f"{int(row.id.rpartition('-')[2]) + 1}"], ""
+    elif row.source == "--labels":
+        inputs, feed = ["--labels", row.prompt], ""
     else:
         line = json.dumps({"id": row.id, "prompt": row.prompt})
         inputs, feed = ["-", "--prompts-format", "jsonl"], f"printf '%s\\n' {_word(line)} | "
-    command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(plan), "--out", f"runs/{row.id}"]
+    command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(plan), *_places(header)]
+    command += ["--out", f"runs/{row.id}"]
     return ["make it again:", f"  {feed}{' '.join(map(_word, command))}"]
+
+
+def _places(header: Header) -> list[str]:
+    """Options that say how the weights were opened, and which index was searched."""
+    found: list[str] = []
+    for name, value in header.opening.items():
+        flag = f"--{name.rstrip('s').replace('_', '-')}"  # `loras` are given by --lora each
+        values = [value] if isinstance(value, str) else value
+        found += [flag] if value is True else [part for each in values for part in (flag, f"{each}")]
+    if header.index:
+        given = header.index.get("given")
+        return [*found, *(["--index", given] if given else []), "--top-k", f"{header.index.get('top_k', 3)}"]
+    return [*found, "--no-index"] if "index" in header.plan else found
 
 
 def _word(text: str) -> str:

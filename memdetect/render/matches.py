@@ -33,7 +33,7 @@ def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour:
         for match in row.matches:
             table.add_row(*first, Text(plain(match.key)), *_numbers(match))
             first = (Text(""), Text(""))
-        if not row.matches:
+        if row.reason or not row.matches:
             table.add_row(*first, Text(plain(row.reason)))
     console.print(table)
     for line in matches_summary(looked, index):
@@ -70,7 +70,9 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
             f"They cannot show p <= {limit['level']:g}, only {limit['attainable']:.2g}: give more held-out images.",
         ]
     whole = index["training_set"]
-    if whole and whole > index["count"]:
+    if not whole:
+        lines.append("What share of the training set the index covers is not known: clear says nothing of the rest.")
+    elif whole > index["count"]:
         lines.append(
             f"The index covers {index['count'] / whole:.1%} of the training set: clear says nothing of the rest."
         )

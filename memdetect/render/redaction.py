@@ -107,6 +107,7 @@ def _header(header: Header) -> Header:
             "plan": {**held, **({"redacted": hashed} if hashed else {})},
             "default_point": "",
             "index": {key: _value(value) for key, value in header.index.items()},
+            "opening": {key: _value(value) for key, value in header.opening.items()},
             "policy": _policy(header.policy),
             "wording": {key: _value(value) for key, value in header.wording.items()},
         }
@@ -127,6 +128,7 @@ def _policy(policy: Mapping[str, Any]) -> dict[str, Any]:
 def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
     """A sentence of memdetect's own without what it quotes: names in brackets and quotation marks, keys, entries."""
     text = text.replace(f"for {name} by ", f"for {shown} by ")
+    text = re.sub(r"(; it is similar to ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"( is a copy of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"^(the suppression of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"(\(|'|\").*(\)|'|\")", GONE, text, flags=re.DOTALL)
@@ -139,7 +141,7 @@ def _secrets(header: Header, results: Iterable[Result], verdict: Verdict) -> lis
     """Every text of the user's own of at least six characters, the longest first: the second line of defence."""
     ignored: Any = (verdict.policy or {}).get("ignore", ())
     mine = {key: value for key, value in header.plan.items() if key not in PLAN}
-    found = {header.model, *_strings(mine), *_strings(ignored), *_strings(header.index)}
+    found = {header.model, *_strings(mine), *_strings(ignored), *_strings(header.index), *_strings(header.opening)}
     for row in results:
         matched = [(match.key, match.path, match.caption) for match in row.matches]
         found.update(_strings([row.prompt, row.image, row.source, row.meta, row.notes, matched]))

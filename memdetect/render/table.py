@@ -94,7 +94,7 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
             f"probability {index['level']:.2g}, shown by {index['null_queries']:,}) and pixels that agree."
         )
     hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
-    tried = sum(max(len(r.seeds), 1) for r in results if r.status == "ok")
+    tried = sum(1 if r.image is not None else max(len(r.seeds), 1) for r in results if r.status == "ok")
     return [*lines, f"{hits} of {tried} images are copies."]
 
 

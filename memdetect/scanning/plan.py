@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,8 @@ def _evidence(model: Model, options: Options) -> Evidence | None:
     """The index that outputs are looked up in: the one asked for, else the one that ships with the model."""
     if options.top_k < 1:
         raise MemdetectError(f"top_k is {options.top_k}, expected at least 1")
+    if options.index and not options.search:
+        raise MemdetectError(f"index {str(options.index)!r} and no-index exclude each other; give one of them")
     shipped = model.folder / INDEX if model.folder else None
     if (
         not options.search
@@ -190,6 +192,8 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
     searched, asked = _searched(bench.evidence), bench.options
     made = {"inputs": total.hexdigest(), **settings(bench), "index": searched.get("digest", "")}
+    if searched:
+        made["top_k"] = searched["top_k"]
     return Header(
         memdetect=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -200,7 +204,8 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if asked.layers or asked.timesteps or asked.sigmas else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated},
-        index=searched,
+        index=searched | ({"given": str(asked.index)} if searched and asked.index else {}),
+        opening={key: value for key, value in asdict(bench.model.opening).items() if value},
         **_bar(bench.options.policy, made, requests.items, calibration),
     )
 

@@ -13,7 +13,7 @@ from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_nee
 from memdetect.verdict.claim import claim, notes
 from memdetect.verdict.nulls import ItemScores, Null, centred, make_null, rank_of, scores_of
 from memdetect.verdict.outcome import Verdict
-from memdetect.verdict.rules import Findings, rate_of, rules, shift_of
+from memdetect.verdict.rules import Findings, not_compared, rate_of, rules, shift_of
 
 Rank = tuple[int, int] | str
 # Copied for each item: the fields of a measurement were validated when it was read.
@@ -91,10 +91,12 @@ def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, ba
     copied = next((match for match in row.matches if match.copy_found), None)
     if copied is not None:
         return "copy", f"image {copied.seed} is a copy of {copied.key}"
+    if rejected and not isinstance(ranked, str):
+        return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
+    if (unseen := not_compared(row)) is not None:
+        return "inconclusive", f"image {unseen.seed} may be a copy: {unseen.note}; it is similar to {unseen.key}"
     if isinstance(ranked, str) or p is None:
         return "inconclusive", str(ranked)
-    if rejected:
-        return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
     if ranked[0] == 1:
         return "inconclusive", (
             f"above all {ranked[1]} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"

@@ -7,7 +7,7 @@ from typing import Any
 
 from memdetect.calibration import Calibration, members_of
 from memdetect.policy import Policy
-from memdetect.records import Header, Result
+from memdetect.records import Header, Match, Measurement, Result
 from memdetect.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
 from memdetect.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
 from memdetect.statistics.shift import all_below, bulk_check
@@ -39,6 +39,12 @@ class Findings:
         """Findings by outcome that the policy fails on and nobody answers for."""
         worst = {"copy": ["copy"], "suspicious": ["copy", "suspicious"], "none": []}[policy.fail_on]
         return Counter(row.outcome for row in self.results if row.outcome in worst and not row.suppressed)
+
+
+def not_compared(row: Measurement) -> Match | None:
+    """The nearest training image by the embedder whose pixels could not be compared: there may be a copy, or not."""
+    unseen = [match for match in row.matches if match.similar and match.tile is None]
+    return max(unseen, key=lambda match: match.similarity, default=None)
 
 
 def shift_of(found: Findings) -> Shift:
@@ -157,7 +163,7 @@ def _shift(shift: Shift) -> Rule:
 
 def _unresolved(found: Findings, needed: int) -> Rule:
     pairs = zip(found.results, found.ranks, strict=True)
-    top = [row for row, rank in pairs if row.outcome == "inconclusive" and not isinstance(rank, str)]
+    top = [row for row, rank in pairs if row.outcome == "inconclusive" and not isinstance(rank, str) and rank[0] == 1]
     if not top:
         return Rule("resolution", "pass", "", 0, 0)
     reason = f"{len(top)} above every clean prompt cannot be decided; it takes {needed} clean prompts"
@@ -193,6 +199,10 @@ def _index(found: Findings, policy: Policy) -> Iterator[Rule]:
     usable = sum(row.status == "ok" for row in found.results)
     if searched < usable:
         yield Rule("index", "inconclusive", f"{searched} of {usable} items were searched for in the index", searched)
+    unseen = sum(row.outcome != "copy" and not_compared(row) is not None for row in found.results)
+    if unseen:
+        reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"
+        yield Rule("index", "inconclusive", f"{reason}; put it back where the index expects it and scan anew", unseen)
     limit = policy.min_coverage
     if limit is not None and (coverage is None or coverage < limit):
         held = "an unknown share" if coverage is None else f"{coverage:.1%}"

@@ -101,3 +101,13 @@ def test_a_fingerprint_tells_schedules_apart():
     found = {fingerprint(s) for s in (*SCHEDULERS.values(), FlowMatchEulerDiscreteScheduler())}
     assert len(found) == 4
     assert fingerprint(DDIMScheduler()) == fingerprint(DDIMScheduler(clip_sample=False))
+    betas = [fingerprint(DDIMScheduler(trained_betas=[b] * 1000)) for b in (0.001, 0.002)]
+    assert len({*betas, fingerprint(DDIMScheduler(rescale_betas_zero_snr=True)), fingerprint(DDIMScheduler())}) == 4
+
+
+def test_a_fingerprint_is_that_of_every_processor():
+    """The table's last bits are not: a calibration made on one machine would be refused on the next."""
+    here, elsewhere = DDIMScheduler(), DDIMScheduler()
+    elsewhere.alphas_cumprod = elsewhere.alphas_cumprod * (1 + 1e-7)
+    assert not torch.equal(here.alphas_cumprod, elsewhere.alphas_cumprod)
+    assert fingerprint(here) == fingerprint(elsewhere)

@@ -125,6 +125,18 @@ def test_an_appended_index_keeps_what_it_was_told(pictures, tiny, tmp_path):
     assert build_index([again], tiny, home, replace(APPEND, level=0.2)).manifest.threshold.level == 0.2
 
 
+def test_a_null_of_held_out_images_is_not_replaced_in_silence(pictures, tiny, tmp_path):
+    held = fill(tmp_path / "held", range(200, 230))
+    options = replace(QUICK, held_out=[held])
+    home = build_index([pictures], tiny, tmp_path / "i", options).folder
+    before, more = (home / "manifest.json").read_bytes(), fill(tmp_path / "more", range(100, 110))
+    with pytest.raises(MemdetectError, match=r"rests on \d+ held-out images, .* give them again with --held-out"):
+        build_index([more], tiny, home, APPEND)
+    assert (home / "manifest.json").read_bytes() == before
+    grown = build_index([more], tiny, home, replace(APPEND, held_out=[held]))
+    assert grown.manifest.threshold.source == "held-out"
+
+
 def test_an_index_is_found_through_a_link_and_replaced_behind_it(tiny, tmp_path):
     fill(tmp_path / "store" / "images", range(12))
     (tmp_path / "link").symlink_to(tmp_path / "store" / "i")
@@ -148,6 +160,8 @@ def test_wrong_options_are_found_before_an_image_is_opened(pictures, tmp_path):
 
     with pytest.raises(MemdetectError, match="no index of kind 'flat'"):
         build_index([pictures], Unused(), tmp_path / "i", replace(QUICK, factory="flat"))
+    with pytest.raises(MemdetectError, match="IVF4096,SQ8 needs at least 4096 images, there are"):
+        build_index([pictures], Unused(), tmp_path / "i", replace(QUICK, factory="IVF4096,SQ8"))
 
 
 def test_held_out_images_that_are_left_out_are_counted(pictures, tiny, tmp_path):

@@ -72,6 +72,29 @@ def test_a_given_image_and_a_run_without_an_index():
     assert text.splitlines()[-1].strip().startswith("memdetect scan in/a.png --model m")
 
 
+def test_the_command_names_index_lora_and_revision_and_what_was_not_searched():
+    opening = {"loras": ["a b.safetensors@0.7", "c.safetensors"], "revision": "v2", "cpu_offload": True}
+    index = {"rows": 3, "top_k": 5, "given": "my index"}
+    words = again(HEADER.model_copy(update={"opening": opening, "index": index, "plan": {**PLAN, "index": "d"}}), row())
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--lora"] == opening["loras"]
+    for flag, value in (("--revision", "v2"), ("--index", "my index"), ("--top-k", "5")):
+        assert words[words.index(flag) + 1] == value
+    assert "--cpu-offload" in words
+    assert "--no-index" not in words
+    words = again(HEADER.model_copy(update={"index": {}, "plan": {**PLAN, "index": ""}}), row())
+    assert "--no-index" in words
+
+
+def test_what_has_no_prompt_is_asked_for_as_it_was():
+    words = again(HEADER, row(id="unconditional-0000012", prompt="", source="--unconditional"))
+    assert words[1:4] == ["scan", "--unconditional", "13"]
+    assert again(HEADER, row(id="label-7", prompt="7", source="--labels"))[1:4] == ["scan", "--labels", "7"]
+
+
+def again(header: Header, item: Result) -> list[str]:
+    return shlex.split(render_explanation(header, item).splitlines()[-1].strip().rpartition(" | ")[2])
+
+
 def test_nothing_that_a_run_holds_reaches_the_terminal_raw():
     evil = "\x1b]0;owned\x07\n::error::x ##[error]"
     text = render_explanation(HEADER, row(id=evil, source=evil, reason=evil, notes=[evil], files=[evil, evil]))

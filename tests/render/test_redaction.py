@@ -139,7 +139,9 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
     }
     kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped"}
     kept |= {"policy_digest", "plan_digest", "calibration"}
-    assert set(Header.model_fields) == kept | {"model", "plan", "default_point", "index", "policy", "wording"}
+    assert set(Header.model_fields) == kept | {
+        *("model", "plan", "default_point", "index", "opening", "policy", "wording"),
+    }
     assert not {"call", "strata"} & set(PLAN)
 
 

@@ -1,5 +1,6 @@
 """A scan with an index of what the model makes: outcome copy, pairs, coverage, and a resume that notices a change."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,11 @@ from small_pictures import QUICK, fill
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.index import build_index
+from memdetect.policy import Policy
 from memdetect.records import RunFolder
 from memdetect.scanning import Options, calibrate, pairs, scan
 from memdetect.scanning.pairs import strongest_pairs, write_pairs
+from memdetect.verdict import judge
 
 PROMPTS = "a cat\na dog\na red cat\n"
 FAST = {"steps": 2, "guidance_scale": 2.0, "num_seeds": 2, "timesteps": [50]}
@@ -78,6 +81,30 @@ def test_given_images_are_looked_up_too(first, pipe):
     assert (first / "given" / "pairs.png").exists()
 
 
+def test_where_the_training_images_are_gone_nothing_passes(run, first, pipe, tmp_path):
+    """An index copied without its images finds what is similar and can compare nothing."""
+    shutil.copytree(first / "train.index", tmp_path / "deep" / "alone.index")
+    found = scan([first / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST, index=tmp_path / "deep/alone.index"))
+    row = found.results[0]
+    assert run.results[0].outcome == "copy"
+    assert row.outcome == "inconclusive"
+    assert row.reason.startswith("image 1 may be a copy: the training image cannot be opened; it is similar to ")
+    rules = {rule.name: rule for rule in judge(found.header, found.results, None, Policy(fail_on="copy"))[1].rules}
+    assert rules["index"].outcome == "inconclusive"
+    assert "not there to be compared" in rules["index"].reason
+
+
+def test_how_many_are_recorded_belongs_to_the_plan(run, first, pipe):
+    with pytest.raises(MemdetectError, match="another plan: top_k was 3, now 1"):
+        scan([first / "prompts.txt"], pipe, first / "searched", Options(**FAST, index=first / "train.index", top_k=1))
+
+
+def test_an_index_and_none_exclude_each_other(first, pipe, tmp_path):
+    options = Options(**FAST, index=first / "train.index", search=False)
+    with pytest.raises(MemdetectError, match="exclude each other"):
+        scan([first / "prompts.txt"], pipe, tmp_path / "run", options)
+
+
 def test_a_changed_index_is_another_plan(first, pipe, tmp_path):
     build_index([fill(tmp_path / "images", range(40))], load_embedder("pixels"), tmp_path / "other.index", QUICK)
     with pytest.raises(MemdetectError, match="another plan: index was"):
@@ -122,9 +149,7 @@ def test_a_calibration_leaves_out_clean_prompts_that_come_back_as_copies(first, 
     assert [removed.prompt for removed in made.removed] == ["a cat"]
     assert made.checked == "the 3 strongest of 3 were searched for copies, 1 removed"
     assert len(made.items) == 2
-    unchecked = calibrate(
-        [prompts], pipe, tmp_path / "u.json", Options(**FAST, index=first / "train.index", search=False)
-    )
+    unchecked = calibrate([prompts], pipe, tmp_path / "u.json", Options(**FAST, search=False))
     assert (len(unchecked.items), unchecked.checked) == (3, "")
 
 
