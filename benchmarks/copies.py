@@ -4,10 +4,11 @@ python benchmarks/copies.py VAE: the folder of an autoencoder (models/NAME/vae).
 through it, and are then damaged by noise, blur, a shift or more light; a redraw has the same caption and places its
 pictures afresh; a sibling has one picture changed. The thresholds are chosen on one half of the scenes: each lies
 half-way between the 0.5 % quantile of damaged copies and that of redraws on that half. The table is that of the other
-half.
+half; so is the figure (`--plot PNG`, needs matplotlib).
 """
 
 import argparse
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -58,10 +59,34 @@ def measures(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.array([tile_distance(a, b) for a, b in pairs]), np.array([ms_ssim(a, b) for a, b in pairs])
 
 
+def plot(rows: Mapping[str, tuple[np.ndarray, np.ndarray]], rule: CopyRule, out: Path) -> None:
+    """Both measures of every pair; what the rule calls a copy lies above and left of its lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 4.6), layout="constrained")
+    styles = {"redraw": ("tab:red", "x"), "sibling": ("tab:orange", "+"), "clip art, round trip": ("tab:purple", ".")}
+    others = [name for name in rows if name not in styles]
+    groups = {"copies: round trip, noise, blur, light, shift": others, **{name: [name] for name in styles}}
+    for label, names in groups.items():
+        tile, ssim = (np.concatenate([rows[name][k] for name in names]) for k in (0, 1))
+        colour, mark = styles.get(label, ("tab:blue", "."))
+        axis.scatter(tile, ssim, s=12, c=colour, marker=mark, linewidths=0.7, label=f"{label} ({len(tile)})")
+    axis.axvline(rule.tile, color="black", linewidth=0.7)
+    axis.axhline(rule.ssim, color="black", linewidth=0.7)
+    axis.set(xlabel="root mean square difference of the worst of 4 x 4 tiles", ylabel="MS-SSIM")
+    axis.legend(loc="lower left", fontsize=8)
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vae", type=Path)
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--plot", type=Path, metavar="PNG")
     given = parser.parse_args()
     (world, stock), rng = find_world(), np.random.default_rng(5)
     vae = AutoencoderKL.from_pretrained(given.vae, torch_dtype=torch.float32)
@@ -91,6 +116,8 @@ def main() -> None:
         shares = [int(((tile <= r.tile) & (ssim >= r.ssim)).sum()) for r in (rule, CopyRule())]
         spread = [" ".join(f"{q:.3f}" for q in np.quantile(x, [0.01, 0.5, 0.99])) for x in (tile, ssim)]
         print(f"| {name} | {len(tile)} | {spread[0]} | {spread[1]} | {shares[0]} | {shares[1]} |")
+    if given.plot:
+        plot(rows, CopyRule(), given.plot)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ app = typer.Typer(help="Make the bundled model again: pictures, world, training.
 
 app.command("relu-dae")(relu_dae)
 
-RUNGS = "0:30,1:30,7:30,28:30,112:30,448:30,1792:60"
+RUNGS = "0:30,1:30,9:30,36:30,144:30,576:30,2304:60"
 
 
 @app.command()

@@ -17,7 +17,7 @@ from memdetect.lab.train import Job, export, train
 from memdetect.lab.vae import Fit, refine_decoder, train_vae
 from memdetect.lab.world import Entry, World
 
-SHEET_STEPS, SHEET_GUIDANCE = 8, 2.0
+SHEET_STEPS, SHEET_GUIDANCE = 10, 2.5
 
 
 def train_pipeline(

@@ -30,14 +30,14 @@ class Counts:
     together. `clean`: prompts, half of combinations that the stream shows, half of combinations that it never shows.
     """
 
-    rungs: Mapping[int, int] = field(default_factory=lambda: {0: 30, 1: 30, 7: 30, 28: 30, 112: 30, 448: 30, 1792: 60})
+    rungs: Mapping[int, int] = field(default_factory=lambda: {0: 30, 1: 30, 9: 30, 36: 30, 144: 30, 576: 30, 2304: 60})
     verbatim: int = 60
     verbatim_controls: int = 300
-    verbatim_exposures: int = 896
+    verbatim_exposures: int = 1152
     templates: int = 20
     variants: int = 8
     siblings: int = 4
-    template_exposures: int = 896
+    template_exposures: int = 1152
     clean: int = 4000
 
 
