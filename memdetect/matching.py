@@ -76,12 +76,12 @@ def evidence(
 
 
 def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
-    """The `top_k` nearest of each image, and its nearest copy."""
+    """The `top_k` nearest of each image, its nearest copy, and what is similar but was not there to be compared."""
     nearest: dict[int, int] = {}
     for match in matches:
         if match.copy_found:
             nearest.setdefault(match.seed, match.rank)
-    return [match for match in matches if match.rank <= top_k or match.rank == nearest.get(match.seed)]
+    return [m for m in matches if m.rank <= top_k or m.rank == nearest.get(m.seed) or (m.similar and m.tile is None)]
 
 
 def _measured(

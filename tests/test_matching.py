@@ -90,6 +90,9 @@ def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
     one = evidence([image], index, EMBEDDER, 1)
     assert [m.rank for m in one] == sorted({1, order[0] + 1})
     assert decide(one, index) == decide(both, index) == ("copy", "")
+    (folder / "images" / f"{Path(both[order[0]].path).name}").unlink()
+    gone = evidence([image], open_index(folder / "i"), EMBEDDER, 1)
+    assert [m.note for m in gone if m.tile is None] == ["the training image cannot be opened"]
     far = evidence([blocks(900)], index, EMBEDDER, 1)
     assert [m.rank for m in far] == [1]
 
