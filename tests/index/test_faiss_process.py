@@ -264,10 +264,10 @@ BUSY = """\
 import os, sys, threading, time
 from memdetect.index.faiss_process import FaissProcess
 process = FaissProcess()
-given = {{"vectors": {vectors!r}, "count": 40000, "dim": 256, "factory": "IVF4096,Flat", "target": {target!r}}}
+given = {{"vectors": {vectors!r}, "count": 60000, "dim": 512, "factory": "IVF30000,Flat", "target": {target!r}}}
 if sys.argv[1] == "busy":
     threading.Thread(target=process.ask, args=({{"do": "write", "given": given}},), daemon=True).start()
-    time.sleep(3)
+    time.sleep(2)
 else:
     try:
         process.ask({{"do": "nothing"}})
@@ -280,10 +280,11 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize("what", ["idle", "busy"])
 def test_it_ends_with_its_parent(tmp_path, what):
-    """The parent is killed while the other waits, or trains (which here takes a minute)."""
-    unit(40_000, 256, 0).astype(np.float16).tofile(tmp_path / "v")
+    """The parent is killed while the other waits, or trains (18 billion products of 512, ten times, on one thread)."""
+    unit(60_000, 512, 0).astype(np.float16).tofile(tmp_path / "v")
     code = BUSY.format(vectors=str(tmp_path / "v"), target=str(tmp_path / "t"))
-    done = subprocess.run([sys.executable, "-c", code, what], stdout=subprocess.PIPE, text=True)
+    one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code, what], stdout=subprocess.PIPE, text=True, env=one)
     assert done.returncode == -signal.SIGKILL
     assert gone(int(done.stdout), 3)
     assert not (tmp_path / "t").exists()
