@@ -30,8 +30,8 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Opened:
     EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, of several frames
     the first is used. Colour profiles are ignored: the numbers in the file are taken for sRGB.
     Raises MemdetectError, one line, for a file that is missing, not readable, empty, none of these formats, corrupt,
-    truncated, or of more than `max_pixels` pixels (read from the header, before anything is decoded; Pillow's own limit
-    holds too).
+    truncated, or of more than `max_pixels` pixels (read from the header, before anything is decoded; where Pillow takes
+    an image for a decompression bomb, from 178,956,970 on, it is refused whatever `max_pixels`).
     """
     try:
         if not path.is_file():
@@ -43,11 +43,12 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Opened:
         raise _problem(path, f"cannot be read ({error.strerror}); correct the path, or give access to it") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of half that size Pillow only warns: `max_pixels` decides
             return _decoded(path, max_pixels)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _problem(path, "more pixels than Pillow's limit against decompression bombs; scale it down") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        text = f"more than the {limit:,} pixels that Pillow opens (it may be a decompression bomb); scale it down"
+        raise _problem(path, text) from error
     except UnidentifiedImageError as error:
         raise _problem(path, f"not an image of a known format ({', '.join(FORMATS)}); convert it to PNG") from error
     except MemdetectError:

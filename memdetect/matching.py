@@ -13,7 +13,7 @@ from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
 from memdetect.images import MAX_PIXELS, open_image
 from memdetect.index import Embeds, Index, Pair, comparable, measure_all, open_index, read_manifest
-from memdetect.records import Looked, Match, Outcome
+from memdetect.records import Looked, Match, Measurement, Outcome
 
 DEPTH = 10  # training images looked at for each image, however many are kept: a copy may have siblings nearer by
 BATCH = 32
@@ -31,6 +31,15 @@ class Evidence:
     def of(self, images: Sequence[Image.Image]) -> list[Match]:
         """`evidence` of the images of one item."""
         return evidence(images, self.index, self.embedder, self.top_k)
+
+    def from_here(self, row: Measurement) -> Measurement:
+        """An item with the paths of its training images seen from the present working folder, not a former one."""
+        seen = str(self.index.folder)
+        paths = [self.index.row(match.row).seen_from(seen) for match in row.matches]
+        if paths == [match.path for match in row.matches]:
+            return row
+        moved = [m.model_copy(update={"path": path}) for m, path in zip(row.matches, paths, strict=True)]
+        return row.model_copy(update={"matches": moved})
 
 
 def open_evidence(folder: Path, source: Source | None = None, top_k: int = 3) -> Evidence:

@@ -162,10 +162,16 @@ def test_the_pixel_limit_is_checked_before_decoding(tmp_path: Path):
     assert open_image(path, max_pixels=600).image.size == (30, 20)
     message = refusal(path, max_pixels=599)
     assert all(word in message for word in ("30 x 20 = 600", "599", "max_pixels"))
-    for side, words in ((9000, "81,000,000"), (9999, "decompression bomb"), (60000, "decompression bomb")):
+    for side, words in ((9000, "81,000,000"), (9999, "99,980,001"), (60000, "decompression bomb")):
         path.write_bytes(png(side, side, 8, 2, b""))  # nothing to decode: only the header can tell
         assert words in refusal(path)
     assert "decompression bomb" in refusal(path, max_pixels=10**12)
+
+
+def test_a_larger_limit_is_not_cut_short_by_pillows_warning(tmp_path: Path):
+    path = save(tmp_path, Image.new("L", (10_000, 9000), 7), "a.png")
+    assert "90,000,000" in refusal(path)
+    assert open_image(path, max_pixels=90_000_000).image.size == (10_000, 9000)
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path):

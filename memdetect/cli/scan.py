@@ -150,7 +150,8 @@ def scan_command(
         asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds}
         asked |= {"timesteps": timestep, "sigmas": sigma}
         deciding = member or (detector or [])[:1]
-        _dry_run((revision, variant, offline), requests, model, bar, calibration, asked, deciding)
+        places = {"calibration": calibration, "index": index, "search": search, "train_images": train_images}
+        _dry_run((revision, variant, offline), requests, model, asked, deciding, policy=bar, **places)
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, scan
@@ -231,13 +232,17 @@ def _say_if_stopped(run: Any, interrupt: Interrupt) -> None:
         raise typer.Exit(int(interrupt.exit or 0))
 
 
-def _dry_run(place: tuple[str | None, str | None, bool], *plan: Any) -> None:
-    """Print what a scan would do and show, and what its model (revision, variant, offline) would fetch; then stop."""
+def _dry_run(place: tuple[str | None, str | None, bool], requests: Any, model: str, *plan: Any, **options: Any) -> None:
+    """Print what a scan would do and show, and what its model (revision, variant, offline) would fetch; then stop.
+
+    options: those of the scan that a plan depends on.
+    """
     from memdetect.adapters import Opening
     from memdetect.adapters.downloads import download_of
+    from memdetect.scanning import Options
     from memdetect.scanning.dry import dry_run_lines
 
-    write("".join(f"{line}\n" for line in dry_run_lines(*plan)))
-    if download := download_of(plan[1], Opening(place[0], place[1], offline=place[2])):
+    write("".join(f"{line}\n" for line in dry_run_lines(requests, model, Options(**options), *plan)))
+    if download := download_of(model, Opening(place[0], place[1], offline=place[2])):
         write(f"download: {download}\n")
     raise typer.Exit

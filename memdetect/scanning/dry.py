@@ -7,8 +7,9 @@ from typing import Any
 from memdetect import bundled
 from memdetect.adapters.cards import read_card
 from memdetect.calibration import Calibration, read_calibration
-from memdetect.policy import Policy
+from memdetect.index import read_manifest
 from memdetect.prompts import Requests
+from memdetect.scanning.plan import Options, searched_index
 from memdetect.verdict.forecast import clean_count, forecast, forecast_lines
 from memdetect.wording import family_key
 
@@ -16,16 +17,19 @@ from memdetect.wording import family_key
 def dry_run_lines(
     requests: Requests,
     model: str,
-    policy: Policy,
-    calibration: Path | None,
+    options: Options,
     wanted: Mapping[str, Any],
     members: Sequence[str],
 ) -> Iterator[str]:
-    """The plan in words. wanted: settings that are not None stand before the card's. No weights are opened."""
+    """The plan in words. wanted: settings that are not None stand before the card's. No weights are opened.
+
+    options: what is looked at of them are policy, calibration, and where outputs are looked up; of an index only the
+    manifest is read. Raises MemdetectError where a scan with these would.
+    """
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
     made = {key: given if (given := wanted.get(key)) is not None else getattr(card, key, None) for key in wanted}
-    file = calibration or (folder / "calibration.json" if folder else None)
+    file = options.calibration or (folder / "calibration.json" if folder else None)
     clean = read_calibration(file) if file else None
     count = len(members) or len(card.members) or 1
     items = requests.items
@@ -34,7 +38,8 @@ def dry_run_lines(
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
         f"{_where(made)}"
     )
-    yield from forecast_lines(forecast(len(items), families, clean_count(clean, count), policy), policy)
+    yield _looked_up(folder, options)
+    yield from forecast_lines(forecast(len(items), families, clean_count(clean, count), options.policy), options.policy)
     yield from _costs(len(items), made, clean, folder)
 
 
@@ -42,6 +47,17 @@ def _where(made: Mapping[str, Any]) -> str:
     """Timesteps, or the sigmas that stand for them: which timesteps they are, only the loaded model knows."""
     name, values = ("sigma", made["sigmas"]) if made.get("sigmas") else ("t", made["timesteps"])
     return f"{name} = {', '.join(map(str, values))}"
+
+
+def _looked_up(model: Path | None, options: Options) -> str:
+    """What outputs are looked up in."""
+    index = searched_index(model, options.index, options.search)
+    if options.search and options.train_images:
+        return f"looked up among the pictures of {options.train_images}"
+    if index is None:
+        return "no index: outputs are not looked up among training images"
+    manifest = read_manifest(index)
+    return f"looked up among {manifest.count} training images (embedder {manifest.embedder.name})"
 
 
 def _costs(items: int, made: Mapping[str, Any], clean: Calibration | None, folder: Path | None) -> Iterator[str]:

@@ -8,7 +8,6 @@ from typing import Any
 from memdetect.adapters import Model, load
 from memdetect.calibration import Calibration, read_calibration
 from memdetect.errors import Exit, MemdetectError
-from memdetect.policy import Policy
 from memdetect.prompts import Requests, read
 from memdetect.records import Header, Result, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
@@ -62,7 +61,7 @@ def scan(
         if kept:
             write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
         finished = sample_all(requests.items, bench, folder, watch)
-        return _close(folder, header, kept, options.policy, interrupted=not finished)
+        return _close(folder, header, kept, bench, interrupted=not finished)
 
 
 def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
@@ -86,9 +85,11 @@ def calibration_of(model: Model, file: Path | None = None) -> Calibration | None
 
 
 def _close(
-    folder: RunFolder, header: Header, calibration: Calibration | None, policy: Policy, *, interrupted: bool
+    folder: RunFolder, header: Header, calibration: Calibration | None, bench: Bench, *, interrupted: bool
 ) -> Run:
-    results, verdict = judge(header, folder.measurements(), calibration, policy)
+    rows = folder.measurements()  # those of a scan that was resumed may come from another working folder
+    found = map(bench.evidence.from_here, rows) if bench.evidence else rows
+    results, verdict = judge(header, found, calibration, bench.options.policy)
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

@@ -119,22 +119,25 @@ def prepare(model: Model, options: Options) -> Bench:
 
 
 def _evidence(model: Model, options: Options) -> Evidence | None:
-    """The index that outputs are looked up in: the one asked for, else the one that ships with the model."""
+    """The opened index that outputs are looked up in, if any."""
     if options.top_k < 1:
         raise MemdetectError(f"top_k is {options.top_k}, expected at least 1")
-    if options.index and not options.search:
-        raise MemdetectError(f"index {str(options.index)!r} and no-index exclude each other; give one of them")
-    shipped = model.folder / INDEX if model.folder else None
-    if (
-        not options.search
-        or options.train_images
-        or (options.index is None and (shipped is None or not shipped.is_dir()))
-    ):
+    folder = searched_index(model.folder, options.index, options.search)
+    if folder is None or options.train_images:
         return None
-    folder = options.index or shipped
-    assert folder is not None
     source = Source(model.folder, options.embedder_weights, options.trust_torchscript)
     return open_evidence(folder, source, options.top_k)
+
+
+def searched_index(model: Path | None, index: Path | None, search: bool) -> Path | None:
+    """The index folder of a scan: the one asked for, else the one that ships with the model, else None.
+
+    Raises MemdetectError for an index that is asked for and forbidden at once.
+    """
+    if index and not search:
+        raise MemdetectError(f"index {str(index)!r} and no-index exclude each other; give one of them")
+    shipped = model / INDEX if model else None
+    return index or (shipped if search and shipped and shipped.is_dir() else None)
 
 
 def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from memdetect.bundled import model_folder as model_folder_of
 from memdetect.calibration import read_calibration
 from memdetect.cli import run
 
@@ -60,7 +61,23 @@ def test_a_dry_run_says_what_can_be_shown_and_makes_nothing(work, model_folder, 
     assert "smallest scan that can show the policy: 14 families against 99 clean prompts" in out
     assert "2 images, 6 passes of the denoiser; about" in out
     assert "of weights on disk" in out
+    assert "no index: outputs are not looked up" in out
     assert not (work / "dry").exists()
+
+
+def test_a_dry_run_says_what_outputs_would_be_looked_up_in(work, capsys, monkeypatch):
+    monkeypatch.chdir(work)
+    monkeypatch.setattr("memdetect.adapters.load", lambda *_args, **_more: pytest.fail("weights were loaded"))
+    scan = ["scan", "scan.txt", "-m", "emoji-scenes", "--dry-run"]
+    assert run(scan) == 0
+    rows = json.loads((model_folder_of("emoji-scenes") / "train.index" / "manifest.json").read_text("utf-8"))["count"]
+    assert f"looked up among {rows} training images (embedder scenes)" in capsys.readouterr().out
+    assert run([*scan, "--index", "own.index"]) == 2
+    assert "'own.index'" in capsys.readouterr().err
+    assert run([*scan, "--index", "own.index", "--no-index"]) == 2
+    assert "index 'own.index' and no-index exclude each other" in capsys.readouterr().err
+    assert run([*scan, "--train-images", "photos"]) == 0
+    assert "looked up among the pictures of photos" in capsys.readouterr().out
 
 
 def test_detectors_that_need_images_are_refused_for_the_first_step(work, model_folder, capsys):

@@ -1,7 +1,9 @@
 """A scan with an index of what the model makes: outcome copy, pairs, coverage, and a resume that notices a change."""
 
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +94,27 @@ def test_where_the_training_images_are_gone_nothing_passes(run, first, pipe, tmp
     rules = {rule.name: rule for rule in judge(found.header, found.results, None, Policy(fail_on="copy"))[1].rules}
     assert rules["index"].outcome == "inconclusive"
     assert "not there to be compared" in rules["index"].reason
+
+
+def test_a_scan_resumed_from_another_folder_still_finds_its_training_images(run, first, pipe, tmp_path, monkeypatch):
+    """Paths are seen from the working folder: those measured before are told anew when the run is closed."""
+    stopped = iter([False, True])
+    options = {**FAST, "batch_size": 1}
+    monkeypatch.chdir(first)
+    begun = scan(
+        ["prompts.txt"],
+        pipe,
+        tmp_path / "run",
+        Options(**options, index=Path("train.index")),
+        stop=lambda: next(stopped),
+    )
+    assert begun.interrupted
+    assert begun.results[0].matches[0].path == "images/planted.png"
+    monkeypatch.chdir(tmp_path)
+    there = Path(os.path.relpath(first))
+    found = scan([there / "prompts.txt"], pipe, "run", Options(**options, index=there / "train.index"))
+    assert all(Path(match.path).is_file() for row in found.results for match in row.matches)
+    assert [row.outcome for row in found.results] == [row.outcome for row in run.results]
 
 
 def test_how_many_are_recorded_belongs_to_the_plan(run, first, pipe):
