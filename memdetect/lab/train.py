@@ -5,6 +5,7 @@ seen the same stream and none of the labelled images.
 """
 
 import copy
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -201,8 +202,15 @@ def _painted(job: Job, start: int) -> Iterator[Painted]:
         num_workers=job.workers,
         prefetch_factor=AHEAD if job.workers else None,
         collate_fn=_as_painted,
+        worker_init_fn=_leave_the_group,
     )
     return iter(loader)
+
+
+def _leave_the_group(_: int) -> None:
+    """A signal to the whole process group, as Ctrl-C is one, reaches the training alone, which ends its painters."""
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()
 
 
 def _as_painted(painted: Painted) -> Painted:

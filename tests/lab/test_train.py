@@ -1,6 +1,10 @@
 """Training: exposures, a run that is continued, and what it leaves behind. A few steps on squares of two colours."""
 
 import gzip
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -105,6 +109,44 @@ def test_painting_ahead_changes_neither_scenes_nor_their_order(job_in, workers):
     ]  # fmt: skip
     painted = [image for images, _ in steps for image in images]
     np.testing.assert_array_equal(painted, [paint(s, job.stock.pictures) for s in stream[4:12]])
+
+
+GROUP = """\
+import signal, time
+from types import SimpleNamespace
+from memdetect.lab import train
+
+class Scenes:
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, step):
+        time.sleep(0.05)
+        return [], [str(step)]
+
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+painted = train._painted(SimpleNamespace(fresh=Scenes(), steps=1000, workers=1), 0)
+assert next(painted) == ([], ["0"])
+print("begun", flush=True)
+while not told:
+    next(painted)
+for _ in range(20):
+    last = next(painted)
+print("painted on", int(last[1][0]) >= 20)
+"""
+
+
+def test_a_signal_to_the_process_group_does_not_take_the_painters_away():
+    """The training is told to stop, finishes its batch and saves; it needs what is still painted for it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", GROUP], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.communicate(timeout=60)[0] == "painted on True\n"
+    assert process.returncode == 0
 
 
 def test_the_rate_warms_up_and_falls_in_both_parts(job_in, monkeypatch):
