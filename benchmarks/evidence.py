@@ -2,8 +2,9 @@
 
 python benchmarks/evidence.py WORLD RUN...: a folder with world.json, and runs of its prompts whose images were looked
 up in an index. An image is reproduced when the pixel rule of `memdetect.copies` says so of its own training image.
-Counted of the reproduced ones: named as a copy of the right original at rank 1; of the others: called copies of
-something all the same; of clean prompts: called copies, and similar to a training image at all, which the index
+Counted of the reproduced ones: found, the right original is the nearest training image of all and called a copy;
+named, it is the nearest of those called copies, which is what the table and pairs.png show; of the others: called copies
+of something all the same; of clean prompts: called copies, and similar to a training image at all, which the index
 promises for a share of at most its level. Images of one prompt are not independent, so prompts are counted too: one
 counts as found when one of its images is. Clopper-Pearson intervals, 95 %.
 """
@@ -47,11 +48,14 @@ def looked_up(run: Path, row: Measurement, entry: Entry, stock: Stock) -> dict[s
     reproduced = copies_of(images, stock.image(entry)[None])[:, 0] if own else np.zeros(len(images), bool)
     matches = [[m for m in row.matches if m.seed == k] for k in range(len(images))]
     called = np.array([any(m.copy_found for m in near) for near in matches])
-    right = np.array([any(m.copy_found and m.rank == 1 and m.key == entry.id for m in near) for near in matches])
+    nearest = [next((m for m in near if m.copy_found), None) for near in matches]  # a copy, the nearest of them
+    named = np.array([m is not None and m.key == entry.id for m in nearest])
+    first = np.array([m is not None and m.rank == 1 for m in nearest])
     return {
         "all": np.ones(len(images), bool),
         "reproduced": reproduced,
-        "found": reproduced & right,
+        "found": reproduced & named & first,
+        "named": reproduced & named,
         "called": called,
         "called, not reproduced": called & ~reproduced,
         "similar": np.array([any(m.similar for m in near) for near in matches]),
@@ -88,12 +92,14 @@ def share(hits: int, total: int) -> str:
 
 def table(groups: dict[str, Counts]) -> Iterator[str]:
     """Markdown: images first, then prompts."""
-    heads = ["group", "unit", "reproduced", "of these found, right original at rank 1", "called copies", "similar"]
+    heads = ["group", "unit", "reproduced", "of these found, right original at rank 1", "of these named"]
+    heads += ["called copies", "similar"]
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for group, counts in groups.items():
         for unit, held in (("images", counts.images), ("prompts", counts.prompts)):
-            cells = [group, unit, share(held["reproduced"], held["all"]), share(held["found"], held["reproduced"])]
+            cells = [group, unit, share(held["reproduced"], held["all"])]
+            cells += [share(held[name], held["reproduced"]) for name in ("found", "named")]
             cells += [share(held["called"], held["all"]), share(held["similar"], held["all"])]
             yield f"| {' | '.join(cells)} |"
 

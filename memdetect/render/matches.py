@@ -16,7 +16,8 @@ from memdetect.render.shown import ascii_json, plain
 from memdetect.render.table import COLOURS
 from memdetect.render.text import guard
 
-COLUMNS = ("image", "outcome", "reason", "rank", "similarity", "p", "tile", "ssim", "key", "path", "caption", "note")
+MEASURES = ("rank", "similarity", "p", "tile", "ssim")
+COLUMNS = ("image", "outcome", "reason", *MEASURES, "key", "path", "caption", "note", "similar", "copy_found")
 
 
 def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour: bool = False, width: int = 120) -> str:
@@ -24,21 +25,28 @@ def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour:
     out = StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
     table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
-    for name in ("outcome", "image", "nearest training image"):
+    for name in ("outcome", "image", "it is", "nearest training image"):
         table.add_column(name, overflow="fold")
     for name in ("cosine", "p", "tile", "ssim"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in looked:
         first = (Text(row.outcome, COLOURS[row.outcome]), Text(plain(row.image)))
         for match in row.matches:
-            table.add_row(*first, Text(plain(match.key)), *_numbers(match))
+            table.add_row(*first, _relation(match), Text(plain(match.key)), *_numbers(match))
             first = (Text(""), Text(""))
         if row.reason or not row.matches:
-            table.add_row(*first, Text(plain(row.reason)))
+            table.add_row(*first, Text(""), Text(plain(row.reason)))
     console.print(table)
     for line in matches_summary(looked, index):
         console.print(Text(plain(line, len(line))))
     return out.getvalue()
+
+
+def _relation(match: Match) -> Text:
+    """What the image is to a training image: an outcome is of all of them, and the nearest need not be the copy."""
+    if match.copy_found:
+        return Text("a copy of", COLOURS["copy"])
+    return Text("similar to" if match.similar else "near")
 
 
 def _numbers(match: Match) -> list[str]:

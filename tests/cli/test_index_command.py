@@ -60,6 +60,7 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     base = ["match", str(tmp_path), "--index", str(place / "i"), "--top-k", "2"]
     assert run(base) == 0
     out, _ = capsys.readouterr()
+    assert [line.partition("=k")[2][0] for line in out.splitlines() if "a copy of" in line] == ["5"]
     assert "3 images looked up among 30: 1 copy, 0 suspicious, 1 clear, 1 inconclusive." in out
     assert "The index covers 10.0% of the training set: clear says nothing of the rest." in out
     assert run([*base, "--format", "json"]) == 0
@@ -73,6 +74,7 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["outcome"] for row in rows] == ["copy", "copy", "clear", "clear", "inconclusive"]
     assert rows[0]["key"] == "'=k5"
+    assert [(row["similar"], row["copy_found"]) for row in rows[:2]] == [("True", "True"), ("False", "False")]
 
 
 def test_search_compares_no_pixels(place, capsys):
