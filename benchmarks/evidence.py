@@ -3,8 +3,8 @@
 python benchmarks/evidence.py WORLD RUN...: a folder with world.json, and runs of its prompts whose images were looked
 up in an index. An image is reproduced when the pixel rule of `memdetect.copies` says so of its own training image.
 Counted of the reproduced ones: found, the right original is the nearest training image of all and called a copy;
-named, it is the nearest of those called copies, which is what the table and pairs.png show; of the others: called copies
-of something all the same; of clean prompts: called copies, and similar to a training image at all, which the index
+named, it is the nearest of those called copies, which pairs.png and `match` show; of the others: called copies of
+something all the same; of clean prompts: called copies, and similar to a training image at all, which the index
 promises for a share of at most its level. Images of one prompt are not independent, so prompts are counted too: one
 counts as found when one of its images is. Clopper-Pearson intervals, 95 %.
 """

@@ -95,7 +95,14 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
         )
     hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
     tried = sum(1 if r.image is not None else max(len(r.seeds), 1) for r in results if r.status == "ok")
-    return [*lines, f"{hits} of {tried} images are copies."]
+    lines.append(f"{hits} of {tried} images are copies.")
+    compared = [[m for m in r.matches if m.copy_found or (m.similar and m.tile is not None)] for r in results]
+    similar = sum(len({match.seed for match in row}) for row in compared)
+    if similar > hits:
+        lines.append(
+            f"{similar - hits} of the others as similar to a training image, but the pixels differ: look at them."
+        )
+    return lines
 
 
 def _set_aside(header: Header, results: Sequence[Result]) -> list[str]:

@@ -101,7 +101,8 @@ def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, ba
         return "inconclusive", (
             f"above all {ranked[1]} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
         )
-    return "clear", ""
+    near = next((match for match in row.matches if match.similar), None)
+    return "clear", "" if near is None else f"image {near.seed} is similar to {near.key}, but the pixels differ"
 
 
 def _findings(results: Iterable[Result]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from memdetect.calibration import Calibration
-from memdetect.records import Header, Measurement, Result, Score
+from memdetect.records import Header, Match, Measurement, Result, Score
 from memdetect.render.shown import plain
 from memdetect.render.table import ROWS, render_table
 from memdetect.verdict import Verdict, judge
@@ -155,6 +155,22 @@ def test_the_summary_counts_what_was_left_out_or_unusable() -> None:
     text = render_table(*run(*rows, dropped={"blank": 3, "repeated": 2}))
     assert "Noted: 3 blank lines left out, 2 repetitions left out, 1 unreadable, 1 not finite, 1 truncated." in text
     assert "Noted" not in table("a cat")
+
+
+def test_the_summary_counts_copies_and_what_is_only_similar() -> None:
+    """Each image once: of 6 two are copies, one beside a sibling; one is only similar; one was not compared."""
+    near = Match(seed=0, rank=1, key="a", similarity=0.9, similar=True, tile=0.1, ssim=0.9, copy_found=True)
+    alike = near.model_copy(update={"rank": 2, "tile": 0.3, "copy_found": False})
+    unseen = alike.model_copy(update={"seed": 1, "tile": None})
+    index = {"rows": 9, "coverage": None, "embedder": "pdq", "similarity": 0.8, "level": 0.01, "null_queries": 100}
+    rows = [
+        item(0, "a", seeds=[1, 2], matches=[near, alike, near.model_copy(update={"seed": 1})]),
+        item(1, "b", seeds=[1, 2], matches=[alike, alike.model_copy(update={"rank": 3}), unseen]),
+        item(2, "c", seeds=[1, 2], matches=[]),
+    ]
+    text = " ".join(render_table(*run(*rows, index=index)).split())
+    assert "2 of 6 images are copies. 1 of the others as similar" in text
+    assert "as similar" not in render_table(*run(*rows[::2], index=index))
 
 
 def test_the_summary_says_where_it_looked() -> None:

@@ -82,6 +82,17 @@ def test_a_copy_is_a_copy_whatever_its_score():
     assert verdict.verdict == "fail"
 
 
+def test_a_clear_item_that_is_like_a_training_image_says_so():
+    """The embedder alone decides nothing, for its errors are not those of the clean scores; but it is told."""
+    alike = match(False).model_copy(update={"seed": 1, "similar": True, "tile": 0.3, "ssim": 0.5})
+    rows = [row(0, 0.0, matches=[match(False), alike]), row(1, 0.0, matches=[match(False)]), *scanned(50)[2:]]
+    results, _ = judged(rows, clean(2400), index={"rows": 10, "coverage": 1.0})
+    assert [(r.outcome, r.reason) for r in results[:2]] == [
+        ("clear", "image 1 is similar to train-7, but the pixels differ"),
+        ("clear", ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
