@@ -41,6 +41,7 @@ def world(
     pictures: Annotated[Path | None, typer.Option(help="Folder of your own pictures, NAME.png each.")] = None,
     rungs: Annotated[str, typer.Option(help="Exposures and how many scenes get them.")] = RUNGS,
     verbatim: Annotated[int, typer.Option(min=0, help="Clip arts under odd titles.")] = 60,
+    titles: Annotated[int, typer.Option(min=0, help="Odd titles without a picture, their controls.")] = 300,
     templates: Annotated[int, typer.Option(min=0, help="Compositions of which one part varies.")] = 20,
     clean: Annotated[int, typer.Option(min=0, help="Clean prompts.")] = 4000,
     images: Annotated[int, typer.Option(min=0, help="Write a training set too, with this many fresh scenes.")] = 0,
@@ -48,9 +49,11 @@ def world(
     """Draw a world by lot: how often each labelled image is shown, and what it looks like; a training set if asked."""
     hush()
     from memdetect.lab import recipe
-    from memdetect.lab.world import Counts
+    from memdetect.lab.counts import Counts
 
-    wanted = Counts(rungs=recipe.parse_rungs(rungs), verbatim=verbatim, templates=templates, clean=clean)
+    recipe.check_new(out, pictures)
+    shares = {"verbatim": verbatim, "verbatim_controls": titles, "templates": templates, "clean": clean}
+    wanted = Counts(rungs=recipe.parse_rungs(rungs), **shares)
     made, stock = recipe.find_world(pictures, seed, wanted)
     recipe.write_world(out, made, stock, pictures)
     if images:
@@ -65,7 +68,8 @@ def verify(
 ) -> None:
     """Make a world again from its seed and compare every label and every pixel; exit 4 if anything differs."""
     hush()
-    from memdetect.lab.recipe import differences, read_truth, read_world
+    from memdetect.lab.recipe import read_truth, read_world
+    from memdetect.lab.verifying import differences
 
     found = list(differences(folder))
     if run:
@@ -87,9 +91,12 @@ def truth(
     hush()
     from memdetect.lab import recipe
     from memdetect.lab.judging import judge_truth
+    from memdetect.records import RunFolder
 
-    rows = judge_truth(recipe.read_truth(folder), run, recipe.read_world(folder))
-    recipe.write_truth(folder, rows)
+    every = judge_truth(recipe.read_truth(folder), run, recipe.read_world(folder))
+    recipe.write_truth(folder, every)
+    scanned = {row.id for row in RunFolder(run).measurements()}
+    rows = [row for row in every if row.id in scanned]
     for group in dict.fromkeys(row.group for row in rows):
         shares = [r.reproduced for r in rows if r.group == group and r.reproduced is not None]
         if shares:

@@ -13,11 +13,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.images import open_image
 from memdetect.lab.folders import cache_folder
+from memdetect.prompts import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,21 @@ def read_pictures(folder: Path, size: int) -> Mapping[str, Image.Image]:
     """A user's own pictures: NAME.png -> RGBA, fitted into a transparent square of `size` pixels, in order of name.
 
     Names are lower-case words joined by hyphens, as they are to stand in captions.
-    Raises MemdetectError for a folder without PNG files, a name that is no words, or a file that is no image.
+    Raises MemdetectError for a folder without PNG files, an image file that is none, a name that is no words, a file
+    that is no image or shows nothing, and for two that show the same.
     """
     files = sorted(folder.glob("*.png"))
     if not files:
         raise MemdetectError(f"{folder} holds no .png files; give a folder of pictures named by what they show")
-    return {_words(path): _fit(path, size) for path in files}
+    for path in sorted(folder.iterdir()):
+        if path.suffix != ".png" and path.suffix.lower() in IMAGE_SUFFIXES:
+            raise MemdetectError(f"{path} would be left out: pictures are NAME.png; convert it, or take it away")
+    found = {_words(path): _fit(path, size) for path in files}
+    first: dict[bytes, str] = {}
+    for name, picture in found.items():
+        if (other := first.setdefault(picture.tobytes(), name)) != name:
+            raise MemdetectError(f"{folder}: {other}.png and {name}.png show the same; take one of them away")
+    return found
 
 
 def _words(path: Path) -> str:
@@ -141,8 +151,12 @@ def _words(path: Path) -> str:
 
 
 def _fit(path: Path, size: int) -> Image.Image:
-    open_image(path)  # refuses what is broken or too large
-    picture = Image.open(path).convert("RGBA")
+    opened = open_image(path).image  # refuses what is broken or too large; upright, 8 bits, on white
+    with Image.open(path) as raw:
+        clear = "A" in raw.getbands() or ("transparency" in raw.info and not raw.mode.startswith("I"))
+        picture = ImageOps.exif_transpose(raw).convert("RGBA") if clear else opened.convert("RGBA")
+    if picture.getchannel("A").getextrema()[1] == 0:
+        raise MemdetectError(f"{path} is transparent all over; give a picture that shows something")
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     square = Image.new("RGBA", (size, size))
     square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -10,17 +11,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.lab.counts import Counts
 from memdetect.lab.pictures import FLUENT_FLAT, NAMES, draw, fetch, read_pictures
 from memdetect.lab.scenes import paint
 from memdetect.lab.stock import PICTURE_SIDE, Stock, load_clips
-from memdetect.lab.world import Counts, Entry, World, make_world
+from memdetect.lab.world import Entry, World, make_world
 from memdetect.records import write_atomic
 
 OWN = "pictures/"
-PICTURES = "pictures.jsonl"
+PICTURES, TRAINED = "pictures.jsonl", "trained.jsonl"
 
 
 class Recipe(BaseModel):
@@ -29,7 +31,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int = 1
-    seed: int
+    seed: int = Field(ge=0)
     counts: Counts
     names: tuple[str, ...]
     clips: tuple[str, ...]
@@ -78,9 +80,10 @@ def parse_rungs(text: str) -> dict[int, int]:
 
     Raises MemdetectError for anything else.
     """
-    found = re.findall(r"(?:^|,)(\d+):(\d+)(?=,|$)", text)
+    found = re.findall(r"(?:^|,)([0-9]{1,9}):([0-9]{1,9})(?=,|$)", text)
     rungs = {int(shown): int(count) for shown, count in found}
-    if not rungs or ",".join(f"{a}:{b}" for a, b in found) != text or len(rungs) != len(found):
+    whole = ",".join(f"{a}:{b}" for a, b in found) == text and len(rungs) == len(found)
+    if not rungs or not whole or 0 in rungs.values():
         raise MemdetectError(f"{text!r} are no rungs; expected EXPOSURES:SCENES,..., such as 0:30,1024:120")
     return rungs
 
@@ -90,7 +93,7 @@ def read_world(folder: Path) -> tuple[World, Stock]:
 
     Raises MemdetectError when the file is missing or malformed, or when what is made differs from what it says.
     """
-    recipe = _read_recipe(folder / "world.json")
+    recipe = read_recipe(folder / "world.json")
     own = folder / OWN if recipe.pictures == OWN else None
     world, stock = find_world(own, recipe.seed, recipe.counts)
     if world.digest != recipe.digest:
@@ -102,13 +105,33 @@ def read_world(folder: Path) -> tuple[World, Stock]:
     return world, stock
 
 
-def _read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a world.json. Raises MemdetectError when it is missing or malformed."""
     try:
         return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise MemdetectError(f"{path.parent} holds no world.json; make one with `memdetect lab world`") from None
     except (ValidationError, UnicodeDecodeError) as problem:
-        raise MemdetectError(f"{path} is not a recipe of a world: {str(problem).splitlines()[0]}") from None
+        text = f"{path} is not a recipe of a world: {_first(problem)}; make the world again"
+        raise MemdetectError(text) from None
+
+
+def _first(problem: ValidationError | UnicodeDecodeError) -> str:
+    """The first thing that is wrong with a file, with the field's name."""
+    if isinstance(problem, UnicodeDecodeError):
+        return f"byte {problem.start} is not UTF-8"
+    found = problem.errors()[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}".removeprefix(": ")
+
+
+def check_new(out: Path, pictures: Path | None = None) -> None:
+    """Raise MemdetectError unless `out` is no folder yet, or one that holds nothing but the given pictures."""
+    if out.exists() and not out.is_dir():
+        raise MemdetectError(f"{out} is a file; give a new folder")
+    kept = pictures.resolve() if pictures else None
+    held = [path for path in out.iterdir() if path.resolve() != kept] if out.exists() else []
+    if held:
+        raise MemdetectError(f"{out} is not empty, it holds {held[0].name!r}; give a new folder, or delete this one")
 
 
 def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = None) -> None:
@@ -136,15 +159,18 @@ def write_world(out: Path, world: World, stock: Stock, pictures: Path | None = N
         if row.image:
             Image.fromarray(stock.image(entry)).save(out / row.image, optimize=True)
     write_truth(out, rows)
-    listed = [
-        {"image": row.image, "key": row.id, "caption": row.caption} for row in rows if row.exposures and row.image
-    ]
-    write_atomic(out / PICTURES, "".join(_picture_lines(world, stock, recipe.pictures)))
-    write_atomic(out / "trained.jsonl", "".join(json.dumps(line) + "\n" for line in listed))
+    write_atomic(out / PICTURES, "".join(picture_lines(world, stock, recipe.pictures)))
+    write_atomic(out / TRAINED, trained_lines(rows))
     write_atomic(out / "world.json", recipe.model_dump_json(indent=1) + "\n")
 
 
-def _picture_lines(world: World, stock: Stock, source: str) -> Iterator[str]:
+def trained_lines(rows: Sequence[TruthRow]) -> str:
+    """What the training shows beside the stream, a line each."""
+    kept = [row for row in rows if row.exposures and row.image]
+    return "".join(json.dumps({"image": row.image, "key": row.id, "caption": row.caption}) + "\n" for row in kept)
+
+
+def picture_lines(world: World, stock: Stock, source: str) -> Iterator[str]:
     """One line a picture; sha256 of its RGBA pixels at the size that scenes are painted from."""
     for name in world.names:
         digest = pixel_digest(np.asarray(stock.pictures[name]))
@@ -154,14 +180,16 @@ def _picture_lines(world: World, stock: Stock, source: str) -> Iterator[str]:
 def write_training(out: Path, world: World, stock: Stock, count: int) -> None:
     """Write a training set to fine-tune another model on: train/*.png and train/metadata.jsonl (file_name, text).
 
-    `count` images of the stream once each, and every trained entry as one file with as many lines as exposures.
+    `count` images of the stream once each, and every trained entry as often as it is shown: as so many files
+    (hard links where there are such), for trainers that count files as for those that read the lines.
     """
     (out / "train").mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     for i, scene in enumerate(islice(world.stream(), count)):
         lines.append(_shown(out, f"stream-{i:06d}", paint(scene, stock.pictures), scene.caption))
     for entry in world.trained:
-        lines += [_shown(out, entry.id, stock.image(entry), entry.caption)] * entry.exposures
+        lines.append(_shown(out, f"{entry.id}-00000", stock.image(entry), entry.caption))
+        lines += [_again(out, entry, k) for k in range(1, entry.exposures)]
     order = np.random.default_rng([world.seed, 4]).permutation(len(lines))
     write_atomic(out / "train" / "metadata.jsonl", "".join(lines[int(i)] for i in order))
 
@@ -169,6 +197,15 @@ def write_training(out: Path, world: World, stock: Stock, count: int) -> None:
 def _shown(out: Path, name: str, image: np.ndarray, caption: str) -> str:
     Image.fromarray(image).save(out / "train" / f"{name}.png")
     return json.dumps({"file_name": f"{name}.png", "text": caption}) + "\n"
+
+
+def _again(out: Path, entry: Entry, k: int) -> str:
+    first, name = out / "train" / f"{entry.id}-00000.png", f"{entry.id}-{k:05d}.png"
+    try:
+        (out / "train" / name).hardlink_to(first)
+    except OSError:  # a file system without such links, or with as many as it bears
+        shutil.copyfile(first, out / "train" / name)
+    return json.dumps({"file_name": name, "text": entry.caption}) + "\n"
 
 
 def write_unseen(out: Path, world: World, stock: Stock, count: int) -> None:
@@ -203,14 +240,14 @@ def pixel_digest(image: np.ndarray) -> str:
 def read_truth(folder: Path) -> list[TruthRow]:
     """The rows of a folder's truth.jsonl; MemdetectError for a line that does not parse."""
     path = folder / "truth.jsonl"
-    if not path.exists():
+    if not path.is_file():
         raise MemdetectError(f"{folder} holds no truth.jsonl; make one with `memdetect lab world`")
     rows: list[TruthRow] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            rows.append(TruthRow.model_validate_json(line))
-        except ValidationError as problem:
-            raise MemdetectError(f"{path}:{number}: {str(problem).splitlines()[0]}; correct the line") from None
+            rows.append(TruthRow.model_validate_json(line.decode()))
+        except (ValidationError, UnicodeDecodeError) as problem:
+            raise MemdetectError(f"{path}:{number}: {_first(problem)}; correct the line") from None
     return rows
 
 
@@ -218,31 +255,3 @@ def write_truth(folder: Path, rows: Sequence[TruthRow]) -> None:
     """Replace truth.jsonl."""
     lines = [row.model_dump_json(exclude_none=True) + "\n" for row in rows]
     write_atomic(folder / "truth.jsonl", "".join(lines))
-
-
-def differences(folder: Path) -> Iterator[str]:
-    """Every way in which truth.jsonl, its images and pictures.jsonl differ from the world that world.json makes."""
-    world, stock = read_world(folder)
-    listed = folder / PICTURES
-    wanted = "".join(_picture_lines(world, stock, _read_recipe(folder / "world.json").pictures))
-    if not listed.exists() or listed.read_text(encoding="utf-8") != wanted:
-        yield f"{PICTURES}: missing, or it lists other pictures"
-    rows = {row.id: row for row in read_truth(folder)}
-    for entry in world.labelled:
-        row, expected = rows.pop(entry.id, None), truth_row(entry, stock)
-        if row is None:
-            yield f"{entry.id}: missing"
-            continue
-        judged = {key: getattr(row, key) for key in ("seeds", "reproduced", "copied_other")}
-        for key, value in expected.model_copy(update=judged).model_dump().items():
-            if getattr(row, key) != value:
-                yield f"{entry.id}: {key} is {getattr(row, key)!r}, expected {value!r}"
-        if expected.image and _file_digest(folder / expected.image) != expected.sha256:
-            yield f"{entry.id}: the pixels of {expected.image} differ"
-    yield from (f"{name}: not in this world" for name in rows)
-
-
-def _file_digest(path: Path) -> str:
-    if not path.exists():
-        return ""
-    return pixel_digest(np.asarray(Image.open(path).convert("RGB")))

@@ -132,11 +132,11 @@ class Recognised:
 def recognised(run: Path, world: World, recogniser: Recogniser) -> dict[str, Recognised]:
     """Group -> what is recognised in the samples of a run.
 
-    Raises MemdetectError when the run has images of none of the world's captions.
+    Raises MemdetectError as `samples`, and when the run has images of none of the world's captions.
     """
     entries = {e.id: e for e in (*world.labelled, *world.clean) if e.scene is not None}
     found: dict[str, list[tuple[Logits, Shown]]] = {}
-    for name, images in samples(run):
+    for name, images in samples(run, world):
         entry = entries.get(name)
         if entry is None or entry.scene is None:
             continue

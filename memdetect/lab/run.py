@@ -10,6 +10,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 
+from memdetect.errors import MemdetectError
 from memdetect.lab.folders import cache_folder
 from memdetect.lab.parts import fetch_vocabulary
 from memdetect.lab.stock import Stock
@@ -63,8 +64,12 @@ def contact_sheet(pipeline: Path, world: World, stock: Stock, out: Path, rows: i
     """Training image beside three samples of its caption, in five columns.
 
     Matched, verbatim, one variant of each template, the rungs from one exposure up, and clean captions; there the first
-    image is a rendering that was never trained on.
+    image is a rendering that was never trained on. Raises MemdetectError where there is no pipeline.
     """
+    if not (pipeline / "model_index.json").is_file():
+        raise MemdetectError(
+            f"{pipeline} is no folder of a pipeline: it has no model_index.json; give one of `lab train`"
+        )
     pipe: Any = StableDiffusionPipeline.from_pretrained(pipeline, torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     columns: list[np.ndarray] = []

@@ -37,7 +37,7 @@ def _write(path: Path, entries: Sequence[Entry]) -> Path:
     keys = ("id", "group", "family", "part")
     lines = [json.dumps({"prompt": e.caption, **{key: getattr(e, key) for key in keys}}) for e in entries]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Literal
@@ -11,34 +11,17 @@ from typing import Literal
 import numpy as np
 
 from memdetect.errors import MemdetectError
+from memdetect.lab.counts import PAIRS, Counts, check_clean, check_counts, check_triples, touches
 from memdetect.lab.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, word
 from memdetect.lab.titles import titles
 
 Part = Literal["tuning", "reporting", "A", "B", "report"]
 Combination = tuple[frozenset[str], str]  # names of the pictures, ground
 
-PICTURES_IN_STREAM = (0.25, 0.5, 0.25)  # shares of scenes of one, two and three pictures
-PAIRS = 0.6  # share of two-picture scenes among labelled and clean ones; the others have three
+# Chances of one, two and three pictures at a draw. What touches reserved names is drawn again, mostly threes: of the
+# bundled world's scenes 0.40, 0.43 and 0.16 have so many.
+PICTURES_IN_STREAM = (0.25, 0.5, 0.25)
 CLEAN_PARTS: Mapping[Part, float] = {"A": 0.15, "B": 0.6, "report": 0.25}
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much of everything a world holds.
-
-    `rungs`: exposures -> number of pool scenes with that many. A template's exposures are those of all its variants
-    together. `clean`: prompts, half of combinations that the stream shows, half of combinations that it never shows.
-    """
-
-    rungs: Mapping[int, int] = field(default_factory=lambda: {0: 30, 1: 30, 9: 30, 36: 30, 144: 30, 576: 30, 2304: 60})
-    verbatim: int = 60
-    verbatim_controls: int = 300
-    verbatim_exposures: int = 1152
-    templates: int = 20
-    variants: int = 8
-    siblings: int = 4
-    template_exposures: int = 1152
-    clean: int = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +99,17 @@ def make_world(
     """
     counts = counts or Counts()
     rng = np.random.default_rng([seed, 0])
-    pool_size, pairs = sum(counts.rungs.values()), list(combinations(sorted(names), 2))
-    pool_pairs = round(PAIRS * pool_size)
-    needed = pool_pairs + counts.templates
-    if len(pairs) < 2 * needed or len(names) < 5 + counts.variants + counts.siblings:
-        raise MemdetectError(f"{len(names)} pictures are too few for {needed} pairs of their own; give more pictures")
-    if len(clips) < counts.verbatim:
-        raise MemdetectError(f"{len(clips)} clip arts are too few for {counts.verbatim}; ask for fewer verbatim images")
+    check_counts(counts, names, clips)
+    pairs, pool_pairs, needed = list(combinations(sorted(names), 2)), counts.pool_pairs, counts.pairs
     order = [pairs[int(i)] for i in rng.permutation(len(pairs))]
     reserved = {frozenset(pair) for pair in order[:needed]}
-    triples = _triples(rng, names, reserved, pool_size - pool_pairs)
+    check_triples(names, reserved, counts.pool - pool_pairs)
+    triples = _triples(rng, names, reserved, counts.pool - pool_pairs)
     pool = [compose(rng, combination) for combination in [*order[:pool_pairs], *triples]]
     reserved |= {frozenset(t) for t in triples}
     labelled = [*_ladder(rng, counts, pool), *_verbatim(rng, counts, clips)]
     labelled += _templates(rng, counts, order[pool_pairs:needed], names, reserved)
+    check_clean(names, frozenset(reserved), counts.clean)
     held = _held_out(rng, names, frozenset(reserved), counts.clean // 2)
     world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(held))
     clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(held))), *_clean(rng, "held-out", held))
@@ -180,7 +160,12 @@ def _templates(
     entries: list[Entry] = []
     for i, pair in enumerate(pairs):
         own = reserved - {frozenset(pair)}
-        others = [n for n in sorted(set(names) - set(pair)) if not _touches([*pair, n], own)]
+        others = [n for n in sorted(set(names) - set(pair)) if not touches([*pair, n], own)]
+        if len(others) < counts.variants + counts.siblings:
+            raise MemdetectError(
+                f"{len(others)} of {len(names)} pictures can be the third of a template, {counts.variants} variants "
+                f"and {counts.siblings} siblings are asked for; give more pictures, or ask for fewer templates"
+            )
         third = rng.permutation(others).tolist()
         base = compose(rng, [*pair, third[0]])
         slot = next(k for k, p in enumerate(base.pictures) if p.name == third[0])
@@ -230,7 +215,7 @@ def _triples(
     found: dict[frozenset[str], tuple[str, ...]] = {}
     while len(found) < count:
         triple = _pick(rng, names, 3)
-        if not _touches(triple, reserved):
+        if not touches(triple, reserved):
             found.setdefault(frozenset(triple), tuple(triple))
     return list(found.values())
 
@@ -242,7 +227,7 @@ def _held_out(
     found: dict[Combination, None] = {}
     while len(found) < count:
         chosen = _pick(rng, names, 2 if rng.random() < PAIRS else 3)
-        if not _touches(chosen, reserved):
+        if not touches(chosen, reserved):
             found.setdefault((frozenset(chosen), _ground(rng)))
     return found
 
@@ -280,7 +265,7 @@ def _fresh(
     while True:
         size = int(rng.choice(3, p=PICTURES_IN_STREAM)) + 1
         chosen, ground = _pick(rng, names, size), _ground(rng)
-        if not _touches(chosen, reserved) and (frozenset(chosen), ground) not in held_out:
+        if not touches(chosen, reserved) and (frozenset(chosen), ground) not in held_out:
             return compose(rng, chosen, ground)
 
 
@@ -290,7 +275,3 @@ def _pick(rng: np.random.Generator, names: Sequence[str], size: int) -> list[str
 
 def _ground(rng: np.random.Generator) -> str:
     return list(GROUNDS)[int(rng.integers(len(GROUNDS)))]
-
-
-def _touches(names: Sequence[str], reserved: frozenset[frozenset[str]] | set[frozenset[str]]) -> bool:
-    return any(frozenset(part) in reserved for size in (2, 3) for part in combinations(names, size))

@@ -4,18 +4,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memdetect.lab.world import World
 from memdetect.records import Header, Measurement, RunFolder
 
 
 @pytest.fixture
 def run_of():
-    """A function (folder, id -> images) that writes a run of these samples and returns its folder."""
+    """A function (folder, id -> images, world) that writes a run of these samples and returns its folder.
+
+    The prompts are those of the world, of other ids "p"; planned: how many items the run says it has.
+    """
     return _run_of
 
 
-def _run_of(folder, images: dict[str, list[np.ndarray]]):
+def _run_of(folder, images: dict[str, list[np.ndarray]], world: World | None = None, planned: int | None = None):
+    prompts = {e.id: e.caption for e in (*world.labelled, *world.clean)} if world else {}
     run = RunFolder(folder)
-    run.open(Header(memdetect="0", created="", model="m", versions={}, plan={}, planned=len(images)))
+    planned = len(images) if planned is None else planned
+    run.open(Header(memdetect="0", created="", model="m", versions={}, plan={}, planned=planned))
     (folder / "images").mkdir(exist_ok=True)
     rows = []
     for i, (name, arrays) in enumerate(images.items()):
@@ -23,6 +29,7 @@ def _run_of(folder, images: dict[str, list[np.ndarray]]):
         for file, array in zip(files, arrays, strict=True):
             Image.fromarray(array).save(folder / file)
         seeds = list(range(len(arrays)))
-        rows.append(Measurement(index=i, id=name, prompt="p", source="s", seeds=seeds, scores={}, files=files))
+        prompt = prompts.get(name, "p")
+        rows.append(Measurement(index=i, id=name, prompt=prompt, source="s", seeds=seeds, scores={}, files=files))
     run.write_shard(rows)
     return folder

@@ -72,7 +72,15 @@ def run(world, tmp_path) -> Path:
 
 def test_hand_counts(world, run):
     groups = found.count(world, [run])
-    matched = {"all": 5, "reproduced": 3, "found": 1, "called": 4, "called, not reproduced": 1, "similar": 5}
+    matched = {
+        "all": 5,
+        "reproduced": 3,
+        "found": 1,
+        "named": 2,
+        "called": 4,
+        "called, not reproduced": 1,
+        "similar": 5,
+    }
     assert groups["matched"].images == matched
     assert groups["matched"].prompts == {**dict.fromkeys(matched, 2), "found": 1, "called, not reproduced": 1}
     none = dict.fromkeys(matched, 0)

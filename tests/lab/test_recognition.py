@@ -53,7 +53,9 @@ def test_named_pictures_of_a_run_are_counted_by_group(recogniser, pictures, run_
     entry = world.clean[0]
     right = Stock(pictures, {}).image(entry)
     blank = np.full((64, 64, 3), 245, np.uint8)
-    counts = recognition.recognised(run_of(tmp_path / "run", {entry.id: [right, right, blank]}), world, recogniser)
+    counts = recognition.recognised(
+        run_of(tmp_path / "run", {entry.id: [right, right, blank]}, world), world, recogniser
+    )
     wanted = np.isin(NAMES, sorted(entry.scene.names))
     images = np.stack([right, right, blank])
     logits, seen = recogniser.logits(images), recogniser.seen(images)
@@ -77,7 +79,7 @@ def test_a_threshold_of_renderings_says_nothing_of_samples(recogniser, run_of, t
     noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
     eager = recognition.Recogniser(recogniser.net, recogniser.names, -50.0)
     entries = [e for e in world.clean if e.scene is not None]
-    run = run_of(tmp_path / "noise", {entry.id: list(noise) for entry in entries})
+    run = run_of(tmp_path / "noise", {entry.id: list(noise) for entry in entries}, world)
     found = recognition.recognised(run, world, eager).values()
     assert all(f.hits == f.named and f.false == f.others for f in found)
     assert sum(f.strict for f in found) < 0.5 * sum(f.named for f in found)

@@ -5,6 +5,8 @@ from itertools import combinations, islice
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from memdetect.errors import MemdetectError
@@ -128,6 +130,45 @@ def test_templates_differ_in_one_place_alone(world):
 def test_too_little_to_draw_from_is_said(counts, names, clips):
     with pytest.raises(MemdetectError, match="too few"):
         make_world(0, counts, names=names, clips=clips)
+
+
+SMALL = {"verbatim": 0, "verbatim_controls": 0, "templates": 0}
+
+
+@pytest.mark.parametrize(
+    ("counts", "names", "said"),
+    [
+        (Counts(), 27, "7 of 27 pictures can be the third of a template"),
+        (
+            Counts(clean=8000),
+            36,
+            "8000 clean prompts need more combinations than 36 pictures .* at most 69",
+        ),
+        (Counts(**SMALL, rungs={0: 3, 4: 3}, clean=10**6), 12, "ask for at most"),
+        (Counts(**{**SMALL, "templates": 1}, rungs={0: 3}), 12, "give 17 pictures or more, or ask for no templates"),
+        (Counts(**SMALL, rungs={0: 30, 4: 30}), 8, r"36 pairs are kept .* give 13 pictures or more"),
+        (Counts(**SMALL, rungs={4: 1}), 3, "give 4 pictures or more"),
+        (Counts(**SMALL, rungs={0: 100, 10**9: 3}), 36, "exposures are asked for, at most 100,000,000"),
+        (Counts(clean=-11), 36, "clean is -11, expected 0 or more"),
+        (Counts(rungs={-1: 3}), 36, "rungs is -1, expected 0 or more"),
+        (Counts(verbatim_controls=99_999), 36, "titles are asked for, at most 10,000"),
+        (Counts(rungs={0: 20, 1: 20, 16: 20}, templates=31, clean=0), 17, "can be the third of a template, 8 variants"),
+    ],
+)
+def test_what_there_is_no_room_for_is_said_at_once(counts, names, said):
+    with pytest.raises(MemdetectError, match=said):
+        make_world(7, counts, names=NAMES[:names], clips=CLIPS)
+
+
+@settings(max_examples=60, deadline=5000)
+@given(names=st.integers(4, 20), scenes=st.integers(1, 20), clean=st.integers(0, 1500), seed=st.integers(0, 99))
+def test_what_passes_the_checks_is_drawn(names, scenes, clean, seed):
+    """Nothing that is accepted is searched for without end."""
+    try:
+        world = make_world(seed, Counts(**SMALL, rungs={0: scenes}, clean=clean), names=NAMES[:names])
+    except MemdetectError:
+        return
+    assert (len(world.labelled), len(world.clean)) == (scenes, clean)
 
 
 def test_titles_name_no_picture():
