@@ -133,7 +133,7 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
     if any(match.copy_found for match in matches):
         return "copy", ""
     if not matches or index.manifest.threshold.similarity is None:
-        return "inconclusive", "the index has no threshold: none of its images is known not to be a copy of another"
+        return "inconclusive", "the index has no threshold: no image is known not to be a copy; give it held-out ones"
     near = [match for match in matches if match.similar]
     if not near:
         return "clear", ""

@@ -90,8 +90,11 @@ def build(
     from memdetect.adapters.cards import read_card
     from memdetect.embedders import choose_embedder
     from memdetect.index import BuildOptions, build_index, read_manifest
+    from memdetect.index.build import recover
 
     source = source_of(model, weights, trust_torchscript)
+    if append:
+        recover(out)
     held = read_manifest(out).embedder.name if append else None
     chosen, line = choose_embedder(embedder, index=held, card=read_card(source.folder).embedder, source=source)
     if line:

@@ -93,13 +93,16 @@ def load(row: Row, source: Source) -> Embedder:
 
 def _read(row: Row, folder: Path | None) -> tuple[Config, Mapping[str, Tensor]]:
     if folder is None:
-        raise MemdetectError(f"the embedder {row.name!r} ships with a model; give the model's folder")
+        raise MemdetectError(f"the embedder {row.name!r} ships with a model; give --model with its name or folder")
     path = folder / "embedder" / CONFIG
     try:
         config = Config.model_validate_json(path.read_text(encoding="utf-8"))
         data = (folder / "embedder" / WEIGHTS).read_bytes()
     except OSError as problem:
-        raise MemdetectError(f"{folder} has no embedder: {problem.strerror} ({problem.filename})") from None
+        text = (
+            f"{folder} has no embedder: {problem.strerror} ({problem.filename}); give --model with its name or folder"
+        )
+        raise MemdetectError(text) from None
     except (ValidationError, UnicodeDecodeError) as problem:
         raise MemdetectError(f"{path} is no embedder's configuration: {str(problem).splitlines()[0]}") from None
     if config.preprocessing != dict(row.preprocessing) or config.dim != row.dim:

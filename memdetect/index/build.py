@@ -33,6 +33,7 @@ from memdetect.index.manifest import (
     Manifest,
     Step,
     file_sum,
+    former,
 )
 from memdetect.index.nearest import Embeds, Index, open_index
 from memdetect.index.planted import planted
@@ -94,8 +95,7 @@ def build_index(
     if options.factory is not None:
         check_factory(options.factory)
     with only_writer(home.parent / f".{home.name}.lock", home):
-        if _old(home).exists():  # a build ended between its two renames, or just after them
-            _remove(_old(home)) if home.exists() else _old(home).rename(home)
+        _recover(home)
         base = _existing(home, embedder, options)
         planned = _check(sources, home, base)
         if options.factory is not None:
@@ -173,6 +173,22 @@ def _place(sources: Sequence[str | Path], position: int) -> str:
     return f"{entry.place} ({str(entry.path)!r})"
 
 
+def recover(folder: Path) -> None:
+    """Put an index back that a build, ended between its two renames, left under another name; else do nothing.
+
+    Raises MemdetectError while another process builds there.
+    """
+    home = folder.resolve()
+    if former(home).exists() and not home.exists():
+        with only_writer(home.parent / f".{home.name}.lock", home):
+            _recover(home)
+
+
+def _recover(home: Path) -> None:
+    if former(home).exists():  # a build ended between its two renames, or just after them
+        _remove(former(home)) if home.exists() else former(home).rename(home)
+
+
 def _write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> None:
     """Write all files of an index into `folder`, the manifest last."""
     draft, base = Draft(folder, home, work.embedder.dim), work.base
@@ -181,15 +197,16 @@ def _write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> N
         draft.take(base.folder, len(base))
         intake.skipped.update(base.manifest.skipped)
         intake.noted.update({k: n for k, n in base.manifest.noted.items() if not k.startswith(HELD_OUT)})
+    told = work.options.training_set or (base.manifest.training_set if base else None)
     for batch in intake.batches(entries):
         draft.add(np.stack([taken.vector for taken in batch]), [taken.row for taken in batch])
+        if told is not None and told < draft.count:
+            said = f"the training set is said to have {told} images, the index has {draft.count} or more"
+            raise MemdetectError(f"{said}; correct --training-set")
         work.progress(intake.seen, work.planned, "")
     draft.close()
     if not draft.count:
         raise MemdetectError(f"none of {intake.seen} images could be used; the first: {intake.first}")
-    told = work.options.training_set or (base.manifest.training_set if base else None)
-    if told is not None and told < draft.count:
-        raise MemdetectError(f"the training set is said to have {told} images, the index has {draft.count}; correct it")
     factory, nprobe = choose_factory(draft.count, work.options.factory or (base.manifest.factory if base else None))
     work.progress(intake.seen, work.planned, f"{draft.count} images; writing the index ({factory}) and its threshold")
     searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, work.options.engine)
@@ -239,10 +256,10 @@ def _null(searcher: Searcher, copies: Copies, work: Work, noted: Counter[str]) -
 def _move(temporary: Path, home: Path) -> None:
     """Put the finished folder in its place. Where one is replaced, there is none for the time of a rename."""
     if home.exists():
-        home.rename(_old(home))
+        home.rename(former(home))
     temporary.rename(home)
-    if _old(home).exists():
-        _remove(_old(home))
+    if former(home).exists():
+        _remove(former(home))
 
 
 def _remove(folder: Path) -> None:
@@ -251,7 +268,3 @@ def _remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
-
-
-def _old(home: Path) -> Path:
-    return home.parent / f".{home.name}.old"

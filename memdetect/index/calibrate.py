@@ -85,7 +85,8 @@ class Copies:
 def leave_one_out(searcher: Searcher, copies: Copies, queries: int, seed: int) -> Null:
     """The null of rows chosen by lot. A row with a copy before it in the index asks no question: its copy may.
 
-    A row all of whose neighbours down to DEPTHS[-1] are copies has no null and is left out.
+    A row all of whose neighbours down to DEPTHS[-1] are copies has no null and is left out. With the values: how many
+    rows were chosen and gave none.
     """
     chosen = np.sort(np.random.default_rng(seed).permutation(searcher.count)[:queries])
     values: list[float] = []
@@ -101,9 +102,10 @@ def leave_one_out(searcher: Searcher, copies: Copies, queries: int, seed: int) -
                 near, rows = searcher.search(vector[None], DEPTHS[1])
                 deeper = _without((near[0], rows[0]), index)
                 similarity, passed = copies.first_stranger(image, row.sha256, deeper)
-            removed += len(passed)
             if similarity is not None and not any(other < index for other in passed):
                 values.append(similarity)
+            else:
+                removed += 1
     return sorted(values), removed
 
 

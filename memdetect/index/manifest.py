@@ -111,17 +111,26 @@ class Manifest(_Strict):
         return self.model_copy(update={"digest": hashlib.sha256(body.encode()).hexdigest()})
 
 
+def former(folder: Path) -> Path:
+    """Where an index lies while another one takes its place."""
+    return folder.parent / f".{folder.name}.old"
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an index folder, whole and unchanged; MemdetectError (usage) names what is wrong with it."""
     path = folder / MANIFEST
     if not folder.is_dir():
+        if (old := former(folder)).is_dir():
+            raise MemdetectError(f"a build of {str(folder)!r} was cut off, its index is {str(old)!r}; rename it")
         raise MemdetectError(f"there is no index folder {str(folder)!r}; check the path, or make one with index build")
     if not path.is_file():
         raise MemdetectError(f"{str(folder)!r} is no index: it has no {MANIFEST}; make one with index build")
     try:
         data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
         held = json.loads(data)
-    except (ValueError, RecursionError, OSError) as problem:
+    except OSError as problem:
+        raise MemdetectError(f"{str(path)!r} cannot be read ({problem.strerror}); give access to it") from None
+    except (ValueError, RecursionError) as problem:
         raise _damaged(path, f"it does not parse ({' '.join(str(problem).split())})") from None
     version = held.get("schema_version") if isinstance(held, dict) else None
     if type(version) is not int:

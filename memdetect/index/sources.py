@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,11 @@ def _file(path: Path) -> Iterator[Listed]:
         rows = enumerate(_parquet(path), 1)
         yield from (_listed(path, number, row) for number, row in rows)
         return
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    try:
+        opened = path.open(encoding="utf-8-sig", newline="")
+    except OSError as problem:
+        raise _problem(str(path), None, f"cannot be read ({problem.strerror}); give access to it") from None
+    with opened as file:
         read = {".txt": _lines, ".jsonl": _objects}.get(suffix, _table)
         yield from (_listed(path, number, row) for number, row in read(path, file))
 
@@ -128,6 +133,8 @@ def _table(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
     with _blame(path) as at:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        if twice := [name for name, count in Counter(reader.fieldnames).items() if count > 1]:
+            raise ValueError(f"the column {twice[0]!r} is there twice")
         for row in reader:
             at.line = reader.line_num
             if None in row or None in row.values():
@@ -145,6 +152,9 @@ def _parquet(path: Path) -> Iterator[Fields]:
     with _blame(path):
         table: Any = parquet.ParquetFile(path)
         known = {*IMAGE_COLUMNS, *KEY_COLUMNS, *PROMPT_COLUMNS}
+        if not set(table.schema_arrow.names) & set(IMAGE_COLUMNS):
+            names = f"{table.schema_arrow.names!s:.200}"
+            raise ValueError(f"no path among the columns {names}; name one {' or '.join(IMAGE_COLUMNS)}")
         wanted = [name for name in table.schema_arrow.names if name in known]
         for batch in table.iter_batches(batch_size=4096, columns=wanted):
             yield from batch.to_pylist()

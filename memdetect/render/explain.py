@@ -1,6 +1,7 @@
 """One item of a run, in full: what was decided and why, scores by layer and timestep, matches, how to make it again."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,7 +81,8 @@ def _again(header: Header, row: Result) -> list[str]:
         line = json.dumps({"id": row.id, "prompt": row.prompt})
         inputs, feed = ["-", "--prompts-format", "jsonl"], f"printf '%s\\n' {_word(line)} | "
     command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(plan), *_places(header)]
-    command += ["--out", f"runs/{row.id}"]
+    folder = re.sub(r"[^\w.-]+", "_", row.id).strip(".")  # an id may be anything
+    command += ["--out", f"runs/{folder or 'again'}"]
     return ["make it again:", f"  {feed}{' '.join(map(_word, command))}"]
 
 
@@ -92,8 +94,10 @@ def _places(header: Header) -> list[str]:
         values = [value] if isinstance(value, str) else value
         found += [flag] if value is True else [part for each in values for part in (flag, f"{each}")]
     if header.index:
-        given = header.index.get("given")
-        return [*found, *(["--index", given] if given else []), "--top-k", f"{header.index.get('top_k', 3)}"]
+        for name, flag in (("given", "--index"), ("weights", "--weights")):
+            found += [flag, header.index[name]] if header.index.get(name) else []
+        found += ["--trust-torchscript"] if header.index.get("trust_torchscript") else []
+        return [*found, "--top-k", f"{header.index.get('top_k', 3)}"]
     return [*found, "--no-index"] if "index" in header.plan else found
 
 

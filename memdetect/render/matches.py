@@ -69,7 +69,7 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
     )
     base = f"{limit['queries']} {how}, looked up among {limit['rows']}"
     if limit["similarity"] is None:
-        lines = [f"No threshold: none could be found from {base}."]
+        lines = [f"No threshold: none could be found from {base}; give --held-out images that are no copies."]
     elif limit["shown"]:
         lines = [f"Similar = cosine above {limit['similarity']:.4f}: p <= {limit['level']:g} by {base}."]
     else:

@@ -93,6 +93,8 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
             f"copy = {index['embedder']} similarity above {index['similarity']:.3f} (exceeded by non-copies with "
             f"probability {index['level']:.2g}, shown by {index['null_queries']:,}) and pixels that agree."
         )
+    else:
+        lines.append("The index has no threshold: no image is known not to be a copy, so that none can be called one.")
     hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
     tried = sum(1 if r.image is not None else max(len(r.seeds), 1) for r in results if r.status == "ok")
     lines.append(f"{hits} of {tried} images are copies.")

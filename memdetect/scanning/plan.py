@@ -207,10 +207,19 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if asked.layers or asked.timesteps or asked.sigmas else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated},
-        index=searched | ({"given": str(asked.index)} if searched and asked.index else {}),
+        index=searched | (_given(bench) if searched else {}),
         opening={key: value for key, value in asdict(bench.model.opening).items() if value},
         **_bar(bench.options.policy, made, requests.items, calibration),
     )
+
+
+def _given(bench: Bench) -> dict[str, Any]:
+    """How the index was named, so that it can be searched again, and from where its embedder came."""
+    asked, evidence = bench.options, bench.evidence
+    folder = evidence.index.folder if evidence and asked.train_images else asked.index
+    given = {"given": folder, "weights": asked.embedder_weights}
+    found: dict[str, Any] = {name: str(path) for name, path in given.items() if path}
+    return found | ({"trust_torchscript": True} if asked.trust_torchscript else {})
 
 
 def _searched(evidence: Evidence | None) -> dict[str, Any]:

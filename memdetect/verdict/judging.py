@@ -13,7 +13,7 @@ from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_nee
 from memdetect.verdict.claim import claim, notes
 from memdetect.verdict.nulls import ItemScores, Null, centred, make_null, rank_of, scores_of
 from memdetect.verdict.outcome import Verdict
-from memdetect.verdict.rules import Findings, not_compared, rate_of, rules, shift_of
+from memdetect.verdict.rules import NO_THRESHOLD, Findings, no_threshold, not_compared, rate_of, rules, shift_of
 
 Rank = tuple[int, int] | str
 # Copied for each item: the fields of a measurement were validated when it was read.
@@ -22,11 +22,15 @@ _BLANK = Result(index=0, id="", source="", outcome="inconclusive")
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """What BH needs at this size: smallest p, hits needed, and clean prompts needed for a single hit."""
+    """What BH needs at this size: smallest p, hits needed, and clean prompts needed for a single hit.
+
+    blind: whether the index that was searched cannot tell a copy.
+    """
 
     n: int
     hits: int
     needed: int
+    blind: bool = False
 
 
 def judge(
@@ -49,7 +53,7 @@ def judge(
     ranks = [rank_of(row, own, null) for row, own in zip(kept, scores, strict=True)]
     p = _p_values(ranks, policy)
     rejected = benjamini_hochberg(p, policy.fdr, header.planned)
-    bar = _bar(null, header.planned, policy)
+    bar = replace(_bar(null, header.planned, policy), blind=no_threshold(header.index))
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
     results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
@@ -95,6 +99,8 @@ def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, ba
         return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
     if (unseen := not_compared(row)) is not None:
         return "inconclusive", f"image {unseen.seed} may be a copy: {unseen.note}; it is similar to {unseen.key}"
+    if bar.blind and row.matches:
+        return "inconclusive", NO_THRESHOLD
     if isinstance(ranked, str) or p is None:
         return "inconclusive", str(ranked)
     if ranked[0] == 1:

@@ -1,7 +1,7 @@
 """What a gate asks of a run. Every rule that cannot be decided is inconclusive, never passed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from memdetect.verdict.outcome import Rule, Shift
 from memdetect.wording import family_key
 
 MAX_TEXT_SHIFT = 0.70
+NO_THRESHOLD = "the index has no threshold, so that nothing can be called a copy; build it with --held-out images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Findings:
         """Findings by outcome that the policy fails on and nobody answers for."""
         worst = {"copy": ["copy"], "suspicious": ["copy", "suspicious"], "none": []}[policy.fail_on]
         return Counter(row.outcome for row in self.results if row.outcome in worst and not row.suppressed)
+
+
+def no_threshold(index: Mapping[str, Any]) -> bool:
+    """Whether an index was searched by which nothing can be called a copy."""
+    return "similarity" in index and index["similarity"] is None
 
 
 def not_compared(row: Measurement) -> Match | None:
@@ -185,15 +191,22 @@ def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
     return Rule("undetectable", "inconclusive", f"{count} items: {reason}{more}", len(lost), limit)
 
 
+def _useless(index: Mapping[str, Any]) -> str:
+    """Why an index can find no copy at all; "" where it can."""
+    if not index.get("rows") or index.get("coverage") == 0:
+        return "the index covers no training image; build it again"
+    return NO_THRESHOLD if no_threshold(index) else ""
+
+
 def _index(found: Findings, policy: Policy) -> Iterator[Rule]:
     index: dict[str, Any] = found.header.index
     if not index:
         if policy.fail_on == "copy" or policy.min_coverage is not None:
             yield Rule("index", "inconclusive", "no training images were searched; scan with an index")
         return
-    coverage, images = index.get("coverage"), index.get("rows")
-    if not images or coverage == 0:
-        yield Rule("index", "inconclusive", "the index covers no training image; build it again")
+    coverage = index.get("coverage")
+    if useless := _useless(index):
+        yield Rule("index", "inconclusive", useless)
         return
     searched = sum(bool(row.matches) for row in found.results)
     usable = sum(row.status == "ok" for row in found.results)

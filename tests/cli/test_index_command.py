@@ -155,3 +155,58 @@ def test_json_holds_no_line_that_a_log_would_obey(place, tmp_path, capsys):
 def test_a_model_that_is_not_there_is_not_passed_over(place, tmp_path, capsys):
     assert run(["match", str(place / "train"), "--index", str(place / "i"), "--model", "emoji-scnes"]) == 2
     assert "--model 'emoji-scnes' is neither a bundled model nor a folder" in capsys.readouterr().err
+
+
+def test_an_index_that_a_build_left_aside_is_put_back_before_more_is_added(place, tmp_path, capsys):
+    """As a process that was killed between its two renames leaves it."""
+    import shutil
+
+    shutil.copytree(place / "i", tmp_path / ".i.old")
+    query = str(place / "train" / "00.png")
+    assert run(["match", query, "--index", str(tmp_path / "i")]) == 2
+    assert f"was cut off, its index is '{tmp_path / '.i.old'}'; rename it" in capsys.readouterr().err
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "new.png")
+    assert run(["index", "build", str(tmp_path / "new.png"), "--out", str(tmp_path / "i"), "--append"]) == 0
+    assert not (tmp_path / ".i.old").exists()
+    assert run(["index", "info", str(tmp_path / "i")]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'i'}\n31 images")
+
+
+def test_a_training_set_that_is_too_small_is_refused_while_images_are_taken_in(place, tmp_path, capsys, monkeypatch):
+    built = ["index", "build", str(place / "train"), "--out", str(tmp_path / "i"), "--embedder", "pixels"]
+    assert run([*built, "--training-set", "9", "--batch-size", "10"]) == 2
+    assert "said to have 9 images, the index has 10 or more; correct --training-set" in capsys.readouterr().err
+    assert run([*built, "--training-set", "30"]) == 0
+
+
+def test_weights_that_are_not_there_or_not_wanted_are_refused(place, tmp_path, capsys):
+    built = ["index", "build", str(place / "train"), "--out", str(tmp_path / "i"), "--embedder", "pixels"]
+    assert run([*built, "--weights", str(tmp_path / "none.pt")]) == 2
+    assert "no SSCD weights at" in capsys.readouterr().err
+    (tmp_path / "some.pt").write_bytes(b"x")
+    assert run([*built, "--weights", str(tmp_path / "some.pt")]) == 2
+    assert "'pixels' takes no --weights" in capsys.readouterr().err
+
+
+def test_lists_and_manifests_that_may_not_be_read_say_so(place, tmp_path, capsys, monkeypatch):
+    (tmp_path / "l.csv").write_text("image\na.png\n")
+    (tmp_path / "twice.csv").write_text("image,image\na.png,b.png\n")
+    usual = Path.open
+
+    def refused(path, *arguments, **more):
+        if path.name == "l.csv":
+            raise PermissionError(13, "Permission denied")
+        return usual(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert run(["index", "build", str(tmp_path / "l.csv"), "--out", str(tmp_path / "i")]) == 2
+    assert "l.csv': cannot be read (Permission denied); give access to it" in " ".join(capsys.readouterr().err.split())
+    assert run(["index", "build", str(tmp_path / "twice.csv"), "--out", str(tmp_path / "i")]) == 2
+    assert "the column 'image' is there twice" in capsys.readouterr().err
+
+    def unread(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", unread)
+    assert run(["index", "info", str(place / "i")]) == 2
+    assert "manifest.json' cannot be read (Permission denied); give access to it" in capsys.readouterr().err

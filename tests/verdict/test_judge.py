@@ -82,6 +82,20 @@ def test_a_copy_is_a_copy_whatever_its_score():
     assert verdict.verdict == "fail"
 
 
+def test_an_index_without_a_threshold_clears_nothing():
+    """No copy can be told by it, so that no item is clear and no gate on copies passes."""
+    rows = [row(i, 0.0, matches=[match(False)]) for i in range(50)]
+    index = {"rows": 10, "coverage": 1.0, "similarity": None}
+    results, verdict = judged(rows, clean(2400), Policy(fail_on="copy"), index=index)
+    assert {r.outcome for r in results} == {"inconclusive"}
+    assert results[0].reason.startswith("the index has no threshold")
+    assert reason(verdict, "index").startswith("the index has no threshold")
+    assert verdict.exit == Exit.INCONCLUSIVE
+    results, verdict = judged(rows, clean(2400), Policy(fail_on="copy"), index={**index, "similarity": 0.8})
+    assert {r.outcome for r in results} == {"clear"}
+    assert "index" not in {rule.name for rule in verdict.rules}
+
+
 def test_a_clear_item_that_is_like_a_training_image_says_so():
     """The embedder alone decides nothing, for its errors are not those of the clean scores; but it is told."""
     alike = match(False).model_copy(update={"seed": 1, "similar": True, "tile": 0.3, "ssim": 0.5})
