@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -14,6 +16,8 @@ from memdetect.errors import MemdetectError
 from memdetect.images import MAX_PIXELS, open_image
 from memdetect.index import Embeds, Index, Pair, comparable, measure_all, open_index, read_manifest
 from memdetect.records import Looked, Match, Measurement, Outcome
+
+Pixels = Literal["all", "spare", "none"]
 
 DEPTH = 10  # training images looked at for each image, however many are kept: a copy may have siblings nearer by
 BATCH = 32
@@ -29,8 +33,8 @@ class Evidence:
     top_k: int = 3
 
     def of(self, images: Sequence[Image.Image]) -> list[Match]:
-        """`evidence` of the images of one item."""
-        return evidence(images, self.index, self.embedder, self.top_k)
+        """`evidence` of the images of one item; pixels of what is near and not similar are compared for the nearest."""
+        return evidence(images, self.index, self.embedder, self.top_k, pixels="spare")
 
     def from_here(self, row: Measurement) -> Measurement:
         """An item with the paths of its training images seen from the present working folder, not a former one."""
@@ -61,27 +65,33 @@ def evidence(
     embedder: Embeds,
     top_k: int = 5,
     rule: CopyRule | None = None,
-    pixels: bool = True,
+    pixels: Pixels = "all",
 ) -> list[Match]:
     """The `top_k` nearest training images of each image, in the order of the images (`seed`), nearest first.
 
     The nearest copy among the DEPTH nearest is kept too, whatever `top_k`: how many are shown decides nothing.
     `copy_found` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
     image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
-    measured. pixels: whether to measure at all. p-values are those of one image looked up: for the best of n images
+    measured. pixels: of which to measure: "all"; "spare", those that decide something, which are the similar ones, and
+    the nearest, which is shown; or "none". p-values are those of one image looked up: for the best of n images
     multiply by n. Raises MemdetectError (usage) for an embedder other than the index's.
     """
     index.check_embedder(embedder)
     if not images:
         return []
     vectors = np.asarray(embedder.embed(list(images)), np.float32)
+    depth = top_k if pixels == "none" or top_k < 1 else max(top_k, DEPTH)
     found = [
         match.model_copy(update={"seed": k})
-        for k, near in enumerate(index.nearest(vectors, max(top_k, DEPTH) if pixels and top_k > 0 else top_k))
+        for k, near in enumerate(index.nearest(vectors, depth))
         for match in near
         if match.rank <= top_k or match.similar
     ]
-    return _kept(_measured(images, found, index, rule), top_k) if pixels else found
+    if pixels == "none":
+        return found
+    due = [pixels == "all" or match.similar or match.rank == 1 for match in found]
+    measured = iter(_measured(images, list(compress(found, due)), index, rule))
+    return _kept([next(measured) if now else match for match, now in zip(found, due, strict=True)], top_k)
 
 
 def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
@@ -149,7 +159,7 @@ def look_up(
     index: Index,
     embedder: Embeds,
     top_k: int = 5,
-    pixels: bool = True,
+    pixels: Pixels = "all",
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Looked]:
     """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason.
@@ -172,7 +182,7 @@ def look_up(
 
 
 def _looked(
-    waiting: Sequence[tuple[Path, Image.Image | str]], index: Index, embedder: Embeds, top_k: int, pixels: bool
+    waiting: Sequence[tuple[Path, Image.Image | str]], index: Index, embedder: Embeds, top_k: int, pixels: Pixels
 ) -> Iterator[Looked]:
     images = [image for _, image in waiting if not isinstance(image, str)]
     found = evidence(images, index, embedder, top_k, pixels=pixels)

@@ -12,7 +12,7 @@ from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.index import BuildOptions, build_index, comparable, measure, measure_all, open_index, pixels
 from memdetect.index.pixels import common_size
-from memdetect.matching import decide, evidence, look_up
+from memdetect.matching import Evidence, decide, evidence, look_up
 
 EMBEDDER = load_embedder("pixels")
 
@@ -129,7 +129,7 @@ def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypat
 
 
 def test_without_pixels_nothing_is_called_a_copy(folder):
-    row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels=False))
+    row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels="none"))
     assert (row.outcome, row.reason) == ("suspicious", "no pixels compared")
 
 
@@ -200,3 +200,16 @@ def test_more_pixels_than_allowed_is_one_images_fate_and_the_index_remembers_its
     assert "cannot be read (File name too long)" in long.reason
     monkeypatch.setattr("memdetect.matching.MAX_PIXELS", 100)
     assert next(iter(look_up(paths, index, EMBEDDER, max_pixels=4096))).outcome == "copy"
+
+
+def test_a_scan_compares_what_can_decide_and_the_nearest(folder):
+    """The same copies and the same unseen ones; of what is merely near the first alone has pixel measures."""
+    found = Evidence(open_index(folder / "i"), EMBEDDER, 4)
+    images: list[Image.Image] = [blocks(3), blocks(7)]
+    images.append(Image.new("RGB", (64, 64), "red"))
+    spare, every = found.of(images), evidence(images, found.index, found.embedder, 4)
+    assert [(m.seed, m.rank, m.copy_found) for m in spare] == [(m.seed, m.rank, m.copy_found) for m in every]
+    assert sum(m.copy_found for m in spare) == 2
+    for few, full in zip(spare, every, strict=True):
+        assert full.tile is not None
+        assert few == (full if full.similar or full.rank == 1 else full.model_copy(update={"tile": None, "ssim": None}))

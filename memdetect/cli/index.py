@@ -166,7 +166,7 @@ def search(
     trust_torchscript: Trust = False,
 ) -> None:
     """Find the nearest training images by embedding alone; `memdetect match` compares the pixels as well."""
-    show_matches(folder, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels=False)
+    show_matches(folder, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels="none")
 
 
 @app.command()
@@ -187,7 +187,7 @@ def show_matches(
     format: Form,
     loading: tuple[str | None, Path | None, bool],
     *,
-    pixels: bool,
+    pixels: Any,
 ) -> None:
     """Look images up and print what was found; exit 3 when none could be used. limits: top-k, pixels of an image."""
     hush()

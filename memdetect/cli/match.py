@@ -22,4 +22,4 @@ def match_command(
 
     Exit codes: 0 done, whatever was found; 2 usage or input; 3 no image could be judged; 4 error.
     """
-    show_matches(index, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels=True)
+    show_matches(index, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels="all")
