@@ -73,7 +73,7 @@ def test_a_configuration_that_does_not_fit_is_one_line(changes, message, folder)
 
 
 def test_a_model_without_an_embedder(folder, tmp_path):
-    with pytest.raises(MemdetectError, match="give the model's folder"):
+    with pytest.raises(MemdetectError, match="give --model with its name or folder"):
         load_embedder("scenes")
     with pytest.raises(MemdetectError, match="has no embedder"):
         load_embedder("scenes", folder=tmp_path)
