@@ -1,6 +1,7 @@
 """How much of everything a world holds, and whether its pictures have room for it."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import combinations
 
@@ -104,6 +105,25 @@ def check_clean(names: Sequence[str], reserved: frozenset[frozenset[str]], clean
             f"{clean} clean prompts need more combinations than {len(names)} pictures leave free; ask for at most "
             f"{most // 2 * 2}, or give more pictures"
         )
+
+
+def seen_counts(count: int) -> dict[int, int]:
+    """How many of `count` seen combinations have two and three pictures."""
+    return {2: round(PAIRS * count), 3: count - round(PAIRS * count)}
+
+
+def check_seen(
+    names: Sequence[str], reserved: frozenset[frozenset[str]], held: Iterable[tuple[frozenset[str], str]], count: int
+) -> None:
+    """Raise MemdetectError when what is held out, drawn by lot, left too few combinations that the stream can show."""
+    taken = Counter(len(combination) for combination, _ in held)
+    for size, wanted in seen_counts(count).items():
+        needed = (wanted + taken[size]) / len(GROUNDS)
+        if _free(names, size, reserved, needed) < needed:
+            raise MemdetectError(
+                f"what is held out leaves fewer than {wanted} combinations of {size} of {len(names)} pictures; ask for "
+                "fewer clean prompts, give more pictures, or try another seed"
+            )
 
 
 def touches(names: Sequence[str], reserved: frozenset[frozenset[str]] | set[frozenset[str]]) -> bool:

@@ -11,7 +11,16 @@ from typing import Literal
 import numpy as np
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.counts import PAIRS, Counts, check_clean, check_counts, check_triples, touches
+from memdetect.lab.counts import (
+    PAIRS,
+    Counts,
+    check_clean,
+    check_counts,
+    check_seen,
+    check_triples,
+    seen_counts,
+    touches,
+)
 from memdetect.lab.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, word
 from memdetect.lab.titles import titles
 
@@ -111,6 +120,7 @@ def make_world(
     labelled += _templates(rng, counts, order[pool_pairs:needed], names, reserved)
     check_clean(names, frozenset(reserved), counts.clean)
     held = _held_out(rng, names, frozenset(reserved), counts.clean // 2)
+    check_seen(names, frozenset(reserved), held, counts.clean - len(held))
     world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(held))
     clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(held))), *_clean(rng, "held-out", held))
     return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.held_out)
@@ -235,7 +245,7 @@ def _held_out(
 def _seen(rng: np.random.Generator, world: World, count: int) -> dict[Combination, None]:
     """`count` combinations of two and three pictures taken from the beginning of the stream."""
     found: dict[Combination, None] = {}
-    wanted = {2: round(PAIRS * count), 3: count - round(PAIRS * count)}
+    wanted = seen_counts(count)
     for scene in world.stream():
         if len(found) == count:
             break

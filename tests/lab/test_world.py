@@ -1,6 +1,8 @@
 """The training set as a rule: the lot, what the stream may show, how often what is shown, captions and painting."""
 
+import re
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations, islice
 
 import numpy as np
@@ -169,6 +171,21 @@ def test_what_passes_the_checks_is_drawn(names, scenes, clean, seed):
     except MemdetectError:
         return
     assert (len(world.labelled), len(world.clean)) == (scenes, clean)
+
+
+def test_at_the_limit_a_world_is_drawn_or_refused():
+    """What is held out is a draw: with some seeds it leaves less than the stream is to show."""
+    counts = Counts(**SMALL, rungs={0: 2}, clean=10**4)
+    with pytest.raises(MemdetectError, match=r"ask for at most \d+") as caught:
+        make_world(0, counts, names=NAMES[:5])
+    most = int(re.search(r"at most (\d+)", str(caught.value))[1])
+    for seed in (22, 23, 25):
+        assert len(make_world(seed, replace(counts, clean=most), names=NAMES[:5]).clean) == most
+    for seed in (24, 37):  # these were searched for without end
+        with pytest.raises(
+            MemdetectError, match="what is held out leaves fewer than 40 combinations of 2 of 5 pictures"
+        ):
+            make_world(seed, replace(counts, clean=most), names=NAMES[:5])
 
 
 def test_titles_name_no_picture():

@@ -16,6 +16,7 @@ from memdetect.calibration import read_calibration
 from memdetect.errors import MemdetectError
 from memdetect.prompts import read
 from memdetect.records import RunFolder
+from memdetect.render.explain import render_explanation
 from memdetect.scanning import Options, Watch, captioned, prepare, prompts_of, scan
 from memdetect.scanning.paired import paired_null, rounds_for
 from memdetect.statistics.combine import quartile
@@ -231,6 +232,8 @@ def test_outputs_are_looked_up_among_the_training_pictures(
     options = replace(OPTIONS, base=base, train_images=pictures, search=True)
     run = scan(requests, pipe, tmp_path / "run", options)
     assert run.header.index["rows"] == 3
+    assert run.header.index["given"] == str(tmp_path / "run" / "train.index")
+    assert f"--index {tmp_path / 'run' / 'train.index'}" in render_explanation(run.header, run.results[0])
     assert run.header.index["null_queries"] == 18
     assert run.header.index["coverage"] == 1
     assert all(len(row.matches) > 0 for row in run.results)
