@@ -22,11 +22,10 @@ def choose_embedder(
     if index and wanted not in (AUTO, index):
         raise MemdetectError(f"the index was made with the embedder {index!r}, not {wanted!r}; use {index!r} or `auto`")
     named = index or (wanted if wanted != AUTO else "") or card
-    if source.weights:
-        find_weights(source.weights)  # a file that was named and is not there
-        if named and not named.startswith("sscd"):
-            raise MemdetectError(f"the embedder {named!r} takes no --weights; leave it out, or give an SSCD embedder")
-    found = named or ("sscd-288" if find_weights(source.weights) else "pdq")
+    weights = find_weights(source.weights) if source.weights or not named else None
+    if source.weights and named and not named.startswith("sscd"):
+        raise MemdetectError(f"the embedder {named!r} takes no --weights; leave it out, or give an SSCD embedder")
+    found = named or ("sscd-288" if weights else "pdq")
     embedder = load_embedder(
         found, folder=source.folder, weights=source.weights, trust_torchscript=source.trust_torchscript
     )

@@ -50,7 +50,7 @@ class Threshold(_Strict):
 
     similarity: the limit; exceeding it is the same as a p-value of at most `level`. None when no query gave a null.
     queries: how many images known not to be copies were looked up; rows: the size of the index they were looked up in;
-    duplicates: copies that were left out of that. shown: whether that many queries can show the level; else the limit
+    duplicates: queries left out of that for a copy. shown: whether that many queries can show the level; else the limit
     is the largest similarity of a non-copy, and a larger one has p = `attainable`, the smallest: 1 / (queries + 1).
     """
 

@@ -101,9 +101,7 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
     compared = [[m for m in r.matches if m.copy_found or (m.similar and m.tile is not None)] for r in results]
     similar = sum(len({match.seed for match in row}) for row in compared)
     if similar > hits:
-        lines.append(
-            f"{similar - hits} of the others as similar to a training image, but the pixels differ: look at them."
-        )
+        lines.append(f"As similar to a training image, but with other pixels: {similar - hits} more; look at them.")
     return lines
 
 

@@ -79,18 +79,20 @@ def test_the_command_names_index_lora_and_revision_and_what_was_not_searched():
     assert [words[i + 1] for i, word in enumerate(words) if word == "--lora"] == opening["loras"]
     for flag, value in (("--revision", "v2"), ("--index", "my index"), ("--top-k", "5")):
         assert words[words.index(flag) + 1] == value
-    index |= {"weights": "w/sscd.pt", "trust_torchscript": True}
+    assert "--cpu-offload" in words
+    assert "--no-index" not in words
+    words = again(HEADER.model_copy(update={"index": {}, "plan": {**PLAN, "index": ""}}), row())
+    assert "--no-index" in words
+
+
+def test_the_command_names_the_embedders_weights_and_writes_below_runs():
+    index = {"rows": 3, "top_k": 5, "weights": "w/sscd.pt", "trust_torchscript": True}
     words = again(HEADER.model_copy(update={"index": index, "plan": {**PLAN, "index": "d"}}), row())
     assert words[words.index("--weights") + 1] == "w/sscd.pt"
     assert "--trust-torchscript" in words
     words = again(HEADER, row(id="../../x y/z"))
     assert words[words.index("--out") + 1] == "runs/_.._x_y_z"
     assert again(HEADER, row(id=".."))[-1] == "runs/again"
-    words = again(HEADER.model_copy(update={"opening": opening, "index": index, "plan": {**PLAN, "index": "d"}}), row())
-    assert "--cpu-offload" in words
-    assert "--no-index" not in words
-    words = again(HEADER.model_copy(update={"index": {}, "plan": {**PLAN, "index": ""}}), row())
-    assert "--no-index" in words
 
 
 def test_what_has_no_prompt_is_asked_for_as_it_was():

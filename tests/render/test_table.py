@@ -169,8 +169,8 @@ def test_the_summary_counts_copies_and_what_is_only_similar() -> None:
         item(2, "c", seeds=[1, 2], matches=[]),
     ]
     text = " ".join(render_table(*run(*rows, index=index)).split())
-    assert "2 of 6 images are copies. 1 of the others as similar" in text
-    assert "as similar" not in render_table(*run(*rows[::2], index=index))
+    assert "2 of 6 images are copies. As similar to a training image, but with other pixels: 1 more;" in text
+    assert "As similar" not in render_table(*run(*rows[::2], index=index))
 
 
 def test_the_summary_says_where_it_looked() -> None:
