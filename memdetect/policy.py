@@ -45,7 +45,10 @@ class Policy(_Strict):
     min_coverage: least share of the training set that the searched index has to cover; None = any, or no index.
     max_undetectable: largest share of the items that may stay without a p-value; None = none. Items above every clean
     prompt that could not be decided are never among them. delta: the error rates hold for this very calibration set
-    but for this chance, instead of averaged over such sets; None = averaged.
+    but for this chance, instead of averaged over such sets; None = averaged. min_sensitivity: least lower 95 % bound of
+    the share of labelled memorized prompts that the deciding detectors find, asked where no index was searched; 0 = not
+    asked. min_recall: least share of planted copies that the searched index finds and calls copies. max_one_colour:
+    largest share of the images that may have a single colour.
     ignore: findings set aside.
     """
 
@@ -57,6 +60,9 @@ class Policy(_Strict):
     min_coverage: Share | None = None
     max_undetectable: Share | None = None
     delta: Open | None = None
+    min_sensitivity: Share = 0.5
+    min_recall: Share = 0.9
+    max_one_colour: Share = 0.05
     ignore: tuple[Ignore, ...] = ()
 
     @property

@@ -17,7 +17,7 @@ from memdetect.locks import only_writer
 
 SCHEMA = 1
 Status = Literal["ok", "nonfinite", "unreadable"]
-Outcome = Literal["copy", "suspicious", "clear", "inconclusive"]
+Outcome = Literal["copy", "suspicious", "similar", "clear", "inconclusive"]
 
 
 class _Strict(BaseModel):
@@ -57,13 +57,17 @@ class Match(_Strict):
 
 
 class Measurement(_Strict):
-    """What was measured of one item; one line of a shard. Higher scores = more memorized; None = not finite."""
+    """What was measured of one item; one line of a shard. Higher scores = more memorized; None = not finite.
+
+    sha256: of the file of a given image. one_colour: which of its images have a single colour, counted from 0.
+    """
 
     schema_version: int = SCHEMA
     index: int
     id: str
     prompt: str | None = None
     image: str | None = None
+    sha256: str = ""
     source: str
     line: int | None = None
     meta: dict[str, Any] = {}
@@ -71,6 +75,7 @@ class Measurement(_Strict):
     scores: dict[str, Score] = {}
     files: list[str] = []
     matches: list[Match] = []
+    one_colour: list[int] = []
     status: Status = "ok"
     notes: list[str] = []
 
