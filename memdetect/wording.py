@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 FAMILY_COLUMN = "family"
+KIND_COLUMNS = ("kind", "group")
 _DIGIT = re.compile(r"\d")
 
 
@@ -56,6 +57,11 @@ def family_key(meta: Mapping[str, Any], prompt: str | None) -> str:
     if named is None or named == "":
         return text_key(prompt or "")
     return hashlib.sha256(f"{FAMILY_COLUMN}\0{named}".encode()).hexdigest()[:16]
+
+
+def kind_of(meta: Mapping[str, Any]) -> str:
+    """What kind of prompt a row is, by its column `kind`, else `group`; "" where neither says."""
+    return next((str(meta[name]).strip() for name in KIND_COLUMNS if str(meta.get(name) or "").strip()), "")
 
 
 def one_a_family(rows: Iterable[_Row]) -> list[_Row]:

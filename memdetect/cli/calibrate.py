@@ -2,8 +2,9 @@
 
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,6 +60,13 @@ def calibrate_command(
             min=1,
             help="Instead: so many images without a condition. They are the model's own, not clean by themselves: "
             "only with --index, which removes copies, can a gate pass on them.",
+        ),
+    ] = None,
+    memorized: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="File of prompts that the model is known to have memorized, with a column `kind`; repeatable. "
+            "They tell how much the scores notice, without which no scan passes unless an index is searched."
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write; its run is kept in NAME.run.")] = Path(
@@ -131,6 +139,7 @@ def calibrate_command(
             batch_size=batch_size,
             call=extra,
             first_step_only=first_step_only,
+            memorized=read(list(memorized), column=column, format=prompts_format) if memorized else (),
             index=index,
             search=search,
             embedder_weights=weights,
@@ -145,13 +154,23 @@ def calibrate_command(
     if made is None:
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
         raise typer.Exit(int(interrupt.exit or 0))
+    _say(made)
+    write(f"{out}\n")
+
+
+def _say(made: Any) -> None:
+    """What the calibration holds and rests on, a line each on stderr."""
     from memdetect.render.table import looked_at
 
     part_a = sum(item.part == "A" for item in made.items)
     say(f"{len(made.items)} clean prompts, {part_a} in part A ({made.parts}), {len(made.items) - part_a} in part B")
     say(f"looked at {looked_at(made.provenance['sigmas'])}")
-    if made.conditioned:
-        say(made.checked or "assumes clean calibration prompts, not checked")
+    for kind, count in Counter(item.kind for item in made.known).items():
+        say(f"{count} memorized prompts of kind {kind}")
+    why = made.provenance.get("unchecked", "")
+    if made.checked:
+        say(made.checked)
+    elif made.conditioned:
+        say(f"not checked for copies: {why}; assumes clean calibration prompts")
     else:
-        say(made.checked or "images of the model itself, not searched for copies: a gate will not pass on them")
-    write(f"{out}\n")
+        say(f"not checked for copies: {why}; images of the model itself: a gate will not pass on them")

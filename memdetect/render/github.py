@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 
 from memdetect.records import Header, Result
-from memdetect.render.shown import FINDINGS, place, plain, strongest, subject
+from memdetect.render.shown import LISTED, place, plain, strongest, subject
 from memdetect.verdict import Verdict
 
 MOST = 10  # of each kind for a step; GitHub shows no more
-LEVELS = {"copy": "error", "suspicious": "warning"}
+LEVELS = {"copy": "error", "suspicious": "warning", "similar": "notice"}
 
 
 def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    """The verdict first, then copies as errors and suspicious ones as warnings, and how many were left out."""
+    """The verdict first; copies as errors, suspicious ones as warnings, similar ones as notices; how many were left out."""
     passed = verdict.verdict == "pass"
     said = "; ".join([*verdict.reasons, verdict.claim])
     lines = [_line("notice" if passed else "error", f"memdetect: {verdict.verdict}", said)]
-    found = [row for row in strongest(results, str(header.plan["detectors"][0])) if row.outcome in FINDINGS]
+    found = [row for row in strongest(results, str(header.plan["detectors"][0])) if row.outcome in LISTED]
     found = [row for row in found if not row.suppressed]
-    room = {"error": MOST - (not passed), "warning": MOST}
+    room = {"error": MOST - (not passed), "warning": MOST, "notice": MOST - passed}
     for row in found:
         level = LEVELS[row.outcome]
         if room[level]:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from memdetect.records import Header, Result
-from memdetect.render.shown import FINDINGS, plain, strongest, subject, untested
-from memdetect.verdict import Verdict
+from memdetect.render.shown import LISTED, plain, strongest, subject, untested
+from memdetect.verdict import OUTCOMES, Verdict
 
 ROWS = 100
 LIMIT = 1_000_000  # bytes; GitHub's is 1,048,576 for a step
@@ -15,7 +15,7 @@ def render_markdown(
     header: Header, results: Sequence[Result], verdict: Verdict, *, rows: int = ROWS, limit: int = LIMIT
 ) -> str:
     """Verdict, claim, rules, and at most `rows` findings, fewer where the whole would pass `limit` bytes."""
-    found = [row for row in strongest(results, _first(header)) if row.outcome in FINDINGS]
+    found = [row for row in strongest(results, _first(header)) if row.outcome in LISTED]
     head = "".join(f"{line}\n" for line in _head(verdict))
     tail = "".join(f"{line}\n" for line in _tail(header, verdict))
     left = limit - len(head.encode()) - len(tail.encode()) - 300  # for the findings' own heading and last line
@@ -53,9 +53,9 @@ def _head(verdict: Verdict) -> Iterator[str]:
     yield ""
     yield text(verdict.claim, 4000)
     yield ""
-    yield "| copy | suspicious | inconclusive | clear | suppressed | measured | planned |"
+    yield f"| {' | '.join(OUTCOMES)} | suppressed | measured | planned |"
     yield "|---:|---:|---:|---:|---:|---:|---:|"
-    counts = [verdict.counts[name] for name in ("copy", "suspicious", "inconclusive", "clear")]
+    counts = [verdict.counts[name] for name in OUTCOMES]
     yield f"| {' | '.join(map(str, [*counts, verdict.suppressed, verdict.measured, verdict.planned]))} |"
     yield ""
     if verdict.rules:

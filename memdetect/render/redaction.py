@@ -34,11 +34,14 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
     """
     words = partial(_words, name=header.model, shown=_model(header), secrets=_secrets(header, results, verdict))
     rows = [_row(row, words) for row in results]
+    known = tuple(replace(one, kind=_short(one.kind)) for one in verdict.sensitivity)
     decision = replace(
         verdict,
         missing=words(verdict.missing),
         rules=tuple(replace(rule, reason=words(rule.reason)) for rule in verdict.rules),
         policy=_policy(verdict.policy) if verdict.policy else verdict.policy,
+        basis=words(verdict.basis),
+        sensitivity=known,
         claim=words(verdict.claim),
         notes=tuple(words(note) for note in verdict.notes),
     )
@@ -86,6 +89,7 @@ def _row(row: Result, words: Text) -> Result:
         "image": None,
         "source": "",
         "meta": {},
+        "sha256": "",
         "matches": [_match(match) for match in row.matches],
         "notes": [note for note in row.notes if re.fullmatch(r"prompt truncated to its first \d+ tokens", note)],
         "reason": words(row.reason),
@@ -128,6 +132,7 @@ def _policy(policy: Mapping[str, Any]) -> dict[str, Any]:
 def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
     """A sentence of memdetect's own without what it quotes: names in brackets and quotation marks, keys, entries."""
     text = text.replace(f"for {name} by ", f"for {shown} by ")
+    text = re.sub(r"( of kind )[^,;]*", rf"\1{GONE}", text)
     text = re.sub(r"(; it is similar to ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"( is a copy of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"^(the suppression of ).*", rf"\1{GONE}", text, flags=re.DOTALL)

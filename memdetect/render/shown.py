@@ -5,8 +5,10 @@ import unicodedata
 from collections.abc import Sequence
 
 from memdetect.records import Header, Result
+from memdetect.verdict.claim import covered
 
 FINDINGS = ("copy", "suspicious")
+LISTED = (*FINDINGS, "similar")  # what a reader should look at
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
 # GitHub's runner takes "##[" anywhere in a line of output, and "::" at its start, for commands to itself.
@@ -50,7 +52,7 @@ def place(row: Result) -> str:
 
 def strongest(results: Sequence[Result], name: str) -> list[Result]:
     """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
-    order = ("copy", "suspicious", "clear", "inconclusive")
+    order = ("copy", "suspicious", "similar", "clear", "inconclusive")
 
     def key(row: Result) -> tuple[int, float]:
         score = row.scores[name].score if name in row.scores else None
@@ -65,9 +67,7 @@ def untested(header: Header) -> list[str]:
     if not index:
         searched = "training images: none were searched, so that a score is a reason to look, not proof of a copy"
     else:
-        coverage = index.get("coverage")
-        share = "an unknown share" if coverage is None else f"{coverage:.1%}"
-        searched = f"training images that are not in the index, which covers {share} of them"
+        searched = f"training images that are not in the index, which holds {covered(index)}"
     return [
         searched,
         "prompts of other kinds than those scanned",

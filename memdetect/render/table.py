@@ -12,9 +12,17 @@ from memdetect.calibration import members_of
 from memdetect.records import Header, Result
 from memdetect.render.shown import plain, strongest, subject
 from memdetect.verdict import Verdict
+from memdetect.verdict.claim import covered
+from memdetect.verdict.searching import alike
 
 ROWS = 25
-COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
+COLOURS = {
+    "copy": "bold red",
+    "suspicious": "yellow",
+    "similar": "cyan",
+    "clear": "green",
+    "inconclusive": "magenta",
+}
 
 
 def render_table(
@@ -85,9 +93,8 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
     index = header.index
     if not index:
         return ["No training images were searched: a score is a reason to look, not proof of a copy."]
-    share = index.get("coverage")
-    part = "an unknown share" if share is None else f"{share:.2%}"
-    lines = [f"Searched {index['rows']:,} training images, {part} of the training set; copies of others are not found."]
+    count = index.get("pictures") or index["rows"]
+    lines = [f"Searched {count:,} training images, {covered(index)}; copies of others are not found."]
     if index.get("similarity") is not None:
         lines.append(
             f"copy = {index['embedder']} similarity above {index['similarity']:.3f} (exceeded by non-copies with "
@@ -98,10 +105,8 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
     hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
     tried = sum(1 if r.image is not None else max(len(r.seeds), 1) for r in results if r.status == "ok")
     lines.append(f"{hits} of {tried} images are copies.")
-    compared = [[m for m in r.matches if m.copy_found or (m.similar and m.tile is not None)] for r in results]
-    similar = sum(len({match.seed for match in row}) for row in compared)
-    if similar > hits:
-        lines.append(f"As similar to a training image, but with other pixels: {similar - hits} more; look at them.")
+    if similar := sum(len(alike(row)) for row in results):
+        lines.append(f"As similar to a training image, but with other pixels: {similar} more; look at them.")
     return lines
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from memdetect.records import Header, Result
-from memdetect.render.shown import FINDINGS, ascii_json, escaped, untested
+from memdetect.render.shown import LISTED, ascii_json, escaped, untested
 from memdetect.verdict import Verdict
 
 # What a spreadsheet takes for the start of a formula; the wide forms count in East Asian versions.
@@ -31,7 +31,7 @@ def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> 
         },
         "not_tested": untested(header),
         "run": header.model_dump(mode="json"),
-        "findings": [_finding(row) for row in results if row.outcome in FINDINGS],
+        "findings": [_finding(row) for row in results if row.outcome in LISTED],
     }
     return ascii_json(json.dumps(summary, indent=1, allow_nan=False)) + "\n"
 

@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
 from memdetect.adapters import load
-from memdetect.calibration import Calibration, Removed, calibration_of_run, parts_of
+from memdetect.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.errors import MemdetectError
 from memdetect.images import open_image
 from memdetect.matching import Evidence
@@ -17,9 +17,11 @@ from memdetect.prompts import Request, Requests, read
 from memdetect.records import Header, Measurement, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
-from memdetect.scanning.plan import Bench, Options, plan, prepare
+from memdetect.scanning.plan import Bench, Options, plan, prepare, searched
+from memdetect.verdict.claim import covered
 from memdetect.verdict.nulls import make_null, scores_of
-from memdetect.wording import one_a_family
+from memdetect.verdict.searching import useless
+from memdetect.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
 
 Matcher = Callable[[list[Path]], list[bool]]
 LEAST, SHARE = 10, 0.01  # how many of the strongest prompts are searched for copies
@@ -39,38 +41,111 @@ def calibrate(
     The run is kept beside `out`, in NAME.run, and the same call resumes it. matcher: images -> whether each is a copy
     of a training image (default: by the options' index, or the one that ships with the model); with it the strongest
     max(10, 1 %) of the prompts are generated and searched, matches are left out, and whoever moves up is searched in
-    turn. Without it the calibration says that it was not checked. Raises MemdetectError for images, for parts other
-    than A and B, and for prompts of which none has finite scores.
+    turn. Without it, or where the index could not have told a copy, the calibration says that it was not checked.
+    options.memorized: prompts that the model is known to have memorized, each of a kind (`wording.kind_of`), on which
+    the sensitivity of its scores is measured; their run is kept in NAME.memorized.run. Raises MemdetectError for images, for parts
+    other than A and B, for memorized prompts without a kind or among the clean ones, and for clean prompts of which
+    none has finite scores.
     """
-    options, out = replace(options or Options(), save_images=False), Path(out)
+    options, out, watch = replace(options or Options(), save_images=False), Path(out), watch or Watch()
     requests = _clean(inputs if isinstance(inputs, Requests) else read(inputs))
+    known = _memorized(options.memorized, requests) if options.memorized else None
     bench = prepare(load(model), options)
-    if matcher is None and bench.evidence is not None:
-        matcher = _matcher(bench.evidence)
+    search = _Given(matcher) if matcher else _search(bench)
     bench = replace(bench, evidence=None)  # only the strongest prompts are searched, once their scores are known
     folder = RunFolder(out.parent / f"{out.stem}.run")
+    measured = _measured(requests, bench, folder, watch)
+    more = _measured(known, bench, RunFolder(out.parent / f"{out.stem}.memorized.run"), watch) if known else None
+    if measured is None or (known and more is None):
+        return None
+    header, rows = measured
+    made = _checked(header, rows, bench, folder, search)
+    made = with_known(made, *more) if more else made
+    facts = {**made.provenance, "created": header.created, **_pace(folder, header, bench)}
+    lost = header.planned - len(rows)
+    made = made.model_copy(update={"provenance": {**facts, "nonfinite": lost}, "about": _about(requests)})
+    write_atomic(out, made.model_dump_json() + "\n")
+    return made
+
+
+def _measured(
+    requests: Requests, bench: Bench, folder: RunFolder, watch: Watch
+) -> tuple[Header, list[Measurement]] | None:
+    """Header and finite rows of a run of prompts; None when it was stopped."""
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
     with folder.locked():
         header = folder.open(plan(bench, requests))
-        if not sample_all(requests.items, bench, folder, watch or Watch()):
+        if not sample_all(requests.items, bench, folder, watch):
             return None
         rows = [row for row in folder.measurements() if row.status == "ok"]
-        if not rows:
-            raise MemdetectError(f"none of {header.planned} clean prompts has finite scores; scan the model to see why")
-        made = _searched(header, rows, bench, folder, matcher)
-        facts = {**made.provenance, "created": header.created, **_pace(folder, header, bench)}
-        lost = header.planned - len(rows)
-        made = made.model_copy(update={"provenance": {**facts, "nonfinite": lost}, "about": _about(requests)})
-        write_atomic(out, made.model_dump_json() + "\n")
-        return made
+    if not rows:
+        raise MemdetectError(f"none of {header.planned} prompts has finite scores; scan the model to see why")
+    return header, rows
 
 
-def _matcher(evidence: Evidence) -> Matcher:
-    """Whether each image is a copy of one in the index."""
+@dataclass(slots=True)
+class _Given:
+    """Search by a function of the caller."""
 
-    def match(images: list[Path]) -> list[bool]:
-        return [any(near.copy_found for near in evidence.of([open_image(path).image])) for path in images]
+    matcher: Matcher
 
-    return match
+    def copies(self, images: list[Path]) -> bool:
+        """Whether one of the images is a copy."""
+        return any(self.matcher(images))
+
+    def said(self) -> str:
+        """What was searched."""
+        return "by the given function"
+
+
+@dataclass(slots=True)
+class _Search:
+    """Search in an index, by the rules of a scan: what could not be compared was not searched."""
+
+    evidence: Evidence
+    index: Mapping[str, Any]
+    looked: int = 0
+    missed: int = 0
+
+    def copies(self, images: list[Path]) -> bool:
+        """Whether one of the images is a copy; those that could not be compared are counted."""
+        copied = False
+        for path in images:
+            matches = self.evidence.of([open_image(path).image])
+            own = any(match.copy_found for match in matches)
+            unseen = not matches or any(match.similar and match.tile is None for match in matches)
+            self.looked, self.missed = self.looked + 1, self.missed + (unseen and not own)
+            copied = copied or own
+        return copied
+
+    def said(self) -> str:
+        """What was searched; "" where an image could not be compared."""
+        if self.missed:
+            return ""
+        where = f"index {self.index['name']!r} of digest {self.index['digest'][:12]}, {covered(self.index)}"
+        return f"in {where}, all {self.looked} images could be compared"
+
+
+def _search(bench: Bench) -> "_Search | str":
+    """The search in the index of a bench, or why there is none: no index, or one that cannot be relied on."""
+    if bench.evidence is None:
+        return "no index was searched"
+    index = searched(bench.evidence)
+    return useless(index, bench.options.policy) or _Search(bench.evidence, index)
+
+
+def _memorized(given: Requests | Sequence[str | Path], clean: Requests) -> Requests:
+    """Checked before the first image: prompts of a kind each, none of a clean family."""
+    requests = given if isinstance(given, Requests) else read(given)
+    families = {family_key(item.meta, item.prompt) for item in clean.items}
+    for item in requests.items:
+        if item.prompt is None:
+            raise MemdetectError(f"{item.source!r} is an image; --memorized takes prompts")
+        if not kind_of(item.meta):
+            raise MemdetectError(f"memorized prompt {item.id} is of no kind; give the file a column {KIND_COLUMNS[0]}")
+        if family_key(item.meta, item.prompt) in families:
+            raise MemdetectError(f"memorized prompt {item.id} is among the clean ones as well; leave it out of one")
+    return Requests(tuple(one_a_family(requests.items)), requests.blank, requests.repeated)
 
 
 def _clean(requests: Requests) -> Requests:
@@ -82,12 +157,12 @@ def _clean(requests: Requests) -> Requests:
     return Requests(tuple(kept), requests.blank, requests.repeated + len(requests.items) - len(kept))
 
 
-def _searched(
-    header: Header, rows: list[Measurement], bench: Bench, folder: RunFolder, matcher: Matcher | None
+def _checked(
+    header: Header, rows: list[Measurement], bench: Bench, folder: RunFolder, search: "_Given | _Search | str"
 ) -> Calibration:
     """The calibration of the rows, without those whose images match; never without others, or p would be too small."""
-    if matcher is None:
-        return calibration_of_run(header, rows)
+    if isinstance(search, str):
+        return _unchecked(calibration_of_run(header, rows), search)
     matched: dict[str, bool] = {}
     removed: list[Removed] = []
     while True:
@@ -98,11 +173,19 @@ def _searched(
             break
         for row in new:
             images = _images(row, bench, folder)
-            matched[row.id] = any(matcher(images))
+            matched[row.id] = search.copies(images)
             if matched[row.id]:
                 removed.append(Removed(id=row.id, prompt=row.prompt or "", images=[path.name for path in images]))
-    said = f"the {len(matched)} strongest of {len(rows)} were searched for copies, {len(removed)} removed"
-    return made.model_copy(update={"checked": said, "removed": tuple(removed)})
+    made = made.model_copy(update={"removed": tuple(removed)})
+    how = search.said()
+    if not how:
+        return _unchecked(made, "a training image was not there to be compared; put it back and calibrate again")
+    said = f"the {len(matched)} strongest of {len(rows)} were searched for copies {how}, {len(removed)} removed"
+    return made.model_copy(update={"checked": said})
+
+
+def _unchecked(made: Calibration, reason: str) -> Calibration:
+    return made.model_copy(update={"provenance": {**made.provenance, "unchecked": reason}})
 
 
 def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -> list[Measurement]:

@@ -44,7 +44,8 @@ class Options:
     p-values stay within. calibration: a file of clean scores instead of the one beside the model. policy: what the run
     will be judged by. first_step_only: refuse detectors that need images. base: what the model was fine-tuned from
     (as `load` takes it): the same prompts drawn by it are the null, `base_rounds` times (None = by their number).
-    train_images: a folder of training pictures to look outputs up in, instead of an index.
+    train_images: a folder of training pictures to look outputs up in, instead of an index. memorized: for `calibrate`,
+    prompts that the model is known to have memorized, as `prompts.read` takes or gives them.
     """
 
     layers: Sequence[str] | None = None
@@ -71,6 +72,7 @@ class Options:
     base: Any = None
     base_rounds: int | None = None
     train_images: Path | None = None
+    memorized: Requests | Sequence[str | Path] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +195,10 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
     for request in requests.items:
         total.update(json.dumps([request.id, request.prompt, _content(request.image)]).encode())
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
-    searched, asked = _searched(bench.evidence), bench.options
-    made = {"inputs": total.hexdigest(), **settings(bench), "index": searched.get("digest", "")}
-    if searched:
-        made["top_k"] = searched["top_k"]
+    index, asked = searched(bench.evidence), bench.options
+    made = {"inputs": total.hexdigest(), **settings(bench), "index": index.get("digest", "")}
+    if index:
+        made["top_k"] = index["top_k"]
     return Header(
         memdetect=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -207,7 +209,7 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if asked.layers or asked.timesteps or asked.sigmas else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated},
-        index=searched | (_given(bench) if searched else {}),
+        index=index | (_given(bench) if index else {}),
         opening={key: value for key, value in asdict(bench.model.opening).items() if value},
         **_bar(bench.options.policy, made, requests.items, calibration),
     )
@@ -222,7 +224,7 @@ def _given(bench: Bench) -> dict[str, Any]:
     return found | ({"trust_torchscript": True} if asked.trust_torchscript else {})
 
 
-def _searched(evidence: Evidence | None) -> dict[str, Any]:
+def searched(evidence: Evidence | None) -> dict[str, Any]:
     """What the header says of the index: which, how much of the training set, and what its threshold rests on."""
     if evidence is None:
         return {}

@@ -12,6 +12,7 @@ from memdetect.statistics.conformal import rank_at, smallest_n
 class Rate:
     """Families flagged at a fixed level: `flagged` of `families`, and the upper bound of the share.
 
+    copies: how many of the flagged ones hold a copy.
     rank: a prompt is flagged when at most `rank` - 1 of the n clean scores reach its own. limit: None = not limited.
     """
 
@@ -22,6 +23,7 @@ class Rate:
     bound: float
     confidence: float
     limit: float | None = None
+    copies: int = 0
 
     @property
     def level(self) -> float:

@@ -1,38 +1,78 @@
 """What may be said of a run: one sentence with its bound and its scope, and what its reader should know."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from memdetect.calibration import Calibration, members_of
 from memdetect.policy import Suppressions
 from memdetect.records import Header
-from memdetect.verdict.outcome import Verdict
+from memdetect.verdict.outcome import OUTCOMES, Verdict
+
+WAIVERS = {"fail_on": "none", "max_one_colour": 1}
+WAIVED = {
+    "fail_on": "no finding fails it",
+    "min_sensitivity": "what scores alone miss is not asked",
+    "min_recall": "whether the index finds a copy is not asked",
+    "max_one_colour": "images of a single colour count as seen",
+}
+
+
+def basis(verdict: Verdict, header: Header, calibration: Calibration | None) -> str:
+    """What a verdict rests on, in a phrase: the training images that were searched, or what the score can notice."""
+    index = header.index
+    if index:
+        count = index.get("pictures") or index.get("rows", 0)
+        return f"searched {count:,} training images, {covered(index)}"
+    if calibration is not None and calibration.base:
+        return "by scores against the base alone, no training image was searched"
+    if not verdict.sensitivity:
+        return "by scores alone, what they miss is not known"
+    return f"by scores alone, which notice {', '.join(known.phrase for known in verdict.sensitivity)}"
+
+
+def covered(index: Mapping[str, Any]) -> str:
+    """What share of the training set an index covers, and who said how large that is."""
+    coverage, by = index.get("coverage"), index.get("stated_by")
+    if coverage is None:
+        return "an unknown share of the training set"
+    digits = 0 if coverage >= 1 else 2
+    return f"{coverage:.{digits}%} of the training set" + (f" as {by} states its size" if by else "")
 
 
 def claim(verdict: Verdict, header: Header, calibration: Calibration | None) -> str:
-    """The claim of a run in one sentence: what was found, what that bounds, under which assumptions, what was left."""
-    parts = [_found(verdict), _bound(verdict), _scope(header), _assumed(verdict, calibration), _left(header)]
+    """The claim of a run in one sentence: its basis, what was found, what that bounds, assumes and leaves out."""
+    parts = [
+        verdict.basis[:1].upper() + verdict.basis[1:],
+        _found(verdict),
+        _bound(verdict),
+        _scope(header),
+        _assumed(verdict, calibration),
+        _false_alarms(verdict, header, calibration),
+        "other prompts, seeds and settings were not tested",
+    ]
     return f"{'; '.join(part for part in parts if part)}."
 
 
 def _found(verdict: Verdict) -> str:
     counts = verdict.counts
-    found = ", ".join(f"{counts[name]} {name}" for name in ("copy", "suspicious", "inconclusive", "clear"))
-    against = (
-        f" at a false discovery rate of {verdict.fdr:g} against {verdict.calibrated} clean prompts"
-        if verdict.calibrated
-        else ""
-    )
-    return f"Of {verdict.planned} items {verdict.measured} were measured: {found}{against}"
+    found = ", ".join(f"{counts[name]} {name}" for name in OUTCOMES if name in counts)
+    return f"of {verdict.planned} items {verdict.measured} were measured: {found}"
 
 
 def _bound(verdict: Verdict) -> str:
+    """How many families are copies or score high, what that bounds, and what share may be memorized, if known."""
     rate = verdict.rate
     if rate is None or not rate.rank or not rate.families:
         return ""
-    return (
-        f"{rate.flagged} of {rate.families} prompt families score above level {rate.level:.2g}, so with "
-        f"{rate.confidence:.0%} confidence at most {rate.bound:.2%} of families drawn like these would"
+    high = rate.flagged - rate.copies
+    said = (
+        f"of {rate.families} prompt families {rate.copies} came back as copies and {high} others score above level "
+        f"{rate.level:.2g}, so with {rate.confidence:.0%} confidence at most {rate.bound:.2%} of families drawn like "
+        "these would do either"
     )
+    if verdict.memorized is None:
+        return said
+    return f"{said}, and at most {verdict.memorized:.2%} are memorized if those are noticed like the known ones"
 
 
 def _scope(header: Header) -> str:
@@ -49,28 +89,27 @@ def _assumed(verdict: Verdict, calibration: Calibration | None) -> str:
     if calibration.base:
         clean = f"the null is {calibration.base} drawing the same prompts, which assumes that it has seen no such image"
     elif calibration.conditioned is False:
-        searched = f"checked ({calibration.checked})" if calibration.checked else "not searched for copies"
+        searched = f"checked: {calibration.checked}" if calibration.checked else "not searched for copies"
         clean = f"the null is the model's own images without a condition, {searched}"
     elif not calibration.checked:
         clean = "assumes clean calibration prompts, not checked"
     else:
-        clean = f"calibration prompts checked ({calibration.checked})"
-    delta = (verdict.policy or {}).get("delta")
-    over = (
-        "averaged over calibration sets" if delta is None else f"for this calibration set but for {delta:.0%} of them"
-    )
-    return f"{clean}, error rates {over}"
+        clean = f"calibration prompts checked: {calibration.checked}"
+    return f"ranked among {verdict.calibrated} clean scores at a false discovery rate of {verdict.fdr:g}; {clean}"
 
 
-def _left(header: Header) -> str:
-    index = header.index
-    if not index:
-        searched = "training images were not searched"
-    else:
-        coverage = index.get("coverage")
-        share = "an unknown share" if coverage is None else f"{coverage:.1%}"
-        searched = f"an index of {share} of the training set was searched"
-    return f"{searched}, and other prompts, seeds and settings were not tested"
+def _false_alarms(verdict: Verdict, header: Header, calibration: Calibration | None) -> str:
+    """What a model that memorized nothing may still be failed for."""
+    policy, parts = verdict.policy or {}, list[str]()
+    delta = policy.get("delta")
+    over = "on average over calibration sets" if delta is None else f"but for {delta:.2g} of calibration sets"
+    if verdict.calibrated and policy.get("fail_on") == "suspicious":
+        drift = ", if the fine-tune changed nothing else" if calibration and calibration.base else ""
+        parts.append(f"by scores with a probability of at most {verdict.fdr:g} {over}{drift}")
+    level = header.index.get("level")
+    if isinstance(level, float) and policy.get("fail_on") != "none":
+        parts.append(f"by the index with at most {level:.2g} for each image looked up")
+    return f"a model that memorized nothing fails {' and '.join(parts)}" if parts else ""
 
 
 def notes(verdict: Verdict, aside: Suppressions) -> tuple[str, ...]:
@@ -79,6 +118,10 @@ def notes(verdict: Verdict, aside: Suppressions) -> tuple[str, ...]:
 
 
 def _notes(verdict: Verdict, aside: Suppressions) -> Iterator[str]:
+    policy = verdict.policy or {}
+    for key, what in WAIVED.items():
+        if policy.get(key) == WAIVERS.get(key, 0):
+            yield f"the policy waives {key.replace('_', '-')}: {what}"
     if not verdict.fixed:
         yield "policy and calibration are not those named in the run's header before its first image"
     if verdict.calibrated and verdict.shift.low is None:

@@ -1,21 +1,25 @@
 """judge(): from the records of a run to the outcome of each item and the verdict on all of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from memdetect.calibration import Calibration
 from memdetect.policy import Policy, Suppressions, suppressions
 from memdetect.records import Header, Measurement, Outcome, Result, plan_digest
 from memdetect.statistics.conformal import simes_levels
 from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
-from memdetect.verdict.claim import claim, notes
-from memdetect.verdict.nulls import ItemScores, Null, centred, make_null, rank_of, scores_of
-from memdetect.verdict.outcome import Verdict
-from memdetect.verdict.rules import NO_THRESHOLD, Findings, no_threshold, not_compared, rate_of, rules, shift_of
+from memdetect.statistics.rates import Rate, memorized_share
+from memdetect.verdict.claim import basis, claim, notes
+from memdetect.verdict.nulls import ItemScores, Null, Rank, centred, make_null, p_values, rank_of, scores_of
+from memdetect.verdict.outcome import OUTCOMES, Verdict
+from memdetect.verdict.rules import Findings, flagging_ranks, rate_of, rules, shift_of
+from memdetect.verdict.searching import NO_THRESHOLD, alike, no_threshold, not_compared, unsearched
+from memdetect.verdict.sensitivity import sensitivities
+from memdetect.wording import kind_of
 
-Rank = tuple[int, int] | str
 # Copied for each item: the fields of a measurement were validated when it was read.
 _BLANK = Result(index=0, id="", source="", outcome="inconclusive")
 
@@ -24,12 +28,14 @@ _BLANK = Result(index=0, id="", source="", outcome="inconclusive")
 class _Bar:
     """What BH needs at this size: smallest p, hits needed, and clean prompts needed for a single hit.
 
-    blind: whether the index that was searched cannot tell a copy.
+    plan: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy.
     """
 
     n: int
     hits: int
     needed: int
+    plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    searched: bool = False
     blind: bool = False
 
 
@@ -51,26 +57,23 @@ def judge(
     null = make_null(header.plan, calibration)
     scores = centred(kept, scores_of(kept, header.plan), calibration)
     ranks = [rank_of(row, own, null) for row, own in zip(kept, scores, strict=True)]
-    p = _p_values(ranks, policy)
+    p = p_values(ranks, policy.delta)
     rejected = benjamini_hochberg(p, policy.fdr, header.planned)
-    bar = replace(_bar(null, header.planned, policy), blind=no_threshold(header.index))
+    bar = replace(
+        _bar(null, header.planned, policy),
+        plan=header.plan,
+        searched=bool(header.index),
+        blind=no_threshold(header.index),
+    )
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
     results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
     aside = suppressions(policy, _findings(results), today or datetime.now(UTC).date())
     if aside.used:
         results = [_set_aside(result, aside) for result in results]
-    found = Findings(header, results, scores, ranks, rejected, null, calibration)
+    known = sensitivities(null, calibration, policy, header.planned, flagging_ranks(null, policy))
+    found = Findings(header, results, scores, ranks, rejected, null, calibration, known)
     return results, _verdict(found, policy, bar, aside)
-
-
-def _p_values(ranks: Sequence[Rank], policy: Policy) -> list[float | None]:
-    """Rank / (n + 1), or what is valid given the clean scores when the policy asks for that."""
-    if policy.delta is None:
-        return [None if isinstance(r, str) else r[0] / (r[1] + 1) for r in ranks]
-    sizes = {r[1] for r in ranks if not isinstance(r, str)}
-    levels = {n: simes_levels(n, policy.delta) if n > 1 else [1.0, 1.0] for n in sizes}
-    return [None if isinstance(r, str) else levels[r[1]][r[0] - 1] for r in ranks]
 
 
 def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
@@ -92,23 +95,39 @@ def _own_p(row: Measurement, scores: ItemScores, p: float | None, null: Null | s
 
 
 def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
+    """The worst that holds; `clear` only where everything that was asked could be searched, compared and ranked."""
     copied = next((match for match in row.matches if match.copy_found), None)
     if copied is not None:
         return "copy", f"image {copied.seed} is a copy of {copied.key}"
+    if row.status != "ok":
+        return "inconclusive", str(ranked)
     if rejected and not isinstance(ranked, str):
         return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
+    return _searched(row, bar) or _ranked(ranked, bar)
+
+
+def _searched(row: Measurement, bar: _Bar) -> tuple[Outcome, str] | None:
+    """What the training images near an item say where none of them is a copy; None where they say nothing."""
+    if not bar.searched:
+        return None
     if (unseen := not_compared(row)) is not None:
         return "inconclusive", f"image {unseen.seed} may be a copy: {unseen.note}; it is similar to {unseen.key}"
-    if bar.blind and row.matches:
+    if bar.blind:
         return "inconclusive", NO_THRESHOLD
-    if isinstance(ranked, str) or p is None:
-        return "inconclusive", str(ranked)
+    if missed := unsearched(row, bar.plan):
+        return "inconclusive", f"image {missed[0]} was not searched for in the index"
+    near = alike(row)
+    return ("similar", f"image {near[0].seed} is similar to {near[0].key}, but the pixels differ") if near else None
+
+
+def _ranked(ranked: Rank, bar: _Bar) -> tuple[Outcome, str]:
+    if isinstance(ranked, str):
+        return "inconclusive", ranked
     if ranked[0] == 1:
         return "inconclusive", (
             f"above all {ranked[1]} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
         )
-    near = next((match for match in row.matches if match.similar), None)
-    return "clear", "" if near is None else f"image {near.seed} is similar to {near.key}, but the pixels differ"
+    return "clear", ""
 
 
 def _findings(results: Iterable[Result]) -> list[str]:
@@ -125,6 +144,7 @@ def _set_aside(row: Result, aside: Suppressions) -> Result:
 def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:
     rate, shift = rate_of(found, policy), shift_of(found)
     asked = rules(found, policy, rate, shift, (bar.hits, bar.needed))
+    kinds = dict.fromkeys(kind_of(row.meta) for row in found.results)
     base = Verdict(
         planned=found.header.planned,
         measured=len(found.results),
@@ -142,8 +162,20 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest,
         fixed=_fixed(found, policy),
+        sensitivity=tuple(found.sensitivity[kind] for kind in kinds if kind in found.sensitivity),
+        memorized=_memorized(found, rate, policy),
     )
+    base = replace(base, basis=basis(base, found.header, found.calibration))
     return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))
+
+
+def _memorized(found: Findings, rate: Rate | None, policy: Policy) -> float | None:
+    """Upper bound of the share of memorized families, by the kind of prompt that the score finds worst."""
+    kinds = {kind_of(row.meta) for row in found.results}
+    if rate is None or not rate.rank or not rate.families or not kinds <= found.sensitivity.keys():
+        return None
+    known = [found.sensitivity[kind] for kind in kinds]
+    return max(memorized_share(rate.flagged, rate.families, k.flagged, k.known, policy.confidence) for k in known)
 
 
 def _fixed(found: Findings, policy: Policy) -> bool:
@@ -154,7 +186,7 @@ def _fixed(found: Findings, policy: Policy) -> bool:
 
 
 def _counts(results: Iterable[Result]) -> Mapping[Outcome, int]:
-    counts: dict[Outcome, int] = {"copy": 0, "suspicious": 0, "clear": 0, "inconclusive": 0}
+    counts: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
     for row in results:
         counts[row.outcome] += 1
     return counts

@@ -9,13 +9,13 @@ from memdetect.calibration import Calibration, members_of
 from memdetect.errors import MemdetectError
 from memdetect.records import Measurement, Score
 from memdetect.statistics.combine import MOST, Tail, combined, fit_tail, quartile
-from memdetect.statistics.conformal import rank
-from memdetect.wording import text_key
+from memdetect.statistics.conformal import rank, simes_levels
+from memdetect.wording import family_key, text_key
 
 SMALLEST_STRATUM = 200
 
-
 ItemScores = Mapping[str, float | None]
+Rank = tuple[int, int] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Null:
 
     by_stratum: ascending combined scores of each stratum (one, "", without strata). own: detector -> ascending scores
     of its own, for description. tails: members' tails, {} for a single member, whose own scores are ranked.
-    known: ids and text keys of the clean prompts. conditioned: whether those are prompts or labels; not, if they are
-    images without a condition, None if that is not known. checked: whether they were searched for copies.
+    known: ids, text keys and families of the clean prompts. conditioned: whether those are prompts or labels; not, if
+    they are images without a condition, None if that is not known. checked: whether they were searched for copies.
     """
 
     plan: Mapping[str, Any]
@@ -37,6 +37,11 @@ class Null:
     strata: str
     conditioned: bool | None = None
     checked: bool = False
+
+    def holds(self, row: Measurement) -> bool:
+        """Whether a row, or one of its family, is among the clean prompts: it cannot be ranked among itself."""
+        prompt = row.prompt or ""
+        return bool(self.known & {row.id, text_key(prompt), family_key(row.meta, prompt)})
 
     @property
     def n(self) -> int:
@@ -145,7 +150,7 @@ def _null(
         tails=tails,
         by_stratum={key: null for key, null in strata.items() if null},
         own={name: sorted(found[i] for i in part_b) for name, found in scores.items()},
-        known=frozenset(key for item in items for key in (item.id, item.text) if key) - {text_key("")},
+        known=frozenset(key for i in items for key in (i.id, i.text, i.family) if key) - {text_key("")},
         strata=calibration.strata,
         conditioned=calibration.conditioned,
         checked=bool(calibration.checked),
@@ -163,7 +168,16 @@ def _of_another_kind(row: Measurement, null: Null) -> str:
     return f"the clean scores are of {clean}, not of {scanned}"
 
 
-def rank_of(row: Measurement, scores: ItemScores, null: Null | str) -> tuple[int, int] | str:
+def p_values(ranks: Sequence[Rank], delta: float | None) -> list[float | None]:
+    """Rank / (n + 1), or with `delta` what is valid given the clean scores but for that chance; None without a rank."""
+    if delta is None:
+        return [None if isinstance(r, str) else r[0] / (r[1] + 1) for r in ranks]
+    sizes = {r[1] for r in ranks if not isinstance(r, str)}
+    levels = {n: simes_levels(n, delta) if n > 1 else [1.0, 1.0] for n in sizes}
+    return [None if isinstance(r, str) else levels[r[1]][r[0] - 1] for r in ranks]
+
+
+def rank_of(row: Measurement, scores: ItemScores, null: Null | str) -> Rank:
     """(rank, n) of a row among the clean prompts of its stratum, or in one line why it has none."""
     if row.status == "unreadable":
         return "the input could not be read"
@@ -173,9 +187,8 @@ def rank_of(row: Measurement, scores: ItemScores, null: Null | str) -> tuple[int
         return null
     if apart := _of_another_kind(row, null):
         return apart
-    assert row.prompt is not None
-    if row.id in null.known or text_key(row.prompt) in null.known:
-        return "the prompt is one of the calibration's own"
+    if null.holds(row):
+        return "the prompt, or one of its family, is among the clean ones"
     clean = null.by_stratum.get(null.stratum(row))
     if clean is None or (null.strata and len(clean) < SMALLEST_STRATUM):
         held = len(clean or ())

@@ -8,8 +8,10 @@ from memdetect.errors import Exit
 from memdetect.records import Outcome
 from memdetect.statistics.rates import Rate
 from memdetect.statistics.shift import Bulk
+from memdetect.verdict.sensitivity import Sensitivity
 
 Decision = Literal["pass", "fail", "inconclusive"]
+OUTCOMES: Sequence[Outcome] = ("copy", "suspicious", "similar", "inconclusive", "clear")
 EXITS: Mapping[Decision, Exit] = {"pass": Exit.OK, "fail": Exit.FAILED, "inconclusive": Exit.INCONCLUSIVE}
 
 
@@ -29,6 +31,7 @@ class Shift:
     """Whether the scanned prompts are like the clean ones: by their text (None = not compared), and in the bulk of p.
 
     below: all of them score below every clean prompt. dead: which detector gives most of them the same score.
+    missing: why the texts could not be compared although there are enough of them; "" where they were, or are few.
     """
 
     auroc: float | None = None
@@ -37,6 +40,7 @@ class Shift:
     bulk: tuple[Bulk, ...] = ()
     below: bool = False
     dead: str = ""
+    missing: str = ""
 
     @property
     def alarm(self) -> bool:
@@ -53,7 +57,9 @@ class Verdict:
     p-values rest on; missing: why there are none. needed: clean prompts with which one hit could be decided. hits:
     h, how many hits it takes now. rules: what the gate asked; the verdict is the worst of them. claim: what may be said
     of the run, in one sentence. notes: what its reader should know. fixed: whether policy and calibration were named
-    in the run's header before its first image.
+    in the run's header before its first image. basis: what the verdict rests on, in its first words. sensitivity: of
+    the deciding score, for each kind of prompt scanned of which memorized ones are known. memorized: upper bound of the
+    share of memorized prompt families, if those are flagged as often as the known ones; None where that is not known.
     """
 
     planned: int
@@ -72,6 +78,9 @@ class Verdict:
     policy: Mapping[str, Any] | None = None
     policy_digest: str = ""
     fixed: bool = False
+    basis: str = ""
+    sensitivity: tuple[Sensitivity, ...] = ()
+    memorized: float | None = None
     claim: str = ""
     notes: tuple[str, ...] = ()
 

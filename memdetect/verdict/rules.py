@@ -2,26 +2,30 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from math import ceil
 
 from memdetect.calibration import Calibration, members_of
 from memdetect.policy import Policy
-from memdetect.records import Header, Match, Measurement, Result
+from memdetect.records import Header, Result
 from memdetect.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
 from memdetect.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
 from memdetect.statistics.shift import all_below, bulk_check
 from memdetect.verdict.nulls import ItemScores, Null
 from memdetect.verdict.outcome import Rule, Shift
-from memdetect.wording import family_key
+from memdetect.verdict.searching import index_rules
+from memdetect.verdict.sensitivity import Sensitivity
+from memdetect.wording import family_key, kind_of
 
 MAX_TEXT_SHIFT = 0.70
-NO_THRESHOLD = "the index has no threshold, so that nothing can be called a copy; build it with --held-out images"
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the rules look at: the results; their scores, ranks (or why there is none), and what was rejected."""
+    """What the rules look at: the results; their scores, ranks (or why there is none), and what was rejected.
+
+    sensitivity: of the deciding score, by kind of prompt; kinds of which no memorized prompt is known are not there.
+    """
 
     header: Header
     results: Sequence[Result]
@@ -30,6 +34,7 @@ class Findings:
     rejected: Sequence[bool]
     null: Null | str
     calibration: Calibration | None
+    sensitivity: Mapping[str, Sensitivity]
 
     def ranked(self) -> list[tuple[int, int]]:
         """Ranks of the items that have one and were not rejected."""
@@ -42,17 +47,6 @@ class Findings:
         return Counter(row.outcome for row in self.results if row.outcome in worst and not row.suppressed)
 
 
-def no_threshold(index: Mapping[str, Any]) -> bool:
-    """Whether an index was searched by which nothing can be called a copy."""
-    return "similarity" in index and index["similarity"] is None
-
-
-def not_compared(row: Measurement) -> Match | None:
-    """The nearest training image by the embedder whose pixels could not be compared: there may be a copy, or not."""
-    unseen = [match for match in row.matches if match.similar and match.tile is None]
-    return max(unseen, key=lambda match: match.similarity, default=None)
-
-
 def shift_of(found: Findings) -> Shift:
     """Compare the scanned prompts with the clean ones: by text (in the header) and in the bulk of p.
 
@@ -62,10 +56,12 @@ def shift_of(found: Findings) -> Shift:
         return Shift(dead=_dead(found))
     text = found.header.wording
     low = text.get("low") if text.get("calibration") == found.header.calibration else None
+    missing = str(text.get("missing", ""))
     bulk = bulk_check(found.ranked())
     every = [rank for rank in found.ranks if not isinstance(rank, str)]
     auroc = text.get("auroc") if low is not None else None
-    return Shift(auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every), _dead(found))
+    told = low is not None and low > MAX_TEXT_SHIFT
+    return Shift(auroc, low, told, bulk, all_below(every), _dead(found), missing)
 
 
 def _dead(found: Findings) -> str:
@@ -84,7 +80,7 @@ def rate_of(found: Findings, policy: Policy) -> Rate | None:
     """Families with an item flagged at the fixed level, or a copy, among those that could be judged."""
     if isinstance(found.null, str):
         return None
-    limits = {n: _flagging_rank(n, policy) for n in {len(s) for s in found.null.by_stratum.values()}}
+    limits = flagging_ranks(found.null, policy)
     families: dict[str, bool] = {}
     for row, rank in zip(found.results, found.ranks, strict=True):
         if not isinstance(rank, str) or row.outcome == "copy":
@@ -92,8 +88,15 @@ def rate_of(found: Findings, policy: Policy) -> Rate | None:
             key = family_key(row.meta, row.prompt)
             families[key] = families.get(key, False) or flagged
     n = found.null.n
+    copied = {family_key(row.meta, row.prompt) for row in found.results if row.outcome == "copy"}
     made = count_rate(sum(families.values()), len(families), n, policy.level, policy.confidence, policy.max_rate)
-    return Rate(made.flagged, made.families, limits[n], n, made.bound, made.confidence, made.limit)
+    return replace(made, rank=limits[n], copies=len(copied))
+
+
+def flagging_ranks(null: Null | str, policy: Policy) -> dict[int, int]:
+    """By the n of each stratum, the largest rank that counts as flagged; 0 = none."""
+    sizes = set[int]() if isinstance(null, str) else {len(s) for s in null.by_stratum.values()}
+    return {n: _flagging_rank(n, policy) for n in sizes}
 
 
 def _flagging_rank(n: int, policy: Policy) -> int:
@@ -107,7 +110,8 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     made = [_complete(found), _findings(found, policy, shift)]
     if scored:
         made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
-    made += [_undetectable(found, policy, scored), *_index(found, policy)]
+        made += [] if found.header.index else [_sensitivity(found, policy)]
+    made += [_undetectable(found, policy, scored), *index_rules(found.header, found.results, policy)]
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
     return tuple(made)
@@ -143,25 +147,33 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
         least = smallest_n(policy.fdr) if policy.delta is None else smallest_conditional_n(policy.fdr, policy.delta)
         reason = f"{n} clean prompts can show nothing at a false discovery rate of {policy.fdr:g}, at least {least} can"
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with more", n, least)
+    if hits > 1 and found.calibration and found.calibration.base:
+        reason = f"one memorized prompt cannot be found among {found.header.planned}: it takes {hits} at once"
+        cure = f"give --base-rounds {ceil(bar[1] / max(1, found.header.planned))}, or --fail-on copy with an index"
+        return Rule("calibration", "inconclusive", f"{reason}; {cure}", n, bar[1])
     if found.null.conditioned is False and not found.null.checked:
         reason = "the null is the model's own images, not searched for copies: what it repeats is in the null as well"
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with --index", n)
     return Rule("calibration", "pass", "", n)
 
 
-def _shift(shift: Shift) -> Rule:
-    def said() -> Iterator[str]:
-        if shift.text and shift.low is not None:
-            yield f"the prompts can be told from the clean ones by their text (AUROC at least {shift.low:.2f})"
-        if shift.below:
-            yield "every prompt scores below every clean one; the detector is dead or its sign is wrong"
-        if shift.dead:
-            yield f"{shift.dead}; it measures nothing here"
-        for check in shift.bulk:
-            if check.alarm:
-                yield f"{check.share:.0%} of the prompts have p <= {check.level:.2g}"
+def _alarms(shift: Shift) -> Iterator[str]:
+    if shift.text and shift.low is not None:
+        yield f"the prompts can be told from the clean ones by their text (AUROC at least {shift.low:.2f})"
+    if shift.below:
+        yield "every prompt scores below every clean one; the detector is dead or its sign is wrong"
+    if shift.dead:
+        yield f"{shift.dead}; it measures nothing here"
+    for check in shift.bulk:
+        if check.alarm:
+            yield f"{check.share:.0%} of the prompts have p <= {check.level:.2g}"
 
-    reasons = list(said())
+
+def _shift(shift: Shift) -> Rule:
+    reasons = list(_alarms(shift))
+    if not reasons and shift.missing:
+        reason = f"the prompts' wording was not compared with that of the clean ones: {shift.missing}"
+        return Rule("shift", "inconclusive", reason)
     if not reasons:
         return Rule("shift", "pass")
     return Rule("shift", "inconclusive", f"{'; '.join(reasons)}; calibrate on prompts drawn like those scanned")
@@ -169,11 +181,34 @@ def _shift(shift: Shift) -> Rule:
 
 def _unresolved(found: Findings, needed: int) -> Rule:
     pairs = zip(found.results, found.ranks, strict=True)
-    top = [row for row, rank in pairs if row.outcome == "inconclusive" and not isinstance(rank, str) and rank[0] == 1]
+    decided = ("copy", "suspicious")
+    top = [row for row, rank in pairs if row.outcome not in decided and not isinstance(rank, str) and rank[0] == 1]
     if not top:
         return Rule("resolution", "pass", "", 0, 0)
     reason = f"{len(top)} above every clean prompt cannot be decided; it takes {needed} clean prompts"
     return Rule("resolution", "inconclusive", reason, len(top), 0)
+
+
+def _sensitivity(found: Findings, policy: Policy) -> Rule:
+    """Whether the score alone is known to notice what this model has memorized; asked where no index was searched."""
+    why = "no index was searched"
+    if found.calibration and found.calibration.base:
+        reason = f"{why}, and scores against a base are not known to find what comes back"
+        return Rule("sensitivity", "inconclusive", f"{reason}; scan with --train-images or --index")
+    limit = policy.min_sensitivity
+    if not limit:
+        return Rule("sensitivity", "pass", "", None, limit)
+    kinds = Counter(kind_of(row.meta) for row in found.results)
+    if unknown := sum(count for kind, count in kinds.items() if kind not in found.sensitivity):
+        reason = f"{why} and what the score can miss is not known for {unknown} of {kinds.total()} prompts"
+        cure = "scan with an index, or calibrate with --memorized prompts of their kind"
+        return Rule("sensitivity", "inconclusive", f"{reason}; {cure}", None, limit)
+    worst = min((found.sensitivity[kind] for kind in kinds), key=lambda known: known.low, default=None)
+    if worst is None or worst.low < limit:
+        said = "nothing" if worst is None else worst.phrase
+        reason = f"{why}, and the score notices {said}, expected at least {limit:.0%}; scan with an index"
+        return Rule("sensitivity", "inconclusive", reason, worst.low if worst else None, limit)
+    return Rule("sensitivity", "pass", "", worst.low, limit)
 
 
 def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
@@ -189,40 +224,6 @@ def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
     reason, count = Counter(lost).most_common(1)[0]
     more = f" ({len(lost)} in all)" if count < len(lost) else ""
     return Rule("undetectable", "inconclusive", f"{count} items: {reason}{more}", len(lost), limit)
-
-
-def _useless(index: Mapping[str, Any]) -> str:
-    """Why an index can find no copy at all; "" where it can."""
-    if not index.get("rows") or index.get("coverage") == 0:
-        return "the index covers no training image; build it again"
-    return NO_THRESHOLD if no_threshold(index) else ""
-
-
-def _index(found: Findings, policy: Policy) -> Iterator[Rule]:
-    index: dict[str, Any] = found.header.index
-    if not index:
-        if policy.fail_on == "copy" or policy.min_coverage is not None:
-            yield Rule("index", "inconclusive", "no training images were searched; scan with an index")
-        return
-    coverage = index.get("coverage")
-    if useless := _useless(index):
-        yield Rule("index", "inconclusive", useless)
-        return
-    searched = sum(bool(row.matches) for row in found.results)
-    usable = sum(row.status == "ok" for row in found.results)
-    if searched < usable:
-        yield Rule("index", "inconclusive", f"{searched} of {usable} items were searched for in the index", searched)
-    unseen = sum(row.outcome != "copy" and not_compared(row) is not None for row in found.results)
-    if unseen:
-        reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"
-        yield Rule("index", "inconclusive", f"{reason}; put it back where the index expects it and scan anew", unseen)
-    limit = policy.min_coverage
-    if limit is not None and (coverage is None or coverage < limit):
-        held = "an unknown share" if coverage is None else f"{coverage:.1%}"
-        reason = f"the index covers {held} of the training set, expected at least {limit:.1%}"
-        yield Rule("min-coverage", "inconclusive", reason, coverage, limit)
-    elif limit is not None:
-        yield Rule("min-coverage", "pass", "", coverage, limit)
 
 
 def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) -> Rule:

@@ -2,16 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
-from memdetect.records import Header, Measurement
-from memdetect.wording import Worded, family_key, one_a_family, text_key
+from memdetect.wording import text_key
 
 Part = Literal["A", "B"]
 Cells = dict[str, dict[str, list[list[float]]]]
@@ -34,6 +31,19 @@ class Item(_Strict):
     stratum: str = ""
 
 
+class Known(_Strict):
+    """A prompt known to be memorized by this very model: on these the sensitivity of a score is measured.
+
+    family, text: keys of `memdetect.wording`; kind: of prompt, as `wording.kind_of` reads it.
+    """
+
+    id: str
+    family: str
+    text: str
+    kind: Annotated[str, Field(min_length=1)]
+    stratum: str = ""
+
+
 class Removed(_Strict):
     """A prompt taken out, for a training image was found in its images."""
 
@@ -47,14 +57,15 @@ class Calibration(_Strict):
 
     settings: what a scan has to share with it (model digest, steps, guidance, ...). provenance: versions, prompt set,
     pace. parts: whether A and B were given, so that choices may have been made on A, or drawn. strata: the column that
-    p-values stay within. checked: how the prompts were searched for copies, "" = not at all. scores: detector ->
-    layer -> timestep -> one list of per-seed scores for each item.
+    p-values stay within. checked: how the prompts were searched for copies, "" = not at all, or not so that one would
+    have been found. scores: detector -> layer -> timestep -> one list of per-seed scores for each item. known,
+    known_scores: the same of prompts that this model is known to have memorized.
 
     base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
     of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     about: str = ""
     settings: dict[str, Any]
     provenance: dict[str, Any] = {}
@@ -66,28 +77,22 @@ class Calibration(_Strict):
     offsets: dict[str, dict[str, float]] = {}
     items: tuple[Item, ...]
     scores: dict[str, Cells]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _first_version(cls, data: Any) -> Any:
-        """Version 1 counted its prompts and knew nothing of them."""
-        if not isinstance(data, dict) or not isinstance(data.get("prompts"), int) or "items" in data:
-            return data
-        rest = {key: value for key, value in data.items() if key not in ("prompts", "schema_version")}
-        keys = [f"{i:07d}" for i in range(data["prompts"])]
-        parts = draw_parts(keys)
-        return {**rest, "items": [{"id": key, "family": key, "part": parts[key]} for key in keys]}
+    known: tuple[Known, ...] = ()
+    known_scores: dict[str, Cells] = {}
 
     @model_validator(mode="after")
     def _complete(self) -> "Calibration":
-        for detector, layers in self.scores.items():
-            for layer, cells in layers.items():
-                for timestep, rows in cells.items():
-                    if len(rows) != len(self.items) or not all(rows):
-                        raise ValueError(
-                            f"{detector}, {layer}, t={timestep}: {sum(map(bool, rows))} prompts have scores, "
-                            f"expected {len(self.items)}"
-                        )
+        if absent := [key for key in SHARED if key not in self.settings]:
+            raise ValueError(f"settings say nothing of {absent[0]}, expected {', '.join(SHARED)}")
+        for table, count in ((self.scores, len(self.items)), (self.known_scores, len(self.known))):
+            for detector, layers in table.items():
+                for layer, cells in layers.items():
+                    for timestep, rows in cells.items():
+                        if len(rows) != count or not all(rows):
+                            raise ValueError(
+                                f"{detector}, {layer}, t={timestep}: {sum(map(bool, rows))} prompts have scores, "
+                                f"expected {count}"
+                            )
         return self
 
     @property
@@ -140,22 +145,33 @@ class Calibration(_Strict):
         """For each item, a detector's score of each of the scan's seeds; None when it was not kept."""
         if self._uncovered(name, plan) or not plan["layers"] or not plan["timesteps"]:
             return None
-        cells = [self.scores[name][layer][str(t)] for layer in plan["layers"] for t in plan["timesteps"]]
-        return [seed_means([cell[i] for cell in cells], plan["num_seeds"]) for i in range(len(self.items))]
+        return _seeds(self.scores[name], plan, len(self.items))
+
+    def known_seeds(self, name: str, plan: Mapping[str, Any]) -> list[list[float]] | None:
+        """The same for each known memorized prompt; None when a cell or a seed of the plan was not kept."""
+        try:
+            found = _seeds(self.known_scores[name], plan, len(self.known))
+        except KeyError:
+            return None
+        return found if all(len(own) == plan["num_seeds"] for own in found) else None
 
     def cut(self, plan: Mapping[str, Any]) -> "Calibration":
         """What a run of this plan needs, without the prompts' own words: it goes with the run, for judging it later."""
         layers, times = set(plan["layers"]), {str(t) for t in plan["timesteps"]}
-        scores = {
-            name: {
-                layer: {t: [row[: plan["num_seeds"]] for row in rows] for t, rows in cells.items() if t in times}
-                for layer, cells in table.items()
-                if layer in layers
+
+        def kept(held: Mapping[str, Cells]) -> dict[str, Cells]:
+            return {
+                name: {
+                    layer: {t: [row[: plan["num_seeds"]] for row in rows] for t, rows in cells.items() if t in times}
+                    for layer, cells in table.items()
+                    if layer in layers
+                }
+                for name, table in held.items()
+                if name in plan["detectors"]
             }
-            for name, table in self.scores.items()
-            if name in plan["detectors"]
-        }
-        return self._wordless().model_copy(update={"scores": scores, "removed": ()})
+
+        changed = {"scores": kept(self.scores), "known_scores": kept(self.known_scores), "removed": ()}
+        return self._wordless().model_copy(update=changed)
 
 
 def members_of(plan: Mapping[str, Any]) -> list[str]:
@@ -163,79 +179,14 @@ def members_of(plan: Mapping[str, Any]) -> list[str]:
     return list(plan.get("members") or plan["detectors"][:1])
 
 
+def _seeds(table: Cells, plan: Mapping[str, Any], count: int) -> list[list[float]]:
+    cells = [table[layer][str(t)] for layer in plan["layers"] for t in plan["timesteps"]]
+    return [seed_means([cell[i] for cell in cells], plan["num_seeds"]) for i in range(count)]
+
+
 def seed_means(cells: Sequence[Sequence[float]], seeds: int) -> list[float]:
     """Mean over cells, in their order, of each of the first seeds."""
     return [sum(values) / len(cells) for values in zip(*(cell[:seeds] for cell in cells), strict=True)]
-
-
-def draw_parts(families: Sequence[str]) -> dict[str, Part]:
-    """Part of each family: the first max(150, a fifth) by the sha256 of the family's key are A, the rest B."""
-    order = sorted(set(families), key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-    first = max(150, ceil(len(order) / 5))
-    return {key: "A" if i < first else "B" for i, key in enumerate(order)}
-
-
-def calibration_of_run(header: Header, rows: Sequence[Measurement], layers: Sequence[str] = ("*",)) -> Calibration:
-    """The scores of a run of clean prompts as a calibration, one prompt a family, cut to layers that match a glob.
-
-    Raises MemdetectError for a part other than A and B, for parts of which some are missing, for an item without a
-    prompt, and for one whose scores are not finite.
-    """
-    plan, kept = header.plan, one_a_family(rows)
-    parts, given = parts_of(kept)
-    items = [
-        Item(
-            id=row.id,
-            family=family_key(row.meta, row.prompt),
-            text=text_key(row.prompt or ""),
-            prompt=row.prompt or "",
-            part=part,
-            stratum=str(row.meta.get(plan.get("strata") or "", "")),
-        )
-        for row, part in zip(kept, parts, strict=True)
-    ]
-    chosen = [name for name in plan["layers"] if any(fnmatchcase(name, glob) for glob in layers)]
-    times = [str(t) for t in plan["timesteps"]]
-    scores = {
-        name: {layer: {t: [_finite(row, name, layer, t) for row in kept] for t in times} for layer in chosen}
-        for name in plan["detectors"]
-    }
-    return Calibration(
-        settings={key: plan[key] for key in SHARED if key in plan},
-        provenance={
-            "prompts": plan.get("inputs", ""),
-            "versions": header.versions,
-            "memdetect": header.memdetect,
-            "sigmas": header.sigmas,
-        },
-        parts="given" if given else "drawn",
-        strata=plan.get("strata", ""),
-        items=tuple(items),
-        scores=scores,
-    )
-
-
-def parts_of(rows: Sequence[Worded]) -> tuple[list[Part], bool]:
-    """Part of each row: of its column `part`, or drawn by family where no row has one; and whether they were given."""
-    columns = [row.meta.get("part") for row in rows]
-    if not any(columns):
-        keys = [family_key(row.meta, row.prompt) for row in rows]
-        drawn = draw_parts(keys)
-        return [drawn[key] for key in keys], False
-    wrong = next((part for part in columns if part not in ("A", "B")), "")
-    if wrong != "":
-        raise MemdetectError(
-            f"a clean prompt is of part {wrong!r}, expected A or B for each, or for none; leave it out"
-        )
-    return ["A" if part == "A" else "B" for part in columns], True
-
-
-def _finite(row: Measurement, detector: str, layer: str, timestep: str) -> list[float]:
-    values = row.scores[detector].cells[layer][timestep] if row.scores else [None]
-    numbers = [value for value in values if value is not None]
-    if len(numbers) != len(values) or row.prompt is None:
-        raise MemdetectError(f"clean prompt {row.id} has a score that is not finite; leave it out")
-    return numbers
 
 
 def read_calibration(path: Path) -> Calibration | None:
