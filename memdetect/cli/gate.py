@@ -104,5 +104,5 @@ def _json(held: dict[str, Any]) -> str:
 def conclude(verdict: Any) -> None:
     """Say the verdict in one line on stderr, and end with its exit code."""
     reasons = "; ".join(verdict.reasons)
-    say(f"verdict: {verdict.verdict}{': ' if reasons else ''}{reasons}")
+    say(f"verdict: {verdict.verdict}, {verdict.basis}{': ' if reasons else ''}{reasons}")
     raise typer.Exit(int(verdict.exit))

@@ -11,7 +11,7 @@ LEVELS = {"copy": "error", "suspicious": "warning", "similar": "notice"}
 
 
 def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    """The verdict first; copies as errors, suspicious ones as warnings, similar ones as notices; how many were left out."""
+    """The verdict first; copies as errors, suspicious ones as warnings, similar ones as notices; how many are left."""
     passed = verdict.verdict == "pass"
     said = "; ".join([*verdict.reasons, verdict.claim])
     lines = [_line("notice" if passed else "error", f"memdetect: {verdict.verdict}", said)]

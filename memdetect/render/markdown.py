@@ -54,7 +54,7 @@ def _head(verdict: Verdict) -> Iterator[str]:
     yield text(verdict.claim, 4000)
     yield ""
     yield f"| {' | '.join(OUTCOMES)} | suppressed | measured | planned |"
-    yield "|---:|---:|---:|---:|---:|---:|---:|"
+    yield f"|{'---:|' * (len(OUTCOMES) + 3)}"
     counts = [verdict.counts[name] for name in OUTCOMES]
     yield f"| {' | '.join(map(str, [*counts, verdict.suppressed, verdict.measured, verdict.planned]))} |"
     yield ""

@@ -43,9 +43,9 @@ def calibrate(
     max(10, 1 %) of the prompts are generated and searched, matches are left out, and whoever moves up is searched in
     turn. Without it, or where the index could not have told a copy, the calibration says that it was not checked.
     options.memorized: prompts that the model is known to have memorized, each of a kind (`wording.kind_of`), on which
-    the sensitivity of its scores is measured; their run is kept in NAME.memorized.run. Raises MemdetectError for images, for parts
-    other than A and B, for memorized prompts without a kind or among the clean ones, and for clean prompts of which
-    none has finite scores.
+    the sensitivity of its scores is measured; their run is kept in NAME.memorized.run. Raises MemdetectError for
+    images, for parts other than A and B, for memorized prompts without a kind or among the clean ones, and for clean
+    prompts of which none has finite scores.
     """
     options, out, watch = replace(options or Options(), save_images=False), Path(out), watch or Watch()
     requests = _clean(inputs if isinstance(inputs, Requests) else read(inputs))

@@ -1,14 +1,22 @@
 """What a planned scan will be able to show, before its first image."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from memdetect.calibration import Calibration
 from memdetect.policy import Policy
+from memdetect.records import Header, Match, Measurement, Score
 from memdetect.statistics.beta import beta_binomial_cdf
 from memdetect.statistics.conformal import rank_at, simes_levels
 from memdetect.statistics.multiple import chance_of_top, hits_needed, n_needed
 from memdetect.statistics.rates import pass_probability, recommended_families, smallest_clean, smallest_families
+from memdetect.verdict.judging import judge
+from memdetect.verdict.nulls import Null, make_null
+from memdetect.wording import Worded
+
+_ULP = 1 + 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +24,9 @@ class Forecast:
     """What `planned` items of `families` families can show against n clean prompts.
 
     hits: h, how many have to stand above all clean prompts before any can be found; needed: clean prompts with which
-    h is 1. passing: P(no finding and none undecided | nothing memorized); rate_passing: P(within max-rate | the same),
-    None without a limit.
+    h is 1. passing: P(no finding by scores and none undecided | nothing memorized); rate_passing: P(within max-rate |
+    the same), None without a limit. obstacles: why not even a run whose every score is ordinary and whose every image
+    was searched would pass, in the words of the rules that judge it.
     """
 
     planned: int
@@ -27,6 +36,7 @@ class Forecast:
     needed: int
     passing: float
     rate_passing: float | None
+    obstacles: tuple[str, ...] = ()
 
 
 def clean_count(calibration: Calibration | None, members: int) -> int:
@@ -39,19 +49,62 @@ def clean_count(calibration: Calibration | None, members: int) -> int:
 
 def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
     """Work out what a plan can show; n = 0 for a model without clean scores."""
-    smallest = simes_levels(n, policy.delta)[0] if policy.delta is not None and n > 1 else None
-    hits = hits_needed(n, planned, policy.fdr, smallest)
+    levels = simes_levels(n, policy.delta) if policy.delta is not None and n > 1 else None
+    hits = hits_needed(n, planned, policy.fdr, levels[0] if levels else None)
     needed = n_needed(planned, policy.fdr)
-    if not n:
+    if not n or hits > planned:
         passing = 0.0
     elif hits > 1:
         passing = 1 - chance_of_top(n, planned)
     else:
-        rank = max(1, rank_at(n, policy.fdr / planned))
+        alone = policy.fdr / planned * _ULP
+        rank = max(1, rank_at(n, policy.fdr / planned) if levels is None else bisect_right(levels, alone))
         passing = beta_binomial_cdf(0, planned, rank, n + 1 - rank)
     limit = policy.max_rate
     rated = pass_probability(families, n, policy.level, limit, policy.confidence) if limit is not None else None
     return Forecast(planned, families, n, hits, needed, passing, rated)
+
+
+def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], made: Calibration | None) -> Forecast:
+    """The forecast with what `judge` says of an ideal run of these items: one without anything to find."""
+    rows = list(_ideal(header, items, make_null(header.plan, made), made))
+    _, verdict = judge(header, rows, made, Policy.model_validate_json(json.dumps(header.policy)))
+    if verdict.verdict == "pass":
+        return found
+    return replace(found, obstacles=tuple(verdict.reasons), passing=0.0)
+
+
+def _ideal(
+    header: Header, items: Sequence[Worded], null: Null | str, made: Calibration | None
+) -> Iterator[Measurement]:
+    """Rows of a clean run: scores spread evenly over the clean ones, every image far from every training image."""
+    plan, far = header.plan, Match(rank=1, key="", similarity=-1.0)
+    for i, item in enumerate(items):
+        scores = {name: _ordinary(name, i, len(items), null) for name in plan["detectors"]}
+        cells = {
+            name: {layer: {str(t): [x] * plan["num_seeds"] for t in plan["timesteps"]} for layer in plan["layers"]}
+            for name, x in scores.items()
+            if x is not None
+        }
+        images = plan["num_seeds"] if item.prompt is not None else 1
+        yield Measurement(
+            index=i,
+            id=f"planned-{i}",
+            prompt=item.prompt,
+            image=None if item.prompt is not None else "planned",
+            source="",
+            meta=dict(item.meta),
+            scores={name: Score(score=scores[name], cells=own) for name, own in cells.items()},
+            matches=[far.model_copy(update={"seed": k}) for k in range(images)] if header.index else [],
+        )
+
+
+def _ordinary(name: str, i: int, count: int, null: Null | str) -> float | None:
+    """The clean score at the middle of the i-th of `count` equal parts, and never the highest."""
+    if isinstance(null, str) or not null.own.get(name):
+        return None
+    own = null.own[name]
+    return own[min(int((i + 0.5) / count * len(own)), max(len(own) - 2, 0))]
 
 
 def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
@@ -64,7 +117,9 @@ def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
             f"hits needed at a false discovery rate of {policy.fdr:g}: {found.hits} above every clean prompt; "
             f"{found.needed} clean prompts would make it 1"
         )
-        yield f"P(pass | clean), no finding and none undecided: {found.passing:.2f}"
+        yield f"P(pass | clean), no finding by scores and none undecided: {found.passing:.2f}"
+    for reason in found.obstacles:
+        yield f"not even a clean model can pass: {reason}"
     limit = policy.max_rate
     if limit is None:
         least = n_needed(1, policy.fdr)
