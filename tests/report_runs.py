@@ -10,7 +10,7 @@ from memdetect.policy import Policy
 from memdetect.records import Header, Match, Outcome, Result
 from memdetect.verdict import Rule, Verdict
 
-OUTCOMES: tuple[Outcome, ...] = ("copy", "suspicious", "clear", "inconclusive")
+OUTCOMES: tuple[Outcome, ...] = ("copy", "suspicious", "similar", "clear", "inconclusive")
 HOSTILE = (
     "\x1b[31mred\x1b[0m \x1b]0;title\x07",
     "\x9b31m \u202egnp.exe \u2066x\u2069 \u200b\ufeff\U000e0041",

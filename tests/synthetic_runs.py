@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from memdetect.calibration import Calibration, Item, Part
+from memdetect.calibration import SHARED, Calibration, Item, Known, Part
 from memdetect.policy import Policy
 from memdetect.records import Header, Match, Measurement, RunFolder, Score, plan_digest, write_atomic
 from memdetect.wording import text_key
@@ -12,7 +12,12 @@ from memdetect.wording import text_key
 PLAN: dict[str, Any] = {
     "inputs": "abc",
     "model": "abc",
+    "family": "StableDiffusionPipeline",
     "dtype": "fp32",
+    "scheduler": "DDIMScheduler:abc",
+    "size": [64, 64],
+    "noise": "own for each item",
+    "call": {},
     "steps": 25,
     "guidance_scale": 3.0,
     "num_seeds": 2,
@@ -22,6 +27,22 @@ PLAN: dict[str, Any] = {
     "strata": "",
     "layers": ["up"],
     "timesteps": [50],
+}
+# An index as a scan's header holds it: searched whole, and shown to find planted copies.
+INDEX: dict[str, Any] = {
+    "name": "train.index",
+    "digest": "d" * 64,
+    "rows": 500,
+    "pictures": 500,
+    "coverage": 0.97,
+    "stated_by": "--training-set",
+    "embedder": "pdq",
+    "top_k": 3,
+    "similarity": 0.8,
+    "level": 0.001,
+    "null_queries": 999,
+    "recall": 1.0,
+    "planted": 200,
 }
 LETTERS = "abcdefghij"
 
@@ -49,7 +70,7 @@ def calibration(
         for i in range(count)
     )
     values = {
-        "settings": {"model": "abc", "steps": 25},
+        "settings": {key: PLAN[key] for key in SHARED},
         "parts": "given" if part_a else "drawn",
         "strata": "kind" if strata else "",
         "items": items,
@@ -71,9 +92,30 @@ def row(i: int, scores: float | dict[str, float | None] | None, **changes: Any) 
     return Measurement(**{**values, **changes})
 
 
-def match(copy: bool = True) -> Match:
-    """A training image near the first image."""
-    return Match(seed=0, rank=1, key="train-7", similarity=0.97 if copy else 0.4, copy_found=copy)
+def match(copy: bool = True, seed: int = 0) -> Match:
+    """A training image near one of the images."""
+    return Match(seed=seed, rank=1, key="train-7", similarity=0.97 if copy else 0.4, copy_found=copy)
+
+
+def searched(rows: Iterable[Measurement]) -> list[Measurement]:
+    """The rows with a far training image recorded for each image that has none: all of them were looked up."""
+    done: list[Measurement] = []
+    for held in rows:
+        count = 1 if held.image is not None else PLAN["num_seeds"]
+        near = {found.seed for found in held.matches}
+        far = [match(False, k) for k in range(count) if k not in near]
+        done.append(held.model_copy(update={"matches": [*held.matches, *far]}))
+    return done
+
+
+def known(scores: Sequence[float], kind: str = "scene", **changes: Any) -> dict[str, Any]:
+    """Fields of a calibration with memorized prompts of a kind, with these scores for every seed."""
+    items = tuple(
+        Known(id=f"known-{kind}-{i}", family=text_key(words(i, kind)), text=text_key(words(i, kind)), kind=kind)
+        for i in range(len(scores))
+    )
+    table = {"spikiness": {"up": {"50": [[float(x)] * 2 for x in scores]}}}
+    return {"known": items, "known_scores": table, **changes}
 
 
 def header(planned: int, clean: Calibration | None = None, policy: Policy | None = None, **changes: Any) -> Header:

@@ -8,11 +8,13 @@ import pytest
 from synthetic_runs import PLAN, calibration, header, row, words
 
 from memdetect.calibration import (
+    SHARED,
     Calibration,
     calibration_of_run,
     draw_parts,
     parts_of,
     read_calibration,
+    with_known,
 )
 from memdetect.errors import Exit, MemdetectError
 
@@ -23,12 +25,17 @@ CELLS = {
 ASKED = {**PLAN, "num_seeds": 2}
 
 
-def first_version(**changes: Any) -> dict[str, Any]:
-    return {"schema_version": 1, "settings": {"model": "abc"}, "prompts": 2, "scores": {"spikiness": CELLS}, **changes}
+SETTINGS = {key: PLAN[key] for key in SHARED}
+ITEMS = [{"id": "a", "family": "a"}, {"id": "b", "family": "b"}]
+
+
+def text(items: int = 1, **changes: Any) -> str:
+    """A calibration's file with so many items and without scores, but for the changes."""
+    return json.dumps({"settings": SETTINGS, "items": ITEMS[:items], "scores": {}, **changes})
 
 
 def test_seeds_are_means_over_layers_and_timesteps_of_each_seed() -> None:
-    made = Calibration.model_validate(first_version())
+    made = Calibration.model_validate_json(text(2, scores={"spikiness": CELLS}))
     assert made.seeds("spikiness", ASKED) == [[1, 3], [5, 7]]
     assert made.seeds("spikiness", {**ASKED, "num_seeds": 1}) == [[1], [5]]
     assert made.seeds("spikiness", {**ASKED, "timesteps": [50, 100]}) == [[2, 4], [6, 8]]
@@ -36,15 +43,6 @@ def test_seeds_are_means_over_layers_and_timesteps_of_each_seed() -> None:
     for changes in ({"layers": ["down"]}, {"timesteps": [60]}, {"num_seeds": 3}, {"layers": []}):
         assert made.seeds("spikiness", {**ASKED, **changes}) is None
     assert made.seeds("other", ASKED) is None
-
-
-def test_the_first_version_is_read_with_all_its_numbers() -> None:
-    made = Calibration.model_validate(first_version())
-    assert made.schema_version == 2
-    assert made.scores == {"spikiness": CELLS}
-    assert [item.id for item in made.items] == ["0000000", "0000001"]
-    assert (made.parts, made.checked) == ("drawn", "")
-    assert Calibration.model_validate_json(made.model_dump_json()) == made
 
 
 def test_a_cut_holds_what_the_plan_needs_and_no_words() -> None:
@@ -64,10 +62,11 @@ def test_the_digest_knows_scores_and_not_words() -> None:
 
 
 def test_difference_names_the_key() -> None:
-    made = calibration([1.0, 2.0], settings={"model": "abc", "steps": 25, "noise": "own"})
-    assert made.difference({**PLAN, "noise": "own"}) is None
-    assert made.difference({**PLAN, "noise": "own", "steps": 50}) == "steps (calibrated 25, scanned 50)"
-    assert made.difference(PLAN) == "noise (calibrated 'own', scanned None)"
+    made = calibration([1.0, 2.0])
+    assert made.difference(PLAN) is None
+    assert made.difference({**PLAN, "steps": 50}) == "steps (calibrated 25, scanned 50)"
+    without = {key: value for key, value in PLAN.items() if key != "noise"}
+    assert made.difference(without) == "noise (calibrated 'own for each item', scanned None)"
 
 
 def test_parts_are_drawn_by_family_whatever_the_order() -> None:
@@ -129,14 +128,19 @@ def test_read_calibration_round_trip(tmp_path: Path) -> None:
     [
         ("{", "Invalid JSON"),
         ("[]", "file"),
-        ('{"settings": {}, "prompts": 1}', "scores"),
-        ('{"settings": {}, "prompts": 1, "scores": {}, "colour": 1}', "colour"),
-        ('{"settings": {}, "prompts": 2, "scores": {"s": {"up": {"50": [[1.0]]}}}}', "s, up, t=50.*expected 2"),
-        ('{"settings": {}, "prompts": 2, "scores": {"s": {"up": {"50": [[1.0], []]}}}}', "s, up, t=50.*expected 2"),
-        ('{"settings": {}, "prompts": 1, "scores": {"s": {"up": {"50": [[NaN]]}}}}', "finite"),
-        ('{"settings": {}, "prompts": 1, "scores": {"s": {"up": {"50": [[null]]}}}}', "scores.s.up.50.0.0"),
-        ('{"schema_version": 3, "settings": {}, "items": [], "scores": {}}', "schema_version"),
-        (json.dumps({"settings": {}, "prompts": 1, "scores": {}}).encode("utf-16"), "file"),
+        (json.dumps({"settings": SETTINGS, "items": ITEMS}), "scores"),
+        (text(colour=1), "colour"),
+        (text(2, scores={"s": {"up": {"50": [[1.0]]}}}), "s, up, t=50.*expected 2"),
+        (text(2, scores={"s": {"up": {"50": [[1.0], []]}}}), "s, up, t=50.*expected 2"),
+        (text(scores={"s": {"up": {"50": [[float("nan")]]}}}), "finite"),
+        (text(scores={"s": {"up": {"50": [[None]]}}}), "scores.s.up.50.0.0"),
+        (text(scores={"s": {"up": {"50": [["high"]]}}}), "scores.s.up.50.0.0"),
+        (text(settings={}), "settings say nothing of model"),
+        (text(settings={"model": "abc"}), "settings say nothing of family"),
+        (text(known=[{"id": "k", "family": "k", "text": "k", "kind": ""}]), "known.0.kind"),
+        (text(known_scores={"s": {"up": {"50": [[1.0]]}}}), "s, up, t=50.*expected 0"),
+        (text(schema_version=2), "schema_version"),
+        (text().encode("utf-16"), "file"),
     ],
 )
 def test_read_calibration_refuses_what_is_none(text: str | bytes, named: str, tmp_path: Path) -> None:
@@ -154,3 +158,23 @@ def test_the_bundled_calibration_is_read() -> None:
     assert made is not None
     assert made.items
     assert "spikiness" in made.scores
+
+
+def test_known_memorized_prompts_are_one_a_family_of_a_kind_each_and_of_the_same_settings() -> None:
+    made = calibration([1.0, 2.0])
+    rows = [row(i, float(i), prompt=words(i, "known"), meta={"kind": "scene", "family": i // 2}) for i in range(4)]
+    found = with_known(made, header(4), rows)
+    assert [item.kind for item in found.known] == ["scene", "scene"]
+    assert found.known_seeds("spikiness", ASKED) == [[float(item.id[1:])] * 2 for item in found.known]
+    assert found.known_seeds("other", ASKED) is None
+    assert found.known_seeds("spikiness", {**ASKED, "num_seeds": 3}) is None
+    assert found.cut({**ASKED, "num_seeds": 1}).known_seeds("spikiness", {**ASKED, "num_seeds": 1}) is not None
+    assert found.digest != made.digest
+    with pytest.raises(MemdetectError, match="memorized prompt i0 is of no kind"):
+        with_known(made, header(1), [row(0, 1.0)])
+    with pytest.raises(MemdetectError, match="memorized prompt i0 is among the clean ones"):
+        with_known(made, header(1), [row(0, 1.0, prompt=words(0, "clean"), meta={"kind": "scene"})])
+    with pytest.raises(MemdetectError, match="another steps"):
+        with_known(made, header(1, plan={"steps": 9}), rows)
+    grouped = with_known(made, header(1), [row(0, 1.0, prompt="x", meta={"group": "emblem"})])
+    assert grouped.known[0].kind == "emblem"

@@ -173,12 +173,16 @@ def prompts(
     out: Annotated[Path, typer.Option(help="Folder for labelled, release and clean-*.jsonl.")],
     folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
+    truth: Annotated[
+        Path | None, typer.Option(help="Folder with a judged truth.jsonl: memorized.jsonl is written too.")
+    ] = None,
 ) -> None:
     """Write the prompt files of a world."""
     hush()
+    from memdetect.lab.recipe import read_truth
     from memdetect.lab.shipping import write_prompts
 
-    for path in write_prompts(_world(folder, seed)[0], out):
+    for path in write_prompts(_world(folder, seed)[0], out, read_truth(truth) if truth else ()):
         write(f"{path}\n")
 
 
@@ -197,16 +201,23 @@ def captions(
 
 @app.command("clean-scores")
 def clean_scores(
-    run: Annotated[Path, typer.Argument(help="Finished run of clean prompts.")],
+    run: Annotated[Path, typer.Argument(help="Finished run of clean prompts, or a file of clean scores.")],
     out: Annotated[Path, typer.Option(help="File to write, such as models/NAME/calibration.json.")],
+    memorized: Annotated[
+        Path | None, typer.Option(help="Finished run of prompts known to be memorized, to keep beside them.")
+    ] = None,
     about: Annotated[str, typer.Option(help="What the prompts are.")] = "clean prompts",
     layer: Annotated[list[str] | None, typer.Option(help="Keep only layers that match; repeatable.")] = None,
 ) -> None:
-    """Turn a run of clean prompts into the clean scores that ship with a card."""
+    """Turn a run of clean prompts, or the scores of one, into the clean scores that ship with a card."""
+    from memdetect.calibration import read_calibration
     from memdetect.lab import shipping
     from memdetect.records import write_atomic
 
-    write_atomic(out, shipping.clean_scores(run, about, layer or ["*"]).model_dump_json() + "\n")
+    held = read_calibration(run) if run.is_file() else None
+    made = held or shipping.clean_scores(run, about, layer or ["*"])
+    made = shipping.add_memorized(made, memorized) if memorized else made
+    write_atomic(out, made.model_dump_json() + "\n")
     write(f"{out}\n")
 
 

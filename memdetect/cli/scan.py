@@ -147,11 +147,30 @@ def scan_command(
     num_seeds = num_seeds or (1 if unconditional else None)  # more would be the mean of unrelated images
     checked_model(model)
     if dry_run:
+        from memdetect.scanning import Options
+
         asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds}
         asked |= {"timesteps": timestep, "sigmas": sigma}
         deciding = member or (detector or [])[:1]
-        places = {"calibration": calibration, "index": index, "search": search, "train_images": train_images}
-        _dry_run((revision, variant, offline), requests, model, asked, deciding, policy=bar, **places)
+        _dry_run(
+            (revision, variant, offline),
+            requests,
+            model,
+            asked,
+            deciding,
+            detectors=tuple(detector or Options().detectors),
+            layers=layer,
+            strata=strata,
+            seed=seed,
+            calibration=calibration,
+            policy=bar,
+            index=index,
+            search=search,
+            top_k=top_k,
+            base=base or (model if lora and train_images else None),
+            base_rounds=base_rounds,
+            train_images=train_images,
+        )
     with Interrupt().listening() as interrupt, progress_bar("scan") as progress:
         from memdetect.adapters import Opening, load
         from memdetect.scanning import Options, scan

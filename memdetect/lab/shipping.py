@@ -6,19 +6,30 @@ from pathlib import Path
 
 import numpy as np
 
-from memdetect.calibration import Calibration, calibration_of_run
+from memdetect.calibration import Calibration, calibration_of_run, with_known
 from memdetect.errors import MemdetectError
+from memdetect.lab.recipe import TruthRow
 from memdetect.lab.world import Entry, World
-from memdetect.records import RunFolder
+from memdetect.records import Header, Measurement, RunFolder
 
 RELEASE = {"matched": 10, "verbatim": 6, "template": 4, "control": 10, "seen": 15, "held-out": 15}
 
 
-def write_prompts(world: World, out: Path) -> list[Path]:
+# What a prompt asks for, told from its group: memorized prompts and their controls are of one kind.
+KINDS = {
+    **dict.fromkeys(("matched", "control", "ladder", "seen", "held-out"), "scene"),
+    **dict.fromkeys(("verbatim", "verbatim-control"), "clip art"),
+    **dict.fromkeys(("template", "template-control"), "template"),
+}
+BACK = 0.5  # share of samples in which an image has to come back for its caption to count as memorized
+
+
+def write_prompts(world: World, out: Path, truth: Sequence[TruthRow] = ()) -> list[Path]:
     """Write the prompt files of a world: labelled, clean-a, clean-b, clean-report and release (the demo run).
 
-    Rows hold id, prompt, group, family and part. A is for choices, B the null, report and the reporting half of the
-    labelled groups for figures; the demo run takes from the last two alone.
+    Rows hold id, prompt, group, kind, family and part. A is for choices, B the null, report and the reporting half of
+    the labelled groups for figures; the demo run takes from the last two alone. truth: rows whose samples were judged:
+    memorized.jsonl has the captions of the reporting half whose image came back in at least BACK of them.
     """
     rows = [*world.labelled, *world.clean]
     chosen: list[Entry] = []
@@ -30,12 +41,26 @@ def write_prompts(world: World, out: Path) -> list[Path]:
     files = {"labelled": world.labelled, "release": [chosen[int(i)] for i in order]}
     for part in ("A", "B", "report"):
         files[f"clean-{part.lower()}"] = [e for e in world.clean if e.part == part]
+    back = {row.id for row in truth if row.part == "reporting" and (row.reproduced or 0) >= BACK}
+    if truth:
+        files["memorized"] = [e for e in world.labelled if e.id in back]
     return [_write(out / f"{name}.jsonl", entries) for name, entries in files.items()]
 
 
 def _write(path: Path, entries: Sequence[Entry]) -> Path:
-    keys = ("id", "group", "family", "part")
-    lines = [json.dumps({"prompt": e.caption, **{key: getattr(e, key) for key in keys}}) for e in entries]
+    lines = [
+        json.dumps(
+            {
+                "prompt": e.caption,
+                "id": e.id,
+                "group": e.group,
+                "kind": KINDS[e.group],
+                "family": e.family,
+                "part": e.part,
+            }
+        )
+        for e in entries
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
@@ -46,8 +71,17 @@ def clean_scores(run: Path, about: str, layers: Sequence[str] = ("*",)) -> Calib
 
     Raises MemdetectError when the run is not finished, or an item has a score that is not finite.
     """
+    return calibration_of_run(*_finished(run), layers).model_copy(update={"about": about})
+
+
+def add_memorized(made: Calibration, run: Path) -> Calibration:
+    """The calibration with the scores of a finished run of prompts known to be memorized; errors as `with_known`."""
+    return with_known(made, *_finished(run))
+
+
+def _finished(run: Path) -> tuple[Header, list[Measurement]]:
     folder = RunFolder(run)
     header, rows = folder.header(), list(folder.measurements())
     if len(rows) != header.planned:
         raise MemdetectError(f"{run} holds {len(rows)} of {header.planned} items; finish the scan first")
-    return calibration_of_run(header, rows, layers).model_copy(update={"about": about})
+    return header, rows

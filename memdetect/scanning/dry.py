@@ -1,17 +1,39 @@
 """A scan that is only planned: what it can show and what it takes, from the card and the clean scores alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from memdetect import bundled
-from memdetect.adapters.cards import read_card
-from memdetect.calibration import Calibration, read_calibration
+from memdetect import __version__, bundled
+from memdetect.adapters.cards import Card, read_card
+from memdetect.calibration import SHARED, Calibration, Item, read_calibration
 from memdetect.index import read_manifest
+from memdetect.index.build import LEVEL
 from memdetect.prompts import Requests
-from memdetect.scanning.plan import Options, searched_index
-from memdetect.verdict.forecast import clean_count, forecast, forecast_lines
+from memdetect.records import Header, plan_digest
+from memdetect.scanning.paired import rounds_for
+from memdetect.scanning.plan import INDEX, Options, index_facts, searched_index
+from memdetect.scanning.telling import compare_wording
+from memdetect.verdict.forecast import clean_count, forecast, forecast_lines, with_obstacles
 from memdetect.wording import family_key
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a scan without its weights would be: settings, the card and clean scores of its model, and their folder.
+
+    made: settings as they will be. members: the detectors that decide.
+    """
+
+    model: str
+    options: Options
+    folder: Path | None
+    card: Card
+    clean: Calibration | None
+    made: Mapping[str, Any]
+    members: Sequence[str]
 
 
 def dry_run_lines(
@@ -23,24 +45,112 @@ def dry_run_lines(
 ) -> Iterator[str]:
     """The plan in words. wanted: settings that are not None stand before the card's. No weights are opened.
 
-    options: what is looked at of them are policy, calibration, and where outputs are looked up; of an index only the
-    manifest is read. Raises MemdetectError where a scan with these would.
+    What a plan can show is worked out by `judge`, on an ideal run of the same items. options: what is looked at of them
+    are policy, calibration, base, strata, and where outputs are looked up; of an index only the manifest is read.
+    Raises MemdetectError where a scan with these would.
     """
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
     made = {key: given if (given := wanted.get(key)) is not None else getattr(card, key, None) for key in wanted}
     file = options.calibration or (folder / "calibration.json" if folder else None)
-    clean = read_calibration(file) if file else None
-    count = len(members) or len(card.members) or 1
+    clean = read_calibration(file) if file and options.base is None else None
+    usual = card.members if tuple(options.detectors) == Options().detectors else ()
+    deciding = tuple(members) or tuple(usual) or tuple(options.detectors[:1])
+    planned = Planned(model, options, folder, card, clean, made, deciding)
     items = requests.items
-    families = len({family_key(item.meta, item.prompt) for item in items})
     yield (
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
         f"{_where(made)}"
     )
     yield _looked_up(folder, options)
-    yield from forecast_lines(forecast(len(items), families, clean_count(clean, count), options.policy), options.policy)
-    yield from _costs(len(items), made, clean, folder)
+    rounds = (options.base_rounds or rounds_for(len(items))) if options.base else 0
+    if rounds:
+        yield f"the base {options.base} draws each prompt {rounds} times; what it gives is the null"
+    header = _header(requests, planned)
+    null = _of_base(header, requests, rounds, str(options.base)) if rounds else clean
+    families = len({family_key(item.meta, item.prompt) for item in items})
+    policy = options.policy
+    found = forecast(len(items), families, clean_count(null, len(deciding)), policy)
+    yield from forecast_lines(with_obstacles(found, header, items, null), policy)
+    yield from _costs(len(items) * (1 + rounds), made, clean, folder)
+
+
+def _header(requests: Requests, planned: Planned) -> Header:
+    """The header as the scan would write it; what only the weights tell is taken as the clean scores say."""
+    options, made, clean = planned.options, planned.made, planned.clean
+    held: dict[str, Any] = dict(clean.settings) if clean else dict.fromkeys(SHARED)
+    times = list(made.get("timesteps") or ()) or list(planned.card.timesteps)
+    plan = {
+        **held,
+        **{key: made[key] for key in ("steps", "guidance_scale", "num_seeds")},
+        "inputs": "",
+        "seed": options.seed,
+        "detectors": list(options.detectors),
+        "members": list(planned.members),
+        "strata": options.strata,
+        "layers": _layers(planned),
+        "timesteps": times,
+    }
+    index = _index_facts(planned)
+    words = compare_wording(requests.items, clean) if clean else {}
+    digest = clean.cut(plan).digest if clean else ""
+    return Header(
+        memdetect=__version__,
+        created="",
+        model=planned.model,
+        versions={},
+        plan={**plan, "index": index.get("digest", "")},
+        planned=len(requests.items),
+        index=index,
+        policy=options.policy.model_dump(mode="json"),
+        policy_digest=options.policy.digest,
+        plan_digest=plan_digest({**plan, "index": index.get("digest", "")}),
+        calibration=digest,
+        wording={**words, "calibration": digest} if words else {},
+    )
+
+
+def _layers(planned: Planned) -> list[str]:
+    """The layers by name where the clean scores have them; as they were given, where only the weights tell."""
+    given = list(planned.options.layers or planned.card.layers)
+    tables = list(planned.clean.scores.values()) if planned.clean else []
+    held = list(tables[0]) if tables else []
+    found = [name for name in held if any(fnmatchcase(name, glob) for glob in given)]
+    return found or given
+
+
+def _index_facts(planned: Planned) -> dict[str, Any]:
+    """What the header will say of the index; of one that the scan will build, what it is hoped to be."""
+    options = planned.options
+    index = searched_index(planned.folder, options.index, options.search)
+    if options.search and options.train_images:
+        hoped = {"similarity": 0.5, "level": LEVEL, "recall": 1.0, "planted": 1}
+        return {"name": INDEX, "digest": "", "rows": 1, "pictures": 1, "coverage": 1.0, **hoped}
+    return index_facts(index.name, read_manifest(index), options.top_k) if index else {}
+
+
+def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Calibration:
+    """The null of a base as large as it will be; its scores are made up, since only their number counts here."""
+    plan, items = header.plan, requests.items
+    drawn = [f"planned-{i}#{k}" for i in range(len(items)) for k in range(rounds)]
+    rows = [[float(i)] * plan["num_seeds"] for i in range(len(drawn))]
+    cells = {layer: {str(t): rows for t in plan["timesteps"]} for layer in plan["layers"]}
+    zero = {f"planned-{i}": 0.0 for i in range(len(items))}
+    return Calibration(
+        settings={key: plan[key] for key in SHARED},
+        strata=plan["strata"],
+        base=base,
+        offsets=dict.fromkeys(plan["detectors"], zero),
+        items=tuple(
+            Item(id=name, family=name, stratum=_stratum(items[i // rounds].meta, plan["strata"]))
+            for i, name in enumerate(drawn)
+        ),
+        scores=dict.fromkeys(plan["detectors"], cells),
+    )
+
+
+def _stratum(meta: Mapping[str, Any], strata: str) -> str:
+    return str(meta.get(strata, "")) if strata else ""
 
 
 def _where(made: Mapping[str, Any]) -> str:

@@ -11,11 +11,12 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.prompts import Requests, read
 from memdetect.records import Header, Result, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
-from memdetect.scanning.paired import FOLDER, paired_null
+from memdetect.scanning.paired import FOLDER, paired_null, rounds_for
 from memdetect.scanning.pairs import write_pairs
 from memdetect.scanning.plan import Bench, Options, plan, prepare
 from memdetect.scanning.trained_on import with_own_index
 from memdetect.verdict import Verdict, judge
+from memdetect.verdict.forecast import too_few_rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibrat
         return calibration_of(bench.model, options.calibration)
     if options.calibration:
         raise MemdetectError("a calibration and a base exclude each other; give one of the two")
-    return paired_null(requests, load(options.base), bench, out, watch, options.base_rounds)
+    rounds = rounds_for(len(requests.items)) if options.base_rounds is None else options.base_rounds
+    watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, options.policy))
+    return paired_null(requests, load(options.base), bench, out, watch, rounds)
 
 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:

@@ -26,7 +26,7 @@ def rounds_for(prompts: int) -> int:
 
 
 def paired_null(
-    requests: Requests, base: Model, bench: Bench, out: Path, watch: Watch, rounds: int | None = None
+    requests: Requests, base: Model, bench: Bench, out: Path, watch: Watch, rounds: int
 ) -> Calibration | None:
     """Draw the scan's prompts with its base, `rounds` times as many seeds, and make a null of it; None when stopped.
 
@@ -37,7 +37,6 @@ def paired_null(
     The base's run and images are kept in `out`/base; the same call resumes. Raises MemdetectError for a base of another
     kind, for given images, and for fewer than 2 rounds.
     """
-    rounds = rounds_for(len(requests.items)) if rounds is None else rounds
     if rounds < 2:
         raise MemdetectError(f"{rounds} rounds of the base, expected at least 2: each is compared with the others")
     if image := next((r for r in requests.items if r.prompt is None), None):

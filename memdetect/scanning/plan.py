@@ -20,6 +20,7 @@ from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
 from memdetect.embedders import Source
 from memdetect.errors import MemdetectError
+from memdetect.index import Manifest
 from memdetect.matching import Evidence, open_evidence
 from memdetect.policy import Policy
 from memdetect.probing import Look, Sampler, image_size
@@ -228,14 +229,18 @@ def searched(evidence: Evidence | None) -> dict[str, Any]:
     """What the header says of the index: which, how much of the training set, and what its threshold rests on."""
     if evidence is None:
         return {}
-    manifest = evidence.index.manifest
+    return index_facts(evidence.index.folder.name, evidence.index.manifest, evidence.top_k)
+
+
+def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
+    """The same from an index's manifest alone."""
     return {
-        "name": evidence.index.folder.name,
+        "name": name,
         "digest": manifest.digest,
         "rows": manifest.count,
         "coverage": manifest.coverage,
         "embedder": manifest.embedder.name,
-        "top_k": evidence.top_k,
+        "top_k": top_k,
         "similarity": manifest.threshold.similarity,
         "level": manifest.threshold.level if manifest.threshold.shown else manifest.threshold.attainable,
         "null_queries": manifest.threshold.queries,

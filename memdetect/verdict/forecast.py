@@ -4,6 +4,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from memdetect.calibration import Calibration
 from memdetect.policy import Policy
@@ -63,6 +64,18 @@ def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
     limit = policy.max_rate
     rated = pass_probability(families, n, policy.level, limit, policy.confidence) if limit is not None else None
     return Forecast(planned, families, n, hits, needed, passing, rated)
+
+
+def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
+    """What to say before a base draws each prompt too few times for a single memorized one to be found; "" otherwise."""
+    found = forecast(prompts, prompts, prompts * rounds, policy)
+    if found.hits <= 1 or policy.fail_on == "copy":
+        return ""
+    return (
+        f"{rounds} rounds of the base for {prompts} prompts: scores can find no single memorized prompt, it takes "
+        f"{found.hits} at once, and the run will be inconclusive; give --base-rounds {ceil(found.needed / prompts)}, or "
+        "--fail-on copy with an index"
+    )
 
 
 def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], made: Calibration | None) -> Forecast:

@@ -55,8 +55,8 @@ def test_levels_and_places() -> None:
     assert kinds == [
         ("error", None, "memdetect: fail"),
         ("error", "p.txt", "memdetect: copy"),
-        ("error", None, "memdetect: copy"),
         ("warning", "p.txt", "memdetect: suspicious"),
+        ("notice", "p.txt", "memdetect: similar"),
     ]
 
 

@@ -88,7 +88,7 @@ def test_what_was_not_tested_follows_the_index() -> None:
     header = run([])[0]
     assert "none were searched" in untested(header)[0]
     covered = header.model_copy(update={"index": {"coverage": 0.25}})
-    assert untested(covered)[0] == "training images that are not in the index, which covers 25.0% of them"
+    assert untested(covered)[0] == "training images that are not in the index, which holds 25.00% of the training set"
     assert "an unknown share" in untested(header.model_copy(update={"index": {"rows": 3}}))[0]
 
 

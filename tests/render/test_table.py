@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from memdetect.calibration import Calibration
+from memdetect.calibration import SHARED, Calibration, Item
 from memdetect.records import Header, Match, Measurement, Result, Score
 from memdetect.render.shown import plain
 from memdetect.render.table import ROWS, render_table
@@ -14,6 +14,11 @@ from memdetect.verdict import Verdict, judge
 
 PLAN = {
     "model": "abc",
+    "family": "StableDiffusionPipeline",
+    "scheduler": "DDIMScheduler:abc",
+    "size": [64, 64],
+    "noise": "own for each item",
+    "call": {},
     "detectors": ["spikiness", "spikiness-l4"],
     "layers": ["up_blocks.0.resnets.0"],
     "timesteps": [50],
@@ -40,8 +45,9 @@ def run(*rows: Measurement, clean: int = 0, **changes: Any) -> tuple[Header, lis
     header = Header(**{**values, "sigmas": {"50": 0.25}, **changes})
     cells = {"up_blocks.0.resnets.0": {"50": [[-i / 100, -i / 100] for i in range(clean)]}}
     scores = {"spikiness": cells, "spikiness-l4": cells}
-    calibration = Calibration(settings={"model": "abc"}, prompts=clean, scores=scores) if clean else None
-    return (header, *judge(header, rows, calibration))
+    items = tuple(Item(id=f"clean-{i}", family=f"clean-{i}") for i in range(clean))
+    made = Calibration(settings={key: PLAN[key] for key in SHARED}, items=items, scores=scores) if clean else None
+    return (header, *judge(header, rows, made))
 
 
 def table(*prompts: str) -> str:
@@ -135,7 +141,7 @@ def test_rows_that_are_left_out_are_counted() -> None:
 def test_the_summary_counts_what_was_found() -> None:
     rows = [item(0, "a", 5.0), item(1, "b", -1.0), item(2, "c", None, status="nonfinite")]
     text = render_table(*run(*rows, clean=99, planned=4))
-    assert "3 of 4 items measured: 1 suspicious, 1 clear, 1 inconclusive." in text
+    assert "3 of 4 items measured: 1 suspicious, 1 inconclusive, 1 clear." in text
     assert "against 99 clean prompts; with these it takes 1 clear hits to find any." in " ".join(text.split())
     assert "No training images were searched" in text
 

@@ -14,7 +14,7 @@ from memdetect.records import Header, Measurement, Result, RunFolder, Score
 from memdetect.render import FORMATS, render_csv, render_json, render_jsonl
 from memdetect.render.shown import escaped
 from memdetect.render.text import FORMULA
-from memdetect.verdict import Verdict, judge
+from memdetect.verdict import OUTCOMES, Verdict, judge
 
 PLAN = {
     "detectors": ["spikiness", "other"],
@@ -124,7 +124,7 @@ def test_json_holds_claim_verdict_run_and_findings() -> None:
     assert [(row["id"], row["prompt"], row["scores"]) for row in found["findings"]] == [
         ("i2", HOSTILE[2], {"spikiness": 0.25})
     ]
-    assert found["verdict"]["counts"] == {"copy": 0, "suspicious": 0, "clear": 0, "inconclusive": len(HOSTILE)}
+    assert found["verdict"]["counts"] == {**dict.fromkeys(OUTCOMES, 0), "inconclusive": len(HOSTILE)}
     assert (found["verdict"]["planned"], found["verdict"]["complete"]) == (len(HOSTILE), True)
     assert (found["verdict"]["verdict"], found["verdict"]["exit"]) == ("inconclusive", 3)
     assert len(found["verdict"]["reasons"]) == sum(r["outcome"] != "pass" for r in found["verdict"]["rules"])

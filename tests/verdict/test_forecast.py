@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from synthetic_runs import calibration, header, row
+from synthetic_runs import INDEX, calibration, header, row, searched
 
 from memdetect.errors import Exit
 from memdetect.policy import Policy
@@ -19,7 +19,7 @@ def test_clean_runs_pass_as_often_as_forecast(n, m):
         rng = np.random.default_rng(draw)
         made = calibration(rng.normal(size=n).tolist())
         rows = [row(i, float(x)) for i, x in enumerate(rng.normal(size=m))]
-        passed += judge(header(m, made), rows, made)[1].exit == Exit.OK
+        passed += judge(header(m, made, index=INDEX), searched(rows), made)[1].exit == Exit.OK
     assert abs(passed / 150 - expected) < 5 * (expected * (1 - expected) / 150) ** 0.5 + 0.02
 
 
@@ -27,7 +27,7 @@ def test_the_forecast_says_h_and_what_is_needed():
     lines = "\n".join(forecast_lines(forecast(1000, 990, 750, Policy(max_rate=0.01)), Policy(max_rate=0.01)))
     assert "1000 items of 990 families against 750 clean prompts" in lines
     assert "27 above every clean prompt; 19999 clean prompts would make it 1" in lines
-    assert "P(pass | clean), no finding and none undecided: 0.43" in lines
+    assert "P(pass | clean), no finding by scores and none undecided: 0.43" in lines
     assert "smallest scan that can show the policy: 299 families against 499 clean prompts" in lines
 
 

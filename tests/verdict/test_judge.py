@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_runs import calibration, header, match, row, words
+from synthetic_runs import INDEX, calibration, header, match, row, searched, words
 
 from memdetect.errors import Exit
 from memdetect.policy import Ignore, Policy
@@ -30,8 +30,10 @@ def scanned(m: int, seed: int = 1, hits: int = 0, height: float = 8.0) -> list[M
 def judged(
     rows: list[Measurement], made: Any, policy: Policy | None = None, planned: int | None = None, **changes: Any
 ) -> tuple[list[Result], Verdict]:
-    head = header(len(rows) if planned is None else planned, made, policy, **changes)
-    return judge(head, rows, made, policy, today=date(2026, 11, 24))
+    """Judged as searched in an index, unless `index` says otherwise ({} = none)."""
+    index = {**INDEX, **changes.pop("index", {})} if changes.get("index", INDEX) else changes.pop("index")
+    head = header(len(rows) if planned is None else planned, made, policy, index=index, **changes)
+    return judge(head, searched(rows) if index else rows, made, policy, today=date(2026, 11, 24))
 
 
 def reason(verdict: Verdict, name: str) -> str:
@@ -96,13 +98,13 @@ def test_an_index_without_a_threshold_clears_nothing():
     assert "index" not in {rule.name for rule in verdict.rules}
 
 
-def test_a_clear_item_that_is_like_a_training_image_says_so():
-    """The embedder alone decides nothing, for its errors are not those of the clean scores; but it is told."""
+def test_an_item_that_is_like_a_training_image_is_similar():
+    """The embedder alone is no proof of a copy, and nothing that it calls similar is clear."""
     alike = match(False).model_copy(update={"seed": 1, "similar": True, "tile": 0.3, "ssim": 0.5})
     rows = [row(0, 0.0, matches=[match(False), alike]), row(1, 0.0, matches=[match(False)]), *scanned(50)[2:]]
     results, _ = judged(rows, clean(2400), index={"rows": 10, "coverage": 1.0})
     assert [(r.outcome, r.reason) for r in results[:2]] == [
-        ("clear", "image 1 is similar to train-7, but the pixels differ"),
+        ("similar", "image 1 is similar to train-7, but the pixels differ"),
         ("clear", ""),
     ]
 
@@ -113,8 +115,11 @@ def test_a_clear_item_that_is_like_a_training_image_says_so():
         ({"status": "unreadable", "scores": {}, "prompt": None, "image": "x.png"}, "the input could not be read"),
         ({"status": "nonfinite"}, "the network gave values that are not finite"),
         ({"prompt": None, "image": "x.png"}, "the clean scores are of generated images, not of given ones"),
-        ({"id": "clean-3"}, "the prompt is one of the calibration's own"),
-        ({"prompt": words(4, "CLEAN ").replace(" ", "  ")}, "the prompt is one of the calibration's own"),
+        ({"id": "clean-3"}, "the prompt, or one of its family, is among the clean ones"),
+        (
+            {"prompt": words(4, "CLEAN ").replace(" ", "  ")},
+            "the prompt, or one of its family, is among the clean ones",
+        ),
         ({"scores": {}}, "spikiness has no score for every layer, timestep and seed"),
     ],
 )
@@ -278,13 +283,11 @@ def test_words_that_tell_the_prompts_apart_raise_the_alarm():
 def test_only_copies_fail_where_the_policy_says_so_and_that_takes_an_index():
     policy = Policy(fail_on="copy")
     rows = scanned(100, hits=5)
-    assert "no training images were searched" in reason(judged(rows, clean(2400), policy)[1], "index")
-    index = {"rows": 100, "coverage": 0.9, "digest": "d"}
-    near = [r.model_copy(update={"matches": [match(False)]}) for r in rows]
-    assert judged(near, clean(2400), policy, index=index)[1].exit == Exit.OK
-    assert judged(near, None, policy, index=index)[1].exit == Exit.OK
-    copied = [near[0].model_copy(update={"matches": [match()]}), *near[1:]]
-    assert judged(copied, None, policy, index=index)[1].reasons == ["findings: 1 copy among 100"]
+    assert "no training images were searched" in reason(judged(rows, clean(2400), policy, index={})[1], "index")
+    assert judged(rows, clean(2400), policy)[1].exit == Exit.OK
+    assert judged(rows, None, policy)[1].exit == Exit.OK
+    copied = [rows[0].model_copy(update={"matches": [match()]}), *rows[1:]]
+    assert judged(copied, None, policy)[1].reasons == ["findings: 1 copy among 100"]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +295,10 @@ def test_only_copies_fail_where_the_policy_says_so_and_that_takes_an_index():
     [
         ({"rows": 0, "coverage": 1.0}, "the index covers no training image"),
         ({"rows": 10, "coverage": 0.0}, "the index covers no training image"),
-        ({"rows": 10, "coverage": 1.0}, "0 of 100 items were searched for in the index"),
+        ({"similarity": None}, "the index has no threshold"),
+        ({"recall": None}, "whether the index finds a copy at all is not known"),
+        ({"planted": 0}, "whether the index finds a copy at all is not known"),
+        ({"recall": 0.36}, "the index calls 36% of 200 planted copies of its own images copies, expected at least 90%"),
     ],
 )
 def test_an_index_that_finds_nothing_by_design_is_seen(index, said):
@@ -302,12 +308,11 @@ def test_an_index_that_finds_nothing_by_design_is_seen(index, said):
 
 
 def test_coverage_below_the_limit_is_inconclusive():
-    near = [r.model_copy(update={"matches": [match(False)]}) for r in scanned(100)]
-    policy = Policy(min_coverage=0.8)
-    low = judged(near, clean(2400), policy, index={"rows": 9, "coverage": 0.5})[1]
+    near, policy = scanned(100), Policy(min_coverage=0.8)
+    low = judged(near, clean(2400), policy, index={"coverage": 0.5})[1]
     assert reason(low, "min-coverage") == "the index covers 50.0% of the training set, expected at least 80.0%"
-    assert judged(near, clean(2400), policy, index={"rows": 9, "coverage": 0.8})[1].exit == Exit.OK
-    unknown = judged(near, clean(2400), policy, index={"rows": 9})[1]
+    assert judged(near, clean(2400), policy, index={"coverage": 0.8})[1].exit == Exit.OK
+    unknown = judged(near, clean(2400), policy, index={"coverage": None})[1]
     assert unknown.exit == Exit.INCONCLUSIVE
 
 
@@ -372,7 +377,7 @@ def test_a_conditional_guarantee_takes_more_hits():
     assert judged(rows, made)[1].counts["suspicious"] >= 8
     _, verdict = judged(rows, made, Policy(delta=0.1))
     assert (verdict.hits, verdict.counts["suspicious"]) == (37, 0)
-    assert "for this calibration set but for 10% of them" in verdict.claim
+    assert "but for 0.1 of calibration sets" in verdict.claim
 
 
 def test_the_bar_is_known_to_be_set_before_or_after():
@@ -384,23 +389,40 @@ def test_the_bar_is_known_to_be_set_before_or_after():
     assert not judge(head.model_copy(update={"plan": {**head.plan, "seed": 5}}), rows, made, Policy())[1].fixed
 
 
+def high(rows: list[Measurement]) -> int:
+    """How many of the rows at most 23 of the 2,400 clean scores reach: a level of at most .01."""
+    null = np.sort(np.random.default_rng(0).normal(size=2400))
+    values = [row.scores["spikiness"].score for row in rows]
+    return sum(int((null >= value).sum()) <= 23 for value in values)
+
+
 def test_the_claim_says_bound_scope_assumption_and_what_was_left():
     claim = judged(scanned(100), clean(2400))[1].claim
-    assert claim.startswith("Of 100 items 100 were measured: 0 copy, 0 suspicious, 0 inconclusive, 100 clear")
     for part in (
-        "against 2400 clean prompts",
-        "with 95% confidence at most",
+        "Searched 500 training images, 97.00% of the training set as --training-set states its size; of 100 items",
+        "of 100 items 100 were measured: 0 copy, 0 suspicious, 0 similar, 0 inconclusive, 100 clear",
+        "ranked among 2400 clean scores at a false discovery rate of 0.05",
+        f"of 100 prompt families 0 came back as copies and {high(scanned(100))} others score above level 0.01, so with",
         "for tiny by spikiness, 2 images a prompt, 25 steps",
-        "assumes clean calibration prompts, not checked, error rates averaged over calibration sets",
-        "training images were not searched, and other prompts, seeds and settings were not tested.",
+        "assumes clean calibration prompts, not checked; a model that memorized nothing fails by scores with a "
+        "probability of at most 0.05 on average over calibration sets and by the index with at most 0.001 for each",
+        "other prompts, seeds and settings were not tested.",
     ):
         assert part in claim
     assert claim.count(". ") == 0
 
 
+def test_the_claim_tells_copies_from_high_scores():
+    rows = scanned(60)
+    copied = [r.model_copy(update={"matches": [match()]}) if i < 21 else r for i, r in enumerate(rows)]
+    claim = judged(copied, clean(2400))[1].claim
+    others = high(rows[21:])
+    assert f"of 60 prompt families 21 came back as copies and {others} others score above level 0.01" in claim
+
+
 def test_a_measurement_is_kept_whole_in_its_result():
     measured = row(0, 1.0, line=3, meta={"group": "x"}, seeds=[1, 2], files=["images/0.png"], notes=["cut"])
-    found = judged([measured], clean(99))[0][0]
+    found = judged([measured], clean(99), index={})[0][0]
     assert found.model_dump(exclude={"p", "outcome", "reason", "suppressed"}) == measured.model_dump()
 
 
