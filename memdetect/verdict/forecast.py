@@ -67,14 +67,14 @@ def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
 
 
 def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
-    """What to say before a base draws each prompt too few times for a single memorized one to be found; "" otherwise."""
+    """What to say before a base draws each prompt too few times for scores to find a single one; "" otherwise."""
     found = forecast(prompts, prompts, prompts * rounds, policy)
     if found.hits <= 1 or policy.fail_on == "copy":
         return ""
     return (
         f"{rounds} rounds of the base for {prompts} prompts: scores can find no single memorized prompt, it takes "
-        f"{found.hits} at once, and the run will be inconclusive; give --base-rounds {ceil(found.needed / prompts)}, or "
-        "--fail-on copy with an index"
+        f"{found.hits} at once, and the run will be inconclusive; give --base-rounds {ceil(found.needed / prompts)}, "
+        "or --fail-on copy with an index"
     )
 
 
