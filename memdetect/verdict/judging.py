@@ -6,14 +6,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from memdetect.calibration import Calibration
-from memdetect.policy import Policy, Suppressions, suppressions
+from memdetect.policy import Policy
 from memdetect.records import Header, Measurement, Outcome, Result, plan_digest
 from memdetect.statistics.conformal import simes_levels
 from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
 from memdetect.verdict.claim import claim, notes
 from memdetect.verdict.nulls import ItemScores, Null, centred, make_null, rank_of, scores_of
 from memdetect.verdict.outcome import Verdict
-from memdetect.verdict.rules import NO_THRESHOLD, Findings, no_threshold, not_compared, rate_of, rules, shift_of
+from memdetect.verdict.rules import (
+    NO_THRESHOLD,
+    Findings,
+    integrity,
+    no_threshold,
+    not_compared,
+    rate_of,
+    rules,
+    shift_of,
+)
+from memdetect.verdict.suppressing import Suppressions, suppressions, with_suppressed
 
 Rank = tuple[int, int] | str
 # Copied for each item: the fields of a measurement were validated when it was read.
@@ -40,11 +50,13 @@ def judge(
     policy: Policy | None = None,
     *,
     today: date | None = None,
+    altered: Sequence[str] = (),
 ) -> tuple[list[Result], Verdict]:
     """Results and verdict of a run's measurements, against clean scores made with the same settings.
 
     Benjamini-Hochberg at `policy.fdr` over all planned items, those that were never measured with p = 1. `today`
-    decides which suppressions have expired (default: the day in UTC). Pure: reads nothing, writes nothing.
+    decides which suppressions have expired (default: the day in UTC). altered: what is not as it was fixed or measured
+    (`integrity.altered`), a line each. Pure: reads nothing, writes nothing.
     """
     policy = policy or Policy()
     kept = list(rows)
@@ -57,11 +69,13 @@ def judge(
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
     results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
-    aside = suppressions(policy, _findings(results), today or datetime.now(UTC).date())
-    if aside.used:
-        results = [_set_aside(result, aside) for result in results]
+    aside = suppressions(policy, results, header, today or datetime.now(UTC).date())
+    results = with_suppressed(results, aside)
     found = Findings(header, results, scores, ranks, rejected, null, calibration)
-    return results, _verdict(found, policy, bar, aside)
+    verdict = _verdict(found, policy, bar, aside)
+    broken = tuple(integrity(altered))
+    said = tuple(rule.reason for rule in broken)
+    return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 
 def _p_values(ranks: Sequence[Rank], policy: Policy) -> list[float | None]:
@@ -109,17 +123,6 @@ def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, ba
         )
     near = next((match for match in row.matches if match.similar), None)
     return "clear", "" if near is None else f"image {near.seed} is similar to {near.key}, but the pixels differ"
-
-
-def _findings(results: Iterable[Result]) -> list[str]:
-    return [row.id for row in results if row.outcome in ("copy", "suspicious")]
-
-
-def _set_aside(row: Result, aside: Suppressions) -> Result:
-    entry = aside.used.get(row.id)
-    if entry is None or row.outcome not in ("copy", "suspicious"):
-        return row
-    return row.model_copy(update={"suppressed": f"{entry.owner} until {entry.expires}: {entry.reason}"})
 
 
 def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:

@@ -5,8 +5,8 @@ import random
 import pytest
 from synthetic_runs import calibration, row, words
 
-from memdetect.scanning.telling import compare_wording, tell_apart
 from memdetect.verdict.rules import MAX_TEXT_SHIFT
+from memdetect.verdict.telling import compare_wording, tell_apart
 
 THINGS = ("cat", "dog", "house", "tree", "car", "boat", "apple", "pear", "lamp", "cup", "ball", "bird", "fish", "horse")
 GROUNDS = ["red", "blue", "green", "yellow", "white", "grey", "dark", "pale", "warm", "cold"]
