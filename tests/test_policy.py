@@ -113,7 +113,7 @@ def test_a_named_file_takes_the_place_of_the_search(repository: Path) -> None:
         ("[policy]\nfdr = '0.1'\n", "fdr: Input should be a valid number (found '0.1')"),
         ("[policy]\nfdr = true\n", "fdr: Input should be a valid number (found True)"),
         ("[policy]\nfdr = nan\n", "fdr: Input should be a finite number (found nan)"),
-        ("[policy]\nfdr = 0\n", "fdr: Input should be greater than or equal to 1e-06 (found 0)"),
+        ("[policy]\nfdr = 0\n", "fdr: Input should be greater than or equal to 0.000001 (found 0)"),
         ("[policy]\nmax-rate = 5\n", "max-rate: Input should be less than 1 (found 5)"),
         ("[policy]\nmin-coverage = 1.1\n", "min-coverage: Input should be less than or equal to 1"),
         ("[policy]\nfail-on = 'never'\n", "fail-on: Input should be 'copy', 'suspicious' or 'none' (found 'never')"),

@@ -10,7 +10,10 @@ import pytest
 from memdetect.errors import Exit, MemdetectError
 from memdetect.records import Header, Measurement, Result, RunFolder, Score, write_atomic
 
-PLAN = {"inputs": "aa", "model": "bb", "seed": 0, "layers": ["up"], "guidance_scale": 7.5, "call": {"eta": 0.1}}
+PLAN = {
+    **{"inputs": "aa", "model": "bb", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 4, "guidance_scale": 7.5},
+    **{"detectors": ["spikiness"], "layers": ["up"], "timesteps": [50], "call": {"eta": 0.1}},
+}
 
 
 def header(**plan: Any) -> Header:
@@ -111,7 +114,7 @@ def test_another_plan_is_refused_by_its_key(key: str, value: Any, said: str, fol
         folder.open(header(**{key: value}))
     assert f"holds a run with another plan: {said};" in str(raised.value)
     assert raised.value.exit == Exit.USAGE
-    assert folder.header() == header()
+    assert folder.header() == header().sealed()
 
 
 def test_a_long_difference_is_cut(folder: RunFolder) -> None:

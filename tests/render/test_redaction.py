@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from memdetect.render.redaction import PLAN
 from memdetect.verdict import Rule, Verdict
 
 Run = tuple[Header, list[Result], Verdict]
-EXPIRES = "2027-01-01"
+EXPIRES = date(2027, 1, 1)
 
 
 def private(secret: str, other: str = "") -> Run:
     """A run in which every field that a user fills holds the secret; everything else does not depend on it."""
-    policy = Policy(ignore=(Ignore.model_construct(id="i0", reason=secret, owner=secret, expires=EXPIRES),))
-    held = policy.model_dump(mode="json", warnings=False)
+    policy = Policy(ignore=(Ignore(id="i0", outcome="copy", model="m", reason="r", owner="o", expires=EXPIRES),))
+    told = {"id": secret, "copy_of": secret, "model": secret, "owner": secret, "reason": secret}
+    held = {**policy.model_dump(mode="json"), "ignore": [told]}
     header, results, verdict = run(
         [secret, f"{secret} and {other}", other],
         OUTCOMES,
@@ -131,6 +133,7 @@ def test_an_id_that_is_a_hash_of_its_prompt_stays_and_any_other_is_hashed() -> N
 def test_every_field_of_a_record_has_been_thought_of() -> None:
     """A field that is new here has to be kept or redacted on purpose: add it to one of the two sets."""
     kept = {"schema_version", "index", "line", "seeds", "scores", "files", "status", "p", "outcome"}
+    kept |= {"sha256", "one_colour"}
     changed = {"id", "prompt", "image", "source", "meta", "matches", "notes", "reason", "suppressed"}
     assert set(Result.model_fields) == kept | changed >= set(Measurement.model_fields)
     assert set(Match.model_fields) == {
@@ -140,7 +143,7 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
     kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped"}
     kept |= {"policy_digest", "plan_digest", "calibration"}
     assert set(Header.model_fields) == kept | {
-        *("model", "plan", "default_point", "index", "opening", "policy", "wording"),
+        *("model", "plan", "default_point", "index", "opening", "policy", "wording", "seal"),
     }
     assert not {"call", "strata"} & set(PLAN)
 
