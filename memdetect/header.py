@@ -48,6 +48,7 @@ class _Index(_Strict):
     name: str = ""
     digest: str = ""
     rows: Count = 0
+    coverage: Share | None = None
     embedder: str = ""
     top_k: Whole = 1
     similarity: Annotated[float, Field(ge=-1, le=1)] | None = None
@@ -119,7 +120,7 @@ class Header(_Strict):
     default_point: str = ""
     dropped: dict[str, Count] = {}
     index: Annotated[dict[str, Any], AfterValidator(_index_facts)] = {}
-    opening: dict[str, Any] = {}
+    opening: dict[str, bool | str | list[str] | tuple[str, ...]] = {}
     policy: dict[str, Any] = {}
     policy_digest: str = ""
     plan_digest: str = ""

@@ -40,7 +40,10 @@ def put(folder: Path, place: str, value: Any) -> None:
 
 
 FAULTS = [
-    *(("index.coverage", value) for value in (-1, 5.0, 1.0001, "0.5", "all", True, [0.5], float("nan"), float("inf"))),
+    *(
+        ("index.coverage", value)
+        for value in (-1, 5.0, 1.0001, "0.5", "all", True, [0.5], {}, float("nan"), float("inf"))
+    ),
     *(("index.recall", value) for value in (-0.1, 1.1, "most")),
     ("index.planted", {"crop": {"recall": 2.0}}),
     *(("index.rows", value) for value in (-1, 2.5, "9", None, GONE)),
@@ -67,6 +70,7 @@ FAULTS = [
     *(("sigmas", value) for value in ({"50": "low"}, {"50": float("inf")}, [1])),
     *(("wording", value) for value in ({"low": 7}, {"low": "x"}, {"auroc": -1}, {"word": 1})),
     ("dropped", {"blank": "some"}),
+    *(("opening", value) for value in ({"loras": 3}, {"revision": 1.5}, ["x"])),
     *(("schema_version", value) for value in (2, "1")),
     ("plan", []),
     ("index", 3),

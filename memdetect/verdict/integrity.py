@@ -56,7 +56,8 @@ def _inputs(header: Header, rows: Sequence[Measurement]) -> Iterator[str]:
 
 
 def _shards(folder: RunFolder) -> Iterator[str]:
-    noted = {event.get("file"): event.get("sha256") for event in folder.events() if event.get("event") == "shard"}
+    events = (event for event in folder.events() if event.get("event") == "shard")
+    noted = {str(event.get("file")): event.get("sha256") for event in events}
     for shard in folder.shards():
         if noted.get(shard.name) != hashlib.sha256(shard.read_bytes()).hexdigest():
             yield f"shards/{shard.name} is not what the journal says was written; delete it and scan again"

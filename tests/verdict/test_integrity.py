@@ -112,6 +112,8 @@ def test_a_shard_without_a_note_is_named_and_a_cut_note_hides_no_other(folder: P
     code, said = gated(folder)
     assert (code, len(said)) == (Exit.INCONCLUSIVE, 1)
     assert said[0].startswith("shards/0000000.jsonl is not what the journal says")
+    journal.write_bytes(b'[]\n{"event": "shard", "file": [1], "sha256": {}}\n\xff\n')
+    assert len(gated(folder)[1]) == 4
     journal.unlink()
     assert len(gated(folder)[1]) == 4
 
