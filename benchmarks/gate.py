@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from startup import compare
 
 from memdetect.calibration import Calibration, Item
+from memdetect.header import Header, inputs_digest, plan_digest
 from memdetect.policy import Policy
-from memdetect.records import Header, Measurement, RunFolder, Score, plan_digest, write_atomic
+from memdetect.records import Measurement, RunFolder, Score, write_atomic
 from memdetect.wording import text_key
 
 BAR = 3.0
@@ -73,25 +74,27 @@ def make_run(folder: Path, records: int, clean: int, shard: int = 64) -> None:
             for name in PLAN["detectors"]
         },
     )
+    prompts = [(word[:16], f"a picture of {word[:40]}") for word in words[:records]]
+    plan = {**PLAN, "inputs": inputs_digest((name, prompt, None) for name, prompt in prompts)}
     header = Header(
         memdetect="0",
         created="",
         model="synthetic",
         versions={},
-        plan=PLAN,
+        plan=plan,
         planned=records,
         sigmas={"400": 1.0},
         policy=Policy().model_dump(mode="json"),
         policy_digest=Policy().digest,
-        plan_digest=plan_digest(PLAN),
+        plan_digest=plan_digest(plan),
         calibration=calibration.cut(PLAN).digest,
     )
     run = RunFolder(folder)
     run.open(header)
     rows = []
-    for i, word in enumerate(words[:records]):
+    for i, (name, prompt) in enumerate(prompts):
         scores = {name: Score(score=0.25, cells=cells(rng)) for name in PLAN["detectors"]}
-        rows.append(Measurement(index=i, id=word[:16], prompt=f"a picture of {word[:40]}", source="p", scores=scores))
+        rows.append(Measurement(index=i, id=name, prompt=prompt, source="p", scores=scores))
     for i in range(0, records, shard):
         run.write_shard(rows[i : i + shard])
     write_atomic(folder / "calibration.json", calibration.cut(PLAN).model_dump_json() + "\n")

@@ -17,8 +17,8 @@ import numpy as np
 from memdetect.benchmarking import shuffle
 from memdetect.errors import MemdetectError
 from memdetect.prompts import Request, read
-from memdetect.scanning.telling import cross_fitted
 from memdetect.statistics.auroc import auroc
+from memdetect.verdict.telling import cross_fitted
 
 SHUFFLES = 200
 PAIRS = (

@@ -2,22 +2,39 @@
 
 import hashlib
 import json
+import os
 import tomllib
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
 
 IGNORE_FILE = ".memdetectignore.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
-Open = Annotated[float, Field(gt=0, lt=1)]  # a rate of which neither none nor all can be asked
+Part = Annotated[float, Field(ge=0, lt=1)]  # a share that may not be all of it
+Rare = Annotated[float, Field(ge=1e-6, le=0.5)]  # an error rate that some number of clean prompts can keep
+Limit = Annotated[float, Field(ge=1e-6, lt=1)]
+Confidence = Annotated[float, Field(ge=0.5, lt=1)]
 Words = Annotated[str, Field(min_length=1, pattern=r"\S")]
+HEX = r"^[0-9a-f]{8,64}$"
+# Letters by their Unicode category that show nothing: fillers of Hangul, blanks of hieroglyphs.
+_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\U00013441\U00013442")
+
+
+def _seen(text: str) -> str:
+    if not any(unicodedata.category(c)[0] in "LN" and c not in _UNSEEN for c in text):
+        raise ValueError("holds no letter or digit that can be seen")
+    return text
+
+
+Said = Annotated[str, AfterValidator(_seen)]
 
 
 class _Strict(BaseModel):
@@ -27,13 +44,28 @@ class _Strict(BaseModel):
 class Ignore(_Strict):
     """A finding that somebody answers for: it stays in every output, and fails no gate until it expires.
 
-    id: that of the item. expires: the last day on which it holds.
+    id: that of the item, compared exactly. outcome: that or a weaker one is answered for; or copy_of: the key of a
+    training image, of which alone the item's images may be copies. model: the name that the run gives the scanned
+    model, or the first eight or more hex digits of its digest; or run: those of the run's plan digest. expires: the
+    last day on which the entry holds.
     """
 
     id: Words
-    reason: Words
-    owner: Words
+    outcome: Literal["copy", "suspicious", "similar"] | None = None
+    copy_of: Words | None = None
+    model: Words | None = None
+    run: Annotated[str, Field(pattern=HEX)] | None = None
+    reason: Said
+    owner: Said
     expires: date
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> "Ignore":
+        if (self.outcome is None) == (self.copy_of is None):
+            raise ValueError("give either outcome or copy-of: what the entry answers for")
+        if (self.model is None) == (self.run is None):
+            raise ValueError("give either model or run: what the entry was given for")
+        return self
 
 
 class Policy(_Strict):
@@ -53,16 +85,16 @@ class Policy(_Strict):
     """
 
     fail_on: Literal["copy", "suspicious", "none"] = "suspicious"
-    fdr: Open = 0.05
-    level: Open = 0.01
-    max_rate: Open | None = None
-    confidence: Open = 0.95
+    fdr: Rare = 0.05
+    level: Rare = 0.01
+    max_rate: Limit | None = None
+    confidence: Confidence = 0.95
     min_coverage: Share | None = None
-    max_undetectable: Share | None = None
-    delta: Open | None = None
+    max_undetectable: Part | None = None
+    delta: Rare | None = None
     min_sensitivity: Share = 0.5
     min_recall: Share = 0.9
-    max_one_colour: Share = 0.05
+    max_one_colour: Part = 0.05
     ignore: tuple[Ignore, ...] = ()
 
     @property
@@ -73,42 +105,62 @@ class Policy(_Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class Suppressions:
-    """What the ignore entries do to a run: item id -> entry in force, those out of date, and those without a finding.
+class Chosen:
+    """The policy in force, and in words whose it is."""
 
-    An expired entry suppresses nothing. An unused one is in force, but no finding has its id.
-    """
-
-    used: Mapping[str, Ignore]
-    expired: tuple[Ignore, ...]
-    unused: tuple[Ignore, ...]
+    policy: Policy
+    source: str
 
 
-def suppressions(policy: Policy, findings: Iterable[str], today: date) -> Suppressions:
-    """Match a policy's ignore entries with the ids of a run's findings on a day."""
-    found = set(findings)
-    expired = tuple(entry for entry in policy.ignore if entry.expires < today)
-    valid = [entry for entry in policy.ignore if entry.expires >= today]
-    used = {entry.id: entry for entry in valid if entry.id in found}
-    return Suppressions(used, expired, tuple(entry for entry in valid if entry.id not in found))
-
-
-def read_policy(overrides: Mapping[str, Any], start: Path, file: Path | None = None) -> Policy:
-    """The policy in force: options first, then one configuration file, then the defaults.
+def read_policy(
+    overrides: Mapping[str, Any], start: Path, file: Path | None = None, held: Sequence[Policy] = ()
+) -> Chosen:
+    """The policy in force: options over one configuration file, else over what the runs hold, else over the defaults.
 
     overrides: field -> value; None = not given. The file is `file`, or the nearest one from `start` upwards to the
     root of its repository that says something: `memdetect.toml` (table `policy`) before `pyproject.toml` (table
-    `tool.memdetect.policy`). Outside a repository only `start` is looked at. `.memdetectignore.toml` is searched in
-    the same folders. Raises MemdetectError (usage) that names the file for an unknown key, a wrong type or range.
+    `tool.memdetect.policy`). Outside a repository only `start` is looked at. Such a file stands for the whole policy:
+    what it does not name is the default, whatever the runs hold. held: the policies that runs were planned with; where
+    they differ and no file decides, options have to name each key that does. Suppressions are those of the
+    `.memdetectignore.toml` that is found in the same folders, and no others. Raises MemdetectError (usage) that names
+    the file for an unknown key, a wrong type or range.
     """
     folders = _folders(start.resolve())
-    source, table = _configured(folders, file)
-    known = {name.replace("_", "-") for name in Policy.model_fields} - {"ignore"}
-    _refuse_unknown(table, known, f"{source}: policy")
     given = {key: value for key, value in overrides.items() if value is not None}
-    read = _validate(Policy, {key.replace("-", "_"): value for key, value in table.items()}, f"{source}: policy")
-    chosen = _validate(Policy, {**read.model_dump(exclude={"ignore"}), **given}, "options")
-    return chosen if "ignore" in given else chosen.model_copy(update={"ignore": _ignored(folders)})
+    path, table = _configured(folders, file)
+    if table is not None:
+        source, base = repr(os.path.relpath(path, start.resolve()) if file is None else path), _read(path, table)
+    elif held:
+        _refuse_different(held, given)
+        source, base = "the policy fixed in the run" + "s" * (len(held) > 1), held[0]
+    else:
+        source, base = "the default policy", Policy()
+    chosen = _validate(Policy, {**base.model_dump(exclude={"ignore"}), **given}, "options")
+    options = ", ".join(f"--{_dashed(key)}" for key in sorted(given))
+    return Chosen(
+        chosen.model_copy(update={"ignore": _ignored(folders)}), f"{source}{' under ' if options else ''}{options}"
+    )
+
+
+def _dashed(key: str) -> str:
+    return key.replace("_", "-")
+
+
+def _read(path: str, table: Mapping[str, Any]) -> Policy:
+    known = {_dashed(name) for name in Policy.model_fields} - {"ignore"}
+    _refuse_unknown(table, known, f"{path}: policy")
+    return _validate(Policy, {key.replace("-", "_"): value for key, value in table.items()}, f"{path}: policy")
+
+
+def _refuse_different(held: Sequence[Policy], given: Mapping[str, Any]) -> None:
+    """Refuse runs of which no option says which of their policies holds."""
+    for key in [key for key in Policy.model_fields if key != "ignore" and key not in given]:
+        found = sorted({json.dumps(getattr(policy, key)) for policy in held})
+        if len(found) > 1:
+            raise MemdetectError(
+                f"the runs were planned with different policies: {_dashed(key)} is {' and '.join(found)}; "
+                f"say which holds, with --policy FILE or --{_dashed(key)}"
+            )
 
 
 def _folders(start: Path) -> list[Path]:
@@ -118,8 +170,8 @@ def _folders(start: Path) -> list[Path]:
     return upwards[: roots[0] + 1] if roots else [start]
 
 
-def _configured(folders: Iterable[Path], file: Path | None) -> tuple[str, Mapping[str, Any]]:
-    """Name and policy table of the file in force; an empty table when there is none."""
+def _configured(folders: Iterable[Path], file: Path | None) -> tuple[str, Mapping[str, Any] | None]:
+    """Name and policy table of the file in force; None when there is none."""
     if file is not None:
         table = _policy_table(file)
         if table is None:
@@ -130,7 +182,7 @@ def _configured(folders: Iterable[Path], file: Path | None) -> tuple[str, Mappin
     for path in (folder / name for folder in folders for name in ("memdetect.toml", "pyproject.toml")):
         if path.is_file() and (table := _policy_table(path)) is not None:
             return str(path), table
-    return "", {}
+    return "", None
 
 
 def _policy_table(path: Path) -> Mapping[str, Any] | None:
@@ -160,14 +212,16 @@ def read_ignores(path: Path) -> tuple[Ignore, ...]:
     entries = content.get("ignore", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise MemdetectError(f"{path}: ignore is not a list of tables; write [[ignore]] above each entry")
-    found: dict[str, Ignore] = {}
+    known = {_dashed(name) for name in Ignore.model_fields}
+    found: dict[tuple[str, str | None, str | None], Ignore] = {}
     for number, entry in enumerate(entries, 1):
         where = f"{path}: ignore entry {number}"
-        _refuse_unknown(entry, set(Ignore.model_fields), where)
-        ignore = _validate(Ignore, entry, where)
-        if ignore.id in found:
+        _refuse_unknown(entry, known, where)
+        ignore = _validate(Ignore, {key.replace("-", "_"): value for key, value in entry.items()}, where)
+        key = (ignore.id, ignore.model, ignore.run)
+        if key in found:
             raise MemdetectError(f"{where}: the id {ignore.id!r:.80} is there already; keep one of the two")
-        found[ignore.id] = ignore
+        found[key] = ignore
     return tuple(found.values())
 
 
@@ -176,6 +230,8 @@ def _toml(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise MemdetectError(f"{path} cannot be read ({problem.strerror}); check its permissions") from None
+    except RecursionError:
+        raise MemdetectError(f"{path} is nested too deep; write it plainly") from None
     except ValueError as problem:  # tomllib.TOMLDecodeError and UnicodeDecodeError are such
         raise MemdetectError(f"{path} is no TOML: {problem}; correct it") from None
 
@@ -196,7 +252,21 @@ def _validate(model: type[_Model], values: Mapping[str, Any], where: str) -> _Mo
     try:
         return model.model_validate(values)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        found = "" if first["type"] == "missing" else f" (found {first['input']!r:.40})"
-        raise MemdetectError(f"{where}: {key}: {first['msg']}{found}; correct it") from None
+        raise _refusal(problem, where) from None
+
+
+def held_policy(held: Mapping[str, Any], where: str) -> Policy:
+    """The policy that a record holds as JSON; MemdetectError (usage) that names the place and the first wrong field."""
+    try:
+        return Policy.model_validate_json(json.dumps(held))
+    except ValidationError as problem:
+        raise _refusal(problem, f"{where}: policy") from None
+
+
+def _refusal(problem: ValidationError, where: str) -> MemdetectError:
+    first = problem.errors()[0]
+    key = _dashed(".".join(str(part) for part in first["loc"]))
+    own = first["type"] == "missing" or not key
+    found = "" if own else f" (found {first['input']!r:.40})"
+    said = first["msg"].removeprefix("Value error, ")
+    return MemdetectError(f"{where}: {key}{': ' if key else ''}{said}{found}; correct it")

@@ -5,15 +5,30 @@ import json
 import os
 import socket
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.header import Header, plan_digest, read_header
 from memdetect.locks import only_writer
+
+__all__ = [
+    "Header",
+    "Looked",
+    "Match",
+    "Measurement",
+    "Outcome",
+    "Result",
+    "RunFolder",
+    "Score",
+    "Status",
+    "plan_digest",
+    "write_atomic",
+]
 
 SCHEMA = 1
 Status = Literal["ok", "nonfinite", "unreadable"]
@@ -101,39 +116,6 @@ class Looked(_Strict):
     matches: list[Match] = []
 
 
-class Header(_Strict):
-    """run.json. `plan` is what a resume has to match: inputs, model, settings; the rest is provenance.
-
-    index: name, digest, rows and coverage of the training images that were searched; {} = none were. opening: how the
-    weights were opened, where not as usual (LoRA, revision and the like). policy, policy_digest, plan_digest,
-    calibration (its digest): the bar, fixed before the first image. wording: how well the prompts can be told from the
-    calibration's by their text alone.
-    """
-
-    schema_version: int = SCHEMA
-    memdetect: str
-    created: str
-    model: str
-    versions: dict[str, str]
-    plan: dict[str, Any]
-    planned: int
-    sigmas: dict[str, float | None] = {}
-    default_point: str = ""
-    dropped: dict[str, int] = {}
-    index: dict[str, Any] = {}
-    opening: dict[str, Any] = {}
-    policy: dict[str, Any] = {}
-    policy_digest: str = ""
-    plan_digest: str = ""
-    calibration: str = ""
-    wording: dict[str, Any] = {}
-
-
-def plan_digest(plan: Mapping[str, Any]) -> str:
-    """The sha256, in hex, of a plan as JSON with sorted keys: the same before the first image and years later."""
-    return hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode()).hexdigest()
-
-
 class RunFolder:
     """One run on disk. A shard is written to a temporary file, synced and renamed: it is there whole or not at all."""
 
@@ -141,47 +123,68 @@ class RunFolder:
         self.path = path
 
     def open(self, header: Header) -> Header:
-        """Create the folder, or continue the run that it holds; returns the header in force.
+        """Create the folder, or continue the run that it holds; returns the header in force, which is sealed.
 
-        Raises MemdetectError (usage) when it cannot be written, holds something else, or holds another plan, whose
-        first differing key is named.
+        Raises MemdetectError (usage) when it cannot be written, holds something else, or holds a run with another
+        plan, policy or calibration, whose first differing key is named.
         """
         try:
             (self.path / "shards").mkdir(parents=True, exist_ok=True)
             (self.path / "images").mkdir(exist_ok=True)
-            if not (self.path / "run.json").exists():
+            if (held := self.continued(header)) is None:
                 for name in ("shards", "images"):
                     if any((self.path / name).iterdir()):
                         raise MemdetectError(f"{self.path} holds {name} but no run.json; choose another --out")
-                write_atomic(self.path / "run.json", header.model_dump_json(indent=1) + "\n")
-                return header
+                held = header.sealed()
+                write_atomic(self.path / "run.json", held.model_dump_json(indent=1) + "\n")
         except OSError as problem:
             raise self._unwritable(problem) from None
-        present = self.header()
-        _same_plan(self.path, present.plan, json.loads(header.model_dump_json())["plan"])
-        return present
+        if held.calibration != header.calibration:
+            was, now = (f"{digest:.12}" or "none" for digest in (held.calibration, header.calibration))
+            raise MemdetectError(
+                f"{self.path} holds a run with another calibration: its digest was {was}, now {now}; "
+                "choose another --out, or judge the run by another calibration with gate --calibration"
+            )
+        return held
+
+    def continued(self, header: Header, later: Collection[str] = ()) -> Header | None:
+        """The header of the run that is here already, None for none; writes nothing.
+
+        later: keys of the plan that are not known yet. Raises MemdetectError (usage) that names the first key in which
+        plan or policy differ; what a policy suppresses may change between two calls.
+        """
+        if not (self.path / "run.json").exists():
+            return None
+        held, now = self.header(), json.loads(header.model_dump_json())
+        resume = "choose another --out, or give the same inputs and options to resume"
+        _same(self.path, "plan", _without(held.plan, later), _without(now["plan"], later), resume)
+        bar = "choose another --out, or resume with the same policy and judge by another with gate"
+        set_aside = ("ignore",)
+        _same(self.path, "policy", _without(held.policy, set_aside), _without(now["policy"], set_aside), bar)
+        return held
 
     def header(self) -> Header:
-        """The run's header; MemdetectError when there is none or it does not parse."""
-        path = self.path / "run.json"
-        try:
-            return Header.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            raise MemdetectError(
-                f"{self.path} is not a run: it has no run.json; give a folder that scan made"
-            ) from None
-        except ValidationError as problem:
-            raise MemdetectError(f"{path} does not parse: {problem.errors()[0]['msg']}; scan again") from None
+        """The run's header; MemdetectError when there is none, or when it lacks what judging needs."""
+        return read_header(self.path / "run.json")
 
-    def write_shard(self, rows: Sequence[Measurement]) -> None:
-        """Append one shard, named after its first item."""
-        text = "".join(row.model_dump_json() + "\n" for row in rows)
-        write_atomic(self.path / "shards" / f"{rows[0].index:07d}.jsonl", text)
+    def write_shard(self, rows: Sequence[Measurement], **facts: Any) -> None:
+        """Append one shard, named after its first item, once the journal holds its sha256 beside facts about it.
+
+        In this order a crash between the two leaves a line too many in the journal, never a shard that it lacks.
+        """
+        data = "".join(row.model_dump_json() + "\n" for row in rows)
+        name = f"{rows[0].index:07d}.jsonl"
+        digest = hashlib.sha256(data.encode()).hexdigest()
+        self.note("shard", file=name, sha256=digest, first=rows[0].index, items=len(rows), **facts)
+        write_atomic(self.path / "shards" / name, data)
+
+    def shards(self) -> list[Path]:
+        """The shard files, in the order of the plan."""
+        return sorted((self.path / "shards").glob("*.jsonl"))
 
     def measurements(self) -> Iterator[Measurement]:
         """All measurements in the order of the plan; MemdetectError names a shard that is damaged."""
-        shards = sorted((self.path / "shards").glob("*.jsonl"))
-        for shard in shards:
+        for shard in self.shards():
             for number, line in enumerate(shard.read_bytes().splitlines(), 1):
                 try:
                     yield Measurement.model_validate_json(line)
@@ -196,10 +199,21 @@ class RunFolder:
         return {row.id for row in self.measurements()}
 
     def note(self, event: str, **facts: Any) -> None:
-        """Append an event with time and host to the journal."""
+        """Append an event with time and host to the journal, below a line that a crash may have cut."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
-        with (self.path / "journal.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**line, "event": event, **facts}) + "\n")
+        with (self.path / "journal.jsonl").open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            cut = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * cut + json.dumps({**line, "event": event, **facts}).encode() + b"\n")
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The events of the journal, oldest first, without lines that a crash has cut."""
+        path = self.path / "journal.jsonl"
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            with suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict):
+                    yield {str(key): value for key, value in found.items()}
 
     def write_results(self, results: Iterable[Result]) -> Path:
         """Write results.jsonl and return its path."""
@@ -232,14 +246,16 @@ class RunFolder:
         return MemdetectError(f"cannot write to {self.path}: {problem.strerror}; choose another --out")
 
 
-def _same_plan(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _without(table: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _same(path: Path, what: str, held: Mapping[str, Any], wanted: Mapping[str, Any], hint: str) -> None:
+    """Refuse what differs from what is held, by its first key."""
     for key in [*held, *(k for k in wanted if k not in held)]:
         if held.get(key) != wanted.get(key):
             was, now = _short(held.get(key)), _short(wanted.get(key))
-            raise MemdetectError(
-                f"{path} holds a run with another plan: {key} was {was}, now {now}; "
-                "choose another --out, or give the same inputs and options to resume"
-            )
+            raise MemdetectError(f"{path} holds a run with another {what}: {key} was {was}, now {now}; {hint}")
 
 
 def _short(value: Any) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.calibration import SHARED, Calibration, Item, Known, Part
+from memdetect.header import Header, inputs_digest, plan_digest
 from memdetect.policy import Policy
-from memdetect.records import Header, Match, Measurement, RunFolder, Score, plan_digest, write_atomic
+from memdetect.records import Match, Measurement, RunFolder, Score, write_atomic
 from memdetect.wording import text_key
 
 PLAN: dict[str, Any] = {
@@ -141,11 +142,19 @@ def header(planned: int, clean: Calibration | None = None, policy: Policy | None
 def write_run(
     folder: Path, head: Header, rows: Iterable[Measurement], clean: Calibration | None, shard: int = 8
 ) -> Path:
-    """A run on disk, as a scan leaves it, without results."""
+    """A run on disk, as a scan leaves it, without results: sealed, with a journal, and the digest of its inputs."""
     run, listed = RunFolder(folder), list(rows)
-    run.open(head)
+    run.open(_planned(head, listed))
     for i in range(0, len(listed), shard):
-        run.write_shard(listed[i : i + shard])
+        run.write_shard(listed[i : i + shard], seconds=1.0)
     if clean:
         write_atomic(folder / "calibration.json", clean.cut(head.plan).model_dump_json() + "\n")
     return folder
+
+
+def _planned(head: Header, rows: Sequence[Measurement]) -> Header:
+    """The header with the digest of these inputs in its plan, where they are all that was planned."""
+    if len(rows) != head.planned or head.plan_digest != plan_digest(head.plan):
+        return head
+    plan = {**head.plan, "inputs": inputs_digest((row.id, row.prompt, row.sha256 or None) for row in rows)}
+    return head.model_copy(update={"plan": plan, "plan_digest": plan_digest(plan)})

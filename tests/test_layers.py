@@ -20,6 +20,7 @@ LAYERS = {
     "calibration": 1,
     "copies": 1,
     "detector": 1,
+    "header": 1,
     "images": 1,
     "labels": 2,
     "locks": 1,
@@ -49,7 +50,7 @@ LAYERS = {
 }
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
-LIGHT = ("", "cli", "errors", "bundled", "records", "calibration", "policy", "verdict", "prompts", "render")
+LIGHT = ("", "cli", "errors", "bundled", "header", "records", "calibration", "policy", "verdict", "prompts", "render")
 LIGHT += ("statistics", "wording", "cli.gate", "doctor")
 
 

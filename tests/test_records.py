@@ -1,5 +1,6 @@
 """The run folder survives what happens to it: a crash, damage, a second writer, another plan."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,9 +9,13 @@ from typing import Any
 import pytest
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.policy import Policy
 from memdetect.records import Header, Measurement, Result, RunFolder, Score, write_atomic
 
-PLAN = {"inputs": "aa", "model": "bb", "seed": 0, "layers": ["up"], "guidance_scale": 7.5, "call": {"eta": 0.1}}
+PLAN = {
+    **{"inputs": "aa", "model": "bb", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 4, "guidance_scale": 7.5},
+    **{"detectors": ["spikiness"], "layers": ["up"], "timesteps": [50], "call": {"eta": 0.1}},
+}
 
 
 def header(**plan: Any) -> Header:
@@ -111,7 +116,65 @@ def test_another_plan_is_refused_by_its_key(key: str, value: Any, said: str, fol
         folder.open(header(**{key: value}))
     assert f"holds a run with another plan: {said};" in str(raised.value)
     assert raised.value.exit == Exit.USAGE
-    assert folder.header() == header()
+    assert folder.header() == header().sealed()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"policy": Policy(fdr=0.1)}, "another policy: fdr was 0.05, now 0.1; choose another --out, or resume with"),
+        ({"policy": Policy(fail_on="copy")}, 'another policy: fail_on was "suspicious", now "copy"'),
+        (
+            {"calibration": "b" * 64},
+            "another calibration: its digest was aaaaaaaaaaaa, now bbbbbbbbbbbb; choose another",
+        ),
+        ({"calibration": ""}, "another calibration: its digest was aaaaaaaaaaaa, now none"),
+    ],
+)
+def test_another_bar_is_refused_before_anything_is_written(change: Any, said: str, tmp_path: Path) -> None:
+    made = {"policy": Policy(), "calibration": "a" * 64}
+    heads = [
+        header().model_copy(update={**facts, "policy": facts["policy"].model_dump(mode="json")})
+        for facts in (made, {**made, **change})
+    ]
+    run = RunFolder(tmp_path / "run")
+    run.open(heads[0])
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(MemdetectError) as raised:
+        run.open(heads[1])
+    assert said in str(raised.value)
+    assert raised.value.exit == Exit.USAGE
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_set_aside_may_change_before_a_resume(tmp_path: Path) -> None:
+    """Such entries count where the gate runs, never from the header."""
+    run = RunFolder(tmp_path / "run")
+    given = {"ignore": [{"id": "a"}]}
+    run.open(header().model_copy(update={"policy": Policy().model_dump(mode="json")}))
+    assert run.open(header().model_copy(update={"policy": {**Policy().model_dump(mode="json"), **given}}))
+
+
+def test_keys_that_are_not_known_yet_are_not_compared(folder: RunFolder) -> None:
+    assert folder.continued(header(index="later"), later=("index",)) == header().sealed()
+    with pytest.raises(MemdetectError, match="another plan: seed was 0, now 1"):
+        folder.continued(header(index="later", seed=1), later=("index",))
+    assert RunFolder(folder.path / "nothing").continued(header()) is None
+    assert not (folder.path / "nothing").exists()
+
+
+def test_a_shard_is_noted_before_it_is_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between the two leaves a line too many, never a shard without one."""
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        folder.write_shard([row(0)], seconds=1.5)
+    monkeypatch.undo()
+    (event,) = folder.events()
+    digest = hashlib.sha256((row(0).model_dump_json() + "\n").encode()).hexdigest()
+    assert {key: event[key] for key in ("event", "file", "sha256", "items", "seconds")} == {
+        **{"event": "shard", "file": "0000000.jsonl", "sha256": digest, "items": 1, "seconds": 1.5}
+    }
+    assert folder.shards() == []
 
 
 def test_a_long_difference_is_cut(folder: RunFolder) -> None:

@@ -1,5 +1,7 @@
 """`memdetect gate`: judge finished runs against a policy; the exit code is the verdict's."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +48,15 @@ def gate_command(
     delta: Annotated[
         float | None, typer.Option(help="Error rates hold for this calibration set but for this chance; averaged.")
     ] = None,
+    min_sensitivity: Annotated[
+        float | None, typer.Option(help="Least share of known memorized prompts that the detectors have to find; 0.5.")
+    ] = None,
+    min_recall: Annotated[
+        float | None, typer.Option(help="Least share of planted copies that the index has to find; 0.9.")
+    ] = None,
+    max_one_colour: Annotated[
+        float | None, typer.Option(help="Largest share of the images that may have a single colour; 0.05.")
+    ] = None,
     calibration: Annotated[Path | None, typer.Option(help="Clean scores, instead of those in the run.")] = None,
     format: FormatOption = Format.table,
     output: Outputs = None,
@@ -72,33 +83,24 @@ def gate_command(
         "min_coverage": min_coverage,
         "max_undetectable": max_undetectable,
         "delta": delta,
+        "min_sensitivity": min_sensitivity,
+        "min_recall": min_recall,
+        "max_one_colour": max_one_colour,
     }
-    results, verdict = judge(
-        found.header, found.rows, found.calibration, policy_for(given, policy, found.header.policy)
-    )
+    chosen = policy_for(given, policy, found.policies)
+    results, verdict = judge(found.header, found.rows, found.calibration, chosen.policy, altered=found.altered)
+    verdict = replace(verdict, notes=(f"judged by {chosen.source}", *verdict.notes))
     publish(wanted, found.header, results, verdict, runs)
     for line in found.damaged:
         say(line)
     conclude(verdict)
 
 
-def policy_for(given: dict[str, Any], file: Path | None, held: dict[str, Any] | None = None) -> Any:
-    """The policy of options over a file, or over what the run's header holds when no file says anything."""
-    from memdetect.policy import Policy, read_policy
+def policy_for(given: dict[str, Any], file: Path | None, held: Sequence[Any] = ()) -> Any:
+    """The policy chosen among options, files around the working folder, and those that runs were planned with."""
+    from memdetect.policy import read_policy
 
-    given = {key: value for key, value in given.items() if value is not None}
-    configured = read_policy({}, Path.cwd(), file)
-    if not held or file is not None or configured.model_copy(update={"ignore": ()}) != Policy():
-        return read_policy(given, Path.cwd(), file)
-    ignored = configured.ignore or Policy.model_validate_json(_json(held)).ignore
-    base = {key: value for key, value in held.items() if key != "ignore"}
-    return read_policy({**base, **given, "ignore": ignored}, Path.cwd())
-
-
-def _json(held: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(held)
+    return read_policy(given, Path.cwd(), file, held)
 
 
 def conclude(verdict: Any) -> None:

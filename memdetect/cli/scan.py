@@ -140,7 +140,7 @@ def scan_command(
     extra = pipeline_arguments(call or [])
     check_run_folder(out)
     wanted = reports(format, output, redact, evidence, runs=[out], inputs=list(inputs or []))
-    bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy)
+    bar = policy_for({"fail_on": fail_on.value if fail_on else None, "max_rate": max_rate, "fdr": fdr}, policy).policy
     hush()
     pictures = (train_images, instance_prompt)
     requests = _requests(list(inputs or []), labels, unconditional, column, prompts_format, pictures)

@@ -114,6 +114,7 @@ def _header(header: Header) -> Header:
             "opening": {key: _value(value) for key, value in header.opening.items()},
             "policy": _policy(header.policy),
             "wording": {key: _value(value) for key, value in header.wording.items()},
+            "seal": "",  # of what is no longer there
         }
     )
 

@@ -1,6 +1,5 @@
 """calibrate(): clean prompts and a model -> the clean scores that a scan is judged against."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
 from memdetect.scanning.plan import Bench, Options, plan, prepare, searched
 from memdetect.verdict.claim import covered
+from memdetect.verdict.integrity import unaltered
 from memdetect.verdict.nulls import make_null, scores_of
 from memdetect.verdict.searching import useless
 from memdetect.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
@@ -77,7 +77,7 @@ def _measured(
         header = folder.open(plan(bench, requests))
         if not sample_all(requests.items, bench, folder, watch):
             return None
-        rows = [row for row in folder.measurements() if row.status == "ok"]
+        rows = [row for row in unaltered(folder) if row.status == "ok"]
     if not rows:
         raise MemdetectError(f"none of {header.planned} prompts has finite scores; scan the model to see why")
     return header, rows
@@ -208,8 +208,7 @@ def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:
 
 def _pace(folder: RunFolder, header: Header, bench: Bench) -> dict[str, Any]:
     """Seconds for each image, and where: what a later scan of this model will about take."""
-    lines = (folder.path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
-    shards = [event for event in map(json.loads, lines) if event["event"] == "shard"]
+    shards = [event for event in folder.events() if event["event"] == "shard"]
     images = sum(event["items"] for event in shards) * bench.sampler.num_seeds
     pace = sum(event["seconds"] for event in shards) / images if images else 0.0
     return {"seconds_per_image": round(pace, 4), "device": bench.model.device, "seed": bench.sampler.seed}

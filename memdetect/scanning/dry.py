@@ -15,8 +15,8 @@ from memdetect.prompts import Requests
 from memdetect.records import Header, plan_digest
 from memdetect.scanning.paired import rounds_for
 from memdetect.scanning.plan import INDEX, Options, index_facts, searched_index
-from memdetect.scanning.telling import compare_wording
 from memdetect.verdict.forecast import clean_count, forecast, forecast_lines, with_obstacles
+from memdetect.verdict.telling import compare_wording
 from memdetect.wording import family_key
 
 
@@ -78,7 +78,8 @@ def dry_run_lines(
 def _header(requests: Requests, planned: Planned) -> Header:
     """The header as the scan would write it; what only the weights tell is taken as the clean scores say."""
     options, made, clean = planned.options, planned.made, planned.clean
-    held: dict[str, Any] = dict(clean.settings) if clean else dict.fromkeys(SHARED)
+    unknown = {**dict.fromkeys(SHARED), "model": "", "dtype": "", "call": {}}
+    held: dict[str, Any] = dict(clean.settings) if clean else unknown
     times = list(made.get("timesteps") or ()) or list(planned.card.timesteps)
     plan = {
         **held,

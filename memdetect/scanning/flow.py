@@ -1,7 +1,7 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from memdetect.scanning.plan import Bench, Options, plan, prepare
 from memdetect.scanning.trained_on import with_own_index
 from memdetect.verdict import Verdict, judge
 from memdetect.verdict.forecast import too_few_rounds
+from memdetect.verdict.integrity import altered
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ def scan(
     """
     options, out, watch = options or Options(), Path(out), Watch(progress, stop)
     requests = inputs if isinstance(inputs, Requests) else read(inputs)
+    if options.base is not None:
+        options = replace(options, base=load(options.base))
     bench = prepare(load(model), options)
+    _refuse_another(requests, bench, out)
     calibration = _null(requests, bench, out, watch)
     if options.base is not None and calibration is None:
         header = plan(bench, requests)
@@ -63,6 +67,17 @@ def scan(
             write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
         finished = sample_all(requests.items, bench, folder, watch)
         return _close(folder, header, kept, bench, interrupted=not finished)
+
+
+def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
+    """Refuse to continue a run with another plan or policy, before a base or an index writes anything into it."""
+    own = bench.options.train_images is not None and bench.options.search
+    held = RunFolder(out).continued(plan(bench, requests), later=("index", "top_k") if own else ())
+    if held and own and not held.plan.get("index"):
+        raise MemdetectError(
+            f"{out} holds a run with another plan: no index was searched, now that of {bench.options.train_images}; "
+            "choose another --out"
+        )
 
 
 def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
@@ -90,9 +105,10 @@ def calibration_of(model: Model, file: Path | None = None) -> Calibration | None
 def _close(
     folder: RunFolder, header: Header, calibration: Calibration | None, bench: Bench, *, interrupted: bool
 ) -> Run:
-    rows = folder.measurements()  # those of a scan that was resumed may come from another working folder
+    rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
     found = map(bench.evidence.from_here, rows) if bench.evidence else rows
-    results, verdict = judge(header, found, calibration, bench.options.policy)
+    changed = altered(folder, header, rows)
+    results, verdict = judge(header, found, calibration, bench.options.policy, altered=changed)
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

@@ -30,9 +30,8 @@ def sample_all(items: Sequence[Request], bench: Bench, folder: RunFolder, watch:
             return False
         begun = time.monotonic()
         rows, notes = measure(shard, bench, folder.path / "images")
-        folder.write_shard(rows)
+        folder.write_shard(rows, seconds=time.monotonic() - begun, **notes)
         done.update(row.id for row in rows)
-        folder.note("shard", first=rows[0].index, items=len(rows), seconds=time.monotonic() - begun, **notes)
         watch.progress(len(done), len(items), _say(notes))
     folder.note("finished", done=len(done))
     return True

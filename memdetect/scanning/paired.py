@@ -14,6 +14,7 @@ from memdetect.records import Header, Measurement, RunFolder
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.plan import Bench, plan, prepare, settings
 from memdetect.statistics.combine import quartile
+from memdetect.verdict.integrity import unaltered
 
 NULL_SIZE = 200  # drawings of all prompts together, within the bounds of ROUNDS
 ROUNDS = (4, 40)
@@ -48,7 +49,7 @@ def paired_null(
         header = folder.open(plan(other, requests))
         if not sample_all(requests.items, other, folder, watch):
             return None
-        return null_of(header, list(folder.measurements()), bench, rounds)
+        return null_of(header, unaltered(folder), bench, rounds)
 
 
 def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
@@ -65,6 +66,7 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
         search=False,
         index=None,
         save_images=True,
+        base=None,
     )
     other = prepare(base, options)
     if other.model.digest == bench.model.digest:

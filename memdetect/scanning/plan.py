@@ -1,7 +1,6 @@
 """What a scan will do: settings resolved against the model and checked before the first image."""
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from memdetect import __version__
-from memdetect.adapters import Model, check_call
+from memdetect.adapters import Model, check_call, load
 from memdetect.adapters.conditions import arguments
 from memdetect.adapters.schedule import fingerprint
 from memdetect.calibration import Calibration
@@ -20,14 +19,14 @@ from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
 from memdetect.embedders import Source
 from memdetect.errors import MemdetectError
+from memdetect.header import Header, inputs_digest, plan_digest
 from memdetect.index import Manifest
 from memdetect.matching import Evidence, open_evidence
 from memdetect.policy import Policy
 from memdetect.probing import Look, Sampler, image_size
 from memdetect.prompts import Request, Requests
-from memdetect.records import Header, plan_digest
-from memdetect.scanning.telling import compare_wording
 from memdetect.statistics.combine import MOST
+from memdetect.verdict.telling import compare_wording
 
 INDEX = "train.index"
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
@@ -192,12 +191,11 @@ def _content(image: Path | None) -> str | None:
 def plan(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:
     """The run's header, complete before the first image: the plan, and the bar that it will be judged by."""
     arguments(bench.model, [r.prompt for r in requests.items if r.prompt is not None])  # a wrong one is refused here
-    total = hashlib.sha256()
-    for request in requests.items:
-        total.update(json.dumps([request.id, request.prompt, _content(request.image)]).encode())
+    total = inputs_digest((request.id, request.prompt, _content(request.image)) for request in requests.items)
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
     index, asked = searched(bench.evidence), bench.options
-    made = {"inputs": total.hexdigest(), **settings(bench), "index": index.get("digest", "")}
+    made = {"inputs": total, **settings(bench), "index": index.get("digest", "")}
+    made["base"] = load(asked.base).digest if asked.base is not None else ""
     if index:
         made["top_k"] = index["top_k"]
     return Header(

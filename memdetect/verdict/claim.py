@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from memdetect.calibration import Calibration, members_of
-from memdetect.policy import Suppressions
+from memdetect.policy import Ignore
 from memdetect.records import Header
 from memdetect.verdict.outcome import OUTCOMES, Verdict
+from memdetect.verdict.suppressing import Suppressions
 
 WAIVERS = {"fail_on": "none", "max_one_colour": 1}
 WAIVED = {
@@ -118,17 +119,34 @@ def notes(verdict: Verdict, aside: Suppressions) -> tuple[str, ...]:
 
 
 def _notes(verdict: Verdict, aside: Suppressions) -> Iterator[str]:
-    policy = verdict.policy or {}
-    for key, what in WAIVED.items():
-        if policy.get(key) == WAIVERS.get(key, 0):
-            yield f"the policy waives {key.replace('_', '-')}: {what}"
+    yield from _waived(verdict.policy or {})
     if not verdict.fixed:
         yield "policy and calibration are not those named in the run's header before its first image"
     if verdict.calibrated and verdict.shift.low is None:
-        yield "the prompts' wording was not compared with that of the clean ones"
+        why = verdict.shift.few or verdict.shift.missing
+        yield f"the prompts' wording was not compared with that of the clean ones{': ' if why else ''}{why}"
     if verdict.suppressed:
         yield f"{verdict.suppressed} findings are set aside by the policy"
     for entry in aside.expired:
         yield f"the suppression of {entry.id} expired on {entry.expires} and holds no longer"
+    for entry in aside.foreign:
+        yield f"the suppression of {entry.id} was given for {_given_for(entry)}, and does not apply"
+    for entry in aside.exceeded:
+        yield f"the suppression of {entry.id} answers for {_answers_for(entry)}, and not for what was found"
     for entry in aside.unused:
         yield f"the suppression of {entry.id} ({entry.owner}) matches no finding; remove it"
+
+
+def _given_for(entry: Ignore) -> str:
+    return f"model {entry.model}" if entry.run is None else f"run {entry.run}"
+
+
+def _answers_for(entry: Ignore) -> str:
+    return f"copies of {entry.copy_of} alone" if entry.outcome is None else f"{entry.outcome} at most"
+
+
+def _waived(policy: Mapping[str, Any]) -> Iterator[str]:
+    """What a policy asks nothing of, by name."""
+    for key, what in WAIVED.items():
+        if policy.get(key) == WAIVERS.get(key, 0):
+            yield f"the policy waives {key.replace('_', '-')}: {what}"

@@ -127,8 +127,8 @@ def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
         yield "there are no clean scores for this model, so that nothing can be decided; run `memdetect calibrate`"
     else:
         yield (
-            f"hits needed at a false discovery rate of {policy.fdr:g}: {found.hits} above every clean prompt; "
-            f"{found.needed} clean prompts would make it 1"
+            f"hits needed at a false discovery rate of {policy.fdr:g}: {_count(found.hits)} above every clean prompt; "
+            f"{_count(found.needed)} clean prompts would make it 1"
         )
         yield f"P(pass | clean), no finding by scores and none undecided: {found.passing:.2f}"
     for reason in found.obstacles:
@@ -136,12 +136,18 @@ def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
     limit = policy.max_rate
     if limit is None:
         least = n_needed(1, policy.fdr)
-        yield f"smallest scan that can show the policy: 1 item against {least} clean prompts"
+        yield f"smallest scan that can show the policy: 1 item against {_count(least)} clean prompts"
         return
     if found.rate_passing is not None:
         yield f"P(pass | clean), max-rate {limit:g}: {found.rate_passing:.2f}"
+    families, clean = smallest_families(limit, policy.confidence), smallest_clean(policy.level, limit)
+    more = recommended_families(limit, policy.confidence)
     yield (
-        f"smallest scan that can show the policy: {smallest_families(limit, policy.confidence)} families against "
-        f"{smallest_clean(policy.level, limit)} clean prompts; recommended: "
-        f"{recommended_families(limit, policy.confidence)} against {round(20 / limit) - 1}"
+        f"smallest scan that can show the policy: {_count(families)} families against {_count(clean)} clean prompts; "
+        f"recommended: {_count(more)} against {_count(round(20 / limit) - 1)}"
     )
+
+
+def _count(number: int) -> str:
+    """A count as it is, or its size where nobody reads the digits."""
+    return f"{number}" if number < 10**7 else f"{number:.1e}"

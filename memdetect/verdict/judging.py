@@ -1,13 +1,13 @@
 """judge(): from the records of a run to the outcome of each item and the verdict on all of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from memdetect.calibration import Calibration
-from memdetect.policy import Policy, Suppressions, suppressions
+from memdetect.policy import Policy
 from memdetect.records import Header, Measurement, Outcome, Result, plan_digest
 from memdetect.statistics.conformal import simes_levels
 from memdetect.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
@@ -15,9 +15,10 @@ from memdetect.statistics.rates import Rate, memorized_share
 from memdetect.verdict.claim import basis, claim, notes
 from memdetect.verdict.nulls import ItemScores, Null, Rank, centred, make_null, p_values, rank_of, scores_of
 from memdetect.verdict.outcome import OUTCOMES, Verdict
-from memdetect.verdict.rules import Findings, flagging_ranks, rate_of, rules, shift_of
+from memdetect.verdict.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
 from memdetect.verdict.searching import NO_THRESHOLD, alike, no_threshold, not_compared, unsearched
 from memdetect.verdict.sensitivity import sensitivities
+from memdetect.verdict.suppressing import Suppressions, suppressions, with_suppressed
 from memdetect.wording import kind_of
 
 # Copied for each item: the fields of a measurement were validated when it was read.
@@ -46,11 +47,13 @@ def judge(
     policy: Policy | None = None,
     *,
     today: date | None = None,
+    altered: Sequence[str] = (),
 ) -> tuple[list[Result], Verdict]:
     """Results and verdict of a run's measurements, against clean scores made with the same settings.
 
     Benjamini-Hochberg at `policy.fdr` over all planned items, those that were never measured with p = 1. `today`
-    decides which suppressions have expired (default: the day in UTC). Pure: reads nothing, writes nothing.
+    decides which suppressions have expired (default: the day in UTC). altered: what is not as it was fixed or measured
+    (`integrity.altered`), a line each. Pure: reads nothing, writes nothing.
     """
     policy = policy or Policy()
     kept = list(rows)
@@ -68,12 +71,14 @@ def judge(
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
     results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
-    aside = suppressions(policy, _findings(results), today or datetime.now(UTC).date())
-    if aside.used:
-        results = [_set_aside(result, aside) for result in results]
+    aside = suppressions(policy, results, header, today or datetime.now(UTC).date())
+    results = with_suppressed(results, aside)
     known = sensitivities(null, calibration, policy, header.planned, flagging_ranks(null, policy))
     found = Findings(header, results, scores, ranks, rejected, null, calibration, known)
-    return results, _verdict(found, policy, bar, aside)
+    verdict = _verdict(found, policy, bar, aside)
+    broken = tuple(integrity(altered))
+    said = tuple(rule.reason for rule in broken)
+    return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 
 def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
@@ -128,17 +133,6 @@ def _ranked(ranked: Rank, bar: _Bar) -> tuple[Outcome, str]:
             f"above all {ranked[1]} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
         )
     return "clear", ""
-
-
-def _findings(results: Iterable[Result]) -> list[str]:
-    return [row.id for row in results if row.outcome in ("copy", "suspicious")]
-
-
-def _set_aside(row: Result, aside: Suppressions) -> Result:
-    entry = aside.used.get(row.id)
-    if entry is None or row.outcome not in ("copy", "suspicious"):
-        return row
-    return row.model_copy(update={"suppressed": f"{entry.owner} until {entry.expires}: {entry.reason}"})
 
 
 def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:

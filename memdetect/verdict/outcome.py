@@ -30,8 +30,8 @@ class Rule:
 class Shift:
     """Whether the scanned prompts are like the clean ones: by their text (None = not compared), and in the bulk of p.
 
-    below: all of them score below every clean prompt. dead: which detector gives most of them the same score.
-    missing: why the texts could not be compared although there are enough of them; "" where they were, or are few.
+    below: all of them score below every clean prompt. dead: which detector gives most of them the same score. missing:
+    why the texts should have been compared but could not be; few: why there is nothing to compare.
     """
 
     auroc: float | None = None
@@ -41,6 +41,7 @@ class Shift:
     below: bool = False
     dead: str = ""
     missing: str = ""
+    few: str = ""
 
     @property
     def alarm(self) -> bool:

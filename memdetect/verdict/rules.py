@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 from memdetect.calibration import Calibration, members_of
 from memdetect.policy import Policy
@@ -18,6 +19,7 @@ from memdetect.verdict.sensitivity import Sensitivity
 from memdetect.wording import family_key, kind_of
 
 MAX_TEXT_SHIFT = 0.70
+UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,22 @@ def shift_of(found: Findings) -> Shift:
     """
     if found.calibration and found.calibration.base:
         return Shift(dead=_dead(found))
-    text = found.header.wording
-    low = text.get("low") if text.get("calibration") == found.header.calibration else None
-    missing = str(text.get("missing", ""))
+    text = _wording(found)
+    low = text.get("low")
     bulk = bulk_check(found.ranked())
     every = [rank for rank in found.ranks if not isinstance(rank, str)]
     auroc = text.get("auroc") if low is not None else None
-    told = low is not None and low > MAX_TEXT_SHIFT
-    return Shift(auroc, low, told, bulk, all_below(every), _dead(found), missing)
+    uncompared = {key: str(text.get(key, "")) for key in ("missing", "few")}
+    return Shift(
+        auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every), _dead(found), **uncompared
+    )
+
+
+def _wording(found: Findings) -> Mapping[str, Any]:
+    """What is known of the prompts' wording against that of these clean ones."""
+    text, ours = found.header.wording, found.calibration
+    other = ours is not None and text.get("calibration", "") not in ("", ours.cut(found.header.plan).digest)
+    return {"missing": "it was compared with other clean prompts"} if other else text
 
 
 def _dead(found: Findings) -> str:
@@ -115,6 +125,13 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
     return tuple(made)
+
+
+def integrity(altered: Sequence[str]) -> Iterator[Rule]:
+    """A rule where something was altered after it was fixed or measured; the first three are named."""
+    if altered:
+        more = f"; and {len(altered) - 3} more" if len(altered) > 3 else ""
+        yield Rule("integrity", "inconclusive", f"{'; '.join(altered[:3])}{more}", len(altered), 0)
 
 
 def _complete(found: Findings) -> Rule:
@@ -171,12 +188,15 @@ def _alarms(shift: Shift) -> Iterator[str]:
 
 def _shift(shift: Shift) -> Rule:
     reasons = list(_alarms(shift))
-    if not reasons and shift.missing:
-        reason = f"the prompts' wording was not compared with that of the clean ones: {shift.missing}"
-        return Rule("shift", "inconclusive", reason)
     if not reasons:
-        return Rule("shift", "pass")
+        return _compared(shift)
     return Rule("shift", "inconclusive", f"{'; '.join(reasons)}; calibrate on prompts drawn like those scanned")
+
+
+def _compared(shift: Shift) -> Rule:
+    """Without an alarm: whether the texts were compared wherever there was something to compare."""
+    said = f"{UNCOMPARED}: {shift.missing}" if shift.missing else ""
+    return Rule("shift", "inconclusive" if said else "pass", said)
 
 
 def _unresolved(found: Findings, needed: int) -> Rule:

@@ -101,7 +101,7 @@ def _similar(header: Header, usable: Sequence[Result]) -> Rule:
     if not isinstance(level, float) or not 0 < level < 1:
         return Rule("similar", "inconclusive", "the header says no level of the index's threshold; scan anew")
     images = sum(images_of(row, header.plan) for row in usable)
-    found, most = sum(len(alike(row)) for row in usable), most_similar(images, level)
+    found, most = sum(len(alike(row)) for row in usable if not row.suppressed), most_similar(images, level)
     if found <= most:
         return Rule("similar", "pass", "", found, most)
     reason = f"{found} of {images} images are similar to a training image though their pixels differ, at most {most}"

@@ -46,7 +46,10 @@ def test_a_scan_that_is_asked_to_judge_exits_as_the_gate_does(work, model_folder
     held = json.loads((work / "run" / "run.json").read_text(encoding="utf-8"))
     assert held["policy"]["fail_on"] == "suspicious"
     assert len(held["plan_digest"]) == len(held["policy_digest"]) == len(held["calibration"]) == 64
-    assert run([*scan[:-1], "--fail-on", "copy"]) == 3
+    capsys.readouterr()
+    assert run([*scan, "--fail-on", "copy"]) == 2  # another policy than before the first image
+    assert 'another policy: fail_on was "suspicious", now "copy"' in capsys.readouterr().err
+    assert run(["gate", "run", "--fail-on", "copy"]) == 3
 
 
 def test_a_dry_run_says_what_can_be_shown_and_makes_nothing(work, model_folder, capsys, monkeypatch):

@@ -7,6 +7,11 @@ from PIL import Image
 from memdetect.lab.world import World
 from memdetect.records import Header, Measurement, RunFolder
 
+PLAN = {
+    **{"inputs": "", "model": "m", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 1, "guidance_scale": 1.0},
+    **{"detectors": ["spikiness"], "layers": ["up"], "timesteps": [50]},
+}
+
 
 @pytest.fixture
 def run_of():
@@ -21,7 +26,7 @@ def _run_of(folder, images: dict[str, list[np.ndarray]], world: World | None = N
     prompts = {e.id: e.caption for e in (*world.labelled, *world.clean)} if world else {}
     run = RunFolder(folder)
     planned = len(images) if planned is None else planned
-    run.open(Header(memdetect="0", created="", model="m", versions={}, plan={}, planned=planned))
+    run.open(Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=planned))
     (folder / "images").mkdir(exist_ok=True)
     rows = []
     for i, (name, arrays) in enumerate(images.items()):

@@ -28,6 +28,12 @@ def world(tmp_path: Path) -> Path:
     return tmp_path / "world"
 
 
+PLAN = {
+    **{"inputs": "", "model": "m", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 1, "guidance_scale": 1.0},
+    **{"detectors": ["spikiness"], "layers": ["up"], "timesteps": [50]},
+}
+
+
 def match(seed: int, key: str, copied: bool, similar: bool, rank: int = 1) -> Match:
     return Match(seed=seed, rank=rank, key=key, similarity=0.9, similar=similar, copy_found=copied)
 
@@ -44,7 +50,7 @@ def make_run(folder: Path, items, index: dict) -> Path:
             Image.fromarray(image).save(folder / file)
         rows.append(Measurement(index=i, id=name, prompt="a", source="p", files=files, matches=matches))
     run.write_shard(rows)
-    header = Header(memdetect="0", created="", model="m", versions={}, plan={}, planned=len(rows), index=index)
+    header = Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=len(rows), index=index)
     write_atomic(folder / "run.json", header.model_dump_json())
     return folder
 
@@ -67,7 +73,7 @@ def run(world, tmp_path) -> Path:
         (control.id, [stock.image(control), blank], [match(0, one.id, False, False)]),
         (clean.id, [blank, blank], [match(0, one.id, True, True), match(1, one.id, False, True)]),
     ]  # fmt: skip
-    return make_run(tmp_path / "run", items, {"digest": "x"})
+    return make_run(tmp_path / "run", items, {"digest": "x", "rows": 3})
 
 
 def test_hand_counts(world, run):
@@ -99,7 +105,7 @@ def test_the_table(world, run, capsys):
 def test_runs_that_say_nothing_of_an_index_are_refused(world, run, tmp_path, capsys):
     blank = np.zeros((64, 64, 3), np.uint8)
     without = make_run(tmp_path / "without", [("x", [blank], [])], {})
-    other = make_run(tmp_path / "other", [("x", [blank], [])], {"digest": "x"})
+    other = make_run(tmp_path / "other", [("x", [blank], [])], {"digest": "x", "rows": 3})
     for folder, reason in ((without, "no index was searched"), (other, "no prompt of this world")):
         with pytest.raises(SystemExit):
             found.main([str(world), str(folder)])

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from memdetect.verdict import Rule, Verdict
 from memdetect.verdict.sensitivity import Sensitivity
 
 Run = tuple[Header, list[Result], Verdict]
-EXPIRES = "2027-01-01"
+EXPIRES = date(2027, 1, 1)
 
 
 def private(secret: str, other: str = "") -> Run:
     """A run in which every field that a user fills holds the secret; everything else does not depend on it."""
-    policy = Policy(ignore=(Ignore.model_construct(id="i0", reason=secret, owner=secret, expires=EXPIRES),))
-    held = policy.model_dump(mode="json", warnings=False)
+    policy = Policy(ignore=(Ignore(id="i0", outcome="copy", model="m", reason="r", owner="o", expires=EXPIRES),))
+    told = {"id": secret, "copy_of": secret, "model": secret, "owner": secret, "reason": secret}
+    held = {**policy.model_dump(mode="json"), "ignore": [told]}
     header, results, verdict = run(
         [secret, f"{secret} and {other}", other],
         OUTCOMES,
@@ -152,7 +154,7 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
     kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped"}
     kept |= {"policy_digest", "plan_digest", "calibration"}
     assert set(Header.model_fields) == kept | {
-        *("model", "plan", "default_point", "index", "opening", "policy", "wording"),
+        *("model", "plan", "default_point", "index", "opening", "policy", "wording", "seal"),
     }
     assert not {"call", "strata"} & set(PLAN)
 

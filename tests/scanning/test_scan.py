@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_stable import tiny_stable_diffusion
 
 from memdetect.calibration import Calibration
 from memdetect.errors import Exit, MemdetectError
@@ -416,9 +417,12 @@ def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts
     path = model_folder / "calibration.json"
     try:
         path.write_text(clean.model_dump_json(), encoding="utf-8")
-        judged = scan(prompts, str(model_folder), tmp_path / "plain", OPTIONS)
+        with pytest.raises(MemdetectError, match="another calibration: its digest was none, now"):
+            scan(prompts, str(model_folder), tmp_path / "plain", OPTIONS)
+        assert not (plain.folder / "calibration.json").exists()
+        judged = scan(prompts, str(model_folder), tmp_path / "judged", OPTIONS)
         assert {(row.outcome, row.p["spikiness"]) for row in judged.results} == {("suspicious", 0.01)}
-        assert not judged.verdict.fixed  # the run was planned before there were clean scores
+        assert judged.verdict.fixed
         assert (judged.folder / "calibration.json").exists()
         other = scan(prompts, str(model_folder), tmp_path / "other", replace(OPTIONS, steps=3))
         assert other.verdict.missing == (
@@ -427,6 +431,37 @@ def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts
         assert {row.outcome for row in other.results} == {"inconclusive"}
     finally:
         path.unlink()
+
+
+def test_a_shard_that_was_edited_makes_the_scan_that_closes_it_inconclusive(
+    whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path
+) -> None:
+    assert not [rule for rule in whole.verdict.rules if rule.name == "integrity"]
+    shutil.copytree(whole.folder, tmp_path / "run")
+    shard = sorted((tmp_path / "run" / "shards").iterdir())[0]
+    shard.write_text(shard.read_text(encoding="utf-8").replace("a photo of a cat", "a photo of a rat"), "utf-8")
+    again = scan(prompts, pipe, tmp_path / "run", OPTIONS)
+    (rule,) = [rule for rule in again.verdict.rules if rule.name == "integrity"]
+    assert rule.reason == (
+        "the items that were measured are not those that were planned; scan again; "
+        "shards/0000000.jsonl is not what the journal says was written; delete it and scan again"
+    )
+
+
+def test_another_base_is_refused_before_it_draws(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(whole.folder, tmp_path / "run")
+    with pytest.raises(MemdetectError, match='another plan: base was "", now '):
+        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=tiny_stable_diffusion(tmp_path / "base", seed=1)))
+    assert not (tmp_path / "run" / "base").exists()
+
+
+def test_an_index_of_training_pictures_is_refused_before_it_is_built(
+    whole: Run, pipe: Any, prompts: list[Path], images: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole.folder, tmp_path / "run")
+    with pytest.raises(MemdetectError, match="another plan: no index was searched, now that of "):
+        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, train_images=images))
+    assert not (tmp_path / "run" / "train.index").exists()
 
 
 def test_broken_clean_scores_are_refused_before_the_first_image(

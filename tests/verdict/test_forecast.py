@@ -1,5 +1,7 @@
 """What a plan can show, against simulated judgements."""
 
+import re
+
 import numpy as np
 import pytest
 from synthetic_runs import INDEX, calibration, header, row, searched
@@ -35,6 +37,20 @@ def test_without_clean_scores_nothing_is_promised():
     lines = "\n".join(forecast_lines(forecast(10, 10, 0, Policy()), Policy()))
     assert "nothing can be decided" in lines
     assert "P(pass" not in lines
+
+
+@pytest.mark.parametrize("n", [0, 2400])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(fdr=1e-6, level=1e-6, delta=1e-6),
+        Policy(fdr=0.123456789012345, max_rate=0.0123456789012345, confidence=0.9999999999999),
+        Policy(fdr=1e-6, level=1e-6, max_rate=1e-6),
+    ],
+)
+def test_no_number_has_more_digits_than_somebody_reads(policy, n):
+    lines = "\n".join(forecast_lines(forecast(10**6, 10**6, n, policy), policy))
+    assert not re.search(r"\d{8}", lines)
 
 
 def test_clean_prompts_that_count():

@@ -325,7 +325,7 @@ def test_a_few_items_without_p_may_be_tolerated_but_none_above_every_clean_promp
 
 
 def test_findings_that_somebody_answers_for_fail_nothing_until_they_expire():
-    entry = {"reason": "licensed", "owner": "ada"}
+    entry = {"outcome": "suspicious", "model": "tiny", "reason": "licensed", "owner": "ada"}
     rows = scanned(100, hits=1)
     policy = Policy(ignore=(Ignore(id="i0", expires=date(2026, 11, 24), **entry),))
     results, verdict = judged(rows, clean(2400), policy)
@@ -346,7 +346,7 @@ def test_a_limit_of_the_rate_is_judged_on_families_and_its_bound():
     assert "to show 5.00% takes 59 families" in reason(small, "max-rate")
     failed = judged(scanned(400, hits=60), made, Policy(max_rate=0.05, fail_on="none"))[1]
     assert failed.exit == Exit.FAILED
-    few = judged(scanned(400), clean(98), Policy(max_rate=0.05, fdr=0.9))[1]
+    few = judged(scanned(400), clean(98), Policy(max_rate=0.05, fdr=0.5))[1]
     assert "98 clean prompts cannot flag at 0.01, at least 99 can" in reason(few, "max-rate")
     one = [r.model_copy(update={"meta": {"family": "f"}}) for r in scanned(400)]
     assert judged(one, made, Policy(max_rate=0.05))[1].rate.families == 1

@@ -1,10 +1,14 @@
 """Runs from disk: damaged lines are named, several runs are one, and what differs is refused by its name."""
 
+import sys
+
 import numpy as np
 import pytest
 from synthetic_runs import calibration, header, match, row, write_run
 
 from memdetect.errors import MemdetectError
+from memdetect.header import plan_digest
+from memdetect.policy import Policy
 from memdetect.records import RunFolder
 from memdetect.verdict import judge, read_runs
 
@@ -51,7 +55,11 @@ def test_the_same_run_twice_is_never_a_pass(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"plan": {"steps": 50}}, "steps"), ({"plan": {"model": "x"}}, "model"), ({"index": {"digest": "z"}}, "index")],
+    [
+        ({"plan": {"steps": 50}}, "steps"),
+        ({"plan": {"model": "x"}}, "model"),
+        ({"index": {"digest": "z", "rows": 1}}, "index"),
+    ],
 )
 def test_runs_that_differ_are_refused_by_what_they_differ_in(changes, named, tmp_path):
     with pytest.raises(MemdetectError, match=f"differ in {named} .*judge them one by one"):
@@ -84,3 +92,119 @@ def test_the_least_covered_index_and_the_strangest_words_stand_for_all(tmp_path)
     head = read_runs(folders).header
     assert (head.index["coverage"], head.wording["low"]) == (0.4, 0.8)
     assert match().copy_found
+
+
+INDEX = {"digest": "d", "rows": 500, "coverage": 0.9, "recall": 0.95, "similarity": 0.8, "embedder": "e"}
+INDEX |= {"level": 0.01, "null_queries": 400}
+DIFFERING = {
+    "index": ({"index": INDEX}, {"index": {**INDEX, "coverage": 0.2, "rows": 9, "recall": 0.5, "level": 0.1}}),
+    "coverage": ({"index": INDEX}, {"index": {**INDEX, "coverage": None}}),
+    "wording": ({"wording": {"low": 0.2, "auroc": 0.5}}, {"wording": {"low": 0.9, "auroc": 0.95}}),
+    "missing": ({"wording": {"low": 0.2, "auroc": 0.5}}, {"wording": {"missing": "why"}}),
+    "few": ({"wording": {"few": "two"}}, {}),
+    "sigmas": ({"sigmas": {"50": 0.25}}, {"sigmas": {"50": 0.5}}),
+    "created": ({"created": "2026"}, {"created": "2025"}),
+    "name": ({"model": "one"}, {"model": "two"}),
+    "dropped": ({"dropped": {"blank": 1}}, {"dropped": {"repeated": 2}}),
+    "seed": ({"plan": {"seed": 3}}, {"plan": {"seed": 1}}),
+    "versions": ({"versions": {"torch": "1"}}, {"versions": {"torch": "2"}}),
+    "policy": ({"policy": Policy(fdr=0.1)}, {}),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERING)
+def test_the_order_in_which_runs_are_given_changes_nothing(what, tmp_path):
+    """Mutant: the first header that is given stands for all."""
+    a, b = (one(tmp_path / name, 100 * i, **DIFFERING[what][i]) for i, name in enumerate("ab"))
+    verdicts, headers = [], []
+    for folders in ([a, b], [b, a]):
+        found = read_runs(folders)
+        headers.append(found.header)
+        policy = Policy(min_coverage=0.5, max_rate=0.2)
+        results, verdict = judge(found.header, found.rows, found.calibration, policy, altered=found.altered)
+        verdicts.append((sorted(r.id for r in results), verdict, found.damaged, found.altered))
+    assert headers[0] == headers[1]
+    assert verdicts[0] == verdicts[1]
+    assert found.altered == ()
+    assert {p.digest for p in found.policies} == {h.policy_digest for h in map(header_of, (a, b))}
+
+
+def header_of(folder):
+    return RunFolder(folder).header()
+
+
+def test_of_every_fact_the_worst_stands_for_all(tmp_path):
+    folders = [one(tmp_path / name, 100 * i, **DIFFERING["index"][i]) for i, name in enumerate("ab")]
+    head = read_runs(folders).header
+    assert head.index == {**INDEX, "coverage": 0.2, "rows": 9, "recall": 0.5, "level": 0.1}
+    unknown = [one(tmp_path / name, 100 * i, **DIFFERING["coverage"][i]) for i, name in enumerate("cd")]
+    assert read_runs(unknown).header.index["coverage"] is None
+    words = [one(tmp_path / name, 100 * i, **DIFFERING["missing"][i]) for i, name in enumerate("ef")]
+    assert read_runs(words).header.wording == {"low": 0.2, "auroc": 0.5, "missing": "why"}
+    dropped = [one(tmp_path / name, 100 * i, **DIFFERING["dropped"][i]) for i, name in enumerate("gh")]
+    assert read_runs(dropped).header.dropped == {"blank": 1, "repeated": 2}
+
+
+def test_runs_together_have_a_plan_of_their_own(tmp_path):
+    """A suppression that was given for one of them is not for all."""
+    folders = [one(tmp_path / "a"), one(tmp_path / "b", 100)]
+    head = read_runs(folders).header
+    assert head.plan_digest == plan_digest(head.plan)
+    assert head.plan_digest not in [header_of(folder).plan_digest for folder in folders]
+
+
+def test_a_second_run_without_its_clean_scores_is_named(tmp_path):
+    folders = [one(tmp_path / "a"), one(tmp_path / "b", 100)]
+    (folders[1] / "calibration.json").unlink()
+    for order in (folders, folders[::-1]):
+        assert [line for line in read_runs(order).altered if "calibration.json is missing" in line]
+
+
+def wordless(made):
+    return made.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in made.items)})
+
+
+def test_other_clean_scores_are_compared_in_their_wording_anew(tmp_path, monkeypatch):
+    """Mutant: the wording of the run's own clean scores is kept."""
+    folder = one(tmp_path / "a", wording={"low": 0.1, "auroc": 0.4, "calibration": MADE.cut(header(1).plan).digest})
+    assert read_runs([folder]).header.wording["low"] == 0.1
+    path = tmp_path / "other.json"
+    path.write_text(wordless(MADE).model_dump_json(), encoding="utf-8")
+    assert read_runs([folder], path).header.wording["low"] == 0.1  # the same ones
+    other = calibration(np.random.default_rng(9).normal(size=999).tolist())
+
+    def shift(made):
+        path.write_text(made.model_dump_json(), encoding="utf-8")
+        found = read_runs([folder], path)
+        verdict = judge(found.header, found.rows, found.calibration, altered=found.altered)[1]
+        return verdict, next(rule for rule in verdict.rules if rule.name == "shift")
+
+    verdict, rule = shift(other)
+    assert verdict.shift.low > 0.7  # "scanned abc" and "clean abc" are told apart by their first word
+    assert rule.outcome == "inconclusive"
+    verdict, rule = shift(wordless(other))
+    assert rule.reason.endswith("the clean scores were kept without the words of 999 of their prompts")
+    monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
+    verdict, rule = shift(other)
+    assert (rule.outcome, verdict.exit) == ("inconclusive", 3)
+    assert "scikit-learn is not installed here" in rule.reason
+
+
+def test_too_few_prompts_to_compare_are_a_note(tmp_path):
+    folder = one(tmp_path / "a", count=12)
+    other = calibration(np.random.default_rng(9).normal(size=999).tolist())
+    (tmp_path / "other.json").write_text(other.model_dump_json(), encoding="utf-8")
+    found = read_runs([folder], tmp_path / "other.json")
+    verdict = judge(found.header, found.rows, found.calibration)[1]
+    assert next(rule for rule in verdict.rules if rule.name == "shift").outcome == "pass"
+    assert any("12 scanned and 999 clean families of prompts, 20 of each" in note for note in verdict.notes)
+
+
+def test_a_wording_against_other_clean_scores_says_nothing_of_these():
+    head = header(20, MADE, wording={"low": 0.1, "calibration": "another"})
+    rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(1).normal(size=20).clip(-2, 2))]
+    verdict = judge(head, rows, MADE)[1]
+    assert (
+        "shift: the prompts' wording was not compared with that of the clean ones: it was compared with other"
+        in (verdict.reasons[0])
+    )

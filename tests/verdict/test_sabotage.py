@@ -157,7 +157,7 @@ def code(folder: Path, policy: Policy | None = None) -> Exit:
         found = read_runs([folder])
     except MemdetectError as problem:
         return problem.exit if "\n" not in str(problem) else Exit.ERROR
-    _, verdict = judge(found.header, found.rows, found.calibration, policy)
+    _, verdict = judge(found.header, found.rows, found.calibration, policy, altered=found.altered)
     assert verdict.verdict == "pass" or verdict.reasons
     return verdict.exit
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from memdetect.calibration import Calibration
 from memdetect.statistics.auroc import auroc, lower_area
-from memdetect.wording import Worded, family_key, is_label
+from memdetect.wording import Worded, family_key, is_label, text_key
 
 MOST, FEWEST, FOLDS = 2000, 20, 5
 
@@ -14,25 +14,34 @@ MOST, FEWEST, FOLDS = 2000, 20, 5
 def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]:
     """AUROC of a text classifier, scanned against clean prompts, with its one-sided 95 % lower bound.
 
-    Cross-fitted: no prompt is scored by a classifier that saw its family. {} where there is nothing to compare: no
-    scikit-learn (extra `bench`), a calibration without its prompts, or fewer than 20 prompts a side. Numbers of classes
-    have no wording.
+    Cross-fitted: no prompt is scored by a classifier that saw its family. Where there is nothing to compare, `few` says
+    so: fewer than 20 families of prompts a side. Where there is, but it cannot be done, `missing` says why: clean
+    scores that were kept without their prompts, or no scikit-learn. {} with a base, which draws the scan's own prompts.
+    Numbers of classes have no wording.
     """
+    if calibration.base:
+        return {}
     scanned = {row.prompt: family_key(row.meta, row.prompt) for row in rows if row.prompt and not is_label(row.prompt)}
+    bare = sum(not item.prompt and item.text != text_key("") for item in calibration.items)
+    if bare and len(set(scanned.values())) >= FEWEST:
+        return {"missing": f"the clean scores were kept without the words of {bare} of their prompts"}
     clean = {item.prompt: item.family for item in calibration.items if item.prompt and not is_label(item.prompt)}
     return tell_apart(_sample(scanned), _sample(clean))
 
 
 def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str, Any]:
-    """AUROC and lower bound between two sets of texts, each text with its family; {} when they cannot be compared."""
+    """AUROC and lower bound between two sets of texts, each text with its family; why not, when there are none."""
     families = [*scanned.values(), *clean.values()]
-    if min(len(set(scanned.values())), len(set(clean.values()))) < FEWEST:
-        return {}
+    counts = len(set(scanned.values())), len(set(clean.values()))
+    if min(counts) < FEWEST:
+        return {
+            "few": f"{counts[0]} scanned and {counts[1]} clean families of prompts, {FEWEST} of each can be compared"
+        }
     texts, labels = [*scanned, *clean], [1] * len(scanned) + [0] * len(clean)
     try:
         scores = cross_fitted(texts, labels, families)
     except ImportError:
-        return {}
+        return {"missing": "scikit-learn is not installed here; install it, or judge where it is"}
     positive, negative = scores[: len(scanned)], scores[len(scanned) :]
     area, low = auroc(positive, negative), lower_area(positive, negative)
     return {"auroc": area, "low": low, "scanned": len(scanned), "clean": len(clean)}
