@@ -13,7 +13,7 @@ from memdetect.records import Result, RunFolder
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 INDEX = {"name": "t", "digest": "d", "rows": 9, "coverage": 0.9, "similarity": 0.8, "embedder": "e", "level": 0.01}
-INDEX |= {"null_queries": 400, "recall": 0.95}
+INDEX |= {"null_queries": 400, "recall": 0.95, "planted": 200}
 GONE = object()
 
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run of 20 prompts with an index."""
     monkeypatch.chdir(tmp_path)
     values = np.random.default_rng(1).normal(size=20).clip(-2, 2)
-    rows = [row(i, float(x), matches=[match(False)]) for i, x in enumerate(values)]
+    rows = [row(i, float(x), matches=[match(False), match(False, 1)]) for i, x in enumerate(values)]
     path = write_run(tmp_path / "run", header(20, MADE, index=INDEX), rows, MADE)
     RunFolder(path).write_results([Result(**dict(r), outcome="clear") for r in rows])
     return path

@@ -17,7 +17,7 @@ LAYERS = {
     "errors": 0,
     "batches": 1,
     "bundled": 1,
-    "calibration": 1,
+    "calibration": 1.5,
     "copies": 1,
     "detector": 1,
     "header": 1,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_runs import calibration, header, row, write_run
+from synthetic_runs import INDEX, calibration, header, row, searched, write_run
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.header import inputs_digest, plan_digest
@@ -24,7 +24,7 @@ MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 def folder(tmp_path: Path) -> Path:
     """A sound run of 30 prompts that passes."""
     rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(1).normal(size=30).clip(-2, 2))]
-    return write_run(tmp_path / "run", header(30, MADE), rows, MADE)
+    return write_run(tmp_path / "run", header(30, MADE, index=INDEX), searched(rows), MADE)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -172,7 +172,7 @@ def test_digests_are_those_of_plain_json() -> None:
 def test_many_lines_are_counted_and_a_finding_still_fails() -> None:
     rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(1).normal(size=30).clip(-2, 2))]
     lines = [f"line {i}" for i in range(5)]
-    verdict = judge(header(30, MADE), rows, MADE, altered=lines)[1]
+    verdict = judge(header(30, MADE, index=INDEX), searched(rows), MADE, altered=lines)[1]
     assert verdict.reasons == ["integrity: line 0; line 1; line 2; and 2 more"]
     assert verdict.notes[0] == "line 0; line 1; line 2; and 2 more"
     found = judge(header(30, MADE), [row(0, 9.0), *rows[1:]], MADE, Policy(), altered=lines)[1]
