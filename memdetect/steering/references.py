@@ -78,6 +78,7 @@ def features(
 ) -> dict[str, Float[Tensor, "item chan"]]:
     """Features at each point, averaged over positions: noised to a timestep and passed once under its own prompt.
 
+    A given file, which has none, is passed under the unconditional branch, as a scan does.
     The noise of a reference comes from (run seed, its name), whatever its batch; float32 on the CPU.
     """
     level = levels(model.pipe.scheduler, timestep)
@@ -88,7 +89,7 @@ def features(
     def work(rows: slice) -> dict[str, Tensor]:
         clean = references.latents[rows].to(model.denoiser.device, torch.float32)
         noisy = add_noise(clean, noise[rows].to(clean.device), level).to(model.denoiser.dtype)
-        replay = record(model, references.prompts[rows])
+        replay = record(model, references.prompts[rows] if references.generated else None)
         with watch(model.denoiser, points, ("mean",), stop=True) as seen:
             replay(noisy, torch.full((len(noisy),), timestep, device=noisy.device))
         return {layer: found[0].float().cpu() for (_, layer), found in seen.arrays.items()}
