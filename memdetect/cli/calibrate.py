@@ -149,6 +149,8 @@ def calibrate_command(
 
     part_a = sum(item.part == "A" for item in made.items)
     say(f"{len(made.items)} clean prompts, {part_a} in part A ({made.parts}), {len(made.items) - part_a} in part B")
+    if lost := made.provenance.get("nonfinite"):
+        say(f"{lost} further prompts gave values that are not finite and are left out")
     say(f"looked at {looked_at(made.provenance['sigmas'])}")
     if made.conditioned:
         say(made.checked or "assumes clean calibration prompts, not checked")

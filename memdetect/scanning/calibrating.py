@@ -40,7 +40,7 @@ def calibrate(
     of a training image (default: by the options' index, or the one that ships with the model); with it the strongest
     max(10, 1 %) of the prompts are generated and searched, matches are left out, and whoever moves up is searched in
     turn. Without it the calibration says that it was not checked. Raises MemdetectError for images, for parts other
-    than A and B, and for prompts of which none has finite scores.
+    than A and B, for prompts of which none has finite scores, and for one to be searched whose images are not finite.
     """
     options, out = replace(options or Options(), save_images=False), Path(out)
     requests = _clean(inputs if isinstance(inputs, Requests) else read(inputs))
@@ -119,8 +119,13 @@ def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:
     """Make the images of a prompt again, from the same seeds, and keep them."""
     again = replace(bench, options=replace(bench.options, save_images=True))
     request = Request(row.id, row.prompt, None, row.source, row.line, row.meta)
-    rows, _ = measure([(row.index, request)], again, folder.path / "images")
-    return [folder.path / name for name in rows[0].files]
+    (made,), _ = measure([(row.index, request)], again, folder.path / "images")
+    if made.status != "ok":
+        raise MemdetectError(
+            f"clean prompt {row.id} cannot be searched for copies: {made.notes[-1]}; use --dtype fp32 or bf16, "
+            "or leave out the search (--no-index)"
+        )
+    return [folder.path / name for name in made.files]
 
 
 def _pace(folder: RunFolder, header: Header, bench: Bench) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def gather(model: Model, requests: Sequence[Request], sampler: Sampler, side: st
     """Sample each prompt `num_seeds` times, or open each image file. side: what the messages call them.
 
     An image of another size or shape than the model's is centre-cropped and resized, and `notes` say how many were.
-    Raises MemdetectError when prompts and images are mixed, there are none, or a file cannot be opened.
+    Raises MemdetectError when prompts and images are mixed, there are none, a file cannot be opened, or the model gives
+    latents or pixels that are not finite, of which nothing can be learned.
     """
     if len({request.image is None for request in requests}) != 1:
         found = "prompts and images" if requests else "nothing"
@@ -57,7 +58,9 @@ def _made(model: Model, requests: Sequence[Request], sampler: Sampler, _side: st
         latents = sample_latents(model, prompts, seeds, sampler, batching)
         images = decode(model, latents, batching)
     names = tuple(f"{request.id}-{k}" for request in requests for k in draws)
-    return References(names, tuple(prompts), latents, tuple(map(Image.fromarray, images)), generated=True)
+    _check_finite([image.finite for image in images], latents, names)
+    pictures = tuple(Image.fromarray(image.pixels) for image in images)
+    return References(names, tuple(prompts), latents, pictures, generated=True)
 
 
 def _opened(model: Model, requests: Sequence[Request], sampler: Sampler, side: str) -> References:
@@ -69,8 +72,18 @@ def _opened(model: Model, requests: Sequence[Request], sampler: Sampler, side: s
     with quiet():
         latents = encode(model, torch.from_numpy(arrays), Batching(sampler.batch_size))
     names = tuple(request.id for request in requests)
+    _check_finite([True] * len(names), latents, names)
     notes = (said,) if other else ()
     return References(names, ("",) * len(names), latents, tuple(images), generated=False, notes=notes)
+
+
+def _check_finite(pixels: Sequence[bool], latents: Tensor, names: Sequence[str]) -> None:
+    whole = latents.isfinite().flatten(1).all(dim=1).tolist()
+    bad = [name for name, *both in zip(names, pixels, whole, strict=True) if not all(both)]
+    if bad:
+        raise MemdetectError(
+            f"{len(bad)} of {len(names)} references are not finite, {bad[0]!r} first; use --dtype fp32 or bf16"
+        )
 
 
 def features(
