@@ -28,7 +28,7 @@ class Card(BaseModel):
     layers: tuple[str, ...] = ("paper",)
     timesteps: tuple[int, ...] = (50,)
     members: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
-    dtype: str = ""  # "" = fp32 on a CPU, fp16 elsewhere
+    dtype: str = ""  # "" = what the device computes in, see `usual_dtype`
     default: str = "paper default, untuned"
     distilled: bool = False  # to few steps without guidance: there is no unconditional branch to compare with
     embedder: str = ""  # of the table of embedders; "" = none is named

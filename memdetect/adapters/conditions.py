@@ -1,10 +1,14 @@
 """What an image is made from, as a pipeline's arguments: prompts, class labels, or nothing but their number."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memdetect.adapters.models import Model
 from memdetect.errors import MemdetectError
+
+GUIDED = 2.0  # any scale above 1 makes a pipeline run its unconditional branch
+DIT_NULL = 1000  # the class that DiTPipeline takes for none, whatever its network
 
 
 def arguments(model: Model, prompts: Sequence[str]) -> dict[str, Any]:
@@ -52,6 +56,28 @@ def empty_call(model: Model, call: Mapping[str, Any], prompts: Sequence[str] = (
         "num_inference_steps": 1,
     }
     return {**made, **guidance_arguments(model, 1.0), **output_arguments(model)}
+
+
+def has_unconditional(model: Model) -> bool:
+    """Whether the pipeline runs a branch without the condition when it guides.
+
+    Not where guidance is distilled away or there is no condition, nor for a DiT of other classes than ImageNet's:
+    its pipeline would take one of them, or one that is not there, for the null class.
+    """
+    if model.family.condition == "label" and int(model.denoiser.config["num_embeds_ada_norm"]) != DIT_NULL:
+        return False
+    return not model.distilled
+
+
+def guided_call(model: Model, call: Mapping[str, Any], prompt: str = "") -> dict[str, Any]:
+    """Arguments of one step with guidance, at the size of `call`, of one image. No prompt to avoid is given.
+
+    Where guidance beside a distilled one is asked for by a scale of its own (FLUX), it takes a negative prompt: "".
+    """
+    made = {**empty_call(model, call, (prompt,)), **guidance_arguments(model, GUIDED)}
+    if "true_cfg_scale" in inspect.signature(model.pipe.__call__).parameters:
+        made |= {"true_cfg_scale": GUIDED, "negative_prompt": ""}
+    return made
 
 
 def guidance_arguments(model: Model, scale: float) -> dict[str, Any]:

@@ -90,10 +90,10 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None, ope
     """Open a model given by bundled name, folder, .safetensors file, hub id, or live, which is taken as it is.
 
     A live UNet2DModel is taken with the linear schedule of DDPM. device: `cuda`, `cuda:1`, `mps` or `cpu`; default the
-    best there is. dtype: `auto`, `fp32`, `bf16` or `fp16` (never on a CPU); auto is the card's, else fp32 on a CPU and
-    fp16 elsewhere. opening: revision, LoRA and the like. Only safetensors are read. Raises MemdetectError (usage).
+    best there is. dtype: `auto` (the default: the card's, else what `usual_dtype` says), `fp32`, `bf16` or `fp16`
+    (never on a CPU). opening: revision, LoRA and the like. Only safetensors are read. Raises MemdetectError (usage).
     """
-    opening, dtype = opening or Opening(), None if dtype == "auto" else dtype
+    opening = opening or Opening()
     if isinstance(model, Model):
         return model
     if not isinstance(model, (str, Path)):
@@ -103,7 +103,7 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None, ope
     folder = _folder(str(model))
     card = read_card(folder.parent if folder and folder.is_file() else folder) if folder else card_of(str(model))
     where = folder or card.repo or str(model)
-    device, dtype = _placement(device, dtype or card.dtype or None)
+    device, dtype = _placement(device, dtype or "auto", card.dtype)
     pipe = _open(where, (device, dtype), opening, card)
     family = family_of(type(pipe).__name__)
     digest = bundled.folder_digest(folder) if folder and folder.is_dir() else _weights_digest(pipe)
@@ -155,7 +155,21 @@ def _fitted(card: Card, family: Family, scheduler: Any) -> Card:
     return card.model_copy(update={k: v for k, v in defaults.items() if k not in card.model_fields_set})
 
 
-def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
+def usual_dtype(device: str) -> str:
+    """The number format of a device: fp32 on a CPU and on mps, bf16 on a GPU that computes in it, fp16 on another.
+
+    bf16 spans the numbers of fp32; fp16 ends at 65,504, and an autoencoder or a text encoder that passes it gives NaN.
+    On mps fp16 is known for black images. A GPU that only imitates bf16 (before NVIDIA's Ampere) counts as another.
+    """
+    kind = torch.device(device).type
+    if kind != "cuda":
+        return "fp32"
+    with torch.cuda.device(torch.device(device)):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def _placement(device: str | None, dtype: str, card: str) -> tuple[str, str]:
+    """Device and number format; auto: the card's, unless that is fp16 and the device a CPU, else the device's own."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     device = device or next(kind for kind, there in present.items() if there)
     try:
@@ -166,9 +180,11 @@ def _placement(device: str | None, dtype: str | None) -> tuple[str, str]:
         raise MemdetectError(f"no device named {device!r}; expected cpu, cuda, cuda:N or mps")
     if not present[kind]:
         raise MemdetectError(f"device {device!r} was asked for, but torch sees no such device; use --device cpu")
-    dtype = dtype or ("fp32" if kind == "cpu" else "fp16")
+    if dtype == "auto":
+        own = "" if (kind, card) == ("cpu", "fp16") else card
+        dtype = own or usual_dtype(device)
     if dtype not in DTYPES:
-        raise MemdetectError(f"no dtype named {dtype!r}; expected one of {', '.join(DTYPES)}")
+        raise MemdetectError(f"no dtype named {dtype!r}; expected auto or one of {', '.join(DTYPES)}")
     if kind == "cpu" and dtype == "fp16":
         raise MemdetectError("fp16 on a CPU is slow and inexact; use --dtype fp32 or bf16")
     return device, dtype

@@ -164,6 +164,8 @@ def _say(made: Any) -> None:
 
     part_a = sum(item.part == "A" for item in made.items)
     say(f"{len(made.items)} clean prompts, {part_a} in part A ({made.parts}), {len(made.items) - part_a} in part B")
+    if lost := made.provenance.get("nonfinite"):
+        say(f"{lost} further prompts gave values that are not finite and are left out")
     say(f"looked at {looked_at(made.provenance['sigmas'])}")
     for kind, count in Counter(item.kind for item in made.known).items():
         say(f"{count} memorized prompts of kind {kind}")

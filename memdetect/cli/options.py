@@ -43,7 +43,11 @@ Guidance = Annotated[float | None, typer.Option(help="Classifier-free guidance."
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; halved for a batch that does not fit.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")]
 DtypeOption = Annotated[
-    Dtype | None, typer.Option(help="Number format; auto: the card's, else fp32 on a CPU, fp16 elsewhere.")
+    Dtype | None,
+    typer.Option(
+        help="Number format; auto, the default: the card's, else bf16 on a GPU that computes in it, fp16 on another, "
+        "fp32 elsewhere."
+    ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on its hub.")]
 Variant = Annotated[str | None, typer.Option(help="Variant of the weight files, such as fp16.")]

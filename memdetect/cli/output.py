@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -26,6 +26,12 @@ def say(message: object) -> None:
 def complain(problem: object) -> None:
     """An error on stderr: one line, whatever the line breaks in its text."""
     say("memdetect: " + " ".join(str(problem).split("\n")))
+
+
+def say_not_finite(sound: Sequence[bool], what: str) -> None:
+    """A line on stderr on how many items gave values that are no numbers, so that none of them vanishes unsaid."""
+    if lost := sum(not each for each in sound):
+        say(f"{lost} of {len(sound)} {what} gave values that are not finite: left out where they did, see their notes")
 
 
 def write(text: str) -> None:

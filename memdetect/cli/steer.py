@@ -20,7 +20,7 @@ from memdetect.cli.options import (
     Trust,
     Weights,
 )
-from memdetect.cli.output import progress_bar, say, write
+from memdetect.cli.output import progress_bar, say, say_not_finite, write
 from memdetect.cli.steering import (
     check_groups,
     colour_of,
@@ -155,6 +155,7 @@ def apply_command(
             sampler,
             progress,
         )
+    say_not_finite([row["finite"] for row in grid.rows], "images")
     numbers = {**facts_of(direction, steered, sampler), "strengths": grid.strengths, "rows": grid.rows}
     save_picture(out, draw(grid))
     write_json(out.with_suffix(".json"), numbers)
@@ -206,6 +207,7 @@ def measure_command(
     trial = Trial(Course(direction, strengths, steered, chosen), edit, DEFAULT)
     with progress_bar("prompts") as progress:
         rows = measure(loaded, requests, trial, sampler, progress=progress)
+    say_not_finite([row.status == "ok" for row in rows], "prompts")
     report, numbers = compare(rows, positive, [d.name for d in DEFAULT])
     how = {"edit": f"ground {target}" if target else "embedder's direction", "positive": positive}
     items = [row.model_dump(mode="json") for row in rows]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memdetect.cli.options import BatchSize, Model, NumSeeds, checked_model
-from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
+from memdetect.cli.output import Interrupt, hush, progress_bar, say, say_not_finite, write
 from memdetect.errors import MemdetectError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _report(folder: Path, positive: str, picture: Path | None) -> "Choice":
     from memdetect.records import RunFolder
 
     rows = list(RunFolder(folder).measurements())
+    say_not_finite([row.status == "ok" for row in rows], "items")
     labels = labels_of(rows, None, positive)
     names = dict.fromkeys(name for row in rows for name in row.scores)
     scores = {name: scores_of(rows, labels, name) for name in names}

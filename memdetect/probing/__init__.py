@@ -1,12 +1,23 @@
 """Watch a running denoiser: probe_prompts and probe_images give a Trace, Replay makes any denoiser f(x, t)."""
 
-from memdetect.probing.looking import Look, probe_images, probe_prompts, record, trace_of
+from memdetect.probing.looking import Look, probe_images, probe_prompts, trace_of
 from memdetect.probing.predicting import predict
-from memdetect.probing.sampling import Sampler, decode, encode, generators, image_size, sample_latents, truncated_at
+from memdetect.probing.recording import record
+from memdetect.probing.sampling import (
+    Decoded,
+    Sampler,
+    decode,
+    encode,
+    generators,
+    image_size,
+    sample_latents,
+    truncated_at,
+)
 from memdetect.probing.watching import CAPTURES, Replay, as_written, quiet, watch
 
 __all__ = [
     "CAPTURES",
+    "Decoded",
     "Look",
     "Replay",
     "Sampler",

@@ -1,8 +1,7 @@
-"""Look at finished images: noise them to a timestep, pass them once under an empty prompt, stop at the last layer."""
+"""Look at finished images: noise them to a timestep, pass them once without a condition, stop at the last layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.adapters import Model, Point, check_call, load
-from memdetect.adapters.conditions import empty_call
-from memdetect.adapters.schedule import add_noise, levels, network_time, sigma, timestep_at
+from memdetect.adapters.schedule import add_noise, levels, sigma, timestep_at
 from memdetect.batches import Batching, seed_of
 from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT
 from memdetect.errors import MemdetectError
+from memdetect.probing.recording import record
 from memdetect.probing.sampling import Sampler, encode, generators, sample_latents
 from memdetect.probing.watching import CAPTURES, Replay, quiet, watch
 from memdetect.trace import Trace
@@ -42,7 +41,7 @@ class Look:
         detectors: Sequence[Detector] = DEFAULT,
         call: Mapping[str, Any] | None = None,
     ) -> "Look":
-        """Resolve layers and timesteps (default: the card's) and record the denoiser's call under an empty prompt.
+        """Resolve layers and timesteps (default: the card's) and record the unconditional call, as `record` does.
 
         sigmas: noise over signal instead of timesteps; the nearest timesteps are taken. call: further arguments of the
         pipeline, of which those for the size of the images count here. Raises MemdetectError for an unknown layer, a
@@ -105,21 +104,6 @@ def _timesteps(model: Model, timesteps: Sequence[int] | None, sigmas: Sequence[f
     for t in given:
         levels(model.pipe.scheduler, t)
     return tuple(dict.fromkeys(given))
-
-
-def record(model: Model, prompts: Sequence[str] = ("",), call: Mapping[str, Any] | None = None) -> Replay:
-    """The denoiser's call without guidance, under these prompts; by default under the empty condition.
-
-    call: further arguments of the pipeline.
-    """
-
-    def run() -> Any:
-        with quiet():
-            own = generators([0] * len(prompts))  # without them the pipeline would draw from torch's global stream
-            return model.pipe(generator=own, **empty_call(model, call or {}, prompts))
-
-    clock = partial(network_time, model.pipe.scheduler, clock=model.family.clock)
-    return Replay.record(model.denoiser, run, packed=model.family.packed, clock=clock)
 
 
 def probe_prompts(

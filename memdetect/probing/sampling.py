@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from memdetect.adapters import Model
@@ -119,18 +119,36 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching: Batching) -> list[np.ndarray]:
-    """Latents -> images, uint8 [row, col, 3] each; a model of pixels has its images as latents."""
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image, and whether every number that the decoder gave for it was finite; those that were not are black."""
+
+    pixels: UInt8[np.ndarray, "row col 3"]
+    finite: bool
+
+
+def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching: Batching) -> list[Decoded]:
+    """Latents -> images; a model of pixels has its images as latents.
+
+    Whether the numbers are finite is asked before they are cut to [-1, 1] and rounded, which would hide it.
+    """
     vae = autoencoder(model)
 
-    def work(rows: slice) -> Tensor:
+    def work(rows: slice) -> tuple[Tensor, Tensor]:
         pixels = latents[rows]
         if vae is not None:
             moved = pixels.to(model.place, vae.dtype)
             pixels = vae.decode(unscaled(vae, moved), return_dict=False)[0]
-        return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+        sound = pixels.isfinite()
+        shown = pixels.float().where(sound, -1.0).clamp(-1, 1)
+        bytes_ = ((shown + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+        return bytes_, sound.flatten(1).all(dim=1).cpu()
 
-    return [image.numpy() for batch in batching.run(len(latents), work) for image in batch]
+    return [
+        Decoded(image.numpy(), bool(whole))
+        for images, finite in batching.run(len(latents), work)
+        for image, whole in zip(images, finite, strict=True)
+    ]
 
 
 def encode(

@@ -1,6 +1,7 @@
 """Hooks that live exactly as long as one call: capture features, stop a pass early, record a call and replay it."""
 
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def average(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "ba
     return features.mean(dim=-1)
 
 
-_SHARED = frozenset({"img_ids", "txt_ids"})  # positions, the same for all rows of a batch
+SHARED = frozenset({"img_ids", "txt_ids"})  # positions, the same for all rows of a batch
 CAPTURES: Mapping[str, Capture] = {"peak": peak, "mean": average}
 
 
@@ -155,16 +156,25 @@ class Replay:
 
     @classmethod
     def record(
-        cls, denoiser: nn.Module, run: Callable[[], Any], *, packed: bool = False, clock: Clock = unchanged
+        cls,
+        denoiser: nn.Module,
+        run: Callable[[], Any],
+        *,
+        packed: bool = False,
+        clock: Clock = unchanged,
+        which: int = 1,
     ) -> "Replay":
-        """Run a pipeline until it first calls the denoiser, keep that call's arguments, and stop it there.
+        """Run a pipeline until it calls the denoiser, keep that call's arguments, and stop it there.
 
-        Raises MemdetectError when `run` never calls the denoiser.
+        which: the call that is kept, 1 = the first. Raises MemdetectError when `run` never calls the denoiser so often.
         """
         signature, token = inspect.signature(denoiser.forward), Stop()
         kept: dict[str, Any] = {}
+        calls = itertools.count(1)
 
         def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if next(calls) < which:
+                return
             kept.update(signature.bind(*args, **kwargs).arguments)
             raise token
 
@@ -178,14 +188,16 @@ class Replay:
         finally:
             handle.remove()
         if not kept:
-            raise MemdetectError("the pipeline never called its denoiser; nothing could be recorded", Exit.ERROR)
+            often = "" if which == 1 else f" {which} times"
+            said = f"the pipeline never called its denoiser{often}; nothing could be recorded"
+            raise MemdetectError(said, Exit.ERROR)
         return cls(denoiser, kept, packed=packed, clock=clock)
 
     def __call__(
         self, x: Float[Tensor, "batch chan row col"], t: Float[Tensor, " batch"] | Tensor
     ) -> Float[Tensor, "batch chan row col"]:
         """The denoiser's output at x and t under the recorded conditions, which are repeated for each row of x."""
-        call = {name: value if name in _SHARED else _expand(value, len(x)) for name, value in self.call.items()}
+        call = {name: value if name in SHARED else _expand(value, len(x)) for name, value in self.call.items()}
         out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": self.clock(t)})
         out = out if isinstance(out, Tensor) else out[0]
         return unpack(out, *x.shape[2:]) if self.packed else out[:, : x.shape[1]]

@@ -91,8 +91,8 @@ def _places(header: Header) -> list[str]:
     found: list[str] = []
     for name, value in header.opening.items():
         flag = f"--{name.rstrip('s').replace('_', '-')}"  # `loras` are given by --lora each
-        values = [value] if isinstance(value, str) else value
-        found += [flag] if value is True else [part for each in values for part in (flag, f"{each}")]
+        values = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
+        found += [flag] if value is True else [part for each in values for part in (flag, each)]
     if header.index:
         for name, flag in (("given", "--index"), ("weights", "--weights")):
             found += [flag, header.index[name]] if header.index.get(name) else []

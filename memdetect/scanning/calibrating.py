@@ -7,6 +7,8 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from memdetect.adapters import load
 from memdetect.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.errors import MemdetectError
@@ -17,6 +19,7 @@ from memdetect.records import Header, Measurement, RunFolder, write_atomic
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
 from memdetect.scanning.plan import Bench, Options, plan, prepare, searched
+from memdetect.scanning.soundness import single_colour
 from memdetect.verdict.claim import covered
 from memdetect.verdict.integrity import unaltered
 from memdetect.verdict.nulls import make_null, scores_of
@@ -44,8 +47,8 @@ def calibrate(
     turn. Without it, or where the index could not have told a copy, the calibration says that it was not checked.
     options.memorized: prompts that the model is known to have memorized, each of a kind (`wording.kind_of`), on which
     the sensitivity of its scores is measured; their run is kept in NAME.memorized.run. Raises MemdetectError for
-    images, for parts other than A and B, for memorized prompts without a kind or among the clean ones, and for clean
-    prompts of which none has finite scores.
+    images, for parts other than A and B, for memorized prompts without a kind or among the clean ones, for clean
+    prompts of which none has finite scores, and for one to be searched whose images are not finite.
     """
     options, out, watch = replace(options or Options(), save_images=False), Path(out), watch or Watch()
     requests = _clean(inputs if isinstance(inputs, Requests) else read(inputs))
@@ -111,9 +114,11 @@ class _Search:
         """Whether one of the images is a copy; those that could not be compared are counted."""
         copied = False
         for path in images:
-            matches = self.evidence.of([open_image(path).image])
+            image = open_image(path).image
+            matches = self.evidence.of([image])
             own = any(match.copy_found for match in matches)
             unseen = not matches or any(match.similar and match.tile is None for match in matches)
+            unseen = unseen or single_colour(np.asarray(image))
             self.looked, self.missed = self.looked + 1, self.missed + (unseen and not own)
             copied = copied or own
         return copied
@@ -179,7 +184,9 @@ def _checked(
     made = made.model_copy(update={"removed": tuple(removed)})
     how = search.said()
     if not how:
-        return _unchecked(made, "a training image was not there to be compared; put it back and calibrate again")
+        return _unchecked(
+            made, "an image could not be compared, or has a single colour; look at the images in NAME.run"
+        )
     said = f"the {len(matched)} strongest of {len(rows)} were searched for copies {how}, {len(removed)} removed"
     return made.model_copy(update={"checked": said})
 
@@ -202,8 +209,13 @@ def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:
     """Make the images of a prompt again, from the same seeds, and keep them."""
     again = replace(bench, options=replace(bench.options, save_images=True))
     request = Request(row.id, row.prompt, None, row.source, row.line, row.meta)
-    rows, _ = measure([(row.index, request)], again, folder.path / "images")
-    return [folder.path / name for name in rows[0].files]
+    (made,), _ = measure([(row.index, request)], again, folder.path / "images")
+    if made.status != "ok":
+        raise MemdetectError(
+            f"clean prompt {row.id} cannot be searched for copies: {made.notes[-1]}; use --dtype fp32 or bf16, "
+            "or leave out the search (--no-index)"
+        )
+    return [folder.path / name for name in made.files]
 
 
 def _pace(folder: RunFolder, header: Header, bench: Bench) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Measure one shard: sample or open, look, score, keep the images."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 
 from memdetect.adapters import Model
@@ -13,17 +16,22 @@ from memdetect.batches import Batching
 from memdetect.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.images import open_image, to_array
-from memdetect.probing import decode, image_size, probe_images, probe_prompts, truncated_at
+from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.prompts import Request
-from memdetect.records import Match, Measurement, Score
+from memdetect.records import Measurement, Score
 from memdetect.scanning.plan import Bench
+from memdetect.scanning.soundness import checked
 from memdetect.trace import Trace
 
 Indexed = tuple[int, Request]
 
 
 def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[Measurement], dict[str, Any]]:
-    """Measure one shard of prompts or of images; returns its rows and notes for the journal."""
+    """Measure one shard of prompts or of images; returns its rows and notes for the journal.
+
+    Images are decoded where they are kept or looked up; where neither is so, no pixel takes part in the answer, and
+    only latents and scores are asked whether they are finite.
+    """
     if shard[0][1].image is not None:
         return _measure_images(shard, bench)
     prompts = [request.prompt or "" for _, request in shard]
@@ -38,49 +46,74 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
     made = _decoded(trace, bench, decoding) if bench.options.save_images or bench.evidence else [[] for _ in shard]
     rows: list[Measurement] = []
     for i, (index, request) in enumerate(shard):
+        own, latents = trace.select(item=i), trace.latents
+        assert latents is not None
         facts = {
             "files": _save(made[i], index, images) if bench.options.save_images else [],
-            "matches": _matches(made[i], bench),
             "notes": _prompt_notes(bench.model, request),
         }
-        rows.append(_row(index, request, bench, trace.select(item=i)).model_copy(update=facts))
+        row = _row(index, request, bench, own).model_copy(update=facts)
+        rows.append(checked(row, latents[i], made[i], bench.evidence))
     return rows, {**trace.notes, "halved": [*trace.notes["halved"], *decoding.halved]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An image file: as it is looked up, as the network takes it, what was done to its pixels, and its digest."""
+
+    image: Decoded
+    fitted: Float[np.ndarray, "3 height width"]
+    notes: tuple[str, ...]
+    sha256: str
 
 
 def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measurement], dict[str, Any]]:
     size = image_size(bench.model, bench.sampler.call)
-    pixels: list[np.ndarray] = []
-    matches: list[list[Match]] = []
-    notes: list[list[str]] = []
-    failed: dict[int, str] = {}
-    for i, (_, request) in enumerate(shard):
-        assert request.image is not None
-        try:
-            opened = open_image(request.image)
-        except MemdetectError as problem:
-            failed[i] = str(problem)
-            continue
-        pixels.append(to_array(opened.image, size))
-        matches.append(_matches([opened.image], bench))
-        notes.append(list(opened.notes))
-    good = [row for i, row in enumerate(shard) if i not in failed]
-    rows = [_unreadable(shard[i], reason) for i, reason in failed.items()]
+    opened = [_open(request.image or Path(), size) for _, request in shard]
+    good = [(item, given) for item, given in zip(shard, opened, strict=True) if isinstance(given, _Given)]
+    rows = [_unreadable(item, given) for item, given in zip(shard, opened, strict=True) if isinstance(given, str)]
     if not good:
         return rows, {}
     trace = probe_images(
         bench.model,
-        torch.from_numpy(np.stack(pixels)),
-        ids=[request.id for _, request in good],
+        torch.from_numpy(np.stack([given.fitted for _, given in good])),
+        ids=[request.id for (_, request), _ in good],
         sampler=bench.sampler,
         look=bench.look,
     )
-    for i, (index, request) in enumerate(good):
-        rows.append(
-            _row(index, request, bench, trace.select(item=i)).model_copy(
-                update={"notes": notes[i], "matches": matches[i]}
-            )
-        )
+    rows += [_image_row(*found, bench, trace.select(item=i)) for i, found in enumerate(good)]
     return sorted(rows, key=lambda row: row.index), dict(trace.notes)
+
+
+def _open(path: Path, size: tuple[int, int]) -> _Given | str:
+    """An image file, fitted to (height, width) in pixels, or why it cannot be opened."""
+    try:
+        opened = open_image(path)
+    except MemdetectError as problem:
+        return str(problem)
+    fitted = to_array(opened.image, size)
+    whole = Decoded(np.asarray(opened.image), bool(np.isfinite(fitted).all()))
+    return _Given(whole, fitted, opened.notes, digest_of(path))
+
+
+def _image_row(item: Indexed, given: _Given, bench: Bench, trace: Trace) -> Measurement:
+    assert trace.latents is not None
+    facts = {"sha256": given.sha256, "notes": list(given.notes)}
+    row = _row(*item, bench, trace).model_copy(update=facts)
+    row = checked(row, trace.latents[0, :1], [given.image], bench.evidence)
+    if row.one_colour or not given.image.finite or np.ptp(given.fitted, axis=(1, 2)).any():
+        return row
+    said = "the part of image 0 that the network takes has a single colour"
+    return row.model_copy(update={"one_colour": [0], "notes": [*row.notes, said]})
+
+
+def digest_of(path: Path) -> str:
+    """The sha256, in hex, of a file's bytes, as the plan's digest of inputs takes it; "" if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _unreadable(item: Indexed, reason: str) -> Measurement:
@@ -89,6 +122,7 @@ def _unreadable(item: Indexed, reason: str) -> Measurement:
         index=index,
         id=request.id,
         image=str(request.image),
+        sha256=digest_of(request.image or Path()),
         source=request.source,
         line=request.line,
         meta=dict(request.meta),
@@ -98,8 +132,6 @@ def _unreadable(item: Indexed, reason: str) -> Measurement:
 
 
 def _row(index: int, request: Request, bench: Bench, trace: Trace) -> Measurement:
-    scores = {d.name: _score(d, trace) for d in bench.detectors}
-    finite = all(score.score is not None for score in scores.values())
     return Measurement(
         index=index,
         id=request.id,
@@ -109,8 +141,7 @@ def _row(index: int, request: Request, bench: Bench, trace: Trace) -> Measuremen
         line=request.line,
         meta=dict(request.meta),
         seeds=bench.sampler.seeds(request.id),
-        scores=scores,
-        status="ok" if finite else "nonfinite",
+        scores={d.name: _score(d, trace) for d in bench.detectors},
     )
 
 
@@ -139,25 +170,18 @@ def _prompt_notes(model: Model, request: Request) -> list[str]:
     return [f"prompt truncated to its first {kept} tokens"] if kept else []
 
 
-def _decoded(trace: Trace, bench: Bench, batching: Batching) -> list[list[Image.Image]]:
+def _decoded(trace: Trace, bench: Bench, batching: Batching) -> list[list[Decoded]]:
     """The images of each item."""
     assert trace.latents is not None
     with torch.inference_mode():
-        images = [Image.fromarray(array) for array in decode(bench.model, trace.latents.flatten(0, 1), batching)]
+        images = decode(bench.model, trace.latents.flatten(0, 1), batching)
     count = bench.sampler.num_seeds
     return [images[i : i + count] for i in range(0, len(images), count)]
 
 
-def _save(images: Sequence[Image.Image], index: int, folder: Path) -> list[str]:
+def _save(images: Sequence[Decoded], index: int, folder: Path) -> list[str]:
     """Save the images of an item as images/INDEX-k.png; returns these names."""
     names = [f"{index:07d}-{k}.png" for k in range(len(images))]
     for name, image in zip(names, images, strict=True):
-        image.save(folder / name)
+        Image.fromarray(image.pixels).save(folder / name)
     return [f"images/{name}" for name in names]
-
-
-def _matches(images: Sequence[Image.Image], bench: Bench) -> list[Match]:
-    """The training images near those of an item, image by image; none where no index is searched."""
-    if bench.evidence is None or not images:
-        return []
-    return bench.evidence.of(images)

@@ -49,7 +49,11 @@ def paired_null(
         header = folder.open(plan(other, requests))
         if not sample_all(requests.items, other, folder, watch):
             return None
-        return null_of(header, unaltered(folder), bench, rounds)
+        rows = unaltered(folder)
+        if lost := sum(row.status != "ok" for row in rows):
+            note = f"{lost} of {len(rows)} prompts are not finite on the base: they stay inconclusive"
+            watch.progress(len(rows), len(rows), note)
+        return null_of(header, rows, bench, rounds)
 
 
 def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
@@ -88,6 +92,7 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
     usable = [row for row in rows if row.status == "ok"]
     if not usable:
         raise MemdetectError(f"none of {header.planned} prompts has finite scores on the base; scan it to see why")
+    lost = header.planned - len(usable)
     names = [d.name for d in bench.detectors]
     means = {name: {row.id: _round_scores(row, name, seeds, rounds) for row in usable} for name in names}
     cells = {name: _centred_cells(usable, name, means[name], seeds, rounds) for name in names}
@@ -104,7 +109,12 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
     return Calibration(
         about=f"{len(usable)} prompts of the scan, drawn {rounds} times each by {header.model}",
         settings={key: wanted[key] for key in SHARED},
-        provenance={"base": header.plan["model"], "rounds": rounds, "versions": header.versions},
+        provenance={
+            "base": header.plan["model"],
+            "rounds": rounds,
+            "versions": header.versions,
+            **({"nonfinite": lost} if lost else {}),
+        },
         strata=wanted["strata"],
         base=header.model,
         offsets={name: {item: fmean(found) for item, found in means[name].items()} for name in names},

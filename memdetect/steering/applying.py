@@ -15,7 +15,7 @@ from memdetect.adapters import Model
 from memdetect.batches import Batching
 from memdetect.embedders import Embedder
 from memdetect.errors import MemdetectError
-from memdetect.probing import Sampler, decode, quiet, sample_latents
+from memdetect.probing import Decoded, Sampler, decode, quiet, sample_latents
 from memdetect.steering.edits import border, moved, resemblance
 from memdetect.steering.hooks import Window, steer
 from memdetect.steering.vector import Vector
@@ -74,7 +74,8 @@ def apply(
 
     Strength 0 is always made, for all others are compared with it. rows: prompt, strength, moved (root mean square of
     the latents' change, in the unit of the latents), border (median colour of the outermost pixels), resemblance
-    (cosine to the image of strength 0 in the embedder). Raises MemdetectError.
+    (cosine to the image of strength 0 in the embedder), and finite, whether all of this image's latents and pixels are
+    numbers: where they are not, or those of strength 0 are not, nothing is measured (None). Raises MemdetectError.
     """
     if not prompts:
         raise MemdetectError("no prompts to steer; give at least one")
@@ -85,27 +86,46 @@ def apply(
         progress(done, len(levels), "")
         made[strength] = steered_latents(model, prompts, seeds, sampler, course, strength).float().cpu()
     progress(len(levels), len(levels), "")
-    images = {strength: pixels_of(model, latents, sampler) for strength, latents in made.items()}
+    shown = {strength: made_of(model, latents, sampler) for strength, latents in made.items()}
     rows = tuple(
-        {
-            "prompt": prompt,
-            "strength": strength,
-            "moved": moved(made[0.0][i], made[strength][i]),
-            "border": [round(float(c)) for c in border(images[strength][i])],
-            "resemblance": resemblance(course.embedder, images[0.0][i], images[strength][i]),
-        }
+        {"prompt": prompt, "strength": strength, **_numbers(course, shown[0.0][i], shown[strength][i])}
         for i, prompt in enumerate(prompts)
         for strength in levels
     )
-    by_prompt = tuple(tuple(images[strength][i] for strength in levels) for i in range(len(prompts)))
+    by_prompt = tuple(tuple(shown[strength][i].image.pixels for strength in levels) for i in range(len(prompts)))
     return Grid(tuple(prompts), levels, by_prompt, rows)
 
 
-def pixels_of(model: Model, latents: Float[Tensor, "image chan row col"], sampler: Sampler) -> list[np.ndarray]:
-    """Decoded images, uint8 [row, col, 3] each."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An image at one strength: its latents and what was decoded of them."""
+
+    latents: Float[Tensor, "chan row col"]
+    image: Decoded
+
+    @property
+    def finite(self) -> bool:
+        """Whether all its latents and pixels are numbers."""
+        return self.image.finite and bool(self.latents.isfinite().all())
+
+
+def _numbers(course: Course, before: Made, after: Made) -> dict[str, Any]:
+    if not (before.finite and after.finite):
+        return {"moved": None, "border": None, "resemblance": None, "finite": after.finite}
+    return {
+        "moved": moved(before.latents, after.latents),
+        "border": [round(float(c)) for c in border(after.image.pixels)],
+        "resemblance": resemblance(course.embedder, before.image.pixels, after.image.pixels),
+        "finite": True,
+    }
+
+
+def made_of(model: Model, latents: Float[Tensor, "image chan row col"], sampler: Sampler) -> list[Made]:
+    """The images of latents, decoded, each beside its own latents."""
     vae = model.pipe.vae
     with torch.inference_mode():
-        return decode(model, latents.to(vae.device, vae.dtype), Batching(sampler.batch_size))
+        images = decode(model, latents.to(vae.device, vae.dtype), Batching(sampler.batch_size))
+    return [Made(own, image) for own, image in zip(latents, images, strict=True)]
 
 
 GAP, SIDE, HEAD = 4, 192, 16

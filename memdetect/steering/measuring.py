@@ -15,8 +15,8 @@ from memdetect.errors import MemdetectError
 from memdetect.probing import Look, Sampler, trace_of
 from memdetect.prompts import Request
 from memdetect.records import Measurement, Score
-from memdetect.steering.applying import Course, pixels_of, steered_latents
-from memdetect.steering.edits import Edit, Pixels, kept, moved, resemblance
+from memdetect.steering.applying import Course, Made, made_of, steered_latents
+from memdetect.steering.edits import Edit, kept, moved, resemblance
 from memdetect.steering.response import midpoint, sharpness, steadiness
 from memdetect.trace import Trace
 
@@ -49,7 +49,8 @@ def measure(
     Scores of a record: the curves `edit`, `identity`, `resemblance`, `moved`, with one cell for each strength (layer
     `steered`); the shapes `sharpness`, `steadiness`, `midpoint` of the edit's curve; `resistance` = minus the mean
     edit over the strengths above 0; `stillness` = minus the mean move of the latents, which knows no attribute; and
-    the given detectors at strength 0. None where a seed has no such number, as for an edit that is there already.
+    the given detectors at strength 0. None where a seed has no such number, as for an edit that is there already, and
+    where latents or pixels are not finite: such a record is `nonfinite`, its notes say which image at which strength.
     Raises MemdetectError for requests that are no prompts, and strengths that do not rise from 0.
     """
     if any(request.prompt is None for request in requests) or not requests:
@@ -77,14 +78,15 @@ def _batch(
     latents = [
         steered_latents(model, prompts, seeds, sampler, trial.course, strength) for strength in trial.course.strengths
     ]
-    images = [pixels_of(model, made, sampler) for made in latents]
     latents = [made.float().cpu() for made in latents]
+    images = [made_of(model, made, sampler) for made in latents]
     ids = [request.id for _, request in some]
     trace = trace_of(look, latents[0], ids, sampler, Batching(sampler.batch_size)) if look else None
     rows: list[Measurement] = []
     for i, (index, request) in enumerate(some):
         own = range(i * draws, (i + 1) * draws)
-        curves = [_curves([x[j] for x in images], [x[j] for x in latents], trial) for j in own]
+        curves = [_curves([x[j] for x in images], trial) for j in own]
+        faults = _faults([[x[j] for x in images] for j in own], trial.course.strengths)
         scores = _responses(trial.course.strengths, curves)
         scores |= _beside(trial.detectors, trace.select(item=i)) if trace else {}
         rows.append(
@@ -97,23 +99,44 @@ def _batch(
                 meta=dict(request.meta),
                 seeds=sampler.seeds(request.id),
                 scores=scores,
+                status="nonfinite" if faults else "ok",
+                notes=faults,
             )
         )
     return rows
 
 
+def _faults(images: Sequence[Sequence[Made]], strengths: tuple[float, ...]) -> list[str]:
+    """Which image at which strength has latents or pixels that are no numbers."""
+    return [
+        f"image {k} is not finite at strength {strength:g}"
+        for k, made in enumerate(images)
+        for strength, image in zip(strengths, made, strict=True)
+        if not image.finite
+    ]
+
+
 Curve = list[float | None]  # one value for each strength
 
 
-def _curves(images: Sequence[Pixels], latents: Sequence[Tensor], trial: Trial) -> dict[str, Curve]:
-    """What was measured of one image at each strength, against strength 0."""
+def _curves(images: Sequence[Made], trial: Trial) -> dict[str, Curve]:
+    """What was measured of one image at each strength, against strength 0; None where either is not finite."""
     first = images[0]
-    return {
-        "edit": [trial.edit(first, image) for image in images],
-        "identity": [kept(first, image) for image in images],
-        "resemblance": [resemblance(trial.course.embedder, first, image) for image in images],
-        "moved": [moved(latents[0], made) for made in latents],
+    before = first.image.pixels
+    measures: dict[str, Callable[[Made], float | None]] = {
+        "edit": lambda made: trial.edit(before, made.image.pixels),
+        "identity": lambda made: kept(before, made.image.pixels),
+        "resemblance": lambda made: resemblance(trial.course.embedder, before, made.image.pixels),
+        "moved": lambda made: moved(first.latents, made.latents),
     }
+    return {
+        name: [_number(take(made)) if first.finite and made.finite else None for made in images]
+        for name, take in measures.items()
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _responses(strengths: tuple[float, ...], curves: Sequence[dict[str, Curve]]) -> dict[str, Score]:

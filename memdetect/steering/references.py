@@ -40,7 +40,8 @@ def gather(model: Model, requests: Sequence[Request], sampler: Sampler, side: st
     """Sample each prompt `num_seeds` times, or open each image file. side: what the messages call them.
 
     An image of another size or shape than the model's is centre-cropped and resized, and `notes` say how many were.
-    Raises MemdetectError when prompts and images are mixed, there are none, or a file cannot be opened.
+    Raises MemdetectError when prompts and images are mixed, there are none, a file cannot be opened, or the model gives
+    latents or pixels that are not finite, of which nothing can be learned.
     """
     if len({request.image is None for request in requests}) != 1:
         found = "prompts and images" if requests else "nothing"
@@ -57,7 +58,9 @@ def _made(model: Model, requests: Sequence[Request], sampler: Sampler, _side: st
         latents = sample_latents(model, prompts, seeds, sampler, batching)
         images = decode(model, latents, batching)
     names = tuple(f"{request.id}-{k}" for request in requests for k in draws)
-    return References(names, tuple(prompts), latents, tuple(map(Image.fromarray, images)), generated=True)
+    _check_finite([image.finite for image in images], latents, names)
+    pictures = tuple(Image.fromarray(image.pixels) for image in images)
+    return References(names, tuple(prompts), latents, pictures, generated=True)
 
 
 def _opened(model: Model, requests: Sequence[Request], sampler: Sampler, side: str) -> References:
@@ -69,8 +72,18 @@ def _opened(model: Model, requests: Sequence[Request], sampler: Sampler, side: s
     with quiet():
         latents = encode(model, torch.from_numpy(arrays), Batching(sampler.batch_size))
     names = tuple(request.id for request in requests)
+    _check_finite([True] * len(names), latents, names)
     notes = (said,) if other else ()
     return References(names, ("",) * len(names), latents, tuple(images), generated=False, notes=notes)
+
+
+def _check_finite(pixels: Sequence[bool], latents: Tensor, names: Sequence[str]) -> None:
+    whole = latents.isfinite().flatten(1).all(dim=1).tolist()
+    bad = [name for name, *both in zip(names, pixels, whole, strict=True) if not all(both)]
+    if bad:
+        raise MemdetectError(
+            f"{len(bad)} of {len(names)} references are not finite, {bad[0]!r} first; use --dtype fp32 or bf16"
+        )
 
 
 def features(
@@ -78,6 +91,7 @@ def features(
 ) -> dict[str, Float[Tensor, "item chan"]]:
     """Features at each point, averaged over positions: noised to a timestep and passed once under its own prompt.
 
+    A given file, which has none, is passed under the unconditional branch, as a scan does.
     The noise of a reference comes from (run seed, its name), whatever its batch; float32 on the CPU.
     """
     level = levels(model.pipe.scheduler, timestep)
@@ -88,7 +102,7 @@ def features(
     def work(rows: slice) -> dict[str, Tensor]:
         clean = references.latents[rows].to(model.denoiser.device, torch.float32)
         noisy = add_noise(clean, noise[rows].to(clean.device), level).to(model.denoiser.dtype)
-        replay = record(model, references.prompts[rows])
+        replay = record(model, references.prompts[rows] if references.generated else None)
         with watch(model.denoiser, points, ("mean",), stop=True) as seen:
             replay(noisy, torch.full((len(noisy),), timestep, device=noisy.device))
         return {layer: found[0].float().cpu() for (_, layer), found in seen.arrays.items()}

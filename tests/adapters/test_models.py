@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from memdetect import bundled
 from memdetect.adapters import Model, check_call, load
-from memdetect.adapters.models import MANAGED
+from memdetect.adapters.models import MANAGED, _placement
 from memdetect.errors import Exit, MemdetectError
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -167,7 +168,7 @@ def test_a_damaged_folder_is_refused(copy, damage):
     ("options", "complaint"),
     [
         ({"dtype": "fp16"}, "fp16 on a CPU"),
-        ({"dtype": "float32"}, "no dtype named 'float32'; expected one of fp32, bf16, fp16"),
+        ({"dtype": "float32"}, "no dtype named 'float32'; expected auto or one of fp32, bf16, fp16"),
         ({"device": "gpu"}, "no device named 'gpu'"),
         ({"device": "meta"}, "no device named 'meta'"),
         pytest.param(
@@ -184,6 +185,62 @@ def test_a_damaged_folder_is_refused(copy, damage):
 )
 def test_an_impossible_placement_is_refused(model_folder, options, complaint):
     assert complaint in refusal(lambda: load(str(model_folder), **{"device": "cpu", **options}))
+
+
+class Gpu:
+    """torch's view of GPUs of which some compute in bf16 and some imitate it, and none is really there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, native: dict[int, bool], mps: bool = False) -> None:
+        self.native, self.current = native, 0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(native))
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(torch.cuda, "device", self.at)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", self.supported)
+
+    def supported(self, including_emulation: bool = True) -> bool:
+        return including_emulation or self.native[self.current]
+
+    @contextmanager
+    def at(self, device: torch.device) -> Generator[None]:
+        before, self.current = self.current, device.index or 0
+        yield
+        self.current = before
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "card", "expected"),
+    [
+        (None, "auto", "", ("cuda", "bf16")),
+        ("cuda", "auto", "", ("cuda", "bf16")),
+        ("cuda:1", "auto", "", ("cuda:1", "fp16")),
+        ("cuda:0", "auto", "fp32", ("cuda:0", "fp32")),
+        ("cuda:1", "auto", "bf16", ("cuda:1", "bf16")),
+        ("cuda", "auto", "fp16", ("cuda", "fp16")),
+        ("cuda", "fp16", "fp32", ("cuda", "fp16")),
+        ("cpu", "auto", "", ("cpu", "fp32")),
+        ("cpu", "auto", "bf16", ("cpu", "bf16")),
+        ("cpu", "auto", "fp16", ("cpu", "fp32")),
+        ("mps", "auto", "", ("mps", "fp32")),
+        ("mps", "auto", "fp16", ("mps", "fp16")),
+    ],
+)
+def test_auto_is_the_cards_format_else_the_devices(device, dtype, card, expected, monkeypatch):
+    Gpu(monkeypatch, {0: True, 1: False}, mps=True)
+    assert _placement(device, dtype, card) == expected
+
+
+@pytest.mark.parametrize("dtype", [None, "auto"])
+@pytest.mark.parametrize(("card", "expected"), [("", "fp32"), ("bf16", "bf16"), ("fp16", "fp32")])
+def test_auto_is_what_is_taken_when_nothing_is_said(copy, dtype, card, expected):
+    (copy / "card.toml").write_text(f'dtype = "{card}"\n', encoding="utf-8")
+    assert load(str(copy), device="cpu", dtype=dtype).dtype == expected
+    with pytest.raises(MemdetectError, match="fp16 on a CPU"):
+        load(str(copy), device="cpu", dtype="fp16")
+
+
+def test_without_a_gpu_auto_asks_none(monkeypatch):
+    Gpu(monkeypatch, {})
+    assert _placement(None, "auto", "") == ("cpu", "fp32")
 
 
 def nudge(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

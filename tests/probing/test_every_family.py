@@ -83,7 +83,7 @@ def test_images_are_the_bare_pipelines(family_pipe):
     with torch.inference_mode():
         found = decode(model, trace.latents.flatten(0, 1), Batching(8))
     for image, theirs in zip(found, expected, strict=True):
-        assert abs(image.astype(float) - 255 * theirs).max() <= 1.0  # a step of rounding to eight bits
+        assert abs(image.pixels.astype(float) - 255 * theirs).max() <= 1.0  # a step of rounding to eight bits
 
 
 def test_an_item_is_seen_alone_as_among_others_in_any_order_and_batch(family_pipe):

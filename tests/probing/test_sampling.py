@@ -80,11 +80,31 @@ def test_one_negative_prompt_serves_every_row(pipe, size):
 
 def test_decoding_gives_the_pipelines_own_pixels(pipe):
     with torch.inference_mode():
-        images = decode(load(pipe), sampled(pipe), Batching(2))
+        made = decode(load(pipe), sampled(pipe), Batching(2))
+    assert all(image.finite for image in made)
+    images = [image.pixels for image in made]
     expected = np.rint(bare(pipe, PROMPTS, SEEDS, output_type="np") * 255).astype(int)
     assert [(image.shape, image.dtype) for image in images] == [((32, 32, 3), np.dtype(np.uint8))] * 3
     assert np.abs(np.stack(images) - expected).max() <= 1  # the last bit may fall the other way between two batches
     assert np.ptp(expected) > 100
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_the_decoder_gives_that_is_no_number_is_told_by_image_and_black(pipe, value, monkeypatch):
+    latents, own = sampled(pipe), pipe.vae.decode
+
+    def spoilt(latents: torch.Tensor, **options: Any) -> Any:
+        (pixels,) = own(latents, **options)
+        pixels[-1, 1, 3, 4] = value  # a single number of the batch's last image
+        return (pixels,)
+
+    plain = decode(load(pipe), latents, Batching(2))
+    monkeypatch.setattr(pipe.vae, "decode", spoilt)
+    found = decode(load(pipe), latents, Batching(2))
+    assert [image.finite for image in found] == [True, False, False]
+    changed = [np.argwhere(a.pixels != b.pixels).tolist() for a, b in zip(found, plain, strict=True)]
+    assert changed == [[], [[3, 4, 1]], [[3, 4, 1]]]
+    assert {image.pixels[3, 4, 1] for image in found[1:]} == {0}
 
 
 def test_encoding_gives_the_mean_of_the_posterior_in_the_units_of_the_denoiser(pipe):

@@ -17,7 +17,7 @@ from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.images import to_array
 from memdetect.probing import Sampler
-from memdetect.steering import Recipe, build, checking
+from memdetect.steering import Recipe, build, checking, references
 from memdetect.steering.checking import check_references, outliers
 from memdetect.steering.references import gather
 
@@ -55,6 +55,24 @@ def test_the_difference_of_means_by_plain_torch(any_pipe):
         expected = layer_means(any_pipe, CATS, layer) - layer_means(any_pipe, DOGS, layer)
         torch.testing.assert_close(vector.layers[layer], expected, rtol=1e-4, atol=1e-5)
         assert vector.header.lengths[layer] == pytest.approx(float(expected.norm()), rel=1e-3)
+
+
+def test_references_that_are_not_finite_are_refused_by_name(pipe, monkeypatch, tmp_path):
+    own = pipe.vae.decode
+
+    def spoilt(latents, **options):
+        (pixels,) = own(latents, **options)
+        pixels[-1] = float("nan")
+        return (pixels,)
+
+    monkeypatch.setattr(pipe.vae, "decode", spoilt)
+    with pytest.raises(MemdetectError, match="2 of 3 references are not finite, 'a cat of 1-0' first; use --dtype"):
+        gather(load(pipe), CATS, SAMPLER, "positive")
+    monkeypatch.undo()
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "a.png")
+    monkeypatch.setattr(references, "encode", lambda *_given: torch.full((1, 4, 8, 8), float("inf")))
+    with pytest.raises(MemdetectError, match="1 of 1 references are not finite"):
+        gather(load(pipe), [request_of(image=tmp_path / "a.png")], SAMPLER, "positive")
 
 
 def test_without_negatives_it_is_the_mean(pipe):

@@ -51,6 +51,61 @@ def test_a_grid_shares_one_seed_and_starts_from_the_unsteered_image(any_pipe):
         apply(model, [], course, SAMPLER)
 
 
+def test_an_image_that_is_not_finite_is_none_and_said(pipe, monkeypatch):
+    """The second strength's first image of two: its numbers are None, all others are as they were."""
+    course = Course(random_vector(pipe), (0.5, 1.0), None, load_embedder("pixels"))
+    plain = apply(load(pipe), PROMPTS[:2], course, SAMPLER)
+    spoil_decoder(pipe, monkeypatch, call=2)
+    grid = apply(load(pipe), PROMPTS[:2], course, SAMPLER)
+    assert [row["finite"] for row in grid.rows] == [True, False, True, True, True, True]
+    bad = {"prompt": "a cat", "strength": 0.5, "moved": None, "border": None, "resemblance": None, "finite": False}
+    assert grid.rows[1] == bad
+    assert [row for k, row in enumerate(grid.rows) if k != 1] == [row for k, row in enumerate(plain.rows) if k != 1]
+
+
+def spoil_decoder(pipe, monkeypatch, call):
+    """NaN in a pixel of the first image of one call of the decoder, counted from 1."""
+    own, calls = pipe.vae.decode, []
+
+    def spoilt(latents, **options):
+        (pixels,) = own(latents, **options)
+        calls.append(1)
+        if len(calls) == call:
+            pixels[0, 0, 0, 0] = float("nan")
+        return (pixels,)
+
+    monkeypatch.setattr(pipe.vae, "decode", spoilt)
+
+
+def test_a_response_over_an_image_that_is_not_finite_says_so(pipe, monkeypatch):
+    requests = [request_of(prompt, group="control") for prompt in PROMPTS[:2]]
+    spoil_decoder(pipe, monkeypatch, call=2)  # of the two prompts at strength 0.5
+    first, second = measure(load(pipe), requests, trial(pipe), SAMPLER)
+    assert (first.status, first.notes) == ("nonfinite", ["image 0 is not finite at strength 0.5"])
+    assert (second.status, second.notes) == ("ok", [])
+    cells = first.scores["moved"].cells["steered"]
+    assert cells["0.5"] == [None]
+    assert cells["1"][0] > 0
+    assert first.scores["stillness"].score is None
+
+
+def test_latents_that_are_not_finite_are_no_response(pipe, monkeypatch):
+    from memdetect.steering import measuring
+
+    own = measuring.steered_latents
+
+    def spoilt(*given):
+        made = own(*given).clone()
+        made[0, 0, 0, 0] = float("inf") if given[-1] == 0 else made[0, 0, 0, 0]
+        return made
+
+    monkeypatch.setattr(measuring, "steered_latents", spoilt)
+    first, second = measure(load(pipe), [request_of(p, group="control") for p in PROMPTS[:2]], trial(pipe), SAMPLER)
+    assert first.notes == ["image 0 is not finite at strength 0"]
+    assert {v for name in CURVES for (v,) in first.scores[name].cells["steered"].values()} == {None}
+    assert second.status == "ok"
+
+
 def test_large_images_are_reduced(pipe):
     grid = apply(load(pipe), ["a cat"], Course(random_vector(pipe), (0.0,)), SAMPLER)
     big = (np.zeros((400, 800, 3), np.uint8),)

@@ -1,0 +1,94 @@
+"""What of an item is no number, and which of its images show nothing: said in its record, never taken for an answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from memdetect.matching import Evidence
+from memdetect.probing import Decoded
+from memdetect.records import Match, Measurement, Score
+
+
+def single_colour(pixels: UInt8[np.ndarray, "row col 3"]) -> bool:
+    """Whether all pixels of an image are equal, in red, green and blue alike."""
+    return bool((pixels == pixels[:1, :1]).all())
+
+
+def not_finite(latents: Float[Tensor, "image chan row col"]) -> list[int]:
+    """Numbers of the images with a latent that is NaN or infinite, from 0."""
+    return [k for k, whole in enumerate(latents.isfinite().flatten(1).all(dim=1).tolist()) if not whole]
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What a look-up of an item's images came to.
+
+    blind: images whose embedding is not finite. missed: images for which nothing was found, for no known reason.
+    """
+
+    matches: list[Match]
+    blind: list[int]
+    missed: list[int]
+
+
+def search(images: Sequence[Decoded], sound: Sequence[int], evidence: Evidence | None) -> Searched:
+    """Look up the images numbered in `sound`; the matches carry the numbers that these have among all images."""
+    if evidence is None or not sound:
+        return Searched([], [], [])
+    given = {k: Image.fromarray(images[k].pixels) for k in sound}
+    found = evidence.of(list(given.values()))
+    matches = [match.model_copy(update={"seed": sound[match.seed]}) for match in found]
+    without = sorted(given.keys() - {match.seed for match in matches})
+    blind = [k for k in without if not np.isfinite(evidence.embedder.embed([given[k]])).all()]
+    return Searched(matches, blind, [k for k in without if k not in blind])
+
+
+def checked(
+    row: Measurement,
+    latents: Float[Tensor, "image chan row col"],
+    images: Sequence[Decoded],
+    evidence: Evidence | None,
+) -> Measurement:
+    """The record with its matches, the images of one colour, and `nonfinite` with the reasons if anything is no number.
+
+    images: those decoded or given, none where none was needed. An image whose pixels are not finite, or are decoded
+    from latents that are not, is not looked up. Images without a match, though an index was searched, are named.
+    """
+    bad = not_finite(latents)
+    cause = bad if row.image is None else []  # pixels are decoded from latents; a given image has its own
+    blank = [k for k, image in enumerate(images) if not image.finite and k not in cause]
+    sound = [k for k in range(len(images)) if k not in (*cause, *blank)]
+    found = search(images, sound, evidence)
+    single = [k for k in sound if single_colour(images[k].pixels)]
+    lost = [name for name, score in row.scores.items() if not _whole(score)]
+    faults = [
+        *_said("latents of", bad, ("are not finite", "are not finite")),
+        *_said("pixels of", blank, ("are not finite", "are not finite")),
+        *_said("embedding of", found.blind, ("is not finite", "are not finite")),
+        *([f"scores are not finite: {', '.join(lost)}"] if lost else []),
+    ]
+    remarks = [
+        *_said("", single, ("has a single colour", "have a single colour")),
+        *_said("", found.missed, ("was not searched", "were not searched")),
+    ]
+    facts = {"matches": found.matches, "one_colour": single, "notes": [*row.notes, *faults, *remarks]}
+    return row.model_copy(update={**facts, "status": "nonfinite" if faults else row.status})
+
+
+def _whole(score: Score) -> bool:
+    """Whether a score and each of its cells is finite: a mean over what survived would be no score."""
+    cells = [value for times in score.cells.values() for values in times.values() for value in values]
+    return score.score is not None and None not in cells
+
+
+def _said(before: str, numbers: Sequence[int], ends: tuple[str, str]) -> list[str]:
+    """`before` image 1 `ends[0]`, or images 0, 2 `ends[1]`; nothing for no image."""
+    if not numbers:
+        return []
+    many = len(numbers) > 1
+    listed = ", ".join(map(str, numbers))
+    return [f"{before} image{'s' if many else ''} {listed} {ends[many]}".strip()]
