@@ -55,7 +55,7 @@ def test_copies_strangers_and_disagreement(folder):
     assert copy.tile == pytest.approx(tile_distance(np.asarray(images[0]), original), abs=1e-6)
     assert copy.ssim == pytest.approx(ms_ssim(np.asarray(images[0]), original), abs=1e-9)
     outcomes = [decide([m for m in found if m.seed == k], index) for k in range(3)]
-    assert outcomes == [("copy", ""), ("clear", ""), ("suspicious", "similar, but the pixels differ")]
+    assert outcomes == [("copy", ""), ("clear", ""), ("similar", "similar, but the pixels differ")]
 
 
 def test_pixels_alone_make_no_copy(folder):
@@ -76,7 +76,7 @@ def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
     assert gone.note == "the training image cannot be opened"
     assert (changed.similar, changed.copy_found, changed.tile) == (True, False, None)
     assert changed.note == "the training image has changed since it was indexed"
-    assert decide([gone], index) == ("suspicious", gone.note)
+    assert decide([gone], index) == ("inconclusive", f"may be a copy: {gone.note}")
 
 
 def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
@@ -130,7 +130,7 @@ def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypat
 
 def test_without_pixels_nothing_is_called_a_copy(folder):
     row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels="none"))
-    assert (row.outcome, row.reason) == ("suspicious", "no pixels compared")
+    assert (row.outcome, row.reason) == ("similar", "no pixels compared")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from memdetect.finds import coverage_phrase, finds_phrase
 from memdetect.records import Header, Result
 
 FINDINGS = ("copy", "suspicious")
@@ -50,7 +51,7 @@ def place(row: Result) -> str:
 
 def strongest(results: Sequence[Result], name: str) -> list[Result]:
     """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
-    order = ("copy", "suspicious", "clear", "inconclusive")
+    order = ("copy", "suspicious", "similar", "clear", "inconclusive")
 
     def key(row: Result) -> tuple[int, float]:
         score = row.scores[name].score if name in row.scores else None
@@ -65,9 +66,8 @@ def untested(header: Header) -> list[str]:
     if not index:
         searched = "training images: none were searched, so that a score is a reason to look, not proof of a copy"
     else:
-        coverage = index.get("coverage")
-        share = "an unknown share" if coverage is None else f"{coverage:.1%}"
-        searched = f"training images that are not in the index, which covers {share} of them"
+        searched = f"training images that are not in the index, which covers {coverage_phrase(index)}"
+        searched += f", and copies that it does not find: it {finds_phrase(index)}"
     return [
         searched,
         "prompts of other kinds than those scanned",

@@ -9,12 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from memdetect.calibration import members_of
+from memdetect.finds import coverage_phrase, finds_phrase
 from memdetect.records import Header, Result
 from memdetect.render.shown import plain, strongest, subject
 from memdetect.verdict import Verdict
 
 ROWS = 25
-COLOURS = {"copy": "bold red", "suspicious": "yellow", "clear": "green", "inconclusive": "magenta"}
+COLOURS = {"copy": "bold red", "suspicious": "yellow", "similar": "cyan", "clear": "green", "inconclusive": "magenta"}
 
 
 def render_table(
@@ -85,9 +86,9 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
     index = header.index
     if not index:
         return ["No training images were searched: a score is a reason to look, not proof of a copy."]
-    share = index.get("coverage")
-    part = "an unknown share" if share is None else f"{share:.2%}"
-    lines = [f"Searched {index['rows']:,} training images, {part} of the training set; copies of others are not found."]
+    held = index.get("pictures", index["rows"])
+    lines = [f"Searched {held:,} training images, {coverage_phrase(index)}; copies of others are not found."]
+    lines.append(f"The index {finds_phrase(index)}.")
     if index.get("similarity") is not None:
         lines.append(
             f"copy = {index['embedder']} similarity above {index['similarity']:.3f} (exceeded by non-copies with "

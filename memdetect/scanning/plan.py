@@ -20,6 +20,7 @@ from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
 from memdetect.embedders import Source
 from memdetect.errors import MemdetectError
+from memdetect.finds import found_by
 from memdetect.matching import Evidence, open_evidence
 from memdetect.policy import Policy
 from memdetect.probing import Look, Sampler, image_size
@@ -223,7 +224,7 @@ def _given(bench: Bench) -> dict[str, Any]:
 
 
 def _searched(evidence: Evidence | None) -> dict[str, Any]:
-    """What the header says of the index: which, how much of the training set, and what its threshold rests on."""
+    """What the header says of the index: which, how much of the training set, what it rests on, what it finds."""
     if evidence is None:
         return {}
     manifest = evidence.index.manifest
@@ -231,12 +232,12 @@ def _searched(evidence: Evidence | None) -> dict[str, Any]:
         "name": evidence.index.folder.name,
         "digest": manifest.digest,
         "rows": manifest.count,
-        "coverage": manifest.coverage,
         "embedder": manifest.embedder.name,
         "top_k": evidence.top_k,
         "similarity": manifest.threshold.similarity,
         "level": manifest.threshold.level if manifest.threshold.shown else manifest.threshold.attainable,
         "null_queries": manifest.threshold.queries,
+        **found_by(manifest.model_dump(mode="json")),
     }
 
 

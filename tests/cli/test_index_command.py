@@ -61,8 +61,8 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     assert run(base) == 0
     out, _ = capsys.readouterr()
     assert [line.partition("=k")[2][0] for line in out.splitlines() if "a copy of" in line] == ["5"]
-    assert "3 images looked up among 30: 1 copy, 0 suspicious, 1 clear, 1 inconclusive." in out
-    assert "The index covers 10.0% of the training set: clear says nothing of the rest." in out
+    assert "3 images looked up among 30: 1 copy, 0 similar, 1 clear, 1 inconclusive." in out
+    assert "The index covers 10.0% of the training set (its size is stated by --training-set): clear says nothing of the rest." in out
     assert run([*base, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["index"]["embedder"]["name"] == "pixels"
@@ -175,7 +175,7 @@ def test_an_index_that_a_build_left_aside_is_put_back_before_more_is_added(place
 def test_a_training_set_that_is_too_small_is_refused_while_images_are_taken_in(place, tmp_path, capsys, monkeypatch):
     built = ["index", "build", str(place / "train"), "--out", str(tmp_path / "i"), "--embedder", "pixels"]
     assert run([*built, "--training-set", "9", "--batch-size", "10"]) == 2
-    assert "said to have 9 images, the index has 10 or more; correct --training-set" in capsys.readouterr().err
+    assert "said to have 9 pictures, the index has 10 or more; correct --training-set" in capsys.readouterr().err
     assert run([*built, "--training-set", "30"]) == 0
 
 
