@@ -30,7 +30,7 @@ from memdetect.records import Looked, Match, Measurement, Outcome
 
 Pixels = Literal["all", "spare", "none"]
 Views = Sequence[Image.Image]
-Vectors = Float32[np.ndarray, "view dim"]
+Vectors = Float32[np.ndarray, "_view dim"]
 
 NO_THRESHOLD = "the index has no threshold: no image is known not to be a copy; give it held-out ones"
 NOT_FINITE = "its embedding is not finite, so that it cannot be looked up; look at the image"

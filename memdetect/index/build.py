@@ -46,10 +46,10 @@ def build_index(
     with only_writer(home.parent / f".{home.name}.lock", home):
         _recover(home)
         base = _existing(home, embedder, options)
+        _fits(base, home, options)
         planned = _check(sources, home, base)
         if options.factory is not None:
             choose_factory(planned + (len(base) if base else 0), options.factory)  # refused here, not after embedding
-        _fits(base, home, options)
         if options.held_out:
             _check(options.held_out, home, None)
         temporary = home.parent / f".{home.name}.{os.getpid()}.tmp"

@@ -25,7 +25,7 @@ from memdetect.index.rows import RowFile
 from memdetect.index.search import Searcher
 from memdetect.index.views import by_owner, centre_square, merged
 
-OPENED = 32  # pictures open, and looked up, together
+OPENED = 16  # pictures open, and looked up, together
 DEPTHS = (16, 256)  # neighbours among which one that is no copy is sought
 
 Null = tuple[list[float], int]  # similarities ascending, and how many copies were left out
@@ -104,7 +104,7 @@ class Asked:
 
     image: Image.Image | None
     sha256: str
-    vectors: Float32[np.ndarray, "view dim"]
+    vectors: Float32[np.ndarray, "_view dim"]
     found: tuple[list[float], list[int]]
     cut: float = inf
 
@@ -120,7 +120,7 @@ class Asked:
 
 def looked_up(
     trial: Trial, images: Sequence[Image.Image | None], vectors: Float32[np.ndarray, "image dim"]
-) -> list[tuple[Float32[np.ndarray, "view dim"], tuple[list[float], list[int]]]]:
+) -> list[tuple[Float32[np.ndarray, "_view dim"], tuple[list[float], list[int]]]]:
     """The views of each image, and the DEPTHS[0] rows nearest to any: as `matching` looks images up.
 
     vectors: of the whole images. One that is not square, and there, is looked up as the square about its centre too.

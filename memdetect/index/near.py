@@ -1,7 +1,7 @@
 """Which rows are near-duplicates of an image, as its embedder sees them?
 
-A row is one when it is at least as similar to the image as the image with a rim cut off is. Two rims are tried, and
-the wider one that the embedder still tells from chance counts: an embedder that loses a crop says nothing by it.
+A row is one when it is at least as similar to the image as the image with a rim cut off is. Of three rims the widest
+counts that the embedder still tells from chance: an embedder that loses a crop says nothing by it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,11 @@ from PIL import Image
 
 from memdetect.index.embeds import Embeds
 
-RIMS = (1 / 32, 3 / 32)  # of each side, cut off on all four; chosen on one half of the bundled pictures (decisions.md)
+RIMS = (
+    3 / 32,
+    1 / 16,
+    1 / 32,
+)  # of each side, cut off on all four; chosen on one half of the bundled pictures (decisions.md)
 PAIRS = 20_000  # of rows, by lot, that show how similar strangers are
 FEWEST = 8  # rows below which pairs are too few to say
 BEYOND = 100  # a look-up meets `count` strangers; one in so many look-ups may pass the bound
@@ -58,12 +62,18 @@ def cuts(
 ) -> list[float]:
     """The similarity from which a row counts as a near-duplicate of each image; inf where nothing tells.
 
-    vectors: of the images. limit: of `bound`; a rim whose loss brings an image below it says nothing. Two embeddings
-    for each image.
+    vectors: of the images. limit: of `bound`. The widest rim counts whose loss leaves an image above it: one embedding
+    for each image, and one more for each narrower rim that has to be tried.
     """
-    found = np.full(len(images), inf)
+    found = [inf] * len(images)
+    left = list(range(len(images)))
     for rim in RIMS:
-        shown = np.asarray(embedder.embed([rimless(image, rim) for image in images]), np.float32)
-        same = np.einsum("id,id->i", vectors, shown)  # not finite = not seen, as comparisons with NaN are false
-        found = np.where(same > limit, np.fmin(found, same), found)
-    return [float(value) for value in found]
+        if not left:
+            break
+        shown = np.asarray(embedder.embed([rimless(images[k], rim) for k in left]), np.float32)
+        same = np.einsum("id,id->i", vectors[left], shown).tolist()
+        seen = {k: value for k, value in zip(left, same, strict=True) if value > limit}  # NaN is not seen
+        for k, value in seen.items():
+            found[k] = value
+        left = [k for k in left if k not in seen]
+    return found

@@ -12,10 +12,12 @@ from memdetect.index.embeds import sound
 from memdetect.index.manifest import Found, Planted
 from memdetect.index.pixels import agree, try_open
 from memdetect.index.rows import Row
-from memdetect.index.views import centre_square
+from memdetect.index.views import centre_square, square_at
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
 DEPTH = 10  # rows looked at for each copy, as matching does
+Change = Callable[[Image.Image], Image.Image | None]
+LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
 JPEG_SIDE = 65_500  # pixels, the longest that the format has
 KEPT = 7 / 8  # of each side of what is cropped
 MOVED = 1 / 16  # of each side
@@ -24,11 +26,9 @@ SQUARED = "cropped square"
 
 
 def damaged(image: Image.Image) -> Image.Image:
-    """An RGB image after DAMAGE, of the same size. One that is too long for a JPEG goes without that."""
+    """An RGB image after DAMAGE, of the same size; its longer side is at most JPEG_SIDE."""
     small = image.resize([max(1, side * 3 // 4) for side in image.size], Image.Resampling.BICUBIC)
     blurred = small.resize(image.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(0.7))
-    if max(image.size) > JPEG_SIDE:
-        return blurred
     file = io.BytesIO()
     blurred.save(file, "JPEG", quality=50)
     return Image.open(file).convert("RGB")
@@ -48,7 +48,7 @@ def shifted(image: Image.Image) -> Image.Image:
     return Image.fromarray(values[: image.height, : image.width])
 
 
-GEOMETRY: Mapping[str, Callable[[Image.Image], Image.Image | None]] = {
+GEOMETRY: Mapping[str, Change] = {
     "mirrored": ImageOps.mirror,
     "cropped": cropped,
     "shifted": shifted,
@@ -77,26 +77,40 @@ class _Count:
         return first, similar, copies
 
 
-def planted(trial: Trial, limit: float | None, images: int) -> tuple[Planted, dict[str, Found]]:
+def planted(trial: Trial, limit: float | None, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
     """Look up changed copies of pictures chosen by lot: mildly damaged ones, and one of each kind of GEOMETRY.
 
-    They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square. Found
-    = the nearest row is that picture, or one with equal pixels. Shares are of the pictures that could still be opened;
-    all 0 when none could.
+    They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
+    its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
+    and fit into a JPEG, where one is made; all 0 when none could.
     """
     chosen = trial.chosen(images, lot=1)
-    kinds = {DAMAGE: damaged, **GEOMETRY}
+    places = np.random.default_rng(trial.seed + 2)
+    square = centre_square if crop == "center" else lambda image: square_at(image, places.random())
+    kinds = {DAMAGE: _mild, **GEOMETRY, SQUARED: square}
     counts = {kind: _Count() for kind in kinds}
     for start in range(0, len(chosen), OPENED):
         rows = trial.copies.rows.many(chosen[start : start + OPENED].tolist())
         opened = [(row, try_open(row.file(trial.copies.folder), row.pixels)) for row in rows]
         there = [(row, image) for row, image in opened if image is not None]
         for kind, change in kinds.items():
-            made = [(row, image, change(image if kind == SQUARED else row.seen(image))) for row, image in there]
+            made = [(row, image, change(_small(image if kind == SQUARED else row.seen(image)))) for row, image in there]
             _look_up(trial, [_Made(row, image, copy) for row, image, copy in made if copy], limit, counts[kind])
     first, similar, copies = counts[DAMAGE].shares()
     mild = Planted(images=counts[DAMAGE].images, recall_at_1=first, similar=similar, copies=copies, damage=DAMAGE)
     return mild, {kind: _found(counts[kind]) for kind in GEOMETRY}
+
+
+def _mild(image: Image.Image) -> Image.Image | None:
+    return damaged(image) if max(image.size) <= JPEG_SIDE else None
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """What copies are made of: at most LARGEST pixels long, but what does not fit into a JPEG stays, to be left out."""
+    longer = max(image.size)
+    if not LARGEST < longer <= JPEG_SIDE:
+        return image
+    return image.resize([max(1, side * LARGEST // longer) for side in image.size], Image.Resampling.LANCZOS)
 
 
 def _found(count: _Count) -> Found:

@@ -5,6 +5,7 @@ Boxes are (left, top, right, bottom) in whole pixels of the upright picture.
 
 import re
 from collections.abc import Sequence
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -16,8 +17,8 @@ from memdetect.errors import MemdetectError
 
 Box = tuple[int, int, int, int]
 SQUARE = 1 / 32  # by how much the longer side may exceed the shorter one of a picture that counts as square
-STEP = 1 / 16  # of the shorter side between random crops: no crop of training is further than half of that from one
-MOST = 33  # crops of a picture; those of a longer one lie further apart
+STEP = 1 / 32  # of the shorter side between random crops: none of training is further than half of that from one
+MOST = 65  # crops of a picture; those of a longer one lie further apart
 
 CROP_KEY = re.compile(r"#\d+,\d+,\d+,\d+$")  # what the key of a crop ends with
 
@@ -58,13 +59,13 @@ def is_square(size: tuple[int, int]) -> bool:
 def boxes(size: tuple[int, int], crop: str) -> list[Box]:
     """The squares that training cut out of a picture of this width and height; none of one that is square.
 
-    center: the one about the centre. random: crops from end to end, at most STEP of the shorter side apart, MOST of
-    them at most: what training cut lies within half a step of one.
+    center: the one about the centre. random: crops from end to end, an odd number so that the centre is among them, at
+    most STEP of the shorter side apart, MOST of them at most: what training cut lies within half a step of one.
     """
     side, length = min(size), max(size) - min(size)
     if is_square(size):
         return []
-    count = 1 if crop == "center" else min(int(np.ceil(length / (side * STEP))) + 1, MOST)
+    count = 1 if crop == "center" else min(2 * ceil(length / (side * STEP) / 2) + 1, MOST)
     starts = [length / 2] if count == 1 else np.linspace(0, length, count).tolist()
     wide = size[0] > size[1]
     corners = [(round(start), 0) if wide else (0, round(start)) for start in dict.fromkeys(starts)]
@@ -79,8 +80,15 @@ def resized(image: Image.Image, box: Box | None, size: int) -> Image.Image:
 
 def centre_square(image: Image.Image) -> Image.Image | None:
     """The square about the centre of a picture, None where the picture is one itself."""
-    found = boxes(image.size, "center")
-    return image.crop(found[0]) if found else None
+    return square_at(image, 0.5)
+
+
+def square_at(image: Image.Image, place: float) -> Image.Image | None:
+    """The square at a place along the longer side, 0 = left or top, 1 = right or bottom; None of a square picture."""
+    if is_square(image.size):
+        return None
+    side, (x, y) = min(image.size), (round((length - min(image.size)) * place) for length in image.size)
+    return image.crop((x, y, x + side, y + side))
 
 
 def merged(near: Similarities, rows: Rows, k: int) -> tuple[list[float], list[int]]:

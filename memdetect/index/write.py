@@ -141,7 +141,8 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     null = _null(trial, work, intake.noted)
     level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
     limit = threshold(null, level, searcher.count, bool(options.held_out))
-    mild, geometry = planted(trial, limit.similarity, options.planted)
+    crop = intake.as_trained.crop if intake.as_trained else "center"
+    mild, geometry = planted(trial, limit.similarity, options.planted, crop)
     write_atomic(folder / NULLS, json.dumps(null[0]) + "\n")
     own: tuple[FileName, ...] = () if searcher.factory == "Flat" else (FAISS,)
     manifest = Manifest(

@@ -66,9 +66,7 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
     """What a similarity must exceed, how that was found, what it cannot show, what the index covers and finds."""
     limit = index["threshold"]
     how = (
-        "held-out images"
-        if limit["source"] == "held-out"
-        else "of its own images, each without itself and its copies"
+        "held-out images" if limit["source"] == "held-out" else "of its own images, each without itself and its copies"
     )
     base = f"{limit['queries']} {how}, looked up among {limit['rows']}"
     if limit["similarity"] is None:

@@ -10,8 +10,8 @@ from memdetect.errors import MemdetectError
 from memdetect.index import AsTrained, BuildOptions, build_index
 from memdetect.index.manifest import file_sum
 from memdetect.matching import open_evidence
-from memdetect.prompts import IMAGE_SUFFIXES, PROMPT_COLUMNS, Request, Requests, item_id
 from memdetect.probing import image_size
+from memdetect.prompts import IMAGE_SUFFIXES, PROMPT_COLUMNS, Request, Requests, item_id
 from memdetect.scanning.plan import INDEX, Bench
 
 METADATA = "metadata.jsonl"
