@@ -69,8 +69,7 @@ def to_array(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
         raise MemdetectError(f"an RGB image is expected, not {image.mode}; open it with open_image")
     if height < 1 or width < 1:
         raise MemdetectError(f"cannot resize an image to {height} x {width} pixels; height and width start at 1")
-    scale = min(image.width / width, image.height / height)
-    left, top = round((image.width - width * scale) / 2, 6), round((image.height - height * scale) / 2, 6)
+    left, top, *_ = centred_box(image.size, (width, height))
     x, y = floor(left), floor(top)
     # Cut to whole pixels first: the filter reaches past the edges of its box, into what was to be cropped away.
     cropped = image.crop((x, y, image.width - x, image.height - y))
@@ -78,6 +77,16 @@ def to_array(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
     resized = cropped.resize((width, height), Image.Resampling.LANCZOS, box=box)
     pixels = np.asarray(resized, dtype=np.float32) / np.float32(127.5) - np.float32(1)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def centred_box(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the largest box about the centre with the proportions of `shape`.
+
+    Both are (width, height) in pixels. Edges may lie between two pixels, never outside the image.
+    """
+    scale = min(size[0] / shape[0], size[1] / shape[1])
+    left, top = (max(0.0, round((own - side * scale) / 2, 6)) for own, side in zip(size, shape, strict=True))
+    return left, top, size[0] - left, size[1] - top
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

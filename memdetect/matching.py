@@ -8,20 +8,43 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float32
 from PIL import Image
 
 from memdetect.copies import CopyRule
 from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
 from memdetect.images import MAX_PIXELS, open_image
-from memdetect.index import Embeds, Index, Pair, comparable, measure_all, open_index, read_manifest
+from memdetect.index import (
+    Embeds,
+    Index,
+    Pair,
+    centre_square,
+    comparable,
+    measure_all,
+    open_index,
+    read_manifest,
+    sound,
+)
 from memdetect.records import Looked, Match, Measurement, Outcome
 
 Pixels = Literal["all", "spare", "none"]
+Views = Sequence[Image.Image]
+Vectors = Float32[np.ndarray, "_view dim"]
 
+NO_THRESHOLD = "the index has no threshold: no image is known not to be a copy; give it held-out ones"
+NOT_FINITE = "its embedding is not finite, so that it cannot be looked up; look at the image"
 DEPTH = 10  # training images looked at for each image, however many are kept: a copy may have siblings nearer by
 BATCH = 32
 WAITING = 2**26  # pixels of a batch: of large images fewer are held
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found of some images. finite: which of them have a vector to look up; the others have no match."""
+
+    matches: list[Match]
+    finite: list[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +57,11 @@ class Evidence:
 
     def of(self, images: Sequence[Image.Image]) -> list[Match]:
         """`evidence` of the images of one item; pixels of what is near and not similar are compared for the nearest."""
-        return evidence(images, self.index, self.embedder, self.top_k, pixels="spare")
+        return self.look(images).matches
+
+    def look(self, images: Sequence[Image.Image]) -> Seen:
+        """As `of`, and which of the images could be looked up: their vectors are finite and not zero."""
+        return look(images, self.index, self.embedder, self.top_k, pixels="spare")
 
     def from_here(self, row: Measurement) -> Measurement:
         """An item with the paths of its training images seen from the present working folder, not a former one."""
@@ -74,24 +101,71 @@ def evidence(
     image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
     measured. pixels: of which to measure: "all"; "spare", those that decide something, which are the similar ones, and
     the nearest, which is shown; or "none". p-values are those of one image looked up: for the best of n images
-    multiply by n. Raises MemdetectError (usage) for an embedder other than the index's.
+    multiply by n. An image that is not square is looked up whole and as the square about its centre; one whose vector
+    is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
     """
+    return look(images, index, embedder, top_k, rule, pixels).matches
+
+
+def look(
+    images: Sequence[Image.Image],
+    index: Index,
+    embedder: Embeds,
+    top_k: int = 5,
+    rule: CopyRule | None = None,
+    pixels: Pixels = "all",
+) -> Seen:
+    """`evidence`, and which images could be looked up. An image whose vector is not finite, or zero, has no match."""
     index.check_embedder(embedder)
     if not images:
-        return []
-    vectors = np.asarray(embedder.embed(list(images)), np.float32)
-    depth = top_k if pixels == "none" or top_k < 1 else max(top_k, DEPTH)
+        return Seen([], [])
+    if top_k < 1:
+        raise MemdetectError(f"top-k is {top_k}, expected at least 1")
+    views, vectors, finite = _views(images, embedder)
+    depth = top_k if pixels == "none" else max(top_k, DEPTH)
     found = [
         match.model_copy(update={"seed": k})
-        for k, near in enumerate(index.nearest(vectors, depth))
+        for k, near in enumerate(_nearest(vectors, index, depth))
         for match in near
         if match.rank <= top_k or match.similar
     ]
     if pixels == "none":
-        return found
+        return Seen(found, finite)
     due = [pixels == "all" or match.similar or match.rank == 1 for match in found]
-    measured = iter(_measured(images, list(compress(found, due)), index, rule))
-    return _kept([next(measured) if now else match for match, now in zip(found, due, strict=True)], top_k)
+    measured = iter(_measured(views, list(compress(found, due)), index, rule))
+    kept = _kept([next(measured) if now else match for match, now in zip(found, due, strict=True)], top_k)
+    return Seen(kept, finite)
+
+
+def _views(images: Sequence[Image.Image], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Vectors], list[bool]]:
+    """Each image, and the square about its centre where it is not square; their sound vectors; and which have any.
+
+    As the null of an index was made: one that training cut to a square is found by that square.
+    """
+    squares = {k: square for k, image in enumerate(images) if (square := centre_square(image))}
+    vectors = np.asarray(embedder.embed([*images, *squares.values()]), np.float32)
+    fit = np.array(sound(vectors))
+    places = {k: [k] for k in range(len(images))}
+    for place, k in enumerate(squares, len(images)):
+        places[k].append(place)
+    finite = [bool(fit[k]) for k in range(len(images))]
+    views = [[image, squares[k]] if k in squares else [image] for k, image in enumerate(images)]
+    own = [vectors[[p for p in places[k] if fit[p]]] if finite[k] else vectors[:0] for k in range(len(images))]
+    return views, own, finite
+
+
+def _nearest(vectors: Sequence[Vectors], index: Index, depth: int) -> list[list[Match]]:
+    """The `depth` nearest training images of each image by any of its views, nearest first, each once."""
+    found = iter(index.nearest(np.concatenate(vectors), depth))
+    nearest: list[list[Match]] = []
+    for own in vectors:
+        best: dict[int, Match] = {}
+        for match in (match for _ in own for match in next(found)):
+            if match.row not in best or match.similarity > best[match.row].similarity:
+                best[match.row] = match
+        order = sorted(best.values(), key=lambda match: (-match.similarity, match.row))[:depth]
+        nearest.append([match.model_copy(update={"rank": rank}) for rank, match in enumerate(order, 1)])
+    return nearest
 
 
 def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
@@ -103,24 +177,25 @@ def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
     return [m for m in matches if m.rank <= top_k or m.rank == nearest.get(m.seed) or (m.similar and m.tile is None)]
 
 
-def _measured(
-    images: Sequence[Image.Image], matches: Sequence[Match], index: Index, rule: CopyRule | None
-) -> list[Match]:
-    """The matches with the pixel measures of those whose training image is there, and a note on the others."""
+def _measured(images: Sequence[Views], matches: Sequence[Match], index: Index, rule: CopyRule | None) -> list[Match]:
+    """The matches with the pixel measures of those whose training image is there, and a note on the others.
+
+    Of an image's views the one counts that agrees, else the one whose worst tile is nearest.
+    """
     opened = [_beside(images[match.seed], match, index) for match in matches]
-    measures = iter(measure_all([pair for pair in opened if not isinstance(pair, str)], rule))
+    measures = iter(measure_all([pair for pairs in opened if not isinstance(pairs, str) for pair in pairs], rule))
     done: list[Match] = []
-    for match, pair in zip(matches, opened, strict=True):
-        if isinstance(pair, str):
-            done.append(match.model_copy(update={"note": pair}))
+    for match, pairs in zip(matches, opened, strict=True):
+        if isinstance(pairs, str):
+            done.append(match.model_copy(update={"note": pairs}))
             continue
-        tile, ssim, agree = next(measures)
+        tile, ssim, agree = min((next(measures) for _ in pairs), key=lambda found: (not found[2], found[0]))
         done.append(match.model_copy(update={"tile": tile, "ssim": ssim, "copy_found": agree and match.similar}))
     return done
 
 
-def _beside(image: Image.Image, match: Match, index: Index) -> Pair | str:
-    """The pixels of the image and of the training image, or why the latter cannot be had."""
+def _beside(views: Views, match: Match, index: Index) -> list[Pair] | str:
+    """The pixels of each view of an image and of the training image, or why the latter cannot be had."""
     path = Path(match.path)
     try:
         with path.open("rb") as file:
@@ -128,7 +203,8 @@ def _beside(image: Image.Image, match: Match, index: Index) -> Pair | str:
         row = index.row(match.row)
         if digest != row.sha256:
             return "the training image has changed since it was indexed"
-        return comparable(image, open_image(path, max_pixels=max(MAX_PIXELS, row.pixels)).image)
+        other = row.seen(open_image(path, max_pixels=max(MAX_PIXELS, row.pixels)).image)
+        return [comparable(view, other) for view in views]
     except (MemdetectError, OSError):
         return "the training image cannot be opened"
 
@@ -136,22 +212,26 @@ def _beside(image: Image.Image, match: Match, index: Index) -> Pair | str:
 def decide(matches: Sequence[Match], index: Index) -> tuple[Outcome, str]:
     """Outcome of an image by its matches alone, and the reason where it is not plain.
 
-    copy: embedder and pixels agree on a training image. suspicious: the embedder alone. clear: neither, in this index.
-    inconclusive: the index has no threshold, or nothing was found, or the embedder alone where the null is too small
-    to show the threshold's level.
+    copy: embedder and pixels agree on a training image. similar: the embedder alone. clear: neither, in this index.
+    inconclusive: the index has no threshold, or nothing was found; or a training image that it is similar to is not
+    there to be compared; or the embedder alone where the null is too small to show the threshold's level.
     """
+    limit = index.manifest.threshold
     if any(match.copy_found for match in matches):
         return "copy", ""
-    if not matches or index.manifest.threshold.similarity is None:
-        return "inconclusive", "the index has no threshold: no image is known not to be a copy; give it held-out ones"
+    if limit.similarity is None:
+        return "inconclusive", NO_THRESHOLD
+    if not matches:
+        return "inconclusive", "no training image was found near it; its embedding may not be finite"
     near = [match for match in matches if match.similar]
     if not near:
         return "clear", ""
-    unseen = all(match.tile is None for match in near)
-    limit = index.manifest.threshold
+    if unseen := next((match.note for match in near if match.note), ""):
+        return "inconclusive", f"may be a copy: {unseen}"
     if not limit.shown:
         return "inconclusive", f"similar, but {limit.queries} null images cannot show a level of {limit.level:g}"
-    return "suspicious", near[0].note or ("no pixels compared" if unseen else "similar, but the pixels differ")
+    compared = any(match.tile is not None for match in near)
+    return "similar", "similar, but the pixels differ" if compared else "no pixels compared"
 
 
 def look_up(
@@ -185,14 +265,14 @@ def _looked(
     waiting: Sequence[tuple[Path, Image.Image | str]], index: Index, embedder: Embeds, top_k: int, pixels: Pixels
 ) -> Iterator[Looked]:
     images = [image for _, image in waiting if not isinstance(image, str)]
-    found = evidence(images, index, embedder, top_k, pixels=pixels)
+    found = look(images, index, embedder, top_k, pixels=pixels)
     k = 0
     for path, image in waiting:
         if isinstance(image, str):
             yield Looked(image=str(path), outcome="inconclusive", reason=image)
             continue
-        matches = [match for match in found if match.seed == k]
-        outcome, reason = decide(matches, index)
+        matches = [match for match in found.matches if match.seed == k]
+        outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", NOT_FINITE)
         # Each file is an item of its own here, and its image the only one.
         own = [match.model_copy(update={"seed": 0}) for match in matches]
         yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)

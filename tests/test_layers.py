@@ -15,6 +15,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_bundled" not in path.
 # A name stands for the file or the folder of that name. A file that becomes a folder keeps its layer.
 LAYERS = {
     "errors": 0,
+    "finds": 1,
     "batches": 1,
     "bundled": 1,
     "calibration": 1.5,
@@ -51,7 +52,7 @@ LAYERS = {
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
 LIGHT = ("", "cli", "errors", "bundled", "header", "records", "calibration", "policy", "verdict", "prompts", "render")
-LIGHT += ("statistics", "wording", "cli.gate", "doctor")
+LIGHT += ("finds", "statistics", "wording", "cli.gate", "doctor")
 
 
 def module_of(path: Path) -> str:

@@ -55,7 +55,7 @@ def test_copies_strangers_and_disagreement(folder):
     assert copy.tile == pytest.approx(tile_distance(np.asarray(images[0]), original), abs=1e-6)
     assert copy.ssim == pytest.approx(ms_ssim(np.asarray(images[0]), original), abs=1e-9)
     outcomes = [decide([m for m in found if m.seed == k], index) for k in range(3)]
-    assert outcomes == [("copy", ""), ("clear", ""), ("suspicious", "similar, but the pixels differ")]
+    assert outcomes == [("copy", ""), ("clear", ""), ("similar", "similar, but the pixels differ")]
 
 
 def test_pixels_alone_make_no_copy(folder):
@@ -76,7 +76,7 @@ def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
     assert gone.note == "the training image cannot be opened"
     assert (changed.similar, changed.copy_found, changed.tile) == (True, False, None)
     assert changed.note == "the training image has changed since it was indexed"
-    assert decide([gone], index) == ("suspicious", gone.note)
+    assert decide([gone], index) == ("inconclusive", f"may be a copy: {gone.note}")
 
 
 def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
@@ -130,7 +130,7 @@ def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypat
 
 def test_without_pixels_nothing_is_called_a_copy(folder):
     row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels="none"))
-    assert (row.outcome, row.reason) == ("suspicious", "no pixels compared")
+    assert (row.outcome, row.reason) == ("similar", "no pixels compared")
 
 
 @pytest.mark.parametrize(
@@ -213,3 +213,43 @@ def test_a_scan_compares_what_can_decide_and_the_nearest(folder):
     for few, full in zip(spare, every, strict=True):
         assert full.tile is not None
         assert few == (full if full.similar or full.rank == 1 else full.model_copy(update={"tile": None, "ssim": None}))
+
+
+class Breaks:
+    """The embedder of pixels, which gives no number for a red image, and a zero vector for a blue one."""
+
+    name, dim, fingerprint = EMBEDDER.name, EMBEDDER.dim, EMBEDDER.fingerprint
+
+    def embed(self, images, /):
+        vectors = EMBEDDER.embed(images)
+        for vector, image in zip(vectors, images, strict=True):
+            vector *= {(255, 0, 0): np.nan, (0, 0, 255): 0}.get(image.getpixel((0, 0)), 1)
+        return vectors
+
+
+def test_an_embedding_that_is_not_finite_is_said_and_stops_nobody(folder, tmp_path):
+    """It used to end the scan; now the image has no match, and the others have theirs."""
+    index = open_index(folder / "i")
+    images = [blocks(3), Image.new("RGB", (64, 64), "red"), blocks(7), Image.new("RGB", (64, 96), "blue")]
+    seen = Evidence(index, Breaks(), 1).look(images)
+    assert seen.finite == [True, False, True, False]
+    assert [(m.seed, m.row, m.copy_found) for m in seen.matches] == [(0, 3, True), (2, 7, True)]
+    assert Evidence(index, Breaks(), 1).of(images) == seen.matches
+    assert Evidence(index, Breaks(), 1).of(images[1:2]) == []
+    images[1].save(tmp_path / "red.png")
+    red, three = look_up([tmp_path / "red.png", folder / "images" / "03.png"], index, Breaks(), 1)
+    assert (red.outcome, red.matches) == ("inconclusive", [])
+    assert "its embedding is not finite" in red.reason
+    assert three.outcome == "copy"
+
+
+def test_one_similar_image_that_is_gone_leaves_a_copy_possible(folder):
+    """Two are similar: one has other pixels, the other is not there any more."""
+    brighter(blocks(7)).save(folder / "images" / "7-faded.png")
+    options = BuildOptions(level=0.05, planted=0, existing="replace")
+    index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
+    image = Image.fromarray((np.asarray(brighter(blocks(7)), int) + 100).clip(0, 255).astype(np.uint8))
+    assert decide(evidence([image], index, EMBEDDER, 3), index)[0] == "similar"
+    (folder / "images" / "07.png").unlink()
+    outcome, reason = decide(evidence([image], index, EMBEDDER, 3), index)
+    assert (outcome, reason) == ("inconclusive", "may be a copy: the training image cannot be opened")

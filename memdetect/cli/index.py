@@ -71,7 +71,15 @@ def build(
     ] = None,
     factory: Annotated[str | None, typer.Option(help="Flat, or IVFn,SQ8; by size if not given.")] = None,
     training_set: Annotated[
-        int | None, typer.Option(min=1, help="Images of the whole training set, where the sources are a part of it.")
+        int | None,
+        typer.Option(min=1, help="Distinct pictures of the whole training set, of which the sources are a part."),
+    ] = None,
+    as_trained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE[,center|random]",
+            help="Index the squares that training cut out of pictures: shorter side SIZE, from the centre or anywhere.",
+        ),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to the index that is there.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Put the new index in the place of one.")] = False,
@@ -90,6 +98,7 @@ def build(
     from memdetect.adapters.cards import read_card
     from memdetect.embedders import choose_embedder
     from memdetect.index import BuildOptions, build_index, read_manifest
+    from memdetect.index import as_trained as squares_of
     from memdetect.index.build import recover
 
     source = source_of(model, weights, trust_torchscript)
@@ -109,6 +118,7 @@ def build(
         max_pixels=max_pixels,
         existing="append" if append else "replace" if replace else "refuse",
         training_set=training_set,
+        as_trained=squares_of(as_trained) if as_trained is not None else None,
     )
     try:
         with progress_bar("index") as progress:
@@ -133,12 +143,20 @@ def info(
     write(manifest.text() if format is InfoForm.json else "".join(f"{line}\n" for line in _about(manifest)))
 
 
+def _held(manifest: Any) -> str:
+    """How many pictures, and of how many vectors where some have several."""
+    if manifest.pictures == manifest.count:
+        return f"{manifest.count} images"
+    made = f", as trained at {manifest.as_trained.text}" if manifest.as_trained else ""
+    return f"{manifest.pictures} images in {manifest.count} rows{made}"
+
+
 def _about(manifest: Any) -> list[str]:
     from memdetect.render.matches import threshold_lines
 
     made, found = manifest.embedder, manifest.planted
     lines = [
-        f"{manifest.count} images, {manifest.factory}, digest {manifest.digest[:16]}",
+        f"{_held(manifest)}, {manifest.factory}, digest {manifest.digest[:16]}",
         f"embedder {made.name}: {made.dim} numbers, fingerprint {made.fingerprint}",
     ]
     for what, counts in (("left out", manifest.skipped), ("noted", manifest.noted)):

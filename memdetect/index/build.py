@@ -1,77 +1,26 @@
 """Build an index folder: in a folder beside it, whole or not at all, one writer at a time."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from memdetect import __version__
-from memdetect.copies import CopyRule
 from memdetect.errors import MemdetectError
-from memdetect.images import MAX_PIXELS
-from memdetect.index.calibrate import Copies, Null, held_out, leave_one_out, threshold
-from memdetect.index.draft import Draft, check_factory, choose_factory, write_faiss
-from memdetect.index.intake import Intake
-from memdetect.index.manifest import (
-    FAISS,
-    MANIFEST,
-    NULLS,
-    ROWS,
-    VECTORS,
-    EmbedderName,
-    FileName,
-    Manifest,
-    Step,
-    file_sum,
-    former,
-)
-from memdetect.index.nearest import Embeds, Index, open_index
-from memdetect.index.planted import planted
-from memdetect.index.rows import RowFile, stored_path
-from memdetect.index.search import Engine, Searcher
+from memdetect.index.draft import check_factory, choose_factory
+from memdetect.index.embeds import Embeds
+from memdetect.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, Step, former
+from memdetect.index.nearest import Index, open_index
+from memdetect.index.rows import stored_path
 from memdetect.index.sources import Listed, listed
+from memdetect.index.views import CROP_KEY
+from memdetect.index.write import BuildOptions, Work, write
 from memdetect.locks import only_writer
-from memdetect.records import write_atomic
 
-LEVEL = 1e-3
-HELD_OUT = "held-out left out: "
 FILES = frozenset({MANIFEST, VECTORS, ROWS, NULLS, FAISS})
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """How an index is built. Defaults are those of the command.
-
-    factory: None = by size. level: of the threshold; None = that of the index that is appended to, else LEVEL.
-    held_out: sources of images known not to be copies; none = leave one out. null_queries: at most so many rows for
-    that. planted: at most so many rows are damaged and looked up.
-    training_set: how many images the whole training set has, if known; None = as the index that is appended to says.
-    existing: what to do with an index that is there. rule: when pixels agree; None = the default. seed: of the lot.
-    engine: where FAISS runs, as for `open_index`; None = by system.
-    """
-
-    factory: str | None = None
-    level: float | None = None
-    held_out: Sequence[str | Path] = ()
-    null_queries: int = 4999
-    planted: int = 200
-    batch_size: int = 64
-    max_pixels: int = MAX_PIXELS
-    existing: Literal["refuse", "append", "replace"] = "refuse"
-    rule: CopyRule | None = None
-    seed: int = 0
-    training_set: int | None = None
-    engine: Engine | None = None
 
 
 def _silent(done: int, planned: int, note: str) -> None:
@@ -97,14 +46,10 @@ def build_index(
     with only_writer(home.parent / f".{home.name}.lock", home):
         _recover(home)
         base = _existing(home, embedder, options)
+        _fits(base, home, options)
         planned = _check(sources, home, base)
         if options.factory is not None:
             choose_factory(planned + (len(base) if base else 0), options.factory)  # refused here, not after embedding
-        if base and base.manifest.threshold.source == "held-out" and not options.held_out:
-            raise MemdetectError(
-                f"the threshold of {str(home)!r} rests on {base.manifest.threshold.queries} held-out images, which it "
-                "does not keep; give them again with --held-out, or build the whole index anew"
-            )
         if options.held_out:
             _check(options.held_out, home, None)
         temporary = home.parent / f".{home.name}.{os.getpid()}.tmp"
@@ -112,22 +57,29 @@ def build_index(
         for stale in [entry for entry in home.parent.iterdir() if leftover.fullmatch(entry.name)]:
             shutil.rmtree(stale, ignore_errors=True)
         try:
-            _write(temporary, home, listed(sources), Work(embedder, options, progress, planned, base))
+            write(temporary, home, listed(sources), Work(embedder, options, progress, planned, base))
             _move(temporary, home)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return open_index(folder, embedder, engine=options.engine)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What the steps of a build share. base: the index that is appended to."""
-
-    embedder: Embeds
-    options: BuildOptions
-    progress: Step
-    planned: int
-    base: Index | None
+def _fits(base: Index | None, home: Path, options: BuildOptions) -> None:
+    """Refuse to append what needs held-out images that are not given, or another way of making squares."""
+    if base is None:
+        return
+    held = base.manifest
+    if held.threshold.source == "held-out" and not options.held_out:
+        raise MemdetectError(
+            f"the threshold of {str(home)!r} rests on {held.threshold.queries} held-out images, which it does not "
+            "keep; give them again with --held-out, or build the whole index anew"
+        )
+    if options.as_trained not in (None, held.as_trained):
+        made = f"as trained at {held.as_trained.text}" if held.as_trained else "of whole pictures"
+        raise MemdetectError(
+            f"{str(home)!r} was made {made}, and cannot be continued as trained at {options.as_trained.text}; leave "
+            "--as-trained out, or build the whole index anew"
+        )
 
 
 def _existing(home: Path, embedder: Embeds, options: BuildOptions) -> Index | None:
@@ -155,6 +107,10 @@ def _check(sources: Sequence[str | Path], home: Path, base: Index | None) -> int
     names = (base.row(i).key for i in old) if base else iter(())
     for position, key in enumerate(_chain(names, sources, home)):
         digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:16]
+        if position >= len(old) and CROP_KEY.search(key):
+            raise MemdetectError(
+                f"the key {key!r:.200} ends as that of a crop does; rename it: {_place(sources, position - len(old))}"
+            )
         first = keys.setdefault(digest, position)
         if first != position:
             where = [_place(sources, at - len(old)) if at >= len(old) else "the index" for at in (first, position)]
@@ -187,70 +143,6 @@ def recover(folder: Path) -> None:
 def _recover(home: Path) -> None:
     if former(home).exists():  # a build ended between its two renames, or just after them
         _remove(former(home)) if home.exists() else former(home).rename(home)
-
-
-def _write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> None:
-    """Write all files of an index into `folder`, the manifest last."""
-    draft, base = Draft(folder, home, work.embedder.dim), work.base
-    intake = Intake(work.embedder, home, work.options.batch_size, work.options.max_pixels)
-    if base:
-        draft.take(base.folder, len(base))
-        intake.skipped.update(base.manifest.skipped)
-        intake.noted.update({k: n for k, n in base.manifest.noted.items() if not k.startswith(HELD_OUT)})
-    told = work.options.training_set or (base.manifest.training_set if base else None)
-    for batch in intake.batches(entries):
-        draft.add(np.stack([taken.vector for taken in batch]), [taken.row for taken in batch])
-        if told is not None and told < draft.count:
-            said = f"the training set is said to have {told} images, the index has {draft.count} or more"
-            raise MemdetectError(f"{said}; correct --training-set")
-        work.progress(intake.seen, work.planned, "")
-    draft.close()
-    if not draft.count:
-        raise MemdetectError(f"none of {intake.seen} images could be used; the first: {intake.first}")
-    factory, nprobe = choose_factory(draft.count, work.options.factory or (base.manifest.factory if base else None))
-    work.progress(intake.seen, work.planned, f"{draft.count} images; writing the index ({factory}) and its threshold")
-    searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, work.options.engine)
-    write_faiss(folder, draft.count, draft.dim, factory, searcher.engine)
-    copies = Copies(RowFile(folder / ROWS), folder, work.options.rule or CopyRule())
-    _finish(searcher, copies, intake, work, told)
-
-
-def _finish(searcher: Searcher, copies: Copies, intake: Intake, work: Work, training_set: int | None) -> None:
-    """Calibrate, look up planted copies, and write the null and the manifest."""
-    folder, options, embedder = searcher.folder, work.options, work.embedder
-    null = _null(searcher, copies, work, intake.noted)
-    level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
-    limit = threshold(null, level, searcher.count, bool(options.held_out))
-    recall = planted(searcher, copies, embedder, limit.similarity, options.planted, options.seed)
-    write_atomic(folder / NULLS, json.dumps(null[0]) + "\n")
-    own: tuple[FileName, ...] = () if searcher.factory == "Flat" else (FAISS,)
-    manifest = Manifest(
-        memdetect=__version__,
-        embedder=EmbedderName(name=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim),
-        count=searcher.count,
-        training_set=training_set,
-        factory=searcher.factory,
-        nprobe=searcher.nprobe,
-        skipped=dict(sorted(intake.skipped.items())),
-        noted=dict(sorted(intake.noted.items())),
-        threshold=limit,
-        planted=recall,
-        files={name: file_sum(folder / name) for name in (VECTORS, ROWS, NULLS, *own)},
-    )
-    write_atomic(folder / MANIFEST, manifest.sealed().text())
-
-
-def _null(searcher: Searcher, copies: Copies, work: Work, noted: Counter[str]) -> Null:
-    """The null of the options; held-out images that could not be used are counted in `noted`."""
-    options = work.options
-    if not options.held_out:
-        return leave_one_out(searcher, copies, options.null_queries, options.seed)
-    intake = Intake(work.embedder, copies.folder, options.batch_size, options.max_pixels)
-    null = held_out(searcher, copies, intake.batches(listed(options.held_out)))
-    if sum(intake.skipped.values()) == intake.seen:
-        raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")
-    noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
-    return null
 
 
 def _move(temporary: Path, home: Path) -> None:

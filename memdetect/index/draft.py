@@ -46,7 +46,7 @@ class Draft:
                 Exit.ERROR,
             )
         self._vectors.write(np.ascontiguousarray(vectors, np.float16).data)
-        self._rows.write("".join(row.model_dump_json() + "\n" for row in rows).encode())
+        self._rows.write("".join(row.line() for row in rows).encode())
         self.count += len(rows)
 
     def close(self) -> None:

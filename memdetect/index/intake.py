@@ -13,9 +13,10 @@ from PIL import Image
 
 from memdetect.errors import MemdetectError
 from memdetect.images import MAX_PIXELS, open_image
-from memdetect.index.nearest import Embeds
+from memdetect.index.embeds import Embeds, sound
 from memdetect.index.rows import Row, stored_path
 from memdetect.index.sources import Listed
+from memdetect.index.views import MOST, AsTrained, boxes, resized
 
 # Words of the messages of open_image, which say what was found.
 REASONS = {
@@ -38,12 +39,17 @@ class Taken:
 
 @dataclass(slots=True)
 class Intake:
-    """Opens and embeds images for an index in `home`. `skipped` and `noted` count, by reason, what was not as usual."""
+    """Opens and embeds images for an index in `home`. `skipped` and `noted` count, by reason, what was not as usual.
+
+    as_trained: make of each picture the squares that training cut out of it, and a row of the whole as well where it is
+    not square; None = the whole alone.
+    """
 
     embedder: Embeds
     home: Path
     batch: int = 64
     max_pixels: int = MAX_PIXELS
+    as_trained: AsTrained | None = None
     skipped: Counter[str] = field(default_factory=Counter[str])
     noted: Counter[str] = field(default_factory=Counter[str])
     seen: int = 0
@@ -57,8 +63,8 @@ class Intake:
             opened = self._open(entry)
             if opened is None:
                 continue
-            waiting.append(opened)
-            if len(waiting) == self.batch or sum(i.width * i.height for i, _ in waiting) >= WAITING:
+            waiting += self._views(*opened)
+            if len(waiting) >= self.batch or sum(i.width * i.height for i, _ in waiting) >= WAITING:
                 yield from self._embedded(waiting)
                 waiting = []
         yield from self._embedded(waiting)
@@ -81,6 +87,19 @@ class Intake:
         row = Row(key=entry.key or path, path=path, caption=entry.caption, sha256=digest, width=width, height=height)
         return opened.image, row
 
+    def _views(self, image: Image.Image, row: Row) -> list[tuple[Image.Image, Row]]:
+        """A picture as training saw it: crops first, and the whole last; a square one at the size of training."""
+        if self.as_trained is None:
+            return [(image, row)]
+        found, size = boxes(image.size, self.as_trained.crop), self.as_trained.size
+        if not found:
+            return [(resized(image, None, size), row)]
+        if len(found) == MOST:
+            self.noted["so long that its crops lie far apart"] += 1
+        named = ((box, f"{row.key}#{','.join(map(str, box))}") for box in found)
+        crops = [(resized(image, box, size), row.model_copy(update={"key": key, "crop": box})) for box, key in named]
+        return [*crops, (image, row)]
+
     def _skip(self, reason: str, problem: str) -> None:
         self.skipped[reason] += 1
         self.first = self.first or problem
@@ -89,8 +108,8 @@ class Intake:
         if not waiting:
             return
         vectors = np.asarray(self.embedder.embed([image for image, _ in waiting]), np.float32)
-        pairs = zip(waiting, vectors, strict=True)
-        taken = [Taken(image, row, v) for (image, row), v in pairs if bool(np.isfinite(v).all() and v.any())]
+        pairs = zip(waiting, vectors, sound(vectors), strict=True)
+        taken = [Taken(image, row, vector) for (image, row), vector, fit in pairs if fit]
         if len(taken) < len(waiting):
             self.skipped["no embedding"] += len(waiting) - len(taken)
         if taken:

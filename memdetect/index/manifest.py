@@ -13,8 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.errors import MemdetectError
+from memdetect.index.views import AsTrained
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_BYTES = 2**24  # of a manifest, which has a few hundred
 BLOCK = 2**22
 FileName = Literal["vectors.f16", "rows.jsonl", "nulls.json", "index.faiss"]
@@ -74,32 +75,46 @@ class Planted(_Strict):
     damage: str
 
 
+class Found(_Strict):
+    """Rows' own images, changed in a geometric way and looked up: how many, the share similar, and called a copy."""
+
+    images: int
+    similar: float
+    copies: float
+
+
 class Manifest(_Strict):
     """manifest.json. The same images under the same settings give the same text; nothing in it is a time.
 
     factory, nprobe: the FAISS index and how many of its lists a search visits. skipped: images left out, by reason;
-    noted: changes made to images that were taken, by kind. training_set: how many images the whole training set has,
-    as far as the builder was told. digest: sha256 of all other fields.
+    noted: changes made to images that were taken, by kind. count: vectors; pictures: distinct image files that they are
+    of. training_set: how many distinct pictures the whole training set has, as far as is known; training_set_by: who
+    says so, "" where it is not known. as_trained: how training made squares of pictures; None = the index holds them
+    whole. geometry: by kind of change, what planted copies of that kind gave. digest: sha256 of all other fields.
     """
 
     schema_version: int = SCHEMA
     memdetect: str
     embedder: EmbedderName
     count: int = Field(ge=1)
+    pictures: int = Field(ge=1)
     training_set: int | None = Field(default=None, ge=1)
+    training_set_by: str = ""
+    as_trained: AsTrained | None = None
     factory: str
     nprobe: int = Field(ge=1)
     skipped: dict[str, int] = {}
     noted: dict[str, int] = {}
     threshold: Threshold
     planted: Planted
+    geometry: dict[str, Found]
     files: dict[FileName, FileSum]
     digest: str = ""
 
     @property
     def coverage(self) -> float | None:
-        """Share of the training set that is in the index; None where its size is not known."""
-        return self.count / self.training_set if self.training_set else None
+        """Share of the training set's pictures that are in the index; None where its size is not known."""
+        return self.pictures / self.training_set if self.training_set else None
 
     def text(self) -> str:
         """The file's only valid content."""
@@ -135,9 +150,10 @@ def read_manifest(folder: Path) -> Manifest:
     version = held.get("schema_version") if isinstance(held, dict) else None
     if type(version) is not int:
         raise MemdetectError(f"{str(path)!r} is no manifest of an index; give a folder that index build made")
-    if version > SCHEMA:
+    if version != SCHEMA:
+        made, advice = ("a newer", "update memdetect") if version > SCHEMA else ("an older", "build the index anew")
         raise MemdetectError(
-            f"{str(path)!r} has schema {version}, made by a newer memdetect; this one reads {SCHEMA}: update memdetect"
+            f"{str(path)!r} has schema {version}, made by {made} memdetect; this one reads {SCHEMA}: {advice}"
         )
     return _parsed(path, data)
 

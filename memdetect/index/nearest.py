@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
-from PIL import Image
+from jaxtyping import Float32
 from pydantic import TypeAdapter
 
 from memdetect.errors import MemdetectError
+from memdetect.index.embeds import Embeds
 from memdetect.index.manifest import ROWS, Manifest, Step, read_manifest, read_nulls, verify
 from memdetect.index.rows import Row, RowFile
 from memdetect.index.search import Engine, Searcher
@@ -19,30 +19,6 @@ from memdetect.statistics.conformal import p_value
 
 REPLACED = 3  # times that an index may be replaced while it is opened
 _MATCHES = TypeAdapter(list[Match])
-
-
-@runtime_checkable
-class Embeds(Protocol):
-    """What an index needs of an embedder: images -> float32 [image dim] of length one, under a name and fingerprint."""
-
-    @property
-    def name(self) -> str:
-        """Name of the embedder."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the vectors could."""
-        ...
-
-    def embed(self, images: Sequence[Image.Image], /) -> Float[np.ndarray, "image dim"]:
-        """A unit vector of each image."""
-        ...
 
 
 class Index:

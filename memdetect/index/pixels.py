@@ -10,7 +10,8 @@ from PIL import Image
 
 from memdetect.copies import TILES, CopyRule, is_copy, pair_ssim, pair_tiles
 from memdetect.errors import MemdetectError
-from memdetect.images import MAX_PIXELS, open_image, to_array
+from memdetect.images import MAX_PIXELS, centred_box, open_image, to_array
+from memdetect.index.rows import Row
 
 SMALLEST, LARGEST = 64, 256  # pixels of the longer side
 LEAST = 44  # of the shorter one: what three scales of MS-SSIM need
@@ -74,10 +75,14 @@ def _pixels(image: Image.Image, size: tuple[int, int]) -> Pixels:
 
 def _squashed(image: Image.Image, shape: tuple[int, int], size: tuple[int, int]) -> Pixels:
     """Cropped about its centre to the proportions of `shape` = (width, height), whatever those of `size` are."""
-    scale = min(image.width / shape[0], image.height / shape[1])
-    left, top = (image.width - shape[0] * scale) / 2, (image.height - shape[1] * scale) / 2
-    box = (left, top, image.width - left, image.height - top)
+    box = centred_box(image.size, shape)
     return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS, box=box))
+
+
+def row_image(row: Row, folder: Path) -> Image.Image | None:
+    """What training saw of a row's picture: its crop, or the whole; None when the file cannot be opened any more."""
+    image = try_open(row.file(folder), row.pixels)
+    return image if image is None else row.seen(image)
 
 
 def try_open(path: Path, pixels: int = 0) -> Image.Image | None:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from memdetect.index.views import Box
 
 BLOCK = 2**24
 
@@ -16,6 +19,7 @@ BLOCK = 2**24
 class Row(BaseModel):
     """One line of rows.jsonl: an image of the index.
 
+    crop: of the picture that the vector is of, if not the whole: left, top, right, bottom in pixels of the upright one.
     path: with forward slashes, relative to the index folder where the image lies below the folder that holds the
     index, else absolute. key: the caller's name of it, or the path. sha256: of its file. width, height: in pixels.
     """
@@ -28,6 +32,15 @@ class Row(BaseModel):
     sha256: str
     width: int
     height: int
+    crop: Box | None = None
+
+    def line(self) -> str:
+        """The row as one line of JSON; one without a crop has no such field."""
+        return self.model_dump_json(exclude={"crop"} if self.crop is None else None) + "\n"
+
+    def seen(self, image: Image.Image) -> Image.Image:
+        """What training saw of the row's picture, given the picture."""
+        return image if self.crop is None else image.crop(self.crop)
 
     @property
     def pixels(self) -> int:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memdetect.finds import coverage_phrase, finds_phrase, found_by
 from memdetect.records import Looked, Match
 from memdetect.render.shown import ascii_json, plain
 from memdetect.render.table import COLOURS
@@ -46,7 +47,7 @@ def _relation(match: Match) -> Text:
     """What the image is to a training image: an outcome is of all of them, and the nearest need not be the copy."""
     if match.copy_found:
         return Text("a copy of", COLOURS["copy"])
-    return Text("similar to" if match.similar else "near")
+    return Text("similar to", COLOURS["similar"]) if match.similar else Text("near")
 
 
 def _numbers(match: Match) -> list[str]:
@@ -57,12 +58,12 @@ def _numbers(match: Match) -> list[str]:
 def matches_summary(looked: Sequence[Looked], index: Mapping[str, Any]) -> list[str]:
     """Counts, and what the threshold says; a line each."""
     counts = Counter(row.outcome for row in looked)
-    found = ", ".join(f"{counts[name]} {name}" for name in ("copy", "suspicious", "clear", "inconclusive"))
-    return ["", f"{len(looked)} images looked up among {index['count']}: {found}.", *threshold_lines(index)]
+    found = ", ".join(f"{counts[name]} {name}" for name in ("copy", "similar", "clear", "inconclusive"))
+    return ["", f"{len(looked)} images looked up among {index['pictures']}: {found}.", *threshold_lines(index)]
 
 
 def threshold_lines(index: Mapping[str, Any]) -> list[str]:
-    """What a similarity must exceed, how that was found, what it cannot show, and what the index does not cover."""
+    """What a similarity must exceed, how that was found, what it cannot show, what the index covers and finds."""
     limit = index["threshold"]
     how = (
         "held-out images" if limit["source"] == "held-out" else "of its own images, each without itself and its copies"
@@ -77,20 +78,18 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
             f"Similar = cosine above {limit['similarity']:.4f}, the largest of {base}.",
             f"They cannot show p <= {limit['level']:g}, only {limit['attainable']:.2g}: give more held-out images.",
         ]
-    whole = index["training_set"]
-    if not whole:
-        lines.append("What share of the training set the index covers is not known: clear says nothing of the rest.")
-    elif whole > index["count"]:
-        lines.append(
-            f"The index covers {index['count'] / whole:.1%} of the training set: clear says nothing of the rest."
-        )
-    return lines
+    found = found_by(index)
+    lines.append(f"The index covers {coverage_phrase(found)}: clear says nothing of the rest.")
+    return [*lines, f"The index {finds_phrase(found)}."]
 
 
 def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
-    """One object: the index's manifest, and the images in their order."""
+    """One object: the index's manifest, what it finds in words, and the images in their order."""
     rows = [row.model_dump(mode="json") for row in looked]
-    return ascii_json(json.dumps({"index": index, "images": rows}, indent=1)) + "\n"
+    return (
+        ascii_json(json.dumps({"index": index, "finds": finds_phrase(found_by(index)), "images": rows}, indent=1))
+        + "\n"
+    )
 
 
 def matches_csv(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:

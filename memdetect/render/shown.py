@@ -4,8 +4,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from memdetect.finds import coverage_phrase, finds_phrase
 from memdetect.records import Header, Result
-from memdetect.verdict.claim import covered
 
 FINDINGS = ("copy", "suspicious")
 LISTED = (*FINDINGS, "similar")  # what a reader should look at
@@ -67,7 +67,8 @@ def untested(header: Header) -> list[str]:
     if not index:
         searched = "training images: none were searched, so that a score is a reason to look, not proof of a copy"
     else:
-        searched = f"training images that are not in the index, which holds {covered(index)}"
+        searched = f"training images that are not in the index, which covers {coverage_phrase(index)}"
+        searched += f", and copies that it does not find: it {finds_phrase(index)}"
     return [
         searched,
         "prompts of other kinds than those scanned",

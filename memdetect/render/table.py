@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from memdetect.calibration import members_of
+from memdetect.finds import coverage_phrase, finds_phrase
 from memdetect.records import Header, Result
 from memdetect.render.shown import plain, strongest, subject
 from memdetect.verdict import Verdict
-from memdetect.verdict.claim import covered
 from memdetect.verdict.searching import alike
 
 ROWS = 25
@@ -93,8 +93,9 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
     index = header.index
     if not index:
         return ["No training images were searched: a score is a reason to look, not proof of a copy."]
-    count = index.get("pictures") or index["rows"]
-    lines = [f"Searched {count:,} training images, {covered(index)}; copies of others are not found."]
+    held = index.get("pictures", index["rows"])
+    lines = [f"Searched {held:,} training images, {coverage_phrase(index)}; copies of others are not found."]
+    lines.append(f"The index {finds_phrase(index)}.")
     if index.get("similarity") is not None:
         lines.append(
             f"copy = {index['embedder']} similarity above {index['similarity']:.3f} (exceeded by non-copies with "

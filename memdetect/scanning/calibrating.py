@@ -12,6 +12,7 @@ import numpy as np
 from memdetect.adapters import load
 from memdetect.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.errors import MemdetectError
+from memdetect.finds import coverage_phrase
 from memdetect.images import open_image
 from memdetect.matching import Evidence
 from memdetect.prompts import Request, Requests, read
@@ -20,7 +21,6 @@ from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
 from memdetect.scanning.plan import Bench, Options, plan, prepare, searched
 from memdetect.scanning.soundness import single_colour
-from memdetect.verdict.claim import covered
 from memdetect.verdict.integrity import unaltered
 from memdetect.verdict.nulls import make_null, scores_of
 from memdetect.verdict.searching import useless
@@ -127,7 +127,7 @@ class _Search:
         """What was searched; "" where an image could not be compared."""
         if self.missed:
             return ""
-        where = f"index {self.index['name']!r} of digest {self.index['digest'][:12]}, {covered(self.index)}"
+        where = f"index {self.index['name']!r} of digest {self.index['digest'][:12]}, {coverage_phrase(self.index)}"
         return f"in {where}, all {self.looked} images could be compared"
 
 
@@ -184,9 +184,7 @@ def _checked(
     made = made.model_copy(update={"removed": tuple(removed)})
     how = search.said()
     if not how:
-        return _unchecked(
-            made, "an image could not be compared, or has a single colour; look at the images in NAME.run"
-        )
+        return _unchecked(made, "an image could not be compared or has a single colour; look at those in NAME.run")
     said = f"the {len(matched)} strongest of {len(rows)} were searched for copies {how}, {len(removed)} removed"
     return made.model_copy(update={"checked": said})
 

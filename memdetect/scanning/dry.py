@@ -10,7 +10,7 @@ from memdetect import __version__, bundled
 from memdetect.adapters.cards import Card, read_card
 from memdetect.calibration import SHARED, Calibration, Item, read_calibration
 from memdetect.index import read_manifest
-from memdetect.index.build import LEVEL
+from memdetect.index.write import LEVEL
 from memdetect.prompts import Requests
 from memdetect.records import Header, plan_digest
 from memdetect.scanning.paired import rounds_for
@@ -126,7 +126,7 @@ def _index_facts(planned: Planned) -> dict[str, Any]:
     index = searched_index(planned.folder, options.index, options.search)
     if options.search and options.train_images:
         hoped = {"similarity": 0.5, "level": LEVEL, "recall": 1.0, "planted": 1}
-        return {"name": INDEX, "digest": "", "rows": 1, "pictures": 1, "coverage": 1.0, **hoped}
+        return {"name": INDEX, "digest": "planned", "rows": 1, "embedder": "", "null_queries": 1, **hoped}
     return index_facts(index.name, read_manifest(index), options.top_k) if index else {}
 
 

@@ -19,6 +19,7 @@ from memdetect.detector import Detector
 from memdetect.detectors import DEFAULT, find
 from memdetect.embedders import Source
 from memdetect.errors import MemdetectError
+from memdetect.finds import found_by
 from memdetect.header import Header, inputs_digest, plan_digest
 from memdetect.index import Manifest
 from memdetect.matching import Evidence, open_evidence
@@ -224,7 +225,7 @@ def _given(bench: Bench) -> dict[str, Any]:
 
 
 def searched(evidence: Evidence | None) -> dict[str, Any]:
-    """What the header says of the index: which, how much of the training set, and what its threshold rests on."""
+    """What the header says of the index: which, how much of the training set, what it rests on, what it finds."""
     if evidence is None:
         return {}
     return index_facts(evidence.index.folder.name, evidence.index.manifest, evidence.top_k)
@@ -236,12 +237,12 @@ def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
         "name": name,
         "digest": manifest.digest,
         "rows": manifest.count,
-        "coverage": manifest.coverage,
         "embedder": manifest.embedder.name,
         "top_k": top_k,
         "similarity": manifest.threshold.similarity,
         "level": manifest.threshold.level if manifest.threshold.shown else manifest.threshold.attainable,
         "null_queries": manifest.threshold.queries,
+        **found_by(manifest.model_dump(mode="json")),
     }
 
 

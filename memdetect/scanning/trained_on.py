@@ -1,13 +1,16 @@
 """A folder of training pictures with captions beside them: prompts to scan, and an index to look outputs up in."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
-from memdetect.index import BuildOptions, build_index
+from memdetect.index import AsTrained, BuildOptions, build_index
+from memdetect.index.manifest import file_sum
 from memdetect.matching import open_evidence
+from memdetect.probing import image_size
 from memdetect.prompts import IMAGE_SUFFIXES, PROMPT_COLUMNS, Request, Requests, item_id
 from memdetect.scanning.plan import INDEX, Bench
 
@@ -77,8 +80,10 @@ def prompts_of(pictures: list[tuple[Path, str]]) -> Requests:
 def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) -> Bench:
     """The bench with an index of the training pictures, built in `out`/train.index if it is not there yet.
 
-    clean: a folder of images that are no copies (what the base drew), which the threshold rests on; without it each
-    picture is compared with the others. Raises MemdetectError as building and opening an index do.
+    It holds each picture that is not square whole, and cropped about its centre to the size of the model's images, as
+    training makes squares. clean: a folder of images that are no copies (what the base drew), which the threshold
+    rests on; without it each picture is compared with the others. Raises MemdetectError as building and opening an
+    index do.
     """
     options = bench.options
     source = Source(bench.model.folder, options.embedder_weights, options.trust_torchscript)
@@ -87,8 +92,17 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
         embedder, _ = choose_embedder(card=bench.model.card.embedder or None, source=source)
         held = (clean,) if clean and _pictures(clean) else ()
         own = _pictures(pictures)  # those that have captions: none of the folders below
-        build_index(own, embedder, folder, BuildOptions(held_out=held, training_set=len(own)))
+        squares = AsTrained(size=min(image_size(bench.model, bench.sampler.call)))
+        made = BuildOptions(
+            held_out=held, as_trained=squares, training_set=_distinct(own), training_set_by="the folder itself"
+        )
+        build_index(own, embedder, folder, made)
     return replace(bench, evidence=open_evidence(folder, source, options.top_k))
+
+
+def _distinct(pictures: Sequence[Path]) -> int:
+    """How many pictures there are, equal files counted once. MemdetectError for one that cannot be read."""
+    return len({file_sum(picture).sha256 for picture in pictures})
 
 
 def _pictures(folder: Path) -> list[Path]:

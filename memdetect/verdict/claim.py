@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from memdetect.calibration import Calibration, members_of
+from memdetect.finds import coverage_phrase, finds_phrase
 from memdetect.policy import Ignore
 from memdetect.records import Header
 from memdetect.verdict.outcome import OUTCOMES, Verdict
@@ -23,7 +24,7 @@ def basis(verdict: Verdict, header: Header, calibration: Calibration | None) -> 
     index = header.index
     if index:
         count = index.get("pictures") or index.get("rows", 0)
-        return f"searched {count:,} training images, {covered(index)}"
+        return f"searched an index of {count:,} training images, {coverage_phrase(index)}"
     if calibration is not None and calibration.base:
         return "by scores against the base alone, no training image was searched"
     if not verdict.sensitivity:
@@ -31,19 +32,11 @@ def basis(verdict: Verdict, header: Header, calibration: Calibration | None) -> 
     return f"by scores alone, which notice {', '.join(known.phrase for known in verdict.sensitivity)}"
 
 
-def covered(index: Mapping[str, Any]) -> str:
-    """What share of the training set an index covers, and who said how large that is."""
-    coverage, by = index.get("coverage"), index.get("stated_by")
-    if coverage is None:
-        return "an unknown share of the training set"
-    digits = 0 if coverage >= 1 else 2
-    return f"{coverage:.{digits}%} of the training set" + (f" as {by} states its size" if by else "")
-
-
 def claim(verdict: Verdict, header: Header, calibration: Calibration | None) -> str:
     """The claim of a run in one sentence: its basis, what was found, what that bounds, assumes and leaves out."""
     parts = [
         verdict.basis[:1].upper() + verdict.basis[1:],
+        f"that {finds_phrase(header.index)}" if header.index else "",
         _found(verdict),
         _bound(verdict),
         _scope(header),

@@ -40,13 +40,23 @@ def test_build_prints_the_folder_and_says_what_was_made(place, tmp_path, capsys)
     assert run([*arguments, "--append", "--replace"]) == 2
 
 
+def test_pictures_as_training_saw_them(place, tmp_path, capsys):
+    Image.open(place / "train" / "03.png").resize((96, 64)).save(tmp_path / "wide.png")
+    built = ["index", "build", str(place / "train"), str(tmp_path / "wide.png"), "--embedder", "pdq"]
+    assert run([*built, "--out", str(tmp_path / "i"), "--as-trained", "64,random"]) == 0
+    assert "31 images in 48 rows, as trained at 64,random, Flat" in capsys.readouterr().err
+    assert run([*built, "--out", str(tmp_path / "j"), "--as-trained", "64,left"]) == 2
+    assert "expected SIZE, SIZE,center or SIZE,random" in capsys.readouterr().err
+
+
 def test_info_and_verify(place, capsys):
     assert run(["index", "info", str(place / "i")]) == 0
     out = capsys.readouterr().out
     assert out.startswith("30 images, Flat, digest ")
     assert "embedder pixels: 3072 numbers" in out
     assert "p <= 0.1 by 30 of its own images" in out
-    assert "The index covers 10.0% of the training set" in out
+    assert "The index covers 10.0% of the training set (its size is stated by --training-set)" in out
+    assert "The index finds copies that were recompressed (100 %); does not find mirrored (0 %), cropped (" in out
     assert run(["index", "info", str(place / "i"), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 30
     assert run(["index", "verify", str(place / "i")]) == 0
@@ -61,11 +71,13 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     assert run(base) == 0
     out, _ = capsys.readouterr()
     assert [line.partition("=k")[2][0] for line in out.splitlines() if "a copy of" in line] == ["5"]
-    assert "3 images looked up among 30: 1 copy, 0 suspicious, 1 clear, 1 inconclusive." in out
-    assert "The index covers 10.0% of the training set: clear says nothing of the rest." in out
+    assert "3 images looked up among 30: 1 copy, 0 similar, 1 clear, 1 inconclusive." in out
+    said = "The index covers 10.0% of the training set (its size is stated by --training-set): clear says nothing of"
+    assert f"{said} the rest." in out
     assert run([*base, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["index"]["embedder"]["name"] == "pixels"
+    assert found["finds"].startswith("finds copies that were recompressed (100 %); does not find mirrored (0 %)")
     first = found["images"][0]
     assert (first["outcome"], len(first["matches"])) == ("copy", 2)
     assert first["matches"][0]["key"] == "=k5"
@@ -175,7 +187,7 @@ def test_an_index_that_a_build_left_aside_is_put_back_before_more_is_added(place
 def test_a_training_set_that_is_too_small_is_refused_while_images_are_taken_in(place, tmp_path, capsys, monkeypatch):
     built = ["index", "build", str(place / "train"), "--out", str(tmp_path / "i"), "--embedder", "pixels"]
     assert run([*built, "--training-set", "9", "--batch-size", "10"]) == 2
-    assert "said to have 9 images, the index has 10 or more; correct --training-set" in capsys.readouterr().err
+    assert "said to have 9 pictures, the index has 10 or more; correct --training-set" in capsys.readouterr().err
     assert run([*built, "--training-set", "30"]) == 0
 
 

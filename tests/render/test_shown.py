@@ -88,7 +88,10 @@ def test_what_was_not_tested_follows_the_index() -> None:
     header = run([])[0]
     assert "none were searched" in untested(header)[0]
     covered = header.model_copy(update={"index": {"coverage": 0.25}})
-    assert untested(covered)[0] == "training images that are not in the index, which holds 25.00% of the training set"
+    said = (
+        "training images that are not in the index, which covers 25.00% of the training set, and copies that it does "
+    )
+    assert untested(covered)[0] == said + "not find: it was not tried with changed copies"
     assert "an unknown share" in untested(header.model_copy(update={"index": {"rows": 3}}))[0]
 
 

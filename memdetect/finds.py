@@ -1,0 +1,64 @@
+"""What an index covers and which copies it can find, in words. No torch, no numpy: gates and reports read it too.
+
+An index is what a run's header holds of it, which `found_by` makes of a manifest.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+FOUND = 0.9  # of planted copies of a kind: from here on the index finds that kind
+MILD = "recompressed"
+
+
+def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a header says of an index, of its manifest as JSON has it: what was planted, and what the index covers.
+
+    recall: share, 0 to 1, of mildly damaged copies that were called copies, None where none was tried; planted: of how
+    many pictures; finds: the same share by kind of geometric change, of the kinds that were tried. pictures: distinct
+    ones in the index; coverage: their share of the training set, None where its size is not known; stated_by: who says
+    how large that is. as_trained: how training made squares ("512,center"), "" = the index holds whole pictures.
+    """
+    mild, whole, squares = manifest["planted"], manifest["training_set"], manifest["as_trained"]
+    return {
+        "recall": mild["copies"] if mild["images"] else None,
+        "planted": mild["images"],
+        "finds": {kind: found["copies"] for kind, found in manifest["geometry"].items() if found["images"]},
+        "pictures": manifest["pictures"],
+        "coverage": manifest["pictures"] / whole if whole else None,
+        "stated_by": manifest["training_set_by"],
+        "as_trained": f"{squares['size']},{squares['crop']}" if squares else "",
+    }
+
+
+def finds_phrase(index: Mapping[str, Any]) -> str:
+    """Which changed copies an index finds and which not, of what `found_by` gives; without a full stop.
+
+    A kind is found from FOUND on: "finds copies that were recompressed [100 %]; does not find mirrored [3 %]".
+    """
+    shares: dict[str, float] = {} if index.get("recall") is None else {MILD: index["recall"]}
+    shares |= index.get("finds") or {}
+    if not shares:
+        return "was not tried with changed copies"
+    yes = [_named(kind, share) for kind, share in shares.items() if share >= FOUND]
+    no = [_named(kind, share) for kind, share in shares.items() if share < FOUND]
+    parts = ["finds copies that were " + _joined(yes, "and")] if yes else []
+    return "; ".join([*parts, "does not find " + _joined(no, "or")] if no else parts)
+
+
+def coverage_phrase(index: Mapping[str, Any]) -> str:
+    """How much of the training set an index covers, and who says how large that is; for header and `found_by` alike."""
+    share = index.get("coverage")
+    if share is None:
+        return "an unknown share of the training set"
+    by = index.get("stated_by")
+    return f"{share:.{0 if share >= 1 else 2}%} of the training set" + (f" as {by} states its size" if by else "")
+
+
+def _named(kind: str, share: float) -> str:
+    """A share below one is never shown as 100 %, nor one above zero as 0 %."""
+    shown = min(round(share * 100), 99) if share < 1 else 100
+    return f"{kind} [{max(shown, 1) if share > 0 else 0} %]"
+
+
+def _joined(names: list[str], last: str) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
