@@ -55,8 +55,8 @@ def test_info_and_verify(place, capsys):
     assert out.startswith("30 images, Flat, digest ")
     assert "embedder pixels: 3072 numbers" in out
     assert "p <= 0.1 by 30 of its own images" in out
-    assert "The index covers 10.0% of the training set (its size is stated by --training-set)" in out
-    assert "The index finds copies that were recompressed (100 %); does not find mirrored (0 %), cropped (" in out
+    assert "The index covers 10.00% of the training set as --training-set states its size" in out
+    assert "The index finds copies that were recompressed [100 %]; does not find mirrored [0 %], cropped [" in out
     assert run(["index", "info", str(place / "i"), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 30
     assert run(["index", "verify", str(place / "i")]) == 0
@@ -72,12 +72,12 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     out, _ = capsys.readouterr()
     assert [line.partition("=k")[2][0] for line in out.splitlines() if "a copy of" in line] == ["5"]
     assert "3 images looked up among 30: 1 copy, 0 similar, 1 clear, 1 inconclusive." in out
-    said = "The index covers 10.0% of the training set (its size is stated by --training-set): clear says nothing of"
+    said = "The index covers 10.00% of the training set as --training-set states its size: clear says nothing of"
     assert f"{said} the rest." in out
     assert run([*base, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["index"]["embedder"]["name"] == "pixels"
-    assert found["finds"].startswith("finds copies that were recompressed (100 %); does not find mirrored (0 %)")
+    assert found["finds"].startswith("finds copies that were recompressed [100 %]; does not find mirrored [0 %]")
     first = found["images"][0]
     assert (first["outcome"], len(first["matches"])) == ("copy", 2)
     assert first["matches"][0]["key"] == "=k5"
