@@ -76,6 +76,8 @@ def build(folder: Path, vectors: np.ndarray, rows: Sequence[Row], factory: str |
         factory=name,
         nprobe=nprobe,
         threshold=limit,
+        pictures=len(vectors),
+        geometry={},
         planted=Planted(images=0, recall_at_1=0, similar=0, copies=0, damage=""),
         files={file: file_sum(folder / file) for file in files},
     )
