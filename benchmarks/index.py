@@ -24,8 +24,9 @@ from scipy import stats
 from startup import compare
 
 from memdetect.copies import CopyRule
+from memdetect.embedders import load_embedder
 from memdetect.index import Index, Manifest, Planted, Searcher, Threshold, open_index, verify
-from memdetect.index.calibrate import Copies, held_out, leave_one_out, threshold
+from memdetect.index.calibrate import Copies, Trial, held_out, leave_one_out, threshold
 from memdetect.index.draft import Draft, choose_factory, write_faiss
 from memdetect.index.intake import Taken
 from memdetect.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, EmbedderName, file_sum
@@ -75,6 +76,8 @@ def build(folder: Path, vectors: np.ndarray, rows: Sequence[Row], factory: str |
         factory=name,
         nprobe=nprobe,
         threshold=limit,
+        pictures=len(vectors),
+        geometry={},
         planted=Planted(images=0, recall_at_1=0, similar=0, copies=0, damage=""),
         files={file: file_sum(folder / file) for file in files},
     )
@@ -137,7 +140,8 @@ def false_matches(base: Path, builds: int, held: bool, seed: int = 0) -> int:
         copies = Copies(RowFile(folder / ROWS), folder, CopyRule())
         others = zip(rows[ROWS_EACH:-FRESH], vectors[ROWS_EACH:-FRESH], strict=True)
         batch = [Taken(Image.new("RGB", (1, 1)), row, vector) for row, vector in others]
-        null = held_out(searcher, copies, iter([batch])) if held else leave_one_out(searcher, copies, ROWS_EACH, number)
+        trial = Trial(searcher, copies, load_embedder("pixels"), np.arange(ROWS_EACH), number)  # nothing is embedded
+        null = held_out(trial, iter([batch])) if held else leave_one_out(trial, ROWS_EACH)
         limit = threshold(null, LEVEL, ROWS_EACH, held)
         assert (limit.shown, limit.duplicates) == (True, 0)
         above += int((searcher.search(vectors[-FRESH:], 1)[0] > limit.similarity).sum())

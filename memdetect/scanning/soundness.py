@@ -39,12 +39,11 @@ def search(images: Sequence[Decoded], sound: Sequence[int], evidence: Evidence |
     """Look up the images numbered in `sound`; the matches carry the numbers that these have among all images."""
     if evidence is None or not sound:
         return Searched([], [], [])
-    given = {k: Image.fromarray(images[k].pixels) for k in sound}
-    found = evidence.of(list(given.values()))
-    matches = [match.model_copy(update={"seed": sound[match.seed]}) for match in found]
-    without = sorted(given.keys() - {match.seed for match in matches})
-    blind = [k for k in without if not np.isfinite(evidence.embedder.embed([given[k]])).all()]
-    return Searched(matches, blind, [k for k in without if k not in blind])
+    seen = evidence.look([Image.fromarray(images[k].pixels) for k in sound])
+    matches = [match.model_copy(update={"seed": sound[match.seed]}) for match in seen.matches]
+    blind = [k for k, finite in zip(sound, seen.finite, strict=True) if not finite]
+    found = {match.seed for match in matches}
+    return Searched(matches, blind, [k for k in sound if k not in found and k not in blind])
 
 
 def checked(

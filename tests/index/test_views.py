@@ -17,6 +17,7 @@ from memdetect.errors import MemdetectError
 from memdetect.images import centred_box
 from memdetect.index import BuildOptions, as_trained, build_index, centre_square, measure
 from memdetect.index.near import rimless
+from memdetect.index.pixels import row_image
 from memdetect.index.planted import GEOMETRY, damaged
 from memdetect.index.views import AsTrained, boxes, merged, square_at
 from memdetect.matching import look_up
@@ -149,6 +150,9 @@ def test_rows_of_crops_have_their_box_and_others_keep_their_bytes(tmp_path, tiny
     assert [list(json.loads(line)) for line in lines[:1]] == [["key", "path", "caption", "sha256", "width", "height"]]
     assert json.loads(lines[-2])["crop"] == [16, 0, 80, 64]
     assert len({row.key for row in rows}) == len(rows)
+    crop, whole = row_image(rows[-2], tmp_path / "i"), row_image(rows[-1], tmp_path / "i")
+    assert (crop.size, whole.size) == ((64, 64), (96, 64))
+    assert crop.tobytes() == whole.crop((16, 0, 80, 64)).tobytes()
     assert (index.manifest.pictures, index.manifest.count) == (13, 14)
 
 

@@ -235,7 +235,10 @@ def test_outputs_are_looked_up_among_the_training_pictures(
     assert run.header.index["given"] == str(tmp_path / "run" / "train.index")
     assert f"--index {tmp_path / 'run' / 'train.index'}" in render_explanation(run.header, run.results[0])
     assert run.header.index["null_queries"] == 18
-    assert run.header.index["coverage"] == 1
+    assert (run.header.index["coverage"], run.header.index["stated_by"]) == (1, "the folder itself")
+    assert run.header.index["as_trained"] == f"{min(run.header.plan['size'])},center"
+    assert (run.header.index["pictures"], run.header.index["planted"]) == (3, 3)
+    assert set(run.header.index["finds"]) == {"mirrored", "cropped", "shifted"}
     assert all(len(row.matches) > 0 for row in run.results)
     again = scan(requests, pipe, tmp_path / "run", options)
     assert [row.matches for row in again.results] == [row.matches for row in run.results]
