@@ -54,6 +54,12 @@ class _Index(_Strict):
     similarity: Annotated[float, Field(ge=-1, le=1)] | None = None
     level: Annotated[float, Field(gt=0, lt=1)] | None = None
     null_queries: Count = 0
+    recall: Share | None = None
+    planted: Count = 0
+    pictures: Count = 0
+    finds: dict[str, Share] = {}
+    stated_by: str = ""
+    as_trained: str = ""
 
 
 class _Wording(_Strict):

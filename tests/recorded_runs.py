@@ -38,20 +38,32 @@ class Scene:
 
 @cache
 def recorded(name: str) -> tuple[Measurement, ...]:
-    """Measurements of a scene: `memorizing` is sample_prompts/release.jsonl, `clean` the first 60 of clean-report.jsonl.
+    """Measurements of a scene: `memorizing` of sample_prompts/release.jsonl, `clean` of 60 lines of clean-report.jsonl.
 
     Made with `memdetect scan FILE --model emoji-scenes --no-save-images`: the lines of its shards, paths cut.
     """
     lines = (SCENES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    return tuple(Measurement.model_validate_json(line) for line in lines)
+    rows = [Measurement.model_validate_json(line) for line in lines]
+    return tuple(row.model_copy(update={"scores": {"spikiness": row.scores["spikiness"]}}) for row in rows)
 
 
 @cache
 def clean_scores() -> Calibration:
-    """Those of the bundled model."""
+    """Those of the bundled model by spikiness: 1,400 of part B, so that one memorized prompt among 60 can be found."""
     found = read_calibration(MODEL / "calibration.json")
     assert found is not None
-    return found
+    kept = [i for i, item in enumerate(found.items) if item.part == "B"][:1400]
+    cells = {
+        layer: {t: [rows[i] for i in kept] for t, rows in times.items()}
+        for layer, times in found.scores["spikiness"].items()
+    }
+    return found.model_copy(
+        update={
+            "items": tuple(found.items[i] for i in kept),
+            "scores": {"spikiness": cells},
+            "known_scores": {"spikiness": found.known_scores["spikiness"]},
+        }
+    )
 
 
 def index_of_model() -> dict[str, Any]:

@@ -4,6 +4,7 @@ Nothing is signed: this finds what was exchanged or edited by mistake or in pass
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 
 from memdetect.calibration import Calibration
@@ -15,7 +16,7 @@ from memdetect.records import Measurement, RunFolder
 
 def altered(folder: RunFolder, header: Header, rows: Sequence[Measurement]) -> list[str]:
     """What of a run differs from its digest, a line each; the inputs are looked at once all of them are measured."""
-    return [*_header(header), *_inputs(header, rows), *_shards(folder)]
+    return [*_header(folder, header), *_inputs(header, rows), *_shards(folder)]
 
 
 def unaltered(folder: RunFolder) -> list[Measurement]:
@@ -35,8 +36,9 @@ def exchanged(header: Header, calibration: Calibration | None) -> list[str]:
     return []
 
 
-def _header(header: Header) -> Iterator[str]:
-    if header.seal != header.sealed().seal:
+def _header(folder: RunFolder, header: Header) -> Iterator[str]:
+    whole = json.loads((folder.path / "run.json").read_bytes()) == header.model_dump(mode="json")
+    if not whole or header.seal != header.sealed().seal:
         yield "run.json is not as it was written, its seal is of another content; scan again"
     if header.plan_digest != plan_digest(header.plan):
         yield "the plan in run.json is not the one whose digest it holds; scan again"
