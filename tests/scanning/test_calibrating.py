@@ -34,7 +34,7 @@ def test_a_calibration_judges_a_scan_of_the_same_model(clean: list[Path], pipe: 
     assert {"model", "scheduler", "steps", "guidance_scale", "size", "dtype", "noise"} <= set(made.settings)
     again = scan(clean, pipe, tmp_path / "run", replace(OPTIONS, calibration=out))
     assert again.verdict.calibrated == len(PROMPTS)
-    assert {row.reason for row in again.results} == {"the prompt is one of the calibration's own"}
+    assert {row.reason for row in again.results} == {"the prompt, or one of its family, is among the clean ones"}
     held = RunFolder(tmp_path / "run").header()
     assert held.calibration == made.cut(held.plan).digest
     other = scan(clean, pipe, tmp_path / "other", replace(OPTIONS, calibration=out, steps=2))
@@ -76,7 +76,8 @@ def test_copies_among_the_strongest_are_removed_and_listed(clean: list[Path], pi
     assert not found & {item.id for item in made.items}
     assert len(made.items) == len(PROMPTS) - len(found)
     assert len(searched) == len(set(searched)) == LEAST + len(found)
-    assert made.checked == f"the {len(searched)} strongest of 15 were searched for copies, {len(found)} removed"
+    how = "searched for copies by the given function"
+    assert made.checked == f"the {len(searched)} strongest of 15 were {how}, {len(found)} removed"
 
 
 def test_what_cannot_be_a_calibration_is_refused_before_the_first_image(pipe: Any, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_labels_are_ranked_among_other_labels(saved, tmp_path, capsys, monkeypat
     found = scan(label_requests("7,207,138"), saved("dit"), "run", Options(**changes(calibration=Path("c.json"))))
     ranked = {row.prompt: row for row in found.results}
     assert found.verdict.calibrated == 39
-    assert ranked["138"].reason == "the prompt is one of the calibration's own"
+    assert ranked["138"].reason == "the prompt, or one of its family, is among the clean ones"
     for label in ("7", "207"):
         p = ranked[label].p["combined"]
         assert p is not None
@@ -102,7 +102,7 @@ def test_a_gate_never_passes_on_the_models_own_images_unless_copies_were_removed
     assert "what it repeats is in the null as well; calibrate with --index" in rules["calibration"].reason
     searched = judged("checked.json", lambda images: [False for _ in images])
     assert {rule.name: rule.outcome for rule in searched.rules}["calibration"] == "pass"
-    assert "own images without a condition, checked (the 10 strongest of 39 were searched for copies" in searched.claim
+    assert "own images without a condition, checked: the 10 strongest of 39 were searched for copies" in searched.claim
 
 
 def test_prompts_and_images_without_a_condition_are_not_ranked_among_each_other(saved, tmp_path):

@@ -12,7 +12,7 @@ from small_pictures import QUICK, fill
 
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
-from memdetect.index import build_index
+from memdetect.index import build_index, read_manifest
 from memdetect.policy import Policy
 from memdetect.records import RunFolder
 from memdetect.scanning import Options, calibrate, pairs, scan
@@ -173,10 +173,66 @@ def test_a_calibration_leaves_out_clean_prompts_that_come_back_as_copies(first, 
     options = Options(**FAST, index=first / "train.index")
     made = calibrate([prompts], pipe, tmp_path / "c.json", options)
     assert [removed.prompt for removed in made.removed] == ["a cat"]
-    assert made.checked == "the 3 strongest of 3 were searched for copies, 1 removed"
+    digest = read_manifest(first / "train.index").digest[:12]
+    where = f"in index 'train.index' of digest {digest}, an unknown share of the training set"
+    compared = "all 6 images could be compared"
+    assert made.checked == f"the 3 strongest of 3 were searched for copies {where}, {compared}, 1 removed"
     assert len(made.items) == 2
     unchecked = calibrate([prompts], pipe, tmp_path / "u.json", Options(**FAST, search=False))
     assert (len(unchecked.items), unchecked.checked) == (3, "")
+    assert unchecked.provenance["unchecked"] == "no index was searched"
+
+
+def broken(first: Path, folder: Path, how: str) -> Path:
+    """An index that can tell no copy: without a threshold, without its images, or blind to its own planted copies."""
+    if how == "no threshold":
+        build_index([fill(folder / "one", range(1))], load_embedder("pixels"), folder / "x.index", QUICK)
+        return folder / "x.index"
+    shutil.copytree(first / "train.index", folder / "x.index")
+    if how == "no images":
+        return folder / "x.index"
+    held = read_manifest(folder / "x.index")
+    worse = held.model_copy(update={"planted": held.planted.model_copy(update={"copies": 0.36})}).sealed()
+    (folder / "x.index" / "manifest.json").write_text(worse.text(), encoding="utf-8")
+    return folder / "x.index"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no threshold", "the index has no threshold"),
+        ("no images", "an image could not be compared"),
+        ("no recall", "the index calls 36% of 8 planted copies of its own images copies, expected at least 90%"),
+    ],
+)
+def test_a_calibration_is_not_checked_where_no_copy_could_have_been_found(how, said, first, pipe, tmp_path):
+    """By the rules of a scan: it said "searched, 0 removed", and an unconditional scan passed on that."""
+    prompts = tmp_path / "clean.txt"
+    prompts.write_text(PROMPTS, encoding="utf-8")
+    made = calibrate([prompts], pipe, tmp_path / "c.json", Options(**FAST, index=broken(first, tmp_path / "in", how)))
+    assert made.checked == ""
+    assert made.provenance["unchecked"].startswith(said)
+
+
+def test_clean_scores_hold_the_memorized_prompts_that_their_sensitivity_is_measured_on(first, pipe, tmp_path):
+    """Their scores are those of a scan of the same prompts; a second file without a kind, or with a clean prompt, is
+    refused before the first image."""
+    clean, known = tmp_path / "clean.txt", tmp_path / "known.jsonl"
+    clean.write_text("a cat\na dog\n", encoding="utf-8")
+    known.write_text('{"prompt": "a red cat", "kind": "pet"}\n', encoding="utf-8")
+    made = calibrate([clean], pipe, tmp_path / "c.json", Options(**FAST, memorized=[known]))
+    scanned = scan([known], pipe, tmp_path / "run", Options(**FAST, search=False, calibration=tmp_path / "c.json"))
+    assert [item.kind for item in made.known] == ["pet"]
+    cells = scanned.results[0].scores["spikiness"].cells
+    assert made.known_scores["spikiness"] == {
+        layer: {t: [values] for t, values in times.items()} for layer, times in cells.items()
+    }
+    assert [known.kind for known in scanned.verdict.sensitivity] == ["pet"]
+    for text, said in (('{"prompt": "x"}\n', "is of no kind"), ('{"prompt": "A CAT", "kind": "pet"}\n', "among the")):
+        known.write_text(text, encoding="utf-8")
+        with pytest.raises(MemdetectError, match=said):
+            calibrate([clean], pipe, tmp_path / "other.json", Options(**FAST, memorized=[known]))
+    assert not (tmp_path / "other.run").exists()
 
 
 def test_a_long_prompt_is_cut_to_a_pairs_width_at_once():
