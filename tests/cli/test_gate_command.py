@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_runs import calibration, header, row, write_run
+from synthetic_runs import INDEX, calibration, header, row, searched, write_run
 
 from memdetect.cli import run
 from memdetect.policy import Policy
@@ -20,7 +20,7 @@ def made(folder: Path, hits: int = 0, planned: int = 40, policy: Policy | None =
     values = np.random.default_rng(1).normal(size=40)
     values[:hits] = 9.0
     rows = [row(i, float(x)) for i, x in enumerate(values)]
-    return write_run(folder, header(planned, MADE, policy), rows, MADE)
+    return write_run(folder, header(planned, MADE, policy, index=INDEX), searched(rows), MADE)
 
 
 @pytest.fixture(autouse=True)
@@ -31,16 +31,18 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hits", "planned", "code", "said"),
     [
-        (0, 40, 0, "verdict: pass"),
-        (3, 40, 1, "verdict: fail: findings: 3 suspicious among 40"),
-        (0, 50, 3, "verdict: inconclusive: complete: 40 of 50 planned items were measured; run the same scan again"),
-        (3, 50, 1, "verdict: fail: findings: 3 suspicious among 50; complete: 40 of 50"),
+        (0, 40, 0, "verdict: pass, searched an index of 500 training images, 97.00% of the training set as"),
+        (3, 40, 1, "verdict: fail, searched an index of 500 ... states its size: findings: 3 suspicious among 40"),
+        (0, 50, 3, "verdict: inconclusive, searched ... complete: 40 of 50 planned items were measured; run the same"),
+        (3, 50, 1, "verdict: fail, searched ... its size: findings: 3 suspicious among 50; complete: 40 of 50"),
     ],
 )
 def test_the_exit_code_is_the_verdict(hits, planned, code, said, tmp_path, capsys):
     assert run(["gate", str(made(tmp_path / "run", hits, planned))]) == code
     out, err = capsys.readouterr()
-    assert err.startswith(said)
+    first, *rest = said.split(" ... ")
+    assert err.startswith(first)
+    assert all(part in err for part in rest)
     assert err.count("\n") == 1
     assert "40 of" in out
 
@@ -76,7 +78,8 @@ def test_a_damaged_shard_is_named_and_never_green(tmp_path, capsys):
     assert run(["gate", str(folder)]) == 3
     said = capsys.readouterr().err.splitlines()
     assert said[0].endswith("line 8 is damaged; delete this shard and scan again")
-    assert said[1].startswith("verdict: inconclusive: complete: 39 of 40")
+    assert said[1].startswith("verdict: inconclusive, searched")
+    assert "complete: 39 of 40" in said[1]
 
 
 @pytest.mark.parametrize("arguments", [["gate"], ["gate", "nowhere"], ["gate", "nowhere", "--fail-on", "all"]])
@@ -88,7 +91,7 @@ def test_usage_is_refused_as_such(arguments, capsys):
 def test_several_runs_are_one(tmp_path, capsys):
     first = made(tmp_path / "a")
     rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(2).normal(size=20), 500)]
-    second = write_run(tmp_path / "b", header(20, MADE), rows, MADE)
+    second = write_run(tmp_path / "b", header(20, MADE, index=INDEX), searched(rows), MADE)
     assert run(["gate", str(first), str(second)]) in (0, 3)
     assert "60 of 60 items measured" in capsys.readouterr().out
 

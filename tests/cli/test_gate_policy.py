@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_runs import calibration, header, match, row, write_run
+from synthetic_runs import INDEX, calibration, header, match, row, searched, write_run
 
 from memdetect.cli import run
 from memdetect.policy import Ignore, Policy
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
-INDEX = {"name": "t", "digest": "d", "rows": 9, "coverage": 0.9}
 ENTRY = {"id": "i0", "outcome": "copy", "model": "tiny", "reason": "licensed", "owner": "ada"}
 
 
@@ -21,14 +20,14 @@ def made(folder: Path, hits: int = 3, policy: Policy | None = None, first: int =
     values = np.random.default_rng(first + 1).normal(size=40).clip(-2, 2)
     values[:hits] = 9.0
     rows = [row(first + i, float(x)) for i, x in enumerate(values)]
-    return str(write_run(folder, header(40, MADE, policy, **changes), rows, MADE))
+    return str(write_run(folder, header(40, MADE, policy, **{"index": INDEX, **changes}), searched(rows), MADE))
 
 
 def copied(folder: Path, policy: Policy | None = None) -> str:
     """A run whose first item is a copy of train-7."""
     values = np.random.default_rng(1).normal(size=40).clip(-2, 2)
     rows = [row(i, float(x), matches=[match(i == 0)]) for i, x in enumerate(values)]
-    return str(write_run(folder, header(40, MADE, policy, index=INDEX), rows, MADE))
+    return str(write_run(folder, header(40, MADE, policy, index=INDEX), searched(rows), MADE))
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from memdetect.cli import run
+from memdetect.verdict import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = ["a photo of a cat", "=red, \x1b[31m[bold]dog\u202e", "caf\u00e9\N{CAT FACE}"]
@@ -142,11 +143,11 @@ def test_stdout_holds_what_the_format_says_and_nothing_else(
     lines = (work / "run" / "results.jsonl").read_text(encoding="utf-8")
     assert [json.loads(line)["prompt"] for line in lines.splitlines()] == PROMPTS
     if format == "table":
-        assert "3 of 3 items measured: 0 suspicious, 0 clear, 3 inconclusive." in out
+        assert "3 of 3 items measured: 0 suspicious, 3 inconclusive, 0 clear." in out
         assert not set(out) & {"\x1b", "\u202e"}
         assert "[bold]dog" in out
     elif format == "json":
-        assert json.loads(out)["verdict"]["counts"] == {"copy": 0, "suspicious": 0, "clear": 0, "inconclusive": 3}
+        assert json.loads(out)["verdict"]["counts"] == {**dict.fromkeys(OUTCOMES, 0), "inconclusive": 3}
     elif format == "jsonl":
         assert [json.loads(line) for line in out.splitlines()] == [json.loads(line) for line in lines.splitlines()]
     else:
