@@ -14,6 +14,8 @@ from memdetect.errors import MemdetectError
 # Named one by one, so that a file dressed up as PostScript or PSD never reaches its decoder.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
+ANIMATED = "animated: first frame of"
+IN_PART = "only the first of several frames was looked up; give each frame as an image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ class Opened:
 
     image: Image.Image
     notes: tuple[str, ...]
+
+    @property
+    def in_part(self) -> bool:
+        """Whether the file holds more frames than the one that was taken: what they show is not known."""
+        return any(note.startswith(ANIMATED) for note in self.notes)
 
 
 def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Opened:
@@ -139,7 +146,7 @@ def _header_notes(file: Image.Image) -> dict[str, bool]:
     """Say what the header alone tells, before decoding uses it up: each note, and whether it holds."""
     frames: int = getattr(file, "n_frames", 1)
     deep = file.mode.startswith("I") or any(_raw_mode(tile.args) for tile in getattr(file, "tile", []))
-    return {f"animated: first frame of {frames} used": frames > 1, "16-bit reduced to 8": deep}
+    return {f"{ANIMATED} {frames} used": frames > 1, "16-bit reduced to 8": deep}
 
 
 def _raw_mode(arguments: object) -> bool:

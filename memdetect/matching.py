@@ -14,7 +14,7 @@ from PIL import Image
 from memdetect.copies import CopyRule
 from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
-from memdetect.images import MAX_PIXELS, open_image
+from memdetect.images import IN_PART, MAX_PIXELS, Opened, open_image
 from memdetect.index import (
     Embeds,
     Index,
@@ -246,13 +246,13 @@ def look_up(
 
     max_pixels: of an image; what has more is not opened.
     """
-    waiting: list[tuple[Path, Image.Image | str]] = []
+    waiting: list[tuple[Path, Opened | str]] = []
     held = 0
     for path in paths:
         try:
-            image = open_image(path, max_pixels=max_pixels).image
-            held += image.width * image.height
-            waiting.append((path, image))
+            opened = open_image(path, max_pixels=max_pixels)
+            held += opened.image.width * opened.image.height
+            waiting.append((path, opened))
         except MemdetectError as problem:
             waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
         if len(waiting) == BATCH or held >= WAITING:
@@ -262,17 +262,19 @@ def look_up(
 
 
 def _looked(
-    waiting: Sequence[tuple[Path, Image.Image | str]], index: Index, embedder: Embeds, top_k: int, pixels: Pixels
+    waiting: Sequence[tuple[Path, Opened | str]], index: Index, embedder: Embeds, top_k: int, pixels: Pixels
 ) -> Iterator[Looked]:
-    images = [image for _, image in waiting if not isinstance(image, str)]
+    images = [opened.image for _, opened in waiting if not isinstance(opened, str)]
     found = look(images, index, embedder, top_k, pixels=pixels)
     k = 0
-    for path, image in waiting:
-        if isinstance(image, str):
-            yield Looked(image=str(path), outcome="inconclusive", reason=image)
+    for path, opened in waiting:
+        if isinstance(opened, str):
+            yield Looked(image=str(path), outcome="inconclusive", reason=opened)
             continue
         matches = [match for match in found.matches if match.seed == k]
         outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", NOT_FINITE)
+        if opened.in_part and outcome != "copy":
+            outcome, reason = "inconclusive", IN_PART
         # Each file is an item of its own here, and its image the only one.
         own = [match.model_copy(update={"seed": 0}) for match in matches]
         yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)

@@ -98,6 +98,11 @@ class Policy(_Strict):
     ignore: tuple[Ignore, ...] = ()
 
     @property
+    def asks_scores(self) -> bool:
+        """Whether scores play a part: not where copies alone fail."""
+        return self.fail_on != "copy" or self.max_rate is not None
+
+    @property
     def digest(self) -> str:
         """The sha256, in hex, of the policy as JSON with sorted keys and no spaces: equal policies, equal digests."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -61,7 +61,8 @@ def family_key(meta: Mapping[str, Any], prompt: str | None) -> str:
 
 def kind_of(meta: Mapping[str, Any]) -> str:
     """What kind of prompt a row is, by its column `kind`, else `group`; "" where neither says."""
-    return next((str(meta[name]).strip() for name in KIND_COLUMNS if str(meta.get(name) or "").strip()), "")
+    said = (str(meta[name]).strip() for name in KIND_COLUMNS if meta.get(name) is not None)
+    return next((kind for kind in said if kind), "")
 
 
 def one_a_family(rows: Iterable[_Row]) -> list[_Row]:

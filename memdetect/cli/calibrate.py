@@ -149,7 +149,7 @@ def calibrate_command(
             revision, variant, config, tuple(lora or ()), cpu_offload, vae_tiling, device_map, offline=offline
         )
         say_loading(model, opening)
-        loaded = load(model, device=device, dtype=dtype, opening=opening)
+        loaded = load(model, device=device, dtype=dtype.value if dtype else None, opening=opening)
         made = calibrate(requests, loaded, out, options, watch=Watch(progress, interrupt.asked))
     if made is None:
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")

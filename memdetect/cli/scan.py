@@ -149,8 +149,16 @@ def scan_command(
     if dry_run:
         from memdetect.scanning import Options
 
-        asked = {"steps": steps, "guidance_scale": guidance_scale, "num_seeds": num_seeds}
-        asked |= {"timesteps": timestep, "sigmas": sigma}
+        asked = {
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "num_seeds": num_seeds,
+            "timesteps": timestep,
+            "sigmas": sigma,
+            "loras": lora,
+            "call": extra or None,
+            "dtype": dtype.value if dtype else None,
+        }
         deciding = member or (detector or [])[:1]
         _dry_run(
             (revision, variant, offline),
@@ -204,7 +212,7 @@ def scan_command(
             train_images=train_images,
         )
         say_loading(model, opening)
-        loaded = load(model, device=device, dtype=dtype, opening=opening)
+        loaded = load(model, device=device, dtype=dtype.value if dtype else None, opening=opening)
         run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
     _say_if_stopped(run, interrupt)
     publish(wanted, run.header, run.results, run.verdict, [run.folder])
@@ -240,7 +248,11 @@ def _base(name: str | None, device: str | None, dtype: Any, opening: Any) -> Any
     """The base, opened like the model but without its LoRAs."""
     from memdetect.adapters import load
 
-    return load(name, device=device, dtype=dtype, opening=replace(opening, loras=())) if name else None
+    return (
+        load(name, device=device, dtype=dtype.value if dtype else None, opening=replace(opening, loras=()))
+        if name
+        else None
+    )
 
 
 def _say_if_stopped(run: Any, interrupt: Interrupt) -> None:

@@ -182,13 +182,17 @@ def _without(found: tuple[list[float], list[int]], index: int) -> tuple[list[flo
 
 
 def held_out(trial: Trial, batches: Iterator[Sequence[Taken]]) -> Null:
-    """The null of images that are not in the index; one that proves to be a copy of a row is left out and counted."""
+    """The null of images that are not in the index; a copy or near-duplicate of a row is left out and counted."""
     values: list[float] = []
-    removed = 0
+    removed, limit = 0, bound(trial.searcher.vectors, trial.seed)
     for batch in batches:
-        views = looked_up(trial, [taken.image for taken in batch], np.stack([taken.vector for taken in batch]))
-        for taken, (vectors, found) in zip(batch, views, strict=True):
-            similarity, passed = Asked(taken.image, taken.row.sha256, vectors, found).first_stranger(trial.copies)
+        vectors = np.stack([taken.vector for taken in batch])
+        views = looked_up(trial, [taken.image for taken in batch], vectors)
+        due = [k for k, (_, near) in enumerate(views) if max(near[0], default=-1) > limit]
+        cut = dict(zip(due, cuts([batch[k].image for k in due], vectors[due], trial.embedder, limit), strict=True))
+        for k, (taken, (shown, found)) in enumerate(zip(batch, views, strict=True)):
+            asked = Asked(taken.image, taken.row.sha256, shown, found, cut.get(k, inf))
+            similarity, passed = asked.first_stranger(trial.copies)
             removed += bool(passed)
             if similarity is not None and not passed:
                 values.append(similarity)

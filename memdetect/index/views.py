@@ -66,7 +66,7 @@ def boxes(size: tuple[int, int], crop: str) -> list[Box]:
     if is_square(size):
         return []
     count = 1 if crop == "center" else min(2 * ceil(length / (side * STEP) / 2) + 1, MOST)
-    starts = [length / 2] if count == 1 else np.linspace(0, length, count).tolist()
+    starts = [length / 2] if count == 1 else [length * i / (count - 1) for i in range(count)]
     wide = size[0] > size[1]
     corners = [(round(start), 0) if wide else (0, round(start)) for start in dict.fromkeys(starts)]
     return [(x, y, x + side, y + side) for x, y in dict.fromkeys(corners)]

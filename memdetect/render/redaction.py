@@ -120,7 +120,9 @@ def _header(header: Header) -> Header:
 
 
 def _value(value: Any) -> Any:
-    """Numbers as they are, everything else as a hash."""
+    """Numbers as they are, also in a table; everything else as a hash."""
+    if isinstance(value, Mapping):
+        return {key: _value(own) for key, own in value.items()}
     return value if value is None or isinstance(value, bool | int | float) else _short(json.dumps(value, default=str))
 
 

@@ -35,6 +35,11 @@ class Planned:
     made: Mapping[str, Any]
     members: Sequence[str]
 
+    @property
+    def tuned(self) -> bool:
+        """Whether it is a fine-tune, of which neither clean scores nor an index ship."""
+        return self.options.base is not None or bool(self.made.get("loras"))
+
 
 def dry_run_lines(
     requests: Requests,
@@ -52,7 +57,8 @@ def dry_run_lines(
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
     made = {key: given if (given := wanted.get(key)) is not None else getattr(card, key, None) for key in wanted}
-    file = options.calibration or (folder / "calibration.json" if folder else None)
+    shipped = folder / "calibration.json" if folder and not made.get("loras") else None
+    file = options.calibration or shipped
     clean = read_calibration(file) if file and options.base is None else None
     usual = card.members if tuple(options.detectors) == Options().detectors else ()
     deciding = tuple(members) or tuple(usual) or tuple(options.detectors[:1])
@@ -62,10 +68,12 @@ def dry_run_lines(
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
         f"{_where(made)}"
     )
-    yield _looked_up(folder, options)
-    rounds = (options.base_rounds or rounds_for(len(items))) if options.base else 0
+    yield _looked_up(folder, options, planned.tuned)
+    rounds = (options.base_rounds or rounds_for(len(items), scored=options.policy.asks_scores)) if options.base else 0
     if rounds:
         yield f"the base {options.base} draws each prompt {rounds} times; what it gives is the null"
+    if made.get("sigmas") and clean:
+        yield "which timesteps these are only the weights tell: whether the clean scores hold them is not known"
     header = _header(requests, planned)
     null = _of_base(header, requests, rounds, str(options.base)) if rounds else clean
     families = len({family_key(item.meta, item.prompt) for item in items})
@@ -84,6 +92,7 @@ def _header(requests: Requests, planned: Planned) -> Header:
     plan = {
         **held,
         **{key: made[key] for key in ("steps", "guidance_scale", "num_seeds")},
+        **{key: wanted for key in ("call", "dtype") if (wanted := made.get(key)) not in (None, "", "auto")},
         "inputs": "",
         "seed": options.seed,
         "detectors": list(options.detectors),
@@ -123,7 +132,7 @@ def _layers(planned: Planned) -> list[str]:
 def _index_facts(planned: Planned) -> dict[str, Any]:
     """What the header will say of the index; of one that the scan will build, what it is hoped to be."""
     options = planned.options
-    index = searched_index(planned.folder, options.index, options.search)
+    index = searched_index(planned.folder, options, tuned=planned.tuned)
     if options.search and options.train_images:
         hoped = {"similarity": 0.5, "level": LEVEL, "recall": 1.0, "planted": 1}
         return {"name": INDEX, "digest": "planned", "rows": 1, "embedder": "", "null_queries": 1, **hoped}
@@ -160,9 +169,9 @@ def _where(made: Mapping[str, Any]) -> str:
     return f"{name} = {', '.join(map(str, values))}"
 
 
-def _looked_up(model: Path | None, options: Options) -> str:
+def _looked_up(model: Path | None, options: Options, tuned: bool) -> str:
     """What outputs are looked up in."""
-    index = searched_index(model, options.index, options.search)
+    index = searched_index(model, options, tuned=tuned)
     if options.search and options.train_images:
         return f"looked up among the pictures of {options.train_images}"
     if index is None:

@@ -87,7 +87,8 @@ def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibrat
         return calibration_of(bench.model, options.calibration)
     if options.calibration:
         raise MemdetectError("a calibration and a base exclude each other; give one of the two")
-    rounds = rounds_for(len(requests.items)) if options.base_rounds is None else options.base_rounds
+    usual = rounds_for(len(requests.items), scored=options.policy.asks_scores)
+    rounds = usual if options.base_rounds is None else options.base_rounds
     watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, options.policy))
     return paired_null(requests, load(options.base), bench, out, watch, rounds)
 

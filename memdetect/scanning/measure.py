@@ -15,7 +15,7 @@ from memdetect.adapters import Model
 from memdetect.batches import Batching
 from memdetect.detector import Detector
 from memdetect.errors import MemdetectError
-from memdetect.images import open_image, to_array
+from memdetect.images import IN_PART, open_image, to_array
 from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.prompts import Request
 from memdetect.records import Measurement, Score
@@ -93,7 +93,8 @@ def _open(path: Path, size: tuple[int, int]) -> _Given | str:
         return str(problem)
     fitted = to_array(opened.image, size)
     whole = Decoded(np.asarray(opened.image), bool(np.isfinite(fitted).all()))
-    return _Given(whole, fitted, opened.notes, digest_of(path))
+    notes = (*opened.notes, IN_PART) if opened.in_part else opened.notes
+    return _Given(whole, fitted, notes, digest_of(path))
 
 
 def _image_row(item: Indexed, given: _Given, bench: Bench, trace: Trace) -> Measurement:
@@ -101,6 +102,8 @@ def _image_row(item: Indexed, given: _Given, bench: Bench, trace: Trace) -> Meas
     facts = {"sha256": given.sha256, "notes": list(given.notes)}
     row = _row(*item, bench, trace).model_copy(update=facts)
     row = checked(row, trace.latents[0, :1], [given.image], bench.evidence)
+    if IN_PART in given.notes and row.status == "ok":
+        row = row.model_copy(update={"status": "unreadable"})
     if row.one_colour or not given.image.finite or np.ptp(given.fitted, axis=(1, 2)).any():
         return row
     said = "the part of image 0 that the network takes has a single colour"

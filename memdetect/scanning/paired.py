@@ -17,13 +17,15 @@ from memdetect.statistics.combine import quartile
 from memdetect.verdict.integrity import unaltered
 
 NULL_SIZE = 200  # drawings of all prompts together, within the bounds of ROUNDS
-ROUNDS = (4, 40)
+ROUNDS = (20, 40)  # with 20 rounds one memorized prompt among any number can be found at an FDR of 5 %
+COPIES = (4, 40)  # where scores play no part, and the drawings are a null for look-ups alone
 FOLDER = "base"  # of the run folder
 
 
-def rounds_for(prompts: int) -> int:
-    """How often the base draws each of so many prompts."""
-    return min(max(ceil(NULL_SIZE / max(prompts, 1)), ROUNDS[0]), ROUNDS[1])
+def rounds_for(prompts: int, *, scored: bool = True) -> int:
+    """How often the base draws each of so many prompts; scored: whether the policy asks for scores."""
+    least, most = ROUNDS if scored else COPIES
+    return min(max(ceil(NULL_SIZE / max(prompts, 1)), least), most)
 
 
 def paired_null(

@@ -125,21 +125,30 @@ def _evidence(model: Model, options: Options) -> Evidence | None:
     """The opened index that outputs are looked up in, if any."""
     if options.top_k < 1:
         raise MemdetectError(f"top_k is {options.top_k}, expected at least 1")
-    folder = searched_index(model.folder, options.index, options.search)
+    tuned = options.base is not None or bool(model.opening.loras)
+    folder = searched_index(model.folder, options, tuned=tuned)
     if folder is None or options.train_images:
         return None
     source = Source(model.folder, options.embedder_weights, options.trust_torchscript)
     return open_evidence(folder, source, options.top_k)
 
 
-def searched_index(model: Path | None, index: Path | None, search: bool) -> Path | None:
+def searched_index(model: Path | None, options: Options, *, tuned: bool = False) -> Path | None:
     """The index folder of a scan: the one asked for, else the one that ships with the model, else None.
 
-    Raises MemdetectError for an index that is asked for and forbidden at once.
+    tuned: whether the model is a fine-tune (a LoRA, or judged against a base): what ships with its base is an index of
+    another training set, and is not searched unless it is asked for. Raises MemdetectError for an index that is asked
+    for and forbidden at once, or beside a folder of training pictures.
     """
+    index, search = options.index, options.search
     if index and not search:
         raise MemdetectError(f"index {str(index)!r} and no-index exclude each other; give one of them")
-    shipped = model / INDEX if model else None
+    if index and options.train_images:
+        raise MemdetectError(
+            f"index {str(index)!r} and the training pictures of {str(options.train_images)!r} exclude each other: one "
+            "index is searched; put the pictures into it with index build --append, or leave one of them out"
+        )
+    shipped = model / INDEX if model and not tuned else None
     return index or (shipped if search and shipped and shipped.is_dir() else None)
 
 

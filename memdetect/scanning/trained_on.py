@@ -8,7 +8,8 @@ from pathlib import Path
 from memdetect.embedders import Source, choose_embedder
 from memdetect.errors import MemdetectError
 from memdetect.index import AsTrained, BuildOptions, build_index
-from memdetect.index.manifest import file_sum
+from memdetect.index.manifest import ROWS, file_sum, read_manifest
+from memdetect.index.rows import RowFile
 from memdetect.matching import open_evidence
 from memdetect.probing import image_size
 from memdetect.prompts import IMAGE_SUFFIXES, PROMPT_COLUMNS, Request, Requests, item_id
@@ -88,7 +89,9 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
     options = bench.options
     source = Source(bench.model.folder, options.embedder_weights, options.trust_torchscript)
     folder = out / INDEX
-    if not folder.is_dir():
+    if folder.is_dir():
+        _refuse_another(folder, pictures)
+    else:
         embedder, _ = choose_embedder(card=bench.model.card.embedder or None, source=source)
         held = (clean,) if clean and _pictures(clean) else ()
         own = _pictures(pictures)  # those that have captions: none of the folders below
@@ -98,6 +101,16 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
         )
         build_index(own, embedder, folder, made)
     return replace(bench, evidence=open_evidence(folder, source, options.top_k))
+
+
+def _refuse_another(folder: Path, pictures: Path) -> None:
+    """Refuse to search the index of other pictures than those of the folder, whichever of the two has changed."""
+    rows = RowFile(folder / ROWS)
+    held = {rows[i].sha256 for i in range(read_manifest(folder).count)}
+    other = [picture.name for picture in _pictures(pictures) if file_sum(picture).sha256 not in held]
+    if len(other) > sum(read_manifest(folder).skipped.values()):
+        said = f"{str(folder)!r} is an index of other pictures than those of {str(pictures)!r}"
+        raise MemdetectError(f"{said}: {other[0]!r} is not in it; choose another --out")
 
 
 def _distinct(pictures: Sequence[Path]) -> int:

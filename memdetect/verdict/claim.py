@@ -34,7 +34,7 @@ def claim(verdict: Verdict, header: Header, calibration: Calibration | None) -> 
     """The claim of a run in one sentence: its basis, what was found, what that bounds, assumes and leaves out."""
     parts = [
         verdict.basis[:1].upper() + verdict.basis[1:],
-        f"that {finds_phrase(header.index)}" if header.index else "",
+        f"the index {finds_phrase(header.index)}" if header.index else "",
         _found(verdict),
         _bound(verdict),
         _scope(header),

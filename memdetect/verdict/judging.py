@@ -16,7 +16,7 @@ from memdetect.verdict.claim import basis, claim, notes
 from memdetect.verdict.nulls import ItemScores, Null, Rank, centred, make_null, p_values, rank_of, scores_of
 from memdetect.verdict.outcome import OUTCOMES, Verdict
 from memdetect.verdict.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
-from memdetect.verdict.searching import NO_THRESHOLD, alike, no_threshold, not_compared, unsearched
+from memdetect.verdict.searching import NO_THRESHOLD, alike, images_of, no_threshold, not_compared, unsearched
 from memdetect.verdict.sensitivity import sensitivities
 from memdetect.verdict.suppressing import Suppressions, suppressions, with_suppressed
 from memdetect.wording import kind_of
@@ -29,7 +29,8 @@ _BLANK = Result(index=0, id="", source="", outcome="inconclusive")
 class _Bar:
     """What BH needs at this size: smallest p, hits needed, and clean prompts needed for a single hit.
 
-    plan: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy.
+    plan: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy. scored: whether
+    the policy asks for scores. null: what they are ranked among.
     """
 
     n: int
@@ -38,6 +39,8 @@ class _Bar:
     plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
     searched: bool = False
     blind: bool = False
+    scored: bool = True
+    null: Null | str = ""
 
 
 def judge(
@@ -67,6 +70,8 @@ def judge(
         plan=header.plan,
         searched=bool(header.index),
         blind=no_threshold(header.index),
+        scored=policy.asks_scores,
+        null=null,
     )
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
@@ -105,14 +110,16 @@ def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, ba
     if copied is not None:
         return "copy", f"image {copied.seed} is a copy of {copied.key}"
     if row.status != "ok":
-        return "inconclusive", str(ranked)
+        return "inconclusive", f"{ranked}: {row.notes[-1]}" if row.notes else str(ranked)
     if rejected and not isinstance(ranked, str):
         return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
-    return _searched(row, bar) or _ranked(ranked, bar)
+    return _searched(row, bar) or _ranked(row, ranked, bar)
 
 
 def _searched(row: Measurement, bar: _Bar) -> tuple[Outcome, str] | None:
     """What the training images near an item say where none of them is a copy; None where they say nothing."""
+    if len(set(row.one_colour)) >= images_of(row, bar.plan):
+        return "inconclusive", "its images have a single colour"
     if not bar.searched:
         return None
     if (unseen := not_compared(row)) is not None:
@@ -125,7 +132,12 @@ def _searched(row: Measurement, bar: _Bar) -> tuple[Outcome, str] | None:
     return ("similar", f"image {near[0].seed} is similar to {near[0].key}, but the pixels differ") if near else None
 
 
-def _ranked(ranked: Rank, bar: _Bar) -> tuple[Outcome, str]:
+def _ranked(row: Measurement, ranked: Rank, bar: _Bar) -> tuple[Outcome, str]:
+    """What the score says where the training images say nothing; under a policy on copies it is not asked."""
+    if bar.searched and not bar.scored:
+        return "clear", "no copy was found; scores were not judged"
+    if not isinstance(bar.null, str) and bar.null.recalls(row):
+        return "inconclusive", "the prompt, or one of its family, is known to be memorized by this model"
     if isinstance(ranked, str):
         return "inconclusive", ranked
     if ranked[0] == 1:

@@ -24,8 +24,9 @@ class Null:
 
     by_stratum: ascending combined scores of each stratum (one, "", without strata). own: detector -> ascending scores
     of its own, for description. tails: members' tails, {} for a single member, whose own scores are ranked.
-    known: ids, text keys and families of the clean prompts. conditioned: whether those are prompts or labels; not, if
-    they are images without a condition, None if that is not known. checked: whether they were searched for copies.
+    known: text keys and families of the clean prompts; memorized: of prompts known to be memorized. conditioned:
+    whether clean scores are of prompts or labels; not, if they are of images without a condition, None if that is not
+    known. checked: whether they were searched for copies.
     """
 
     plan: Mapping[str, Any]
@@ -34,14 +35,18 @@ class Null:
     by_stratum: Mapping[str, Sequence[float]]
     own: Mapping[str, Sequence[float]]
     known: frozenset[str]
+    memorized: frozenset[str]
     strata: str
     conditioned: bool | None = None
     checked: bool = False
 
     def holds(self, row: Measurement) -> bool:
         """Whether a row, or one of its family, is among the clean prompts: it cannot be ranked among itself."""
-        prompt = row.prompt or ""
-        return bool(self.known & {row.id, text_key(prompt), family_key(row.meta, prompt)})
+        return bool(self.known & _keys(row))
+
+    def recalls(self, row: Measurement) -> bool:
+        """Whether a row, or one of its family, is known to be memorized by the model."""
+        return bool(self.memorized & _keys(row))
 
     @property
     def n(self) -> int:
@@ -66,6 +71,11 @@ class Null:
             null, value = self.own.get(name), scores[name]
             found[name] = None if null is None or value is None else rank(null, value) / (len(null) + 1)
         return found
+
+
+def _keys(row: Measurement) -> set[str]:
+    """Keys of what a row says and of its family; ids are the callers' own, and may be the same by chance."""
+    return {text_key(row.prompt or ""), family_key(row.meta, row.prompt)}
 
 
 def scores_of(rows: Sequence[Measurement], plan: Mapping[str, Any]) -> list[ItemScores]:
@@ -150,7 +160,8 @@ def _null(
         tails=tails,
         by_stratum={key: null for key, null in strata.items() if null},
         own={name: sorted(found[i] for i in part_b) for name, found in scores.items()},
-        known=frozenset(key for i in items for key in (i.id, i.text, i.family) if key) - {text_key("")},
+        known=frozenset(key for i in items for key in (i.text, i.family) if key) - {text_key("")},
+        memorized=frozenset(key for i in calibration.known for key in (i.text, i.family)) - {text_key("")},
         strata=calibration.strata,
         conditioned=calibration.conditioned,
         checked=bool(calibration.checked),
@@ -180,7 +191,7 @@ def p_values(ranks: Sequence[Rank], delta: float | None) -> list[float | None]:
 def rank_of(row: Measurement, scores: ItemScores, null: Null | str) -> Rank:
     """(rank, n) of a row among the clean prompts of its stratum, or in one line why it has none."""
     if row.status == "unreadable":
-        return "the input could not be read"
+        return "the input could not be read as a whole"
     if row.status == "nonfinite":
         return "the network gave values that are not finite"
     if isinstance(null, str):

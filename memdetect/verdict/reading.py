@@ -14,7 +14,7 @@ from memdetect.header import SHARES, Header, plan_digest
 from memdetect.policy import Policy, held_policy
 from memdetect.records import Measurement, RunFolder
 from memdetect.verdict.integrity import altered, exchanged
-from memdetect.verdict.telling import compare_wording
+from memdetect.verdict.telling import FEWEST, compare_wording
 
 OWN = ("inputs", "seed")  # what runs that are judged together may differ in
 LOW = (*SHARES, "rows", "null_queries")  # facts of an index of which the smallest is the worst; of others the largest
@@ -128,19 +128,24 @@ def _together(headers: Sequence[Header]) -> Header:
                 key: sum(header.dropped.get(key, 0) for header in headers)
                 for key in sorted({key for header in headers for key in header.dropped})
             },
-            "wording": _worst_wording([header.wording for header in headers]),
+            "wording": _worst_wording([header.wording for header in headers], sum(h.planned for h in headers)),
             "index": _worst_index([header.index for header in headers]),
             "policy_digest": digests.pop() if len(digests) == 1 else "",
         }
     )
 
 
-def _worst_wording(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The wording that is the easiest to tell, with every reason why one was not compared."""
+def _worst_wording(found: Sequence[Mapping[str, Any]], planned: int) -> dict[str, Any]:
+    """The wording that is the easiest to tell, with every reason why one was not compared.
+
+    Runs that are too small each are not too small together: their wording should have been compared.
+    """
     worst = dict(max(found, key=lambda wording: wording.get("low") or 0.0))
     for key in ("missing", "few"):
         if said := next((wording[key] for wording in found if wording.get(key)), ""):
             worst[key] = said
+    if worst.get("few") and not worst.get("missing") and planned >= FEWEST:
+        worst["missing"] = "each run is too small for that, all of them together are not; give --calibration"
     return worst
 
 

@@ -116,7 +116,7 @@ def _flagging_rank(n: int, policy: Policy) -> int:
 
 def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar: tuple[int, int]) -> tuple[Rule, ...]:
     """Every rule that holds for this policy, decided. bar: hits needed, and clean prompts needed for one hit."""
-    scored = policy.fail_on != "copy" or policy.max_rate is not None
+    scored = policy.asks_scores
     made = [_complete(found), _findings(found, policy, shift)]
     if scored:
         made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
@@ -232,12 +232,16 @@ def _sensitivity(found: Findings, policy: Policy) -> Rule:
 
 
 def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
-    """Items without a p-value; where only copies count, those that could not be used."""
-    lost = [
-        rank
-        for row, rank in zip(found.results, found.ranks, strict=True)
-        if isinstance(rank, str) and row.outcome != "copy" and (scored or row.status != "ok")
-    ]
+    """Items that nothing was decided of: without a p-value where scores count, and inconclusive ones for any reason.
+
+    What is above every clean prompt is left to `resolution`, which no limit tolerates.
+    """
+    lost: list[str] = []
+    for row, rank in zip(found.results, found.ranks, strict=True):
+        if scored and isinstance(rank, str) and row.outcome != "copy":
+            lost.append(rank)
+        elif row.outcome == "inconclusive" and (isinstance(rank, str) or rank[0] > 1):
+            lost.append(row.reason)
     limit = policy.max_undetectable or 0.0
     if len(lost) <= limit * len(found.results):
         return Rule("undetectable", "pass", "", len(lost), limit)

@@ -10,6 +10,9 @@ from memdetect.verdict.outcome import Rule
 
 NO_THRESHOLD = "the index has no threshold, so that nothing can be called a copy; build it with --held-out images"
 CONFIDENCE = 0.95
+PLANTED = 50  # planted copies that show what an index finds; of a smaller one all its pictures
+COUNTED = 0.9  # share of these that has to be there: some cannot be opened any more
+LOOSE = 0.01  # level above which a threshold that images exceed says nothing
 
 
 def no_threshold(index: Mapping[str, Any]) -> bool:
@@ -27,6 +30,9 @@ def useless(index: Mapping[str, Any], policy: Policy) -> str:
     if not policy.min_recall:
         return ""
     cure = "build it with --held-out images or another embedder"
+    least = min(PLANTED, index.get("pictures", index["rows"]))
+    if recall is not None and planted and planted < COUNTED * least:
+        return f"{planted} planted copies cannot show what the index finds, expected {least}; build it with --planted"
     if recall is None or not planted:
         return f"whether the index finds a copy at all is not known: none was planted; {cure}"
     if recall < policy.min_recall:
@@ -101,13 +107,12 @@ def _similar(header: Header, usable: Sequence[Result]) -> Rule:
     if not isinstance(level, float) or not 0 < level < 1:
         return Rule("similar", "inconclusive", "the header says no level of the index's threshold; scan anew")
     images = sum(images_of(row, header.plan) for row in usable)
-    found, most = sum(len(alike(row)) for row in usable if not row.suppressed), most_similar(images, level)
+    found = sum(len(alike(row)) for row in usable if not row.suppressed)
+    most = most_similar(images, level) if level <= LOOSE else 0
     if found <= most:
         return Rule("similar", "pass", "", found, most)
     reason = f"{found} of {images} images are similar to a training image though their pixels differ, at most {most}"
-    return Rule(
-        "similar", "inconclusive", f"{reason} are so by chance at a level of {level:.2g}; look at them", found, most
-    )
+    return Rule("similar", "inconclusive", f"{reason} may be so at a level of {level:.2g}; look at them", found, most)
 
 
 def _one_colour(header: Header, results: Sequence[Result], policy: Policy) -> Iterator[Rule]:
@@ -123,7 +128,7 @@ def _one_colour(header: Header, results: Sequence[Result], policy: Policy) -> It
 
 
 def _coverage(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
-    limit, coverage = policy.min_coverage, index.get("coverage")
+    limit, coverage = policy.min_coverage or None, index.get("coverage")
     if limit is not None and (coverage is None or coverage < limit):
         held = "an unknown share" if coverage is None else f"{coverage:.1%}"
         reason = f"the index covers {held} of the training set, expected at least {limit:.1%}"

@@ -55,7 +55,9 @@ def _meant(entry: Ignore, header: Header) -> bool:
         return header.plan_digest.startswith(entry.run)
     name = entry.model or ""
     digest = str(header.plan.get("model", ""))
-    return name == header.model or (re.match(HEX, name) is not None and digest.startswith(name))
+    # A LoRA does not change the name of its base, only the digest.
+    named = name == header.model and not header.opening.get("loras")
+    return named or (re.match(HEX, name) is not None and digest.startswith(name))
 
 
 def _covers(entry: Ignore, row: Result) -> bool:

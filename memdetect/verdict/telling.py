@@ -31,6 +31,8 @@ def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[st
 
 def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str, Any]:
     """AUROC and lower bound between two sets of texts, each text with its family; why not, when there are none."""
+    if len(set(scanned.values())) < FEWEST <= len(scanned):
+        scanned = {text: text for text in scanned}  # few families of many texts: each text stands for itself
     families = [*scanned.values(), *clean.values()]
     counts = len(set(scanned.values())), len(set(clean.values()))
     if min(counts) < FEWEST:

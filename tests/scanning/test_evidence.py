@@ -12,14 +12,18 @@ from small_pictures import QUICK, fill
 
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
+from memdetect.images import IN_PART
 from memdetect.index import build_index, read_manifest
+from memdetect.matching import look_up, open_evidence
 from memdetect.policy import Policy
 from memdetect.records import RunFolder
 from memdetect.scanning import Options, calibrate, pairs, scan
 from memdetect.scanning.pairs import strongest_pairs, write_pairs
+from memdetect.scanning.plan import searched_index
 from memdetect.verdict import judge
 
 PROMPTS = "a cat\na dog\na red cat\n"
+WHOLE = replace(QUICK, planted=50)  # every picture is planted
 FAST = {"steps": 2, "guidance_scale": 2.0, "num_seeds": 2, "timesteps": [50]}
 
 
@@ -31,7 +35,7 @@ def first(pipe, tmp_path_factory):
     run = scan([root / "prompts.txt"], pipe, root / "plain", Options(**FAST))
     images = fill(root / "images", range(40))
     Image.open(run.folder / run.results[0].files[1]).save(images / "planted.png")
-    build_index([images], load_embedder("pixels"), root / "train.index", QUICK)
+    build_index([images], load_embedder("pixels"), root / "train.index", WHOLE)
     return root
 
 
@@ -56,7 +60,7 @@ def test_the_header_says_what_was_searched(run, first):
     held = RunFolder(first / "searched").header()
     assert (held.index["rows"], held.index["embedder"], held.index["coverage"]) == (41, "pixels", None)
     assert held.plan["index"] == held.index["digest"]
-    assert (held.index["recall"], held.index["planted"], held.index["pictures"]) == (1.0, 8, 41)
+    assert (held.index["recall"], held.index["planted"], held.index["pictures"]) == (1.0, 41, 41)
     assert (held.index["stated_by"], held.index["as_trained"]) == ("", "")
     assert set(held.index["finds"]) == {"mirrored", "cropped", "shifted"}
     assert RunFolder(first / "plain").header().index == {}
@@ -202,7 +206,7 @@ def broken(first: Path, folder: Path, how: str) -> Path:
     [
         ("no threshold", "the index has no threshold"),
         ("no images", "an image could not be compared"),
-        ("no recall", "the index calls 36% of 8 planted copies of its own images copies, expected at least 90%"),
+        ("no recall", "the index calls 36% of 41 planted copies of its own images copies, expected at least 90%"),
     ],
 )
 def test_a_calibration_is_not_checked_where_no_copy_could_have_been_found(how, said, first, pipe, tmp_path):
@@ -240,3 +244,47 @@ def test_a_long_prompt_is_cut_to_a_pairs_width_at_once():
     shown = pairs._fit("W" * 2**20, font)
     assert shown == pairs._fit("W" * 300, font)
     assert font.getlength(shown) <= 2 * pairs.SIDE + pairs.GAP
+
+
+def test_an_index_and_a_folder_of_training_pictures_exclude_each_other(first, pipe, tmp_path):
+    """One of the two would silently never be searched."""
+    options = Options(**FAST, index=first / "train.index", train_images=first / "images")
+    with pytest.raises(MemdetectError, match="exclude each other: one index is searched"):
+        scan([first / "prompts.txt"], pipe, tmp_path / "run", options)
+
+
+def test_the_index_of_a_run_is_of_the_pictures_that_are_named(first, pipe, tmp_path):
+    """Another folder, or other pictures in it, were never searched, and 100 % of the training set was claimed."""
+    options = Options(**FAST, train_images=first / "images")
+    assert scan([first / "prompts.txt"], pipe, tmp_path / "run", options).results[0].outcome == "copy"
+    other = fill(tmp_path / "other", range(50, 60))
+    with pytest.raises(MemdetectError, match="is an index of other pictures than those of"):
+        scan([first / "prompts.txt"], pipe, tmp_path / "run", replace(options, train_images=other))
+    shutil.copytree(first / "images", tmp_path / "images")
+    scan([first / "prompts.txt"], pipe, tmp_path / "mine", replace(options, train_images=tmp_path / "images"))
+    fill(tmp_path / "images", range(70, 71))
+    with pytest.raises(MemdetectError, match="is not in it; choose another --out"):
+        scan([first / "prompts.txt"], pipe, tmp_path / "mine", replace(options, train_images=tmp_path / "images"))
+
+
+def test_what_ships_with_a_base_is_not_searched_for_its_fine_tune(tmp_path):
+    shipped = tmp_path / "train.index"
+    shipped.mkdir()
+    assert searched_index(tmp_path, Options()) == shipped
+    assert searched_index(tmp_path, Options(), tuned=True) is None
+    assert searched_index(tmp_path, Options(index=shipped), tuned=True) == shipped
+    assert searched_index(tmp_path, Options(search=False)) is None
+
+
+def test_frames_behind_the_first_are_not_taken_for_seen(first, pipe, tmp_path):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "green")]
+    frames[0].paste("white", (4, 4, 20, 12))
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    options = Options(**FAST, index=first / "train.index", policy=Policy(fail_on="copy"))
+    found = scan([tmp_path / "moving.gif"], pipe, tmp_path / "run", options)
+    assert found.results[0].outcome == "inconclusive"
+    assert "only the first of several frames was looked up" in found.results[0].reason
+    assert found.verdict.exit == 3
+    evidence = open_evidence(first / "train.index")
+    (looked,) = look_up([tmp_path / "moving.gif"], evidence.index, evidence.embedder)
+    assert (looked.outcome, looked.reason) == ("inconclusive", IN_PART)

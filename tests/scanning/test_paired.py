@@ -21,6 +21,7 @@ from memdetect.scanning import Options, Watch, captioned, prepare, prompts_of, s
 from memdetect.scanning.paired import paired_null, rounds_for
 from memdetect.statistics.combine import quartile
 from memdetect.statistics.conformal import rank
+from memdetect.statistics.multiple import hits_needed
 from memdetect.verdict.nulls import scores_of
 
 OPTIONS = Options(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
@@ -154,7 +155,10 @@ def test_a_base_that_is_the_model_or_of_another_kind_is_refused(prompts: list[Pa
 
 
 def test_rounds_fill_the_null_within_bounds() -> None:
-    assert [rounds_for(n) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 10, 7, 4, 4]
+    assert [rounds_for(n) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 20, 20, 20, 20]
+    assert [rounds_for(n, scored=False) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 10, 7, 4, 4]
+    for prompts in (10, 11, 50, 1000):
+        assert hits_needed(prompts * rounds_for(prompts), prompts, 0.05) == 1
 
 
 # Training pictures

@@ -256,7 +256,8 @@ def test_a_folder_of_images_goes_on_past_a_corrupt_one(pipe: Any, images: Path, 
     run = scan([images], pipe, tmp_path / "run", OPTIONS)
     good, corrupt, cmyk, animated = run.results
     assert [row.status for row in run.results] == ["ok", "unreadable", "ok", "ok"]
-    assert (corrupt.outcome, corrupt.reason) == ("inconclusive", "the input could not be read")
+    assert corrupt.outcome == "inconclusive"
+    assert corrupt.reason.startswith("the input could not be read as a whole: ")
     assert corrupt.scores == {}
     assert "b-corrupt.png" in corrupt.notes[0]
     assert good.notes == []
