@@ -59,7 +59,11 @@ def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -
     Raises MemdetectError for a run of other settings, for a prompt without a kind, for one whose family is among the
     clean prompts, and for one whose scores are not finite.
     """
-    if different := made.model_copy(update={"strata": header.plan.get("strata", "")}).difference(header.plan):
+    layers = list(next(iter(made.scores.values())))
+    if absent := [layer for layer in layers if layer not in header.plan["layers"]]:
+        raise MemdetectError(f"the memorized prompts were measured without layer {absent[0]!r}; measure them again")
+    asked = {**header.plan, "layers": layers, "strata": made.strata}
+    if different := made.difference(asked):
         raise MemdetectError(f"the memorized prompts were measured with another {different}; measure them again")
     kept, clean = one_a_family(rows), {item.family for item in made.items}
     for row in kept:
@@ -77,7 +81,6 @@ def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -
         )
         for row in kept
     ]
-    layers = list(next(iter(made.scores.values())))
     return made.model_copy(update={"known": tuple(known), "known_scores": _table(header.plan, kept, layers)})
 
 

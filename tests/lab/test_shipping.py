@@ -8,7 +8,8 @@ import pytest
 from memdetect.calibration import Calibration
 from memdetect.errors import MemdetectError
 from memdetect.lab.pictures import NAMES
-from memdetect.lab.shipping import clean_scores, write_prompts
+from memdetect.lab.recipe import read_truth
+from memdetect.lab.shipping import add_memorized, clean_scores, write_prompts
 from memdetect.lab.stock import load_clips
 from memdetect.lab.world import make_world
 from memdetect.records import Header, Measurement, RunFolder, Score
@@ -21,6 +22,8 @@ PLAN = {
     "scheduler": "DDIM",
     "steps": 3,
     "guidance_scale": 2.0,
+    "size": [64, 64],
+    "noise": "own for each item",
     "call": {},
     "num_seeds": 2,
     "seed": 0,
@@ -44,6 +47,7 @@ def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tm
     assert {name: len(found) for name, found in files.items()} == {
         "labelled": 840, "release": 60, "clean-a": 600, "clean-b": 2400, "clean-report": 1000
     }  # fmt: skip
+    assert {row["kind"] for found in files.values() for row in found} == {"scene", "clip art", "template"}
     clean = [{r["prompt"] for r in files[name]} for name in ("clean-a", "clean-b", "clean-report")]
     assert len(set.union(*clean)) == 4000
     assert {r["part"] for r in files["release"]} == {"reporting", "report"}
@@ -57,6 +61,30 @@ def test_the_demo_does_not_list_duplicates_first(world, tmp_path):
     assert {r["group"] for r in release[:30]} >= {"matched", "control", "verbatim"}
     templates = [r["family"] for r in release if r["group"] == "template"]
     assert len(set(templates)) == len(templates) == 4
+
+
+def test_memorized_prompts_are_those_of_the_reporting_half_that_came_back(world, tmp_path):
+    truth = read_truth(Path(__file__).parents[2] / "models" / "emoji-scenes")
+    paths = {path.stem: path for path in write_prompts(world, tmp_path, truth)}
+    back = {row.id for row in truth if row.part == "reporting" and (row.reproduced or 0) >= 0.5}
+    assert {row["id"] for row in rows(paths["memorized"])} == back
+    assert len(back) == 137
+    shipped = Path(__file__).parents[2] / "sample_prompts" / "memorized.jsonl"
+    assert shipped.read_bytes() == paths["memorized"].read_bytes()
+
+
+def test_scores_of_memorized_prompts_go_with_the_clean_ones(tmp_path):
+    made = clean_scores(run_of(tmp_path / "clean"), "two prompts", ["up.*"])
+    known = RunFolder(tmp_path / "known")
+    known.open(Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=1))
+    cells = {layer: {"50": [0.9, 0.8]} for layer in PLAN["layers"]}
+    score = {"spikiness": Score(score=1.0, cells=cells)}
+    known.write_shard(
+        [Measurement(index=0, id="k", prompt="k", source="s", seeds=[1, 2], scores=score, meta={"kind": "scene"})]
+    )
+    found = add_memorized(made, tmp_path / "known")
+    assert found.known_scores == {"spikiness": {"up.0": {"50": [[0.9, 0.8]]}, "up.1": {"50": [[0.9, 0.8]]}}}
+    assert found.known[0].kind == "scene"
 
 
 def run_of(folder: Path, count: int = 2, value: float | None = 0.5) -> Path:
