@@ -227,7 +227,7 @@ def test_the_base_of_a_lora_is_the_model_without_it(photos: Path, tmp_path: Path
         assert base[caption].seeds[:2] == ours[caption].seeds
         assert min(abs(a / b - 1) for a, b in zip(cells(ours[caption]), cells(row)[:2], strict=False)) > 1e-3
     header = RunFolder(tmp_path / "run").header()
-    assert header.index["rows"] == 3
+    assert (header.index["pictures"], header.index["rows"]) == (3, 6), "whole, and as the squares of training"
     assert header.index["null_queries"] == 12
     assert header.plan["model"] != RunFolder(tmp_path / "alone").header().plan["model"]
 
