@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from startup import compare
 
-from memdetect.calibration import Calibration, Item
+from memdetect.calibration import SHARED, Calibration, Item
 from memdetect.header import Header, inputs_digest, plan_digest
 from memdetect.policy import Policy
 from memdetect.records import Measurement, RunFolder, Score, write_atomic
@@ -42,6 +42,11 @@ LAYERS = ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1", "up_blocks.0.resnets
 PLAN = {
     "inputs": "",
     "model": "abc",
+    "family": "StableDiffusionPipeline",
+    "scheduler": "DDIMScheduler:abc",
+    "size": [64, 64],
+    "noise": "own for each item",
+    "call": {},
     "num_seeds": 4,
     "detectors": ["spikiness", "spikiness-l4"],
     "members": ["spikiness"],
@@ -67,7 +72,7 @@ def make_run(folder: Path, records: int, clean: int, shard: int = 64) -> None:
              range(records + clean)]  # fmt: skip
     kept = [{name: cells(rng) for name in PLAN["detectors"]} for _ in range(clean)]
     calibration = Calibration(
-        settings={"model": "abc"},
+        settings={key: PLAN[key] for key in SHARED},
         items=tuple(Item(id=w, family=text_key(w), text=text_key(w)) for w in words[records:]),
         scores={
             name: {layer: {"400": [row[name][layer]["400"] for row in kept]} for layer in LAYERS}

@@ -21,7 +21,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 CORE = {
     "accelerate", "diffusers", "faiss-cpu", "jaxtyping", "jinja2", "numpy", "pillow", "pydantic", "rich", "safetensors",
-    "scipy", "torch", "transformers", "typer",
+    "scikit-learn", "scipy", "torch", "transformers", "typer",
 }  # fmt: skip
 
 
@@ -59,8 +59,8 @@ def test_the_build_backend_satisfies_its_own_requirement():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"lab", "lora", "parquet", "report", "bench", "ray", "test"}
-    needed = {Requirement(line).name for extra in ("lab", "lora", "bench", "report") for line in EXTRAS[extra]}
+    assert set(EXTRAS) == {"lab", "lora", "parquet", "report", "ray", "test"}
+    needed = {Requirement(line).name for extra in ("lab", "lora", "report") for line in EXTRAS[extra]}
     assert needed <= {Requirement(line).name for line in EXTRAS["test"]}, "the suite runs without skipping these"
 
 

@@ -255,15 +255,16 @@ def test_a_truncated_prompt_is_scored_and_marked(pipe: Any, tmp_path: Path) -> N
 def test_a_folder_of_images_goes_on_past_a_corrupt_one(pipe: Any, images: Path, tmp_path: Path) -> None:
     run = scan([images], pipe, tmp_path / "run", OPTIONS)
     good, corrupt, cmyk, animated = run.results
-    assert [row.status for row in run.results] == ["ok", "unreadable", "ok", "ok"]
+    assert [row.status for row in run.results] == ["ok", "unreadable", "ok", "unreadable"]
     assert corrupt.outcome == "inconclusive"
     assert corrupt.reason.startswith("the input could not be read as a whole: ")
     assert corrupt.scores == {}
     assert "b-corrupt.png" in corrupt.notes[0]
     assert good.notes == []
     assert cmyk.notes == ["cmyk converted"]
-    assert animated.notes == ["animated: first frame of 2 used"]
-    assert (run.verdict.measured, run.verdict.unusable, run.verdict.scan_exit) == (4, 1, Exit.OK)
+    assert animated.notes[0] == "animated: first frame of 2 used"
+    assert animated.notes[1].startswith("only the first of several frames was looked up")
+    assert (run.verdict.measured, run.verdict.unusable, run.verdict.scan_exit) == (4, 2, Exit.OK)
     assert run.verdict.counts["inconclusive"] == 4
     alone = scan([images / "c-cmyk.jpg"], pipe, tmp_path / "alone", OPTIONS)
     assert scores(alone)[cmyk.id] == pytest.approx(scores(run)[cmyk.id], rel=1e-5)
@@ -316,7 +317,7 @@ def test_values_that_are_not_finite_are_inconclusive_and_never_zero(
         run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, save_images=True))
     bad = run.results[1]
     assert (bad.status, bad.outcome) == ("nonfinite", "inconclusive")
-    assert bad.reason == "the network gave values that are not finite"
+    assert bad.reason.startswith("the network gave values that are not finite: ")
     assert bad.scores["spikiness"].score is None
     assert '"score":null' in (run.folder / "results.jsonl").read_text(encoding="utf-8").splitlines()[1]
     first, second = next(iter(bad.scores["spikiness"].cells.values()))["50"]

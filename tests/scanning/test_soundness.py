@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from tiny_stable import tiny_stable_diffusion
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.index import build_index
-from memdetect.matching import Evidence
+from memdetect.matching import Evidence, Seen
 from memdetect.policy import Policy
 from memdetect.probing import Decoded
 from memdetect.records import Match, Measurement, RunFolder, Score
@@ -209,21 +208,19 @@ class Counted(Evidence):
 
     def __init__(self, without: tuple[int, ...] = (), blind: tuple[int, ...] = ()) -> None:
         object.__setattr__(self, "index", without)
-        object.__setattr__(self, "embedder", SimpleNamespace(embed=self._embed))
+        object.__setattr__(self, "embedder", None)
         object.__setattr__(self, "top_k", blind)
 
-    def of(self, images: Any) -> list[Match]:
-        seen = [grey(image) for image in images]
+    def look(self, images: Any) -> Seen:
+        values: list[int] = [grey(image) for image in images]
         without: Any = self.index
-        return [
+        blind: Any = self.top_k
+        matches = [
             Match(seed=k, rank=1, key=str(value), similarity=0.5)
-            for k, value in enumerate(seen)
+            for k, value in enumerate(values)
             if value not in without
         ]
-
-    def _embed(self, images: Any) -> np.ndarray:
-        blind: Any = self.top_k
-        return np.array([[NAN if grey(image) in blind else 1.0] for image in images])
+        return Seen(matches, [value not in blind for value in values])
 
 
 def grey(image: Any) -> int:
@@ -290,7 +287,7 @@ def test_a_calibration_does_not_take_black_images_for_searched(
     place: Path, pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_decoder(pipe, monkeypatch, everything)
-    options = Options(**FAST, index=place / "train.index")
+    options = Options(**FAST, index=place / "train.index", policy=Policy(min_recall=0.0))
     with pytest.raises(
         MemdetectError, match=r"cannot be searched for copies: pixels of images 0, 1 are not finite; use"
     ):
@@ -301,7 +298,7 @@ def test_a_calibration_does_not_take_black_images_for_searched(
 def test_a_calibration_counts_what_it_left_out_and_refuses_when_nothing_is_left(place: Path, tmp_path: Path) -> None:
     pipe = tiny_stable_diffusion(tmp_path / "tokenizer")
     next(pipe.unet.parameters()).data.fill_(NAN)
-    with pytest.raises(MemdetectError, match="none of 3 clean prompts has finite scores"):
+    with pytest.raises(MemdetectError, match="none of 3 prompts has finite scores"):
         calibrate([place / "prompts.txt"], pipe, tmp_path / "c.json", Options(**FAST))
 
 

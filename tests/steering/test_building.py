@@ -12,7 +12,7 @@ from steered_pipes import request_of
 from memdetect.adapters import load
 from memdetect.adapters.schedule import levels
 from memdetect.batches import seed_of
-from memdetect.calibration import Calibration, Item
+from memdetect.calibration import SHARED, Calibration, Item
 from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.images import to_array
@@ -176,7 +176,7 @@ def test_a_reference_is_ranked_among_clean_scores_where_they_hold(pipe, monkeypa
     def clean(settings, level):
         items = tuple(Item(id=str(k), family=str(k)) for k in range(199))
         cells = {layer: {"50": [[level] for _ in items]} for layer in layers}
-        return Calibration(settings=settings, items=items, scores={"spikiness": cells})
+        return Calibration(settings={**dict.fromkeys(SHARED), **settings}, items=items, scores={"spikiness": cells})
 
     model = replace(model, folder=Path())
     for settings, level, spiky in (
