@@ -79,7 +79,7 @@ def _clean(model: Model, look: Look, sampler: Sampler) -> list[float] | None:
     if calibration is None:
         return None
     ours = {"model": model.digest, "steps": sampler.steps, "guidance_scale": sampler.guidance_scale}
-    if any(calibration.settings.get(key, value) != value for key, value in ours.items()):
+    if any(calibration.settings[key] != value for key, value in ours.items()):
         return None
     plan = {"layers": [p.name for p in look.points], "timesteps": list(look.timesteps), "num_seeds": 1}
     rows = calibration.seeds(SPIKINESS.name, plan)

@@ -176,7 +176,11 @@ def test_a_reference_is_ranked_among_clean_scores_where_they_hold(pipe, monkeypa
     def clean(settings, level):
         items = tuple(Item(id=str(k), family=str(k)) for k in range(199))
         cells = {layer: {"50": [[level] for _ in items]} for layer in layers}
-        return Calibration(settings={**dict.fromkeys(SHARED), **settings}, items=items, scores={"spikiness": cells})
+        return Calibration(
+            settings={**dict.fromkeys(SHARED), "guidance_scale": SAMPLER.guidance_scale, **settings},
+            items=items,
+            scores={"spikiness": cells},
+        )
 
     model = replace(model, folder=Path())
     for settings, level, spiky in (
