@@ -149,7 +149,8 @@ def _secrets(header: Header, results: Iterable[Result], verdict: Verdict) -> lis
     """Every text of the user's own of at least six characters, the longest first: the second line of defence."""
     ignored: Any = (verdict.policy or {}).get("ignore", ())
     mine = {key: value for key, value in header.plan.items() if key not in PLAN}
-    found = {header.model, *_strings(mine), *_strings(ignored), *_strings(header.index), *_strings(header.opening)}
+    index = {key: value for key, value in header.index.items() if key != "stated_by"}  # an option's name, or our words
+    found = {header.model, *_strings(mine), *_strings(ignored), *_strings(index), *_strings(header.opening)}
     for row in results:
         matched = [(match.key, match.path, match.caption) for match in row.matches]
         found.update(_strings([row.prompt, row.image, row.source, row.meta, row.notes, matched]))
