@@ -16,7 +16,8 @@ def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
     recall: share, 0 to 1, of mildly damaged copies that were called copies, None where none was tried; planted: of how
     many pictures; finds: the same share by kind of geometric change, of the kinds that were tried. pictures: distinct
     ones in the index; coverage: their share of the training set, None where its size is not known; stated_by: who says
-    how large that is. as_trained: how training made squares ("512,center"), "" = the index holds whole pictures.
+    how large that is. left_out: images that could not be taken in. as_trained: how training made squares
+    ("512,center"), "" = the index holds whole pictures.
     """
     mild, whole, squares = manifest["planted"], manifest["training_set"], manifest["as_trained"]
     return {
@@ -26,6 +27,7 @@ def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "pictures": manifest["pictures"],
         "coverage": manifest["pictures"] / whole if whole else None,
         "stated_by": manifest["training_set_by"],
+        "left_out": sum(manifest["skipped"].values()),
         "as_trained": f"{squares['size']},{squares['crop']}" if squares else "",
     }
 
@@ -47,11 +49,12 @@ def finds_phrase(index: Mapping[str, Any]) -> str:
 
 def coverage_phrase(index: Mapping[str, Any]) -> str:
     """How much of the training set an index covers, and who says how large that is; for header and `found_by` alike."""
-    share = index.get("coverage")
+    share, by, lost = index.get("coverage"), index.get("stated_by"), index.get("left_out")
+    missing = f" ({lost} that are there could not be taken in)" if lost else ""
     if share is None:
-        return "an unknown share of the training set"
-    by = index.get("stated_by")
-    return f"{share:.{0 if share >= 1 else 2}%} of the training set" + (f" as {by} states its size" if by else "")
+        return f"an unknown share of the training set{missing}"
+    shown = f"{share:.{0 if share >= 1 else 2}%} of the training set"
+    return f"{shown}{f' as {by} states its size' if by else ''}{missing}"
 
 
 def _named(kind: str, share: float) -> str:

@@ -60,6 +60,7 @@ class _Index(_Strict):
     finds: dict[str, Share] = {}
     stated_by: str = ""
     as_trained: str = ""
+    left_out: Count = 0
 
 
 class _Wording(_Strict):

@@ -19,7 +19,7 @@ def label_requests(given: str) -> Requests:
     path = Path(given)
     if path.is_file():
         found = read([given])
-        return Requests(tuple(_alone(item) for item in found.items), found.blank, found.repeated)
+        return Requests(tuple(_alone(item) for item in found.items), found.blank, found.repeated, found.beside)
     names = [name.strip() for name in given.split(",")]
     if not all(name.isascii() and name.isdigit() for name in names):
         raise MemdetectError(f"--labels {given!r:.80} is neither numbers as in 0,1,2 nor a file; correct it")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
+from memdetect.folders import files_of, is_image, names_image
 
 FORMATS = ("txt", "jsonl", "json", "csv", "tsv")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "Prompt", "Caption", "TEXT")
 IMAGE_COLUMNS = ("image", "path", "file", "file_name")
 MAX_CHARS = 2**20
@@ -47,21 +47,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What `read` found, in order, and how many blank lines and repetitions it left out."""
+    """What `read` found, in order, and how many blank lines and repetitions it left out.
+
+    beside: rows that name an image beside their prompt, of which the prompt alone was taken.
+    """
 
     items: tuple[Request, ...]
     blank: int
     repeated: int
+    beside: int = 0
 
 
 def read(sources: Sequence[str | Path], *, column: str | None = None, format: str | None = None) -> Requests:
     """Read prompt files (txt, jsonl, json, csv, tsv, each also gzipped), images, folders of images, globs and "-".
 
     `column` names the prompt column of rows. `format`, one of FORMATS, holds for every prompt file; without it the
-    extension tells, and for stdin the first character (`{`: jsonl, else txt). Folders are searched for images at any
-    depth, hidden ones left out. What has the id and the content of an earlier request is dropped and counted.
+    extension tells, and for stdin the first character (`{`: jsonl, else txt). Folders are searched for images as
+    `folders.images_in` does. What has the id and the content of an earlier request is dropped and counted.
     Raises MemdetectError (usage) that names file and line: nothing found, not UTF-8, a broken row, a prompt that is
-    missing, empty, too long or not encodable, an image that is not there, one id for two different things.
+    missing, empty, too long, not encodable or the path of an image, an image that is not there, one id for two
+    different things, an archive in a folder.
     """
     if not sources:
         raise MemdetectError("no prompts given; name a prompt file, a folder of images, a glob, or - for stdin")
@@ -76,35 +81,14 @@ def read(sources: Sequence[str | Path], *, column: str | None = None, format: st
             raise _problem(source, None, f"holds no prompts ({len(found)} blank lines); add some, or leave it out")
         blank += len(found) - len(requests)
         repeated += sum(not _keep(kept, request) for request in requests)
-    return Requests(tuple(kept.values()), blank, repeated)
+    beside = sum(item.prompt is not None and _image_column(item.meta) is not None for item in kept.values())
+    return Requests(tuple(kept.values()), blank, repeated, beside)
 
 
 def _expand(source: str) -> list[str]:
-    """List the files that a source stands for, sorted; "-" stays."""
-    path = Path(source)
+    """List the files that a source stands for; "-" stays."""
     with _blame(source, None):
-        if source == "-" or (source and path.exists()):
-            return _images_in(path) if source != "-" and path.is_dir() else [source]
-        if not re.search(r"[*?[]", source):
-            raise ValueError("no such file or folder; check the path, or pass - for stdin")
-        hits = _shown(Path(path.anchor).glob(str(path.relative_to(path.anchor))), path)
-        if not (files := [str(hit) for hit in hits if hit.is_file()]):
-            raise ValueError(f"no file matches this pattern in {str(Path.cwd())!r}; check it, or name the files")
-        return files
-
-
-def _images_in(folder: Path) -> list[str]:
-    """List the images of a folder at any depth. Raises ValueError if there is none."""
-    files = [path for path in _shown(folder.rglob("*"), folder) if not path.is_dir()]
-    images = [str(path) for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not images:
-        raise ValueError(f"no image ({' '.join(IMAGE_SUFFIXES)}) among {len(files)} files; name prompt files singly")
-    return images
-
-
-def _shown(paths: Iterable[Path], asked: Path) -> list[Path]:
-    """Sort paths, without those that a leading dot hides, unless it was asked for by name."""
-    return [path for path in sorted(paths) if not any(part[0] == "." for part in {*path.parts} - {*asked.parts})]
+        return [source] if source == "-" else [str(file) for file in files_of(source)]
 
 
 def _requests(source: str, column: str | None, format: str | None) -> Iterator[Request | None]:
@@ -112,7 +96,7 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
     if re.search("[\ud800-\udfff]", source):
         raise _problem(source, None, "a file name that is not UTF-8 cannot be written to the records; rename the file")
     path = Path(source)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if source != "-" and is_image(path):
         with _blame(source, None):
             yield Request(item_id(None, path), None, path, source, None, {})
         return
@@ -238,7 +222,7 @@ def _request(row: Row, column: str | None, source: str, line: int) -> Request:
     """Make a request of a row: its prompt if it has one, else its image. Raises ValueError, OSError."""
     rest = {"prompt": row} if isinstance(row, str) else dict(row)
     name = _prompt_column(rest, None if isinstance(row, str) else column)
-    key = next((key for key in IMAGE_COLUMNS if not _empty(rest.get(key))), None)
+    key = _image_column(rest)
     if name is None and key is None:
         raise ValueError(f"no prompt among the columns {list(rest)!s:.400}; name its column with --prompt-column")
     value, given = rest.pop(name) if name else None, rest.pop("id", None)
@@ -248,6 +232,10 @@ def _request(row: Row, column: str | None, source: str, line: int) -> Request:
         image = (Path() if source == "-" else Path(source).parent) / _string(rest.pop(key), key)
     else:
         prompt = _string(value, "prompt")
+        if names_image(prompt.strip(), Path() if source == "-" else Path(source).parent):
+            raise ValueError(
+                f"{prompt!r:.200} is an image, no prompt; list images as csv or jsonl, in a column `image`"
+            )
     return Request(own or item_id(prompt, image), prompt, image, source, line, rest)
 
 
@@ -257,6 +245,10 @@ def _prompt_column(row: Mapping[str, Any], column: str | None) -> str | None:
         raise ValueError(f"no column {column!r} among {list(row)!s:.400}; name one of them with --prompt-column")
     loose = [name for known in PROMPT_COLUMNS for name in row if name.lower() == known]
     return column or next((name for name in (*PROMPT_COLUMNS, *loose) if name in row), None)
+
+
+def _image_column(row: Mapping[str, Any]) -> str | None:
+    return next((key for key in IMAGE_COLUMNS if not _empty(row.get(key))), None)
 
 
 def _empty(value: object) -> bool:

@@ -16,6 +16,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_bundled" not in path.
 LAYERS = {
     "errors": 0,
     "finds": 1,
+    "folders": 0.5,
     "batches": 1,
     "bundled": 1,
     "calibration": 1.5,
@@ -52,7 +53,7 @@ LAYERS = {
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
 LIGHT = ("", "cli", "errors", "bundled", "header", "records", "calibration", "policy", "verdict", "prompts", "render")
-LIGHT += ("finds", "statistics", "wording", "cli.gate", "doctor")
+LIGHT += ("finds", "folders", "statistics", "wording", "cli.gate", "doctor")
 
 
 def module_of(path: Path) -> str:

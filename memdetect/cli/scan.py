@@ -120,7 +120,7 @@ def scan_command(
         typer.Option(help="Folder of the training pictures: their captions are scanned, outputs looked up among them."),
     ] = None,
     instance_prompt: Annotated[
-        str | None, typer.Option(help="Caption of every training picture that has none beside it.")
+        str | None, typer.Option(help="Caption of every training picture that has none of its own.")
     ] = None,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Judge as well, as `gate` does: fail on copy, suspicious (or worse), none.")
@@ -235,7 +235,7 @@ def _requests(
     if instance and not folder:
         raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
     if folder and not (inputs or labels or unconditional):
-        from memdetect.scanning.trained_on import captioned, prompts_of
+        from memdetect.scanning.captions import captioned, prompts_of
 
         return prompts_of(captioned(folder, instance))
     from memdetect.labels import requests_of

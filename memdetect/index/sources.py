@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from memdetect.errors import MemdetectError
-from memdetect.prompts import IMAGE_COLUMNS, IMAGE_SUFFIXES, PROMPT_COLUMNS
+from memdetect.folders import images_in, is_image, matching
+from memdetect.prompts import IMAGE_COLUMNS, PROMPT_COLUMNS
 
 LISTS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 KEY_COLUMNS = ("key", "id")
@@ -47,7 +47,7 @@ def listed(sources: Sequence[str | Path]) -> Iterator[Listed]:
             count += 1
             yield entry
         if not count:
-            raise _problem(source, None, f"holds no image ({' '.join(IMAGE_SUFFIXES)}); check the path")
+            raise _problem(source, None, "holds no image; check the path")
 
 
 def _entries(source: str) -> Iterator[Listed]:
@@ -55,45 +55,23 @@ def _entries(source: str) -> Iterator[Listed]:
     if not source.strip():
         raise _problem(source, None, "an empty name is no source; name a folder, a glob or a list of paths")
     if path.is_dir():
-        yield from (Listed(file, place=source) for file in _images_in(path))
+        yield from (Listed(file, place=source) for file in images_in(path))
     elif path.is_file():
         yield from _file(path)
     elif re.search(r"[*?[]", source):
         try:
-            hits = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+            hits = matching(source)
         except ValueError as problem:
             raise _problem(source, None, f"is no glob ({problem}); correct it") from None
-        images = [hit for hit in hits if hit.suffix.lower() in IMAGE_SUFFIXES and hit.is_file()]
-        yield from (Listed(hit, place=source) for hit in images)
+        yield from (Listed(hit, place=source) for hit in hits if is_image(hit))
     else:
         raise _problem(source, None, "no such file or folder; check the path")
-
-
-def _images_in(folder: Path) -> Iterator[Path]:
-    """Images at any depth, one folder's names in memory at a time, in an order that is always the same.
-
-    Linked folders are entered, each folder once. Raises MemdetectError for a folder that cannot be read.
-    """
-    entered: set[tuple[int, int]] = set()
-    for base, folders, files in os.walk(folder, onerror=_unread, followlinks=True):
-        place = Path(base).stat()
-        if (place.st_dev, place.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((place.st_dev, place.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = sorted(name for name in files if not name.startswith("."))
-        yield from (Path(base, name) for name in shown if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _unread(problem: OSError) -> None:
-    raise _problem(str(problem.filename), None, f"the folder cannot be read ({problem.strerror}); give access to it")
 
 
 def _file(path: Path) -> Iterator[Listed]:
     """An image itself, or the entries of a list."""
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if is_image(path):
         yield Listed(path, place=str(path))
         return
     if suffix not in LISTS:

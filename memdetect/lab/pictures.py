@@ -16,9 +16,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.folders import IMAGE_SUFFIXES
 from memdetect.images import open_image
 from memdetect.lab.folders import cache_folder
-from memdetect.prompts import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

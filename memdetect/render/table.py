@@ -117,6 +117,7 @@ def _set_aside(header: Header, results: Sequence[Result]) -> list[str]:
     counts = {
         "blank lines left out": header.dropped.get("blank", 0),
         "repetitions left out": header.dropped.get("repeated", 0),
+        "images named beside a prompt and not looked at": header.dropped.get("beside", 0),
         "unreadable": status["unreadable"],
         "not finite": status["nonfinite"],
         "truncated": sum(any("truncated" in note for note in r.notes) for r in results if r.status == "ok"),

@@ -217,7 +217,7 @@ def plan(bench: Bench, requests: Requests, calibration: Calibration | None = Non
         planned=len(requests.items),
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if asked.layers or asked.timesteps or asked.sigmas else bench.model.card.default,
-        dropped={"blank": requests.blank, "repeated": requests.repeated},
+        dropped={"blank": requests.blank, "repeated": requests.repeated, "beside": requests.beside},
         index=index | (_given(bench) if index else {}),
         opening={key: value for key, value in asdict(bench.model.opening).items() if value},
         **_bar(bench.options.policy, made, requests.items, calibration),

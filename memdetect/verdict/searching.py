@@ -98,6 +98,7 @@ def index_rules(header: Header, results: Sequence[Result], policy: Policy) -> It
         reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"
         yield Rule("index", "inconclusive", f"{reason}; put it back where the index expects it and scan anew", unseen)
     yield _similar(header, usable)
+    yield from _left_out(index, policy)
     yield from _coverage(index, policy)
 
 
@@ -125,6 +126,14 @@ def _one_colour(header: Header, results: Sequence[Result], policy: Policy) -> It
         said = f"{plain} of {images} images have a single colour; check the decoder and the number format"
         many = share > limit
         yield Rule("one-colour", "inconclusive" if many else "pass", said if many else "", share, limit)
+
+
+def _left_out(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
+    """Training images that are there and could not be taken in: nothing was compared with them."""
+    if (count := index.get("left_out")) and policy.min_coverage is None:
+        reason = f"{count} training images could not be taken into the index, so that copies of them are not found"
+        cure = "mend them (index info has the reasons) and build it again, or say which min-coverage is enough"
+        yield Rule("left-out", "inconclusive", f"{reason}; {cure}", count, 0)
 
 
 def _coverage(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:

@@ -17,7 +17,7 @@ from memdetect.index import build_index, read_manifest
 from memdetect.matching import look_up, open_evidence
 from memdetect.policy import Policy
 from memdetect.records import RunFolder
-from memdetect.scanning import Options, calibrate, pairs, scan
+from memdetect.scanning import Options, calibrate, captioned, pairs, prompts_of, scan
 from memdetect.scanning.pairs import strongest_pairs, write_pairs
 from memdetect.scanning.plan import searched_index
 from memdetect.verdict import judge
@@ -288,3 +288,39 @@ def test_frames_behind_the_first_are_not_taken_for_seen(first, pipe, tmp_path):
     evidence = open_evidence(first / "train.index")
     (looked,) = look_up([tmp_path / "moving.gif"], evidence.index, evidence.embedder)
     assert (looked.outcome, looked.reason) == ("inconclusive", IN_PART)
+
+
+def trained_folder(root: Path) -> Path:
+    """Pictures in kohya's folders, one of them cut in half, one of another suffix, and an untrained one on top."""
+    for number, name in enumerate(("10_sks dog/a.png", "10_sks dog/b.jfif", "2_cat/c", "2_cat/d.png", "top.png")):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(root / "made", [number])
+        (root / "made" / f"{number:04d}.png").rename(path)
+    (root / "made").rmdir()
+    (root / "top.txt").write_text("a house", encoding="utf-8")
+    return root
+
+
+def test_a_training_folder_is_searched_whole(pipe, tmp_path):
+    """Every picture at any depth is in the index and its caption is scanned; one that cannot be read is missed."""
+    folder = trained_folder(tmp_path / "train")
+    requests = prompts_of(captioned(folder))
+    assert [item.prompt for item in requests.items] == ["a house", "sks dog", "cat"]
+    options = Options(**FAST, train_images=folder, policy=Policy(fail_on="copy"))
+    whole = scan(requests, pipe, tmp_path / "whole", options)
+    assert (whole.header.index["pictures"], whole.header.index["coverage"], whole.header.index["left_out"]) == (5, 1, 0)
+    assert not [rule for rule in whole.verdict.rules if rule.name in ("left-out", "min-coverage")]
+    (folder / "10_sks dog" / "a.png").write_bytes((folder / "10_sks dog" / "a.png").read_bytes()[:100])
+    with pytest.raises(MemdetectError, match="is an index of other pictures"):
+        scan(requests, pipe, tmp_path / "whole", options)
+    part = scan(requests, pipe, tmp_path / "part", options)
+    assert (part.header.index["pictures"], part.header.index["coverage"], part.header.index["left_out"]) == (4, 0.8, 1)
+    rule = next(rule for rule in part.verdict.rules if rule.name == "left-out")
+    assert (rule.outcome, part.verdict.verdict) == ("inconclusive", "inconclusive")
+    assert "1 training images could not be taken into the index" in rule.reason
+    for limit, outcome in ((0.5, "pass"), (0.9, "inconclusive")):
+        judged = judge(part.header, part.results, None, Policy(fail_on="copy", min_coverage=limit))[1]
+        assert {r.name: r.outcome for r in judged.rules if r.name in ("left-out", "min-coverage")} == {
+            "min-coverage": outcome
+        }
