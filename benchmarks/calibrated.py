@@ -14,15 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from memdetect.benchmarking import halves
-from memdetect.calibration import Calibration
 from memdetect.errors import MemdetectError
-from memdetect.policy import Policy
-from memdetect.records import Header, Measurement
-from memdetect.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
-from memdetect.statistics.conformal import rank_at
-from memdetect.verdict import judge, read_runs
-from memdetect.verdict.nulls import Null, make_null, rank_of, scores_of
+from memdetect.evaluation import halves
+from memdetect.judging import judge, read_runs
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.ranks import Null, make_null, rank_of, scores_of
+from memdetect.judging.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
+from memdetect.judging.statistics.conformal import rank_at
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement
 
 LEVELS = (0.01, 0.05, 0.10)
 CONTROLS = {

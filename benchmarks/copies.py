@@ -17,10 +17,10 @@ import torch
 from diffusers import AutoencoderKL
 from scipy import ndimage
 
-from memdetect.copies import CopyRule, ms_ssim, tile_distance
-from memdetect.lab.recipe import find_world
-from memdetect.lab.scenes import paint, redraw, sibling
-from memdetect.lab.vae import to_tensor
+from memdetect.copies.pixels import CopyRule, ms_ssim, tile_distance
+from memdetect.lab.training.vae import to_tensor
+from memdetect.lab.world.recipe import find_world
+from memdetect.lab.world.scenes import paint, redraw, sibling
 
 FAR_AWAY = 5_000_000  # scenes of the stream that no training reaches
 TAIL = 0.005

@@ -15,8 +15,9 @@ import numpy as np
 from scipy import stats
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.recipe import TruthRow, read_truth
-from memdetect.records import Measurement, RunFolder
+from memdetect.lab.world.recipe import TruthRow, read_truth
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.records import Measurement
 
 POOL = ("control", "ladder", "matched")
 OFTEN = 0.75  # share of an item's samples from which on it counts as reproduced

@@ -94,11 +94,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--embedders", nargs="+", default=["scenes", "pdq", "pixels"])
     given = parser.parse_args(arguments)
 
-    from memdetect.embedders import load_embedder
-    from memdetect.lab.damage import round_trip
-    from memdetect.lab.embedding import open_vae
-    from memdetect.lab.recipe import find_world
-    from memdetect.lab.scenes import paint, redraw, sibling
+    from memdetect.copies.embedders import load_embedder
+    from memdetect.lab.training.damage import round_trip
+    from memdetect.lab.training.embedding import open_vae
+    from memdetect.lab.world.recipe import find_world
+    from memdetect.lab.world.scenes import paint, redraw, sibling
 
     (world, stock), rng, vae = find_world(), np.random.default_rng(7), open_vae(given.model / "vae")
 

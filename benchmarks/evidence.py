@@ -1,7 +1,7 @@
 """Is every copy found, with the right original, and how many clean images are taken for copies?
 
 python benchmarks/evidence.py WORLD RUN...: a folder with world.json, and runs of its prompts whose images were looked
-up in an index. An image is reproduced when the pixel rule of `memdetect.copies` says so of its own training image.
+up in an index. An image is reproduced when the rule of `memdetect.copies.pixels` says so of its own training image.
 Counted of the reproduced ones: found, the right original is the nearest training image of all and called a copy;
 named, it is the nearest of those called copies, which pairs.png and `match` show; of the others: called copies of
 something all the same; of clean prompts: called copies, and similar to a training image at all, which the index
@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from memdetect.copies import copies_of
+from memdetect.copies.pixels import copies_of
 from memdetect.errors import MemdetectError
-from memdetect.images import open_image
-from memdetect.lab.recipe import read_world
-from memdetect.lab.stock import Stock
-from memdetect.lab.world import Entry
-from memdetect.records import Measurement, RunFolder
-from memdetect.statistics.beta import interval
+from memdetect.inputs.images import open_image
+from memdetect.judging.statistics.beta import interval
+from memdetect.lab.world.labelled import Entry
+from memdetect.lab.world.recipe import read_world
+from memdetect.lab.world.stock import Stock
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.records import Measurement
 
 
 @dataclass(slots=True)

@@ -13,11 +13,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from startup import compare
 
-from memdetect.calibration import SHARED, Calibration, Item
-from memdetect.header import Header, inputs_digest, plan_digest
-from memdetect.policy import Policy
-from memdetect.records import Measurement, RunFolder, Score, write_atomic
-from memdetect.wording import text_key
+from memdetect.files import write_atomic
+from memdetect.inputs.wording import text_key
+from memdetect.judging.calibration import SHARED, Calibration, Item
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header, inputs_digest, plan_digest
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement, Score
 
 BAR = 3.0
 READER = """\

@@ -24,13 +24,13 @@ from PIL import Image
 from scipy import stats
 from startup import compare
 
-from memdetect.copies import CopyRule
-from memdetect.index import Index, Manifest, Planted, Searcher, Threshold, open_index, verify
-from memdetect.index.calibrate import Copies, Trial, held_out, leave_one_out, threshold
-from memdetect.index.draft import Draft, choose_factory, write_faiss
-from memdetect.index.intake import Taken
-from memdetect.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, EmbedderName, file_sum
-from memdetect.index.rows import Row, RowFile
+from memdetect.copies.index import Index, Manifest, Planted, Searcher, Threshold, open_index, verify
+from memdetect.copies.index.calibrate import Copies, Trial, held_out, leave_one_out, threshold
+from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
+from memdetect.copies.index.embed_files import Taken
+from memdetect.copies.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, EmbedderName, file_sum
+from memdetect.copies.index.rows import Row, RowFile
+from memdetect.copies.pixels import CopyRule
 
 BAR = 1.15
 CHUNK = 8192

@@ -17,8 +17,8 @@ from memdetect import load, probe_images
 from memdetect.adapters import FAMILIES, list_points
 from memdetect.adapters.points import resolve
 from memdetect.adapters.schedule import add_noise, levels
-from memdetect.batches import seed_of
 from memdetect.probing import Look, Sampler, watch
+from memdetect.probing.batches import seed_of
 
 OVERHEAD_BAR, SHARE_BAR = 1.10, 0.50
 

@@ -20,12 +20,12 @@ from PIL import Image
 from startup import compare
 
 from memdetect import load
-from memdetect.embedders import load_embedder
-from memdetect.index import build_index
-from memdetect.lab.pictures import NAMES, draw, fetch
-from memdetect.lab.scenes import paint
-from memdetect.lab.stock import PICTURE_SIDE
-from memdetect.lab.world import Counts, make_world
+from memdetect.copies.embedders import load_embedder
+from memdetect.copies.index import build_index
+from memdetect.lab.world.labelled import Counts, make_world
+from memdetect.lab.world.pictures import NAMES, draw, fetch
+from memdetect.lab.world.scenes import paint
+from memdetect.lab.world.stock import PICTURE_SIDE
 from memdetect.probing import Sampler
 from memdetect.scanning import Options, scan
 

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from memdetect.benchmarking import RIVALS, document, grid, labels_of, scores_of, table
 from memdetect.errors import MemdetectError
-from memdetect.records import RunFolder
+from memdetect.evaluation import RIVALS, document, grid, labels_of, scores_of, table
+from memdetect.runs.folder import RunFolder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

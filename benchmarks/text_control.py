@@ -14,11 +14,11 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from memdetect.benchmarking import shuffle
 from memdetect.errors import MemdetectError
-from memdetect.prompts import Request, read
-from memdetect.statistics.auroc import auroc
-from memdetect.verdict.telling import cross_fitted
+from memdetect.evaluation import shuffle
+from memdetect.inputs.prompts import Request, read
+from memdetect.judging.statistics.auroc import auroc
+from memdetect.judging.text_shift import cross_fitted
 
 SHUFFLES = 200
 PAIRS = (
@@ -78,9 +78,9 @@ def compare(items: Sequence[Request], positive: str, rival: str, shuffles: int =
 
 def bundled(seed: int) -> list[Request]:
     """The labelled captions of the bundled world under another seed."""
-    from memdetect.lab.pictures import NAMES
-    from memdetect.lab.stock import load_clips
-    from memdetect.lab.world import Counts, make_world
+    from memdetect.lab.world.labelled import Counts, make_world
+    from memdetect.lab.world.pictures import NAMES
+    from memdetect.lab.world.stock import load_clips
 
     entries = make_world(seed, Counts(clean=0), names=NAMES, clips=list(load_clips())).labelled
     return [Request(e.id, e.caption, None, "world", None, {"group": e.group, "family": e.family}) for e in entries]

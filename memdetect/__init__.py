@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memdetect.adapters import load
-    from memdetect.detector import Detector
-    from memdetect.index import build_index, open_index
+    from memdetect.copies.index import build_index, open_index
+    from memdetect.detectors.detector import Detector
+    from memdetect.judging import judge
     from memdetect.probing import probe_images, probe_prompts
+    from memdetect.probing.trace import Trace
     from memdetect.scanning import calibrate, scan
-    from memdetect.trace import Trace
-    from memdetect.verdict import judge
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Detector": "memdetect.detector",
-    "Trace": "memdetect.trace",
-    "build_index": "memdetect.index",
+    "Detector": "memdetect.detectors.detector",
+    "Trace": "memdetect.probing.trace",
+    "build_index": "memdetect.copies.index",
     "calibrate": "memdetect.scanning",
-    "judge": "memdetect.verdict",
+    "judge": "memdetect.judging",
     "load": "memdetect.adapters",
-    "open_index": "memdetect.index",
+    "open_index": "memdetect.copies.index",
     "probe_images": "memdetect.probing",
     "probe_prompts": "memdetect.probing",
     "scan": "memdetect.scanning",

@@ -6,14 +6,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from memdetect.calibration import Calibration, read_calibration
-from memdetect.finds import found_by
-from memdetect.header import Header, inputs_digest, plan_digest
-from memdetect.policy import Policy
-from memdetect.records import Measurement, RunFolder, write_atomic
+from memdetect.files import write_atomic
+from memdetect.judging.calibration import Calibration, read_calibration
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header, inputs_digest, plan_digest
+from memdetect.runs.index_facts import found_by
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement
 
 MODEL = Path(__file__).parents[1] / "models" / "emoji-scenes"
-SCENES = Path(__file__).parent / "verdict" / "scenes"
+SCENES = Path(__file__).parent / "judging" / "scenes"
 SHARD = 8
 
 

@@ -6,9 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 from synthetic_runs import header, row
 
-from memdetect.policy import Policy
-from memdetect.records import Header, Match, Outcome, Result
-from memdetect.verdict import Rule, Verdict
+from memdetect.copies.match import Match
+from memdetect.judging import Rule, Verdict
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Outcome, Result
 
 OUTCOMES: tuple[Outcome, ...] = ("copy", "suspicious", "similar", "clear", "inconclusive")
 HOSTILE = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from memdetect.index import BuildOptions
+from memdetect.copies.index import BuildOptions
 
 
 @dataclass(frozen=True)

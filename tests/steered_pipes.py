@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from memdetect.adapters import load
-from memdetect.prompts import Request
+from memdetect.inputs.prompts import Request
 from memdetect.steering.vector import Header, Vector, sites
 
 LAYERS = ("up_blocks.0.resnets.*", "mid_block", "up_blocks.1.attentions.*")

@@ -4,11 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from memdetect.calibration import SHARED, Calibration, Item, Known, Part
-from memdetect.header import Header, inputs_digest, plan_digest
-from memdetect.policy import Policy
-from memdetect.records import Match, Measurement, RunFolder, Score, write_atomic
-from memdetect.wording import text_key
+from memdetect.copies.match import Match
+from memdetect.files import write_atomic
+from memdetect.inputs.wording import text_key
+from memdetect.judging.calibration import SHARED, Calibration, Item, Known, Part
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header, inputs_digest, plan_digest
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement, Score
 
 PLAN: dict[str, Any] = {
     "inputs": "abc",

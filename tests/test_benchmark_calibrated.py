@@ -8,9 +8,9 @@ import pytest
 from scripts import script
 from synthetic_runs import calibration, header, row, write_run
 
-from memdetect.policy import Policy
-from memdetect.records import Match
-from memdetect.verdict import judge, read_runs
+from memdetect.copies.match import Match
+from memdetect.judging import judge, read_runs
+from memdetect.runs.policy import Policy
 
 calibrated = script("calibrated")
 RNG = np.random.default_rng(0)

@@ -7,9 +7,10 @@ import pytest
 from scipy import stats
 from scripts import script
 
-from memdetect.lab.recipe import TruthRow, write_truth
-from memdetect.prompts import read
-from memdetect.records import Measurement, RunFolder, Score
+from memdetect.inputs.prompts import read
+from memdetect.lab.world.recipe import TruthRow, write_truth
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.records import Measurement, Score
 
 dose, text_control = script("dose"), script("text_control")
 

@@ -13,7 +13,7 @@ def tiny_tokenizer(folder: Path) -> Any:
     """A CLIP tokenizer of bytes and a few words, at most 12 tokens a prompt."""
     from transformers import CLIPTokenizer
 
-    from memdetect.lab.parts import byte_symbols
+    from memdetect.lab.training.parts import byte_symbols
 
     symbols = byte_symbols()
     vocabulary = [*symbols, *(s + "</w>" for s in symbols), "<|startoftext|>", "<|endoftext|>"]

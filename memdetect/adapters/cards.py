@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from memdetect import bundled
 from memdetect.errors import MemdetectError
+from memdetect.inputs import bundled
 
 
 class Card(BaseModel):

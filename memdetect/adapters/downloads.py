@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from memdetect import bundled
 from memdetect.adapters.cards import card_of
 from memdetect.adapters.opening import Opening
+from memdetect.inputs import bundled
 
 SECONDS = 10  # how long a hub may take to answer; a scan does not need to know
 _BESIDE = (".json", ".txt", ".model")

@@ -14,13 +14,13 @@ from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
-from memdetect import bundled
 from memdetect.adapters.cards import Card, card_of, read_card
-from memdetect.adapters.families import Family, family_of
 from memdetect.adapters.opening import PROBLEMS, Opening, add_loras, check_fits, open_pipeline, place, weight_bytes
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
+from memdetect.adapters.rows import Family, family_of
 from memdetect.adapters.schedule import edm_point, is_edm
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs import bundled
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.

@@ -113,8 +113,8 @@ def calibrate_command(
     """
     extra = pipeline_arguments(call or [])
     hush()
-    from memdetect.labels import requests_of
-    from memdetect.prompts import read
+    from memdetect.inputs.labels import requests_of
+    from memdetect.inputs.prompts import read
 
     requests = requests_of(list(clean or []), labels, unconditional, "clean") or read(
         list(clean or []), column=column, format=prompts_format

@@ -27,7 +27,7 @@ def doctor_command(
     Exit codes: 0 it can, 3 it cannot.
     """
     hush()
-    from memdetect.doctor import examine, healthy
+    from memdetect.cli.machine import examine, healthy
 
     checks = list(examine())
     if format is Format.json:

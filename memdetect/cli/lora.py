@@ -28,8 +28,8 @@ def lora(
     checked_model(model)
     hush()
     from memdetect.adapters import load
+    from memdetect.inputs.captions import captioned
     from memdetect.lab.lora import Tuning, train_lora
-    from memdetect.scanning import captioned
 
     tuning = Tuning(steps, rank, rate, batch, convolutions, seed)
     pictures = captioned(train_images, instance_prompt)
@@ -48,7 +48,7 @@ def unseen(
 ) -> None:
     """Write scenes of held-out combinations, which the model of this world has never been shown, with captions."""
     hush()
-    from memdetect.lab.recipe import find_world, read_world, write_unseen
+    from memdetect.lab.world.recipe import find_world, read_world, write_unseen
 
     write_unseen(out, *(read_world(folder) if folder else find_world(seed=seed)), count)
     write(f"{out}\n")

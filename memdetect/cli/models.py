@@ -9,8 +9,8 @@ from memdetect.cli.output import hush, write
 
 def models_command() -> None:
     """List the bundled models, and the cards of models whose weights are on a hub."""
-    from memdetect import bundled
     from memdetect.adapters.cards import read_card
+    from memdetect.inputs import bundled
 
     for name in bundled.models():
         card = read_card(bundled.model_folder(name))

@@ -146,7 +146,7 @@ def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: S
 
 def _save(path: Path, text: str) -> None:
     """Write a report in one piece; GitHub's step summary is a file that others write to as well, and is appended to."""
-    from memdetect.records import write_atomic
+    from memdetect.files import write_atomic
 
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     try:

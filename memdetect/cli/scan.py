@@ -235,11 +235,11 @@ def _requests(
     if instance and not folder:
         raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
     if folder and not (inputs or labels or unconditional):
-        from memdetect.scanning.captions import captioned, prompts_of
+        from memdetect.inputs.captions import captioned, prompts_of
 
         return prompts_of(captioned(folder, instance))
-    from memdetect.labels import requests_of
-    from memdetect.prompts import read
+    from memdetect.inputs.labels import requests_of
+    from memdetect.inputs.prompts import read
 
     return requests_of(inputs, labels, unconditional) or read(inputs, column=column, format=form)
 
@@ -271,7 +271,7 @@ def _dry_run(place: tuple[str | None, str | None, bool], requests: Any, model: s
     from memdetect.adapters import Opening
     from memdetect.adapters.downloads import download_of
     from memdetect.scanning import Options
-    from memdetect.scanning.dry import dry_run_lines
+    from memdetect.scanning.dry_run import dry_run_lines
 
     write("".join(f"{line}\n" for line in dry_run_lines(requests, model, Options(**options), *plan)))
     if download := download_of(model, Opening(place[0], place[1], offline=place[2])):

@@ -91,7 +91,7 @@ def build_command(
     """Make a steering vector from references: prompts, which are sampled, or images."""
     sides = [read_requests(side, column, prompts_format) for side in (positive, negative or [])]
     loaded = load_model(model, device, dtype)
-    from memdetect.embedders import Source, choose_embedder
+    from memdetect.copies.embedders import Source, choose_embedder
     from memdetect.probing import Sampler
     from memdetect.steering import Recipe, build
 

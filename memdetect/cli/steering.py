@@ -11,15 +11,15 @@ from memdetect.errors import MemdetectError
 
 if TYPE_CHECKING:
     from memdetect.adapters import Model as Loaded
-    from memdetect.embedders import Embedder
-    from memdetect.prompts import Request
-    from memdetect.records import Measurement
+    from memdetect.copies.embedders import Embedder
+    from memdetect.inputs.prompts import Request
+    from memdetect.runs.records import Measurement
     from memdetect.steering import Edit, Vector, Window
 
 
 def read_requests(sources: Sequence[str], column: str | None, format: str | None) -> "tuple[Request, ...]":
     """Requests of prompt files or images; none for no sources."""
-    from memdetect.prompts import read
+    from memdetect.inputs.prompts import read
 
     return read(sources, column=column, format=format).items if sources else ()
 
@@ -57,7 +57,7 @@ def window_of(steps: int, text: str | None, last: int | None, skip_last: int | N
 
 def embedder_of(vector: "Vector", model: "Loaded", weights: Path | None, trust: bool) -> "Embedder | None":
     """The embedder that the vector was built with; None, and a line, where it is not to be had."""
-    from memdetect.embedders import Source, load_embedder
+    from memdetect.copies.embedders import Source, load_embedder
 
     made = vector.header.embedder
     if not made:
@@ -77,7 +77,7 @@ def embedder_of(vector: "Vector", model: "Loaded", weights: Path | None, trust: 
 
 def check_groups(requests: "Sequence[Request]", positive: str) -> None:
     """Refuse prompts without a group, and a group that nothing is compared with."""
-    from memdetect.benchmarking.cells import RIVALS
+    from memdetect.evaluation.cells import RIVALS
 
     if positive not in RIVALS:
         raise MemdetectError(f"no group {positive!r} is compared; expected one of {', '.join(RIVALS)}")
@@ -103,8 +103,8 @@ def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Em
 
 def compare(rows: "Sequence[Measurement]", positive: str, detectors: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The groups' responses and the detectors, as Markdown and as plain data."""
-    from memdetect.benchmarking import labels_of
-    from memdetect.benchmarking.response import as_data, contrasts, render, separations
+    from memdetect.evaluation import labels_of
+    from memdetect.evaluation.response import as_data, contrasts, render, separations
     from memdetect.steering import CURVES, DETECTORS, SHAPES
 
     labels = labels_of(rows, None, positive)
@@ -115,7 +115,7 @@ def compare(rows: "Sequence[Measurement]", positive: str, detectors: Sequence[st
 
 def colour_of(text: str) -> tuple[int, int, int]:
     """A ground by name, or R,G,B from 0 to 255; MemdetectError for anything else."""
-    from memdetect.lab.scenes import GROUNDS
+    from memdetect.lab.world.scenes import GROUNDS
 
     if text in GROUNDS:
         return GROUNDS[text]

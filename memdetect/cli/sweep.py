@@ -10,7 +10,7 @@ from memdetect.cli.output import Interrupt, hush, progress_bar, say, say_not_fin
 from memdetect.errors import MemdetectError
 
 if TYPE_CHECKING:
-    from memdetect.benchmarking.sweep import Choice
+    from memdetect.evaluation.sweep import Choice
 
 
 def sweep_command(
@@ -29,7 +29,7 @@ def sweep_command(
 ) -> None:
     """Scan labelled prompts with every statistic, layer and timestep; rank on one half, report on the other."""
     hush()
-    from memdetect.prompts import read
+    from memdetect.inputs.prompts import read
 
     requests = read(inputs)
     for request in requests.items:
@@ -61,9 +61,9 @@ def sweep_command(
 
 
 def _report(folder: Path, positive: str, picture: Path | None) -> "Choice":
-    from memdetect.benchmarking import labels_of, scores_of, sweep
-    from memdetect.benchmarking.cells import PAPER_TIMESTEP
-    from memdetect.records import RunFolder
+    from memdetect.evaluation import labels_of, scores_of, sweep
+    from memdetect.evaluation.cells import PAPER_TIMESTEP
+    from memdetect.runs.folder import RunFolder
 
     rows = list(RunFolder(folder).measurements())
     say_not_finite([row.status == "ok" for row in rows], "items")

@@ -24,7 +24,7 @@ def relu_dae(
 ) -> None:
     """Train the paper's two-layer ReLU autoencoder and compare it with its closed forms; figures and numbers."""
     hush()
-    from memdetect.lab.relu_dae.run import REGIMES, Options, reproduce
+    from memdetect.lab.theory.run import REGIMES, Options, reproduce
 
     regimes = REGIMES if regime == "all" else (regime,)
     wanted = Options(regimes, data, full, seed, sigma, optimizer, steps, sampling, transition)

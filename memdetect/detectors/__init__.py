@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 
-from memdetect.detector import Detector
+from memdetect.detectors.detector import Detector
 from memdetect.detectors.shape import CONCENTRATION, GINI, KURTOSIS, MEAN_SPREAD, PEAK_TO_MEAN, TOP_ENERGY
 from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4
 from memdetect.errors import MemdetectError

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memdetect.detector import Detector
+from memdetect.detectors.detector import Detector
 from memdetect.detectors.spikiness import REFERENCE, Statistic, averaged, spread
 
 TOP = 0.05  # share of the channels whose energy counts

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memdetect.detector import Detector, Scores
-from memdetect.trace import Trace
+from memdetect.detectors.detector import Detector, Scores
+from memdetect.probing.trace import Trace
 
 Statistic = Callable[[Tensor], Tensor]
 REFERENCE = "Zhang et al., ICLR 2026 (arXiv 2512.20963), Algorithm 1"

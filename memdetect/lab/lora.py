@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from memdetect.adapters import Model
-from memdetect.batches import Batching
 from memdetect.errors import MemdetectError
-from memdetect.images import open_image, to_array
+from memdetect.inputs.images import open_image, to_array
 from memdetect.probing import encode, image_size
+from memdetect.probing.batches import Batching
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")

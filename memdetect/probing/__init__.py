@@ -1,8 +1,8 @@
 """Watch a running denoiser: probe_prompts and probe_images give a Trace, Replay makes any denoiser f(x, t)."""
 
-from memdetect.probing.looking import Look, probe_images, probe_prompts, trace_of
-from memdetect.probing.predicting import predict
-from memdetect.probing.recording import record
+from memdetect.probing.finished import Look, probe_images, probe_prompts, trace_of
+from memdetect.probing.hooks import CAPTURES, Replay, as_written, quiet, watch
+from memdetect.probing.replay import record
 from memdetect.probing.sampling import (
     Decoded,
     Sampler,
@@ -13,7 +13,7 @@ from memdetect.probing.sampling import (
     sample_latents,
     truncated_at,
 )
-from memdetect.probing.watching import CAPTURES, Replay, as_written, quiet, watch
+from memdetect.probing.score import predict
 
 __all__ = [
     "CAPTURES",

@@ -13,8 +13,8 @@ from torch import Tensor
 from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
 from memdetect.adapters.latents import ready, scaled, unpack, unscaled
-from memdetect.batches import Batching, seed_of
 from memdetect.errors import MemdetectError
+from memdetect.probing.batches import Batching, seed_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from memdetect.records import Header, Result
+from memdetect.judging import Verdict
 from memdetect.render.github import render_github
 from memdetect.render.markdown import render_markdown
 from memdetect.render.redaction import Evidence, redact, with_evidence
 from memdetect.render.table import render_table
 from memdetect.render.text import render_csv, render_json, render_jsonl
-from memdetect.verdict import Verdict
+from memdetect.runs.header import Header
+from memdetect.runs.records import Result
 
 Renderer = Callable[[Header, Sequence[Result], Verdict], str]
 FORMATS: Mapping[str, Renderer] = {

@@ -6,8 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from memdetect.records import Header, Match, Result, Score
+from memdetect.copies.match import Match
 from memdetect.render.shown import escaped, plain
+from memdetect.runs.header import Header
+from memdetect.runs.records import Result, Score
 
 
 def render_explanation(header: Header, row: Result) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from memdetect.records import Header, Result
+from memdetect.judging import Verdict
 from memdetect.render.shown import LISTED, place, plain, strongest, subject
-from memdetect.verdict import Verdict
+from memdetect.runs.header import Header
+from memdetect.runs.records import Result
 
 MOST = 10  # of each kind for a step; GitHub shows no more
 LEVELS = {"copy": "error", "suspicious": "warning", "similar": "notice"}

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from memdetect.records import Header, Result
+from memdetect.judging import OUTCOMES, Verdict
 from memdetect.render.shown import LISTED, plain, strongest, subject, untested
-from memdetect.verdict import OUTCOMES, Verdict
+from memdetect.runs.header import Header
+from memdetect.runs.records import Result
 
 ROWS = 100
 LIMIT = 1_000_000  # bytes; GitHub's is 1,048,576 for a step

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memdetect.finds import coverage_phrase, finds_phrase, found_by
-from memdetect.records import Looked, Match
+from memdetect.copies.match import Looked, Match
 from memdetect.render.shown import ascii_json, plain
 from memdetect.render.table import COLOURS
 from memdetect.render.text import guard
+from memdetect.runs.index_facts import coverage_phrase, finds_phrase, found_by
 
 MEASURES = ("rank", "similarity", "p", "tile", "ssim")
 COLUMNS = ("image", "outcome", "reason", *MEASURES, "key", "path", "caption", "note", "similar", "copy_found")

@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from memdetect.records import Header, Match, Result
-from memdetect.verdict import Verdict
+from memdetect.copies.match import Match
+from memdetect.judging import Verdict
+from memdetect.runs.header import Header
+from memdetect.runs.records import Result
 
 Evidence = Literal["none", "hash", "thumbs"]
 Text = Callable[[str], str]

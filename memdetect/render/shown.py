@@ -4,8 +4,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from memdetect.finds import coverage_phrase, finds_phrase
-from memdetect.records import Header, Result
+from memdetect.runs.header import Header
+from memdetect.runs.index_facts import coverage_phrase, finds_phrase
+from memdetect.runs.records import Result
 
 FINDINGS = ("copy", "suspicious")
 LISTED = (*FINDINGS, "similar")  # what a reader should look at

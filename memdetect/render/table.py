@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memdetect.calibration import members_of
-from memdetect.finds import coverage_phrase, finds_phrase
-from memdetect.records import Header, Result
+from memdetect.judging import Verdict
+from memdetect.judging.calibration import members_of
+from memdetect.judging.search_rules import alike
 from memdetect.render.shown import plain, strongest, subject
-from memdetect.verdict import Verdict
-from memdetect.verdict.searching import alike
+from memdetect.runs.header import Header
+from memdetect.runs.index_facts import coverage_phrase, finds_phrase
+from memdetect.runs.records import Result
 
 ROWS = 25
 COLOURS = {

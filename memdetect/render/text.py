@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from memdetect.records import Header, Result
+from memdetect.judging import Verdict
 from memdetect.render.shown import LISTED, ascii_json, escaped, untested
-from memdetect.verdict import Verdict
+from memdetect.runs.header import Header
+from memdetect.runs.records import Result
 
 # What a spreadsheet takes for the start of a formula; the wide forms count in East Asian versions.
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")

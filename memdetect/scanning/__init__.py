@@ -1,10 +1,10 @@
 """The whole flow in one readable function: scan(); and calibrate(), which shares its sampling loop."""
 
+from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.scanning.calibrating import Matcher, calibrate
-from memdetect.scanning.captions import captioned, prompts_of
 from memdetect.scanning.flow import Run, calibration_of, scan
 from memdetect.scanning.loop import Watch
-from memdetect.scanning.plan import Options, plan, prepare, settings
+from memdetect.scanning.prepare import Options, plan, prepare, settings
 
 __all__ = [
     "Matcher",

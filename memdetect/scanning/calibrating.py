@@ -10,21 +10,24 @@ from typing import Any
 import numpy as np
 
 from memdetect.adapters import load
-from memdetect.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
+from memdetect.copies.matching import Evidence
 from memdetect.errors import MemdetectError
-from memdetect.finds import coverage_phrase
-from memdetect.images import open_image
-from memdetect.matching import Evidence
-from memdetect.prompts import Request, Requests, read
-from memdetect.records import Header, Measurement, RunFolder, write_atomic
+from memdetect.files import write_atomic
+from memdetect.inputs.images import open_image
+from memdetect.inputs.prompts import Request, Requests, read
+from memdetect.inputs.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
+from memdetect.judging.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
+from memdetect.judging.integrity import unaltered
+from memdetect.judging.ranks import make_null, scores_of
+from memdetect.judging.search_rules import useless
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.index_facts import coverage_phrase
+from memdetect.runs.records import Measurement
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
-from memdetect.scanning.plan import Bench, Options, plan, prepare, searched
+from memdetect.scanning.prepare import Bench, Options, plan, prepare, searched
 from memdetect.scanning.soundness import single_colour
-from memdetect.verdict.integrity import unaltered
-from memdetect.verdict.nulls import make_null, scores_of
-from memdetect.verdict.searching import useless
-from memdetect.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
 
 Matcher = Callable[[list[Path]], list[bool]]
 LEAST, SHARE = 10, 0.01  # how many of the strongest prompts are searched for copies

@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.adapters import Model, load
-from memdetect.calibration import Calibration, read_calibration
+from memdetect.copies.matching import Evidence
 from memdetect.errors import Exit, MemdetectError
-from memdetect.prompts import Requests, read
-from memdetect.records import Header, Result, RunFolder, write_atomic
+from memdetect.files import write_atomic
+from memdetect.inputs.prompts import Requests, read
+from memdetect.judging import Verdict, judge
+from memdetect.judging.calibration import Calibration, read_calibration
+from memdetect.judging.forecast import too_few_rounds
+from memdetect.judging.integrity import altered
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement, Result
+from memdetect.scanning.base_null import FOLDER, paired_null, rounds_for
+from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
-from memdetect.scanning.paired import FOLDER, paired_null, rounds_for
-from memdetect.scanning.pairs import write_pairs
-from memdetect.scanning.plan import Bench, Options, plan, prepare
-from memdetect.scanning.trained_on import with_own_index
-from memdetect.verdict import Verdict, judge
-from memdetect.verdict.forecast import too_few_rounds
-from memdetect.verdict.integrity import altered
+from memdetect.scanning.own_index import with_own_index
+from memdetect.scanning.prepare import Bench, Options, plan, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,21 @@ def calibration_of(model: Model, file: Path | None = None) -> Calibration | None
     return found
 
 
+def seen_from_here(row: Measurement, evidence: Evidence) -> Measurement:
+    """An item with the paths of its training images seen from the present working folder, not a former one."""
+    folder = str(evidence.index.folder)
+    paths = [evidence.index.row(match.row).seen_from(folder) for match in row.matches]
+    if paths == [match.path for match in row.matches]:
+        return row
+    moved = [m.model_copy(update={"path": path}) for m, path in zip(row.matches, paths, strict=True)]
+    return row.model_copy(update={"matches": moved})
+
+
 def _close(
     folder: RunFolder, header: Header, calibration: Calibration | None, bench: Bench, *, interrupted: bool
 ) -> Run:
     rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
-    found = map(bench.evidence.from_here, rows) if bench.evidence else rows
+    found = (seen_from_here(row, bench.evidence) for row in rows) if bench.evidence else rows
     changed = altered(folder, header, rows)
     results, verdict = judge(header, found, calibration, bench.options.policy, altered=changed)
     if not interrupted:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memdetect.prompts import Request
-from memdetect.records import RunFolder
+from memdetect.inputs.prompts import Request
+from memdetect.runs.folder import RunFolder
 from memdetect.scanning.measure import Indexed, measure
-from memdetect.scanning.plan import Bench
+from memdetect.scanning.prepare import Bench
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,16 @@ from jaxtyping import Float
 from PIL import Image
 
 from memdetect.adapters import Model
-from memdetect.batches import Batching
-from memdetect.detector import Detector
+from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
-from memdetect.images import IN_PART, open_image, to_array
+from memdetect.inputs.images import IN_PART, open_image, to_array
+from memdetect.inputs.prompts import Request
 from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
-from memdetect.prompts import Request
-from memdetect.records import Measurement, Score
-from memdetect.scanning.plan import Bench
+from memdetect.probing.batches import Batching
+from memdetect.probing.trace import Trace
+from memdetect.runs.records import Measurement, Score
+from memdetect.scanning.prepare import Bench
 from memdetect.scanning.soundness import checked
-from memdetect.trace import Trace
 
 Indexed = tuple[int, Request]
 

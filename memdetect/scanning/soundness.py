@@ -8,9 +8,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from memdetect.matching import Evidence
+from memdetect.copies.match import Match
+from memdetect.copies.matching import Evidence
 from memdetect.probing import Decoded
-from memdetect.records import Match, Measurement, Score
+from memdetect.runs.records import Measurement, Score
 
 
 def single_colour(pixels: UInt8[np.ndarray, "row col 3"]) -> bool:

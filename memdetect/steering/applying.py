@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from memdetect.adapters import Model
-from memdetect.batches import Batching
-from memdetect.embedders import Embedder
+from memdetect.copies.embedders import Embedder
 from memdetect.errors import MemdetectError
 from memdetect.probing import Decoded, Sampler, decode, quiet, sample_latents
+from memdetect.probing.batches import Batching
 from memdetect.steering.edits import border, moved, resemblance
 from memdetect.steering.hooks import Window, steer
 from memdetect.steering.vector import Vector

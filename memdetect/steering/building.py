@@ -9,10 +9,10 @@ from torch import Tensor
 
 from memdetect import __version__
 from memdetect.adapters import Model
-from memdetect.embedders import Embedder
+from memdetect.copies.embedders import Embedder
 from memdetect.errors import MemdetectError
+from memdetect.inputs.prompts import Request
 from memdetect.probing import Sampler
-from memdetect.prompts import Request
 from memdetect.steering.checking import check_references
 from memdetect.steering.directions import Method, direction
 from memdetect.steering.references import References, features, gather

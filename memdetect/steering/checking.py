@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from memdetect.adapters import Model
-from memdetect.batches import Batching
-from memdetect.calibration import Calibration, read_calibration
 from memdetect.detectors.spikiness import SPIKINESS
+from memdetect.judging.calibration import Calibration, read_calibration
+from memdetect.judging.statistics.conformal import p_value
 from memdetect.probing import Look, Sampler, trace_of
-from memdetect.statistics.conformal import p_value
+from memdetect.probing.batches import Batching
 from memdetect.steering.references import References
 
 LEVEL = 0.01  # of a p-value among clean prompts

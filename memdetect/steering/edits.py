@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from memdetect.embedders import Embedder
+from memdetect.copies.embedders import Embedder
 from memdetect.errors import MemdetectError
 
 Pixels = UInt8[np.ndarray, "row col 3"]

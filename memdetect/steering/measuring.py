@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from memdetect.adapters import Model
-from memdetect.batches import Batching
-from memdetect.detector import Detector
+from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
+from memdetect.inputs.prompts import Request
 from memdetect.probing import Look, Sampler, trace_of
-from memdetect.prompts import Request
-from memdetect.records import Measurement, Score
+from memdetect.probing.batches import Batching
+from memdetect.probing.trace import Trace
+from memdetect.runs.records import Measurement, Score
 from memdetect.steering.applying import Course, Made, made_of, steered_latents
 from memdetect.steering.edits import Edit, kept, moved, resemblance
 from memdetect.steering.response import midpoint, sharpness, steadiness
-from memdetect.trace import Trace
 
 PLACE, WHOLE = "steered", "all"  # the layer and timestep under which a response stands in a record
 CURVES = ("edit", "identity", "resemblance", "moved")

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from memdetect.adapters import Model, Point
 from memdetect.adapters.schedule import add_noise, levels
-from memdetect.batches import Batching, seed_of
 from memdetect.errors import MemdetectError
-from memdetect.images import open_image, to_array
+from memdetect.inputs.images import open_image, to_array
+from memdetect.inputs.prompts import Request
 from memdetect.probing import Sampler, decode, encode, generators, image_size, quiet, record, sample_latents, watch
-from memdetect.prompts import Request
+from memdetect.probing.batches import Batching, seed_of
 
 LOOK = "steering"  # the purpose of the noise that references are looked at with
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from memdetect import bundled
 from memdetect.adapters import Model, check_call, load
 from memdetect.adapters.models import MANAGED, _placement
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs import bundled
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 

@@ -13,11 +13,11 @@ from accelerate import cpu_offload_with_hook
 from safetensors.torch import save_file
 from tiny_families import tiny_family, tiny_unet2d
 
-from memdetect import bundled
 from memdetect.adapters import FAMILIES, Opening, load, opening
 from memdetect.adapters.cards import card_of
 from memdetect.adapters.models import DTYPES
 from memdetect.errors import MemdetectError
+from memdetect.inputs import bundled
 from memdetect.probing import Look, Sampler, image_size, probe_images
 
 SD1 = "model.diffusion_model.output_blocks.11.0.skip_connection.weight"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from memdetect.bundled import model_folder as model_folder_of
-from memdetect.calibration import read_calibration
 from memdetect.cli import run
+from memdetect.inputs.bundled import model_folder as model_folder_of
+from memdetect.judging.calibration import read_calibration
 
 FAST = ["--steps", "1", "--num-seeds", "1", "--device", "cpu"]
 WORDS = ["a", "photo", "of", "cat", "dog", "red", "blue", "and"]

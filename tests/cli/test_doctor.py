@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from memdetect import bundled, doctor
-from memdetect.cli import run
-from memdetect.doctor import CHECKS, examine, healthy
+from memdetect.cli import machine, run
+from memdetect.cli.machine import CHECKS, examine, healthy
+from memdetect.inputs import bundled
 
 NAMES = ["python", "torch", "diffusers", "transformers", "faiss", "bundled models", "disk", "memory"]
 
@@ -66,7 +66,7 @@ def test_a_broken_faiss_is_a_finding_and_breaks_nothing_here(
 
 
 def test_faiss_is_not_imported_beside_torch() -> None:
-    code = "import sys; from memdetect.doctor import CHECKS; CHECKS['torch']()\n"
+    code = "import sys; from memdetect.cli.machine import CHECKS; CHECKS['torch']()\n"
     code += "print(CHECKS['faiss'](), 'faiss' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"('ok', '{version('faiss-cpu')}') False"
@@ -104,7 +104,7 @@ def test_no_models_at_all_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert CHECKS["bundled models"]() == ("fail", "there are none; install memdetect again")
 
 
-@pytest.mark.parametrize(("free", "outcome"), [(doctor.DISK, "ok"), (doctor.DISK - 1, "warn")])
+@pytest.mark.parametrize(("free", "outcome"), [(machine.DISK, "ok"), (machine.DISK - 1, "warn")])
 def test_little_disk_is_a_warning(free: int, outcome: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan without images needs next to none."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(free, 0, free))

@@ -10,7 +10,7 @@ import pytest
 from synthetic_runs import INDEX, calibration, header, row, searched, write_run
 
 from memdetect.cli import run
-from memdetect.policy import Policy
+from memdetect.runs.policy import Policy
 
 ROOT = Path(__file__).parents[2]
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())

@@ -9,7 +9,7 @@ import pytest
 from synthetic_runs import INDEX, calibration, header, match, row, searched, write_run
 
 from memdetect.cli import run
-from memdetect.policy import Ignore, Policy
+from memdetect.runs.policy import Ignore, Policy
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 ENTRY = {"id": "i0", "outcome": "copy", "model": "tiny", "reason": "licensed", "owner": "ada"}

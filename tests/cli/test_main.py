@@ -44,7 +44,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Any:
         def fail(*_: Any, **__: Any) -> None:
             raise problem
 
-        monkeypatch.setattr("memdetect.prompts.read", fail)
+        monkeypatch.setattr("memdetect.inputs.prompts.read", fail)
 
     return make
 

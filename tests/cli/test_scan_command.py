@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from memdetect.cli import run
-from memdetect.verdict import OUTCOMES
+from memdetect.judging import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = ["a photo of a cat", "=red, \x1b[31m[bold]dog\u202e", "caf\u00e9\N{CAT FACE}"]

@@ -6,10 +6,10 @@ from importlib.metadata import EntryPoint
 import pytest
 import torch
 
-from memdetect.detector import Detector
 from memdetect.detectors import BUILT_IN, DEFAULT, find
+from memdetect.detectors.detector import Detector
 from memdetect.errors import Exit, MemdetectError
-from memdetect.trace import Trace
+from memdetect.probing.trace import Trace
 
 every_detector = pytest.mark.parametrize("detector", BUILT_IN, ids=lambda d: d.name)
 ITEMS = 6
@@ -128,7 +128,7 @@ def test_an_unknown_name_is_answered_with_the_closest():
 
 PLUGIN = """
 import torch
-from memdetect.detector import Detector
+from memdetect.detectors.detector import Detector
 
 FIRST = Detector("first", "image", frozenset({"peak"}), lambda trace: torch.zeros(1), "1", "nobody", "nobody2026")
 NOT_ONE = "a string"

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from memdetect.detectors import BUILT_IN, find
-from memdetect.lab.relu_dae import forms
-from memdetect.trace import Trace
+from memdetect.lab.theory import forms
+from memdetect.probing.trace import Trace
 
 DIM, UNITS, BLOCK, SIGMA = 24, 32, 16, 0.2
 SCALE_FREE = ("spikiness-l4", "kurtosis", "concentration", "top-energy", "gini", "peak-to-mean")

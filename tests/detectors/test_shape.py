@@ -7,7 +7,7 @@ from scipy import stats
 
 from memdetect.detectors.shape import MEAN_SPREAD, concentration, gini, kurtosis, peak_to_mean, top_energy
 from memdetect.detectors.spikiness import l4_over_l2, spread
-from memdetect.trace import Trace
+from memdetect.probing.trace import Trace
 
 
 def vectors(seed: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4, l4_over_l2, spread
-from memdetect.trace import Trace
+from memdetect.probing.trace import Trace
 
 examples = settings(max_examples=40, deadline=None)  # no deadline: a busy machine is no failure
 heights = st.floats(1e-3, 1e3)

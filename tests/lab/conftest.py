@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memdetect.lab.world import World
-from memdetect.records import Header, Measurement, RunFolder
+from memdetect.lab.world.labelled import World
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement
 
 PLAN = {
     **{"inputs": "", "model": "m", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 1, "guidance_scale": 1.0},

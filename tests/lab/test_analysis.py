@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.relu_dae import analysis, forms
+from memdetect.lab.theory import analysis, forms
 
 SIGMA = 0.2
 

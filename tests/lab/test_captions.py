@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from memdetect.errors import MemdetectError
-from memdetect.lab import captions
-from memdetect.prompts import read
+from memdetect.inputs.prompts import read
+from memdetect.lab.world.labelled import captions
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from memdetect.lab.damage import damage, round_trip
-from memdetect.lab.parts import make_vae
+from memdetect.lab.training.damage import damage, round_trip
+from memdetect.lab.training.parts import make_vae
 
 
 def scene() -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.relu_dae import data, forms, presets
-from memdetect.lab.relu_dae.sets import training_set
+from memdetect.lab.theory import data, forms, presets
+from memdetect.lab.theory.sets import training_set
 
 RED = Image.new("RGBA", (8, 8), (255, 0, 0, 255))
 

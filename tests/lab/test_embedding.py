@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from memdetect.embedders import load_embedder
+from memdetect.copies.embedders import load_embedder
 from memdetect.errors import MemdetectError
-from memdetect.lab import embedding
-from memdetect.lab.embedding import EmbedderJob, batch, contrast, open_vae, rate, train_embedder
-from memdetect.lab.parts import make_vae
-from memdetect.lab.scenes import paint, sibling
-from memdetect.lab.stock import Stock
-from memdetect.lab.world import Counts, make_world
+from memdetect.lab.training import embedding
+from memdetect.lab.training.embedding import EmbedderJob, batch, contrast, open_vae, rate, train_embedder
+from memdetect.lab.training.parts import make_vae
+from memdetect.lab.world.labelled import Counts, make_world
+from memdetect.lab.world.scenes import paint, sibling
+from memdetect.lab.world.stock import Stock
 
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")
 COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=2, verbatim_controls=1, templates=1, variants=2, siblings=1, clean=0)

@@ -6,7 +6,7 @@ import torch
 from scipy import integrate, stats
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.relu_dae import forms
+from memdetect.lab.theory import forms
 
 SIGMA = 0.3
 

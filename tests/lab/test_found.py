@@ -7,9 +7,12 @@ import pytest
 from PIL import Image
 from scripts import script
 
-from memdetect.lab import recipe
-from memdetect.lab.world import Counts
-from memdetect.records import Header, Match, Measurement, RunFolder, write_atomic
+from memdetect.copies.match import Match
+from memdetect.files import write_atomic
+from memdetect.lab.world.labelled import Counts, recipe
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement
 
 found = script("evidence")
 COUNTS = Counts(rungs={0: 1, 3: 2}, verbatim=0, verbatim_controls=1, templates=0, clean=2)

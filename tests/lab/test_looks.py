@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from memdetect.lab.relu_dae import forms, looks
-from memdetect.lab.relu_dae.network import ReluDae
+from memdetect.lab.theory import forms, looks
+from memdetect.lab.theory.network import ReluDae
 
 
 @given(st.integers(0, 10_000), st.integers(1, 7), st.integers(2, 5))

@@ -18,10 +18,11 @@ from tiny_stable import tiny_stable_diffusion
 from memdetect.adapters import Opening, load
 from memdetect.cli import run
 from memdetect.errors import MemdetectError
-from memdetect.lab import lora, recipe
+from memdetect.lab import lora
 from memdetect.lab.lora import Tuning, train_lora
-from memdetect.lab.world import Counts
-from memdetect.records import Measurement, RunFolder
+from memdetect.lab.world.labelled import Counts, recipe
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.records import Measurement
 
 CAPTIONS = ("a red cat", "a blue dog", "a photo of a dog")
 QUICK = Tuning(steps=4, rank=2, rate=1e-2, batch=2)

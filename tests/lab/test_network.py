@@ -7,16 +7,9 @@ import pytest
 import torch
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.lab.relu_dae import analysis, forms
-from memdetect.lab.relu_dae.data import from_mixture, known_mixture
-from memdetect.lab.relu_dae.network import (
-    Recipe,
-    ReluDae,
-    equation_six,
-    fresh_network,
-    lambda_of,
-    train,
-)
+from memdetect.lab.theory import analysis, forms
+from memdetect.lab.theory.data import from_mixture, known_mixture
+from memdetect.lab.theory.network import Recipe, ReluDae, equation_six, fresh_network, lambda_of, train
 
 SIGMA = 0.2
 SAMPLES = np.array([[3.0, 0, 0, 0, 0, 0], [-1.0, 3.0, 0, 0, 0, 0], [-1.0, -1.0, 0, 2.5, 0, 0]])

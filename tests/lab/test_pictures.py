@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.lab.pictures import NAMES, Source, draw, fetch
+from memdetect.lab.world.pictures import NAMES, Source, draw, fetch
 
 ICONS = {
     "prefix": "fake",

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memdetect.copies.index.sources import listed
 from memdetect.errors import MemdetectError
-from memdetect.index.sources import listed
-from memdetect.lab import recipe
-from memdetect.lab.pictures import read_pictures
-from memdetect.lab.verifying import differences
-from memdetect.lab.world import Counts
+from memdetect.lab.world.labelled import Counts, recipe
+from memdetect.lab.world.pictures import read_pictures
+from memdetect.lab.world.verifying import differences
 
 COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=2, verbatim_controls=2, templates=1, variants=2, siblings=1,
                 template_exposures=4, verbatim_exposures=2, clean=4)  # fmt: skip

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from memdetect.errors import MemdetectError
-from memdetect.lab import recognition
-from memdetect.lab.stock import Stock
-from memdetect.lab.world import Counts, make_world
+from memdetect.lab.training import recognition
+from memdetect.lab.world.labelled import Counts, make_world
+from memdetect.lab.world.stock import Stock
 
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")
 COLOURS = ("red", "lime", "blue", "cyan", "magenta", "brown", "navy", "olive", "teal", "maroon")

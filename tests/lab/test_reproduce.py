@@ -12,13 +12,13 @@ from PIL import Image
 
 from memdetect.cli import run
 from memdetect.errors import MemdetectError
-from memdetect.lab.relu_dae import figures, presets
-from memdetect.lab.relu_dae.data import from_mixture
-from memdetect.lab.relu_dae.measure import measure
-from memdetect.lab.relu_dae.network import lambda_of
-from memdetect.lab.relu_dae.results import RegimeResult, SamplingResult, TransitionResult, read_result
-from memdetect.lab.relu_dae.run import Options, reproduce
-from memdetect.lab.relu_dae.transition import RECIPE, transition
+from memdetect.lab.theory import figures, presets
+from memdetect.lab.theory.data import from_mixture
+from memdetect.lab.theory.measure import measure
+from memdetect.lab.theory.network import lambda_of
+from memdetect.lab.theory.results import RegimeResult, SamplingResult, TransitionResult, read_result
+from memdetect.lab.theory.run import Options, reproduce
+from memdetect.lab.theory.transition import RECIPE, transition
 
 FIGURES = ["weights", "representations", "denoising", "spectrum", "hybrid", "sampling", "transition"]
 
@@ -131,7 +131,7 @@ def test_figures_without_matplotlib_name_the_extra(monkeypatch):
 
 
 def test_matplotlib_is_imported_when_figures_are_drawn():
-    code = "import sys, memdetect.lab.relu_dae.run, memdetect.lab.relu_dae.figures; print('matplotlib' in sys.modules)"
+    code = "import sys, memdetect.lab.theory.run, memdetect.lab.theory.figures; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

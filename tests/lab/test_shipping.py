@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from memdetect.calibration import Calibration
 from memdetect.errors import MemdetectError
-from memdetect.lab.pictures import NAMES
-from memdetect.lab.recipe import read_truth
-from memdetect.lab.shipping import add_memorized, clean_scores, write_prompts
-from memdetect.lab.stock import load_clips
-from memdetect.lab.world import make_world
-from memdetect.records import Header, Measurement, RunFolder, Score
+from memdetect.judging.calibration import Calibration
+from memdetect.lab.world.labelled import make_world
+from memdetect.lab.world.pictures import NAMES
+from memdetect.lab.world.recipe import read_truth
+from memdetect.lab.world.shipping import add_memorized, clean_scores, write_prompts
+from memdetect.lab.world.stock import load_clips
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement, Score
 
 PLAN = {
     "inputs": "abc",

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.relu_dae.looks import nearest_cosine
-from memdetect.lab.relu_dae.network import Recipe
-from memdetect.lab.relu_dae.timed import LEVELS, TimedDae, noise_levels, sample, train_timed
+from memdetect.lab.theory.looks import nearest_cosine
+from memdetect.lab.theory.network import Recipe
+from memdetect.lab.theory.timed import LEVELS, TimedDae, noise_levels, sample, train_timed
 
 SAMPLES = np.array([[0.9, -0.8, 0.7, 0.0], [-0.9, 0.1, 0.2, 0.8]])
 RECIPE = Recipe(16, decay=0.001, rate=1e-2, steps=800, copies=32)

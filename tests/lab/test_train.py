@@ -19,13 +19,13 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 
 from memdetect.errors import MemdetectError
-from memdetect.lab import train as training
-from memdetect.lab import vae as autoencoder
-from memdetect.lab.parts import make_tokenizer, make_vae
-from memdetect.lab.scenes import paint
-from memdetect.lab.stock import Stock
-from memdetect.lab.train import Job, Student, train
-from memdetect.lab.world import Counts, World, make_world
+from memdetect.lab.training import train as training
+from memdetect.lab.training import vae as autoencoder
+from memdetect.lab.training.parts import make_tokenizer, make_vae
+from memdetect.lab.training.train import Job, Student, train
+from memdetect.lab.world.labelled import Counts, World, make_world
+from memdetect.lab.world.scenes import paint
+from memdetect.lab.world.stock import Stock
 
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "cone", "cube")
 STEPS = 4  # 2 of the base, 2 with the duplicates

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.pictures import NAMES
-from memdetect.lab.scenes import GROUNDS, SIDE, Placed, Scene, clutter, compose, paint, redraw, word
-from memdetect.lab.stock import load_clips
-from memdetect.lab.titles import titles
-from memdetect.lab.world import Counts, World, make_world
+from memdetect.lab.world.labelled import Counts, World, make_world
+from memdetect.lab.world.pictures import NAMES
+from memdetect.lab.world.scenes import GROUNDS, SIDE, Placed, Scene, clutter, compose, paint, redraw, word
+from memdetect.lab.world.stock import load_clips
+from memdetect.lab.world.titles import titles
 
 CLIPS = list(load_clips())
 

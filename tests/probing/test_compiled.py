@@ -10,10 +10,10 @@ from compiled_pipes import WAYS, Counted, in_place, wrapped
 from tiny_families import tiny_family
 
 from memdetect.adapters import load
-from memdetect.batches import Batching
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import Look, Replay, Sampler, probe_images, probe_prompts, watch
-from memdetect.trace import Trace
+from memdetect.probing.batches import Batching
+from memdetect.probing.trace import Trace
 
 SAMPLER = Sampler(steps=2, guidance_scale=2.0, num_seeds=2, batch_size=3)
 PROMPTS = {"prompt": ["a cat", "a red dog"], "label": ["207", "3"], "none": ["", ""]}

@@ -8,11 +8,11 @@ import torch
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.points import list_points, resolve
-from memdetect.batches import seed_of
 from memdetect.detectors import SPIKINESS
 from memdetect.errors import MemdetectError
 from memdetect.probing import Look, Sampler, image_size, probe_images, probe_prompts, watch
-from memdetect.trace import Trace
+from memdetect.probing.batches import seed_of
+from memdetect.probing.trace import Trace
 
 IDS = ["x", "y", "z"]
 PROMPTS = {"prompt": ["a cat", "a red dog", "blue"], "label": ["207", "goldfish", "3"], "none": ["", "", ""]}
@@ -77,8 +77,8 @@ def test_images_are_the_bare_pipelines(family_pipe):
         call |= {"prompt": doubled, "guidance_scale": 2.0, **model.family.fixed}
     with torch.inference_mode():
         expected = family_pipe(**call).images
-    from memdetect.batches import Batching
     from memdetect.probing import decode
+    from memdetect.probing.batches import Batching
 
     with torch.inference_mode():
         found = decode(model, trace.latents.flatten(0, 1), Batching(8))
@@ -176,16 +176,16 @@ def test_positions_of_the_image_alone_are_captured(family_pipe):
 
         return keep
 
-    from memdetect.probing import watching
+    from memdetect.probing import hooks
 
     for point in look.points:
-        original = watching.CAPTURES["peak"]
-        watching.CAPTURES["peak"] = count(point.name)  # type: ignore[index]
+        original = hooks.CAPTURES["peak"]
+        hooks.CAPTURES["peak"] = count(point.name)  # type: ignore[index]
         try:
             with torch.inference_mode(), watch(model.denoiser, [point], ["peak"], stop=False):
                 model.denoiser(**look.replay.call)
         finally:
-            watching.CAPTURES["peak"] = original  # type: ignore[index]
+            hooks.CAPTURES["peak"] = original  # type: ignore[index]
     if "unet" in family_pipe.components:
         assert set(counts.values()) <= {grid, grid // 4, grid // 16}
     else:

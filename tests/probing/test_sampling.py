@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from memdetect.adapters import load
-from memdetect.batches import Batching, seed_of
 from memdetect.probing import Sampler, decode, encode, image_size, truncated_at
+from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.sampling import generators, sample_latents
 
 PROMPTS = ["a cat", "a dog", "red"]

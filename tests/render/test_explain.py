@@ -4,8 +4,10 @@ import json
 import shlex
 import subprocess
 
-from memdetect.records import Header, Match, Result, Score
+from memdetect.copies.match import Match
 from memdetect.render.explain import render_explanation
+from memdetect.runs.header import Header
+from memdetect.runs.records import Result, Score
 
 PLAN = {
     "num_seeds": 2,

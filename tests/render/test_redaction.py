@@ -13,12 +13,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from report_runs import HOSTILE, OUTCOMES, match, run, texts
 
-from memdetect.policy import Ignore, Policy
-from memdetect.records import Header, Match, Measurement, Result
+from memdetect.copies.match import Match
+from memdetect.judging import Rule, Verdict
+from memdetect.judging.sensitivity import Sensitivity
 from memdetect.render import FORMATS, redact, with_evidence
 from memdetect.render.redaction import PLAN
-from memdetect.verdict import Rule, Verdict
-from memdetect.verdict.sensitivity import Sensitivity
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Ignore, Policy
+from memdetect.runs.records import Measurement, Result
 
 Run = tuple[Header, list[Result], Verdict]
 EXPIRES = date(2027, 1, 1)

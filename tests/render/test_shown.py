@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from report_runs import HOSTILE, OUTCOMES, run, texts
 from synthetic_runs import row
 
-from memdetect.records import Result
 from memdetect.render import FORMATS
 from memdetect.render.shown import ascii_json, escaped, place, plain, untested
+from memdetect.runs.records import Result
 
 NOT_SEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 ENDS = {"csv": "\r\n"}

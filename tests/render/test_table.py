@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from memdetect.calibration import SHARED, Calibration, Item
-from memdetect.records import Header, Match, Measurement, Result, Score
+from memdetect.copies.match import Match
+from memdetect.judging import Verdict, judge
+from memdetect.judging.calibration import SHARED, Calibration, Item
 from memdetect.render.shown import plain
 from memdetect.render.table import ROWS, render_table
-from memdetect.verdict import Verdict, judge
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement, Result, Score
 
 PLAN = {
     "model": "abc",

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memdetect.records import Header, Measurement, Result, RunFolder, Score
+from memdetect.judging import OUTCOMES, Verdict, judge
 from memdetect.render import FORMATS, render_csv, render_json, render_jsonl
 from memdetect.render.shown import escaped
 from memdetect.render.text import FORMULA
-from memdetect.verdict import OUTCOMES, Verdict, judge
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement, Result, Score
 
 PLAN = {
     "detectors": ["spikiness", "other"],

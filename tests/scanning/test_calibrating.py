@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from memdetect.calibration import read_calibration
 from memdetect.errors import MemdetectError
-from memdetect.records import RunFolder
+from memdetect.judging.calibration import read_calibration
+from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Options, Watch, calibrate, scan
 from memdetect.scanning.calibrating import LEAST
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from tiny_families import tiny_family
 
-from memdetect.calibration import Calibration, read_calibration
 from memdetect.cli import run
-from memdetect.labels import label_requests, unconditional_requests
-from memdetect.policy import Policy
+from memdetect.inputs.labels import label_requests, unconditional_requests
+from memdetect.inputs.wording import text_key
+from memdetect.judging.calibration import Calibration, read_calibration
+from memdetect.runs.policy import Policy
 from memdetect.scanning import Options, calibrate, scan
-from memdetect.wording import text_key
 
 FAST = ["--steps", "1", "--device", "cpu"]
 OPTIONS = Options(steps=1, num_seeds=1, save_images=False)

@@ -7,8 +7,8 @@ from PIL import Image
 from memdetect.adapters import load
 from memdetect.cli import run as command
 from memdetect.errors import MemdetectError
-from memdetect.labels import label_requests, requests_of, unconditional_requests
-from memdetect.prompts import read
+from memdetect.inputs.labels import label_requests, requests_of, unconditional_requests
+from memdetect.inputs.prompts import read
 from memdetect.scanning import Options, scan
 
 

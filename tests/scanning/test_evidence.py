@@ -10,17 +10,18 @@ import torch
 from PIL import Image, ImageFont
 from small_pictures import QUICK, fill
 
-from memdetect.embedders import load_embedder
+from memdetect.copies.embedders import load_embedder
+from memdetect.copies.index import build_index, read_manifest
+from memdetect.copies.matching import look_up, open_evidence
 from memdetect.errors import MemdetectError
-from memdetect.images import IN_PART
-from memdetect.index import build_index, read_manifest
-from memdetect.matching import look_up, open_evidence
-from memdetect.policy import Policy
-from memdetect.records import RunFolder
-from memdetect.scanning import Options, calibrate, captioned, pairs, prompts_of, scan
-from memdetect.scanning.pairs import strongest_pairs, write_pairs
-from memdetect.scanning.plan import searched_index
-from memdetect.verdict import judge
+from memdetect.inputs.captions import captioned, prompts_of
+from memdetect.inputs.images import IN_PART
+from memdetect.judging import judge
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.policy import Policy
+from memdetect.scanning import Options, calibrate, contact_sheet, scan
+from memdetect.scanning.contact_sheet import strongest_pairs, write_pairs
+from memdetect.scanning.prepare import searched_index
 
 PROMPTS = "a cat\na dog\na red cat\n"
 WHOLE = replace(QUICK, planted=50)  # every picture is planted
@@ -241,9 +242,9 @@ def test_clean_scores_hold_the_memorized_prompts_that_their_sensitivity_is_measu
 
 def test_a_long_prompt_is_cut_to_a_pairs_width_at_once():
     font = ImageFont.load_default(size=11)
-    shown = pairs._fit("W" * 2**20, font)
-    assert shown == pairs._fit("W" * 300, font)
-    assert font.getlength(shown) <= 2 * pairs.SIDE + pairs.GAP
+    shown = contact_sheet._fit("W" * 2**20, font)
+    assert shown == contact_sheet._fit("W" * 300, font)
+    assert font.getlength(shown) <= 2 * contact_sheet.SIDE + contact_sheet.GAP
 
 
 def test_an_index_and_a_folder_of_training_pictures_exclude_each_other(first, pipe, tmp_path):

@@ -12,17 +12,18 @@ from PIL import Image
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
-from memdetect.calibration import read_calibration
 from memdetect.errors import MemdetectError
-from memdetect.prompts import read
-from memdetect.records import RunFolder
+from memdetect.inputs.captions import captioned, prompts_of
+from memdetect.inputs.prompts import read
+from memdetect.judging.calibration import read_calibration
+from memdetect.judging.ranks import scores_of
+from memdetect.judging.statistics.combine import quartile
+from memdetect.judging.statistics.conformal import rank
+from memdetect.judging.statistics.multiple import hits_needed
 from memdetect.render.explain import render_explanation
-from memdetect.scanning import Options, Watch, captioned, prepare, prompts_of, scan
-from memdetect.scanning.paired import paired_null, rounds_for
-from memdetect.statistics.combine import quartile
-from memdetect.statistics.conformal import rank
-from memdetect.statistics.multiple import hits_needed
-from memdetect.verdict.nulls import scores_of
+from memdetect.runs.folder import RunFolder
+from memdetect.scanning import Options, Watch, prepare, scan
+from memdetect.scanning.base_null import paired_null, rounds_for
 
 OPTIONS = Options(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
 PROMPTS = ["a red cat", "a blue dog", "a photo of a cat"]
@@ -90,8 +91,8 @@ def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_
     assert null is not None
     assert len(null.items) == 60
     name, lifted = bench.detectors[0].name, next(iter(null.offsets[bench.detectors[0].name]))
-    from memdetect.scanning.plan import plan
-    from memdetect.verdict import judge
+    from memdetect.judging import judge
+    from memdetect.scanning.prepare import plan
 
     rows = list(RunFolder(tmp_path / "base").measurements())
     scanned = [row.model_copy(update={"scores": {name: _cut(row, name, 10 * (row.id == lifted))}}) for row in rows]
@@ -125,7 +126,7 @@ def test_the_run_is_judged_again_from_its_folder(prompts: list[Path], pipe: Any,
     kept = read_calibration(tmp_path / "run" / "calibration.json")
     assert kept is not None
     assert kept.base
-    from memdetect.verdict import judge
+    from memdetect.judging import judge
 
     folder = RunFolder(tmp_path / "run")
     results, _ = judge(folder.header(), folder.measurements(), kept)

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from tiny_stable import tiny_stable_diffusion
 
-from memdetect.calibration import SHARED, Calibration
 from memdetect.errors import Exit, MemdetectError
-from memdetect.records import RunFolder
+from memdetect.judging.calibration import SHARED, Calibration
+from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Options, Run, scan
 
 PROMPTS = ["a photo of a cat", "a red dog", "a blue cat and a dog", "dog", "a photo of a red cat"]

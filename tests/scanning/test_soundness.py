@@ -13,13 +13,15 @@ from PIL import Image
 from small_pictures import QUICK, fill
 from tiny_stable import tiny_stable_diffusion
 
-from memdetect.embedders import load_embedder
+from memdetect.copies.embedders import load_embedder
+from memdetect.copies.index import build_index
+from memdetect.copies.match import Match
+from memdetect.copies.matching import Evidence, Seen
 from memdetect.errors import MemdetectError
-from memdetect.index import build_index
-from memdetect.matching import Evidence, Seen
-from memdetect.policy import Policy
 from memdetect.probing import Decoded
-from memdetect.records import Match, Measurement, RunFolder, Score
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement, Score
 from memdetect.scanning import Options, calibrate, scan
 from memdetect.scanning.soundness import checked, not_finite, search, single_colour
 

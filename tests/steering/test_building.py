@@ -11,12 +11,12 @@ from steered_pipes import request_of
 
 from memdetect.adapters import load
 from memdetect.adapters.schedule import levels
-from memdetect.batches import seed_of
-from memdetect.calibration import SHARED, Calibration, Item
-from memdetect.embedders import load_embedder
+from memdetect.copies.embedders import load_embedder
 from memdetect.errors import MemdetectError
-from memdetect.images import to_array
+from memdetect.inputs.images import to_array
+from memdetect.judging.calibration import SHARED, Calibration, Item
 from memdetect.probing import Sampler
+from memdetect.probing.batches import seed_of
 from memdetect.steering import Recipe, build, checking, references
 from memdetect.steering.checking import check_references, outliers
 from memdetect.steering.references import gather

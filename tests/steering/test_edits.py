@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from memdetect.embedders import load_embedder
+from memdetect.copies.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.steering.edits import along, border, kept, resemblance, subject, to_ground
 

@@ -11,9 +11,9 @@ from steered_pipes import LAYERS, header, random_vector
 from torch import nn
 
 from memdetect.adapters import load
-from memdetect.batches import Batching
 from memdetect.errors import MemdetectError
 from memdetect.probing import Sampler, sample_latents
+from memdetect.probing.batches import Batching
 from memdetect.steering import Window, steer
 from memdetect.steering.hooks import Steered, add
 from memdetect.steering.vector import sites

@@ -6,13 +6,13 @@ import torch
 from steered_pipes import random_vector, request_of
 
 from memdetect.adapters import load
-from memdetect.benchmarking import labels_of
-from memdetect.benchmarking.response import as_data, contrasts, render, separations
+from memdetect.copies.embedders import load_embedder
 from memdetect.detectors import DEFAULT
-from memdetect.embedders import load_embedder
 from memdetect.errors import MemdetectError
+from memdetect.evaluation import labels_of
+from memdetect.evaluation.response import as_data, contrasts, render, separations
 from memdetect.probing import Sampler, probe_prompts
-from memdetect.records import Measurement, Score
+from memdetect.runs.records import Measurement, Score
 from memdetect.steering import CURVES, DETECTORS, SHAPES, Course, Trial, apply, draw, measure, strengths_of, to_ground
 
 PROMPTS = ["a cat", "a dog", "red"]

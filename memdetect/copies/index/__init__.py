@@ -1,0 +1,36 @@
+"""The training images as vectors on disk: build, verify, search. No torch, and FAISS only when it is needed."""
+
+from memdetect.copies.index.build import build_index
+from memdetect.copies.index.embeds import Embeds, sound
+from memdetect.copies.index.manifest import Found, Manifest, Planted, Threshold, read_manifest, verify
+from memdetect.copies.index.measures import Pair, comparable, measure, measure_all, try_open
+from memdetect.copies.index.nearest import Index, open_index
+from memdetect.copies.index.rows import Row
+from memdetect.copies.index.search import Searcher
+from memdetect.copies.index.views import AsTrained, as_trained, centre_square
+from memdetect.copies.index.write import BuildOptions
+
+__all__ = [
+    "AsTrained",
+    "BuildOptions",
+    "Embeds",
+    "Found",
+    "Index",
+    "Manifest",
+    "Pair",
+    "Planted",
+    "Row",
+    "Searcher",
+    "Threshold",
+    "as_trained",
+    "build_index",
+    "centre_square",
+    "comparable",
+    "measure",
+    "measure_all",
+    "open_index",
+    "read_manifest",
+    "sound",
+    "try_open",
+    "verify",
+]

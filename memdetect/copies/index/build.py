@@ -1,0 +1,162 @@
+"""Build an index folder: in a folder beside it, whole or not at all, one writer at a time."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from memdetect.copies.index.draft import check_factory, choose_factory
+from memdetect.copies.index.embeds import Embeds
+from memdetect.copies.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, Step, former
+from memdetect.copies.index.nearest import Index, open_index
+from memdetect.copies.index.rows import stored_path
+from memdetect.copies.index.sources import Listed, listed
+from memdetect.copies.index.views import CROP_KEY
+from memdetect.copies.index.write import BuildOptions, Work, write
+from memdetect.errors import MemdetectError
+from memdetect.files import only_writer
+
+FILES = frozenset({MANIFEST, VECTORS, ROWS, NULLS, FAISS})
+
+
+def _silent(done: int, planned: int, note: str) -> None:
+    """Show no progress."""
+
+
+def build_index(
+    sources: Sequence[str | Path],
+    embedder: Embeds,
+    folder: Path | str,
+    options: BuildOptions | None = None,
+    progress: Step = _silent,
+) -> Index:
+    """Embed images and write an index of them into `folder`; returns it opened.
+
+    sources: what `sources.listed` takes. The folder appears when it is complete; until then its files lie in a hidden
+    one beside it. Appending keeps the rows that are there, and calibrates anew. Raises MemdetectError (usage): no
+    image, two rows of one key, a folder that is there already, an index of another embedder, another process building.
+    """
+    options, home = options or BuildOptions(), Path(folder).resolve()
+    if options.factory is not None:
+        check_factory(options.factory)
+    with only_writer(home.parent / f".{home.name}.lock", home):
+        _recover(home)
+        base = _existing(home, embedder, options)
+        _fits(base, home, options)
+        planned = _check(sources, home, base)
+        if options.factory is not None:
+            choose_factory(planned + (len(base) if base else 0), options.factory)  # refused here, not after embedding
+        if options.held_out:
+            _check(options.held_out, home, None)
+        temporary = home.parent / f".{home.name}.{os.getpid()}.tmp"
+        leftover = re.compile(re.escape(f".{home.name}.") + r"\d+\.tmp")
+        for stale in [entry for entry in home.parent.iterdir() if leftover.fullmatch(entry.name)]:
+            shutil.rmtree(stale, ignore_errors=True)
+        try:
+            write(temporary, home, listed(sources), Work(embedder, options, progress, planned, base))
+            _move(temporary, home)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return open_index(folder, embedder, engine=options.engine)
+
+
+def _fits(base: Index | None, home: Path, options: BuildOptions) -> None:
+    """Refuse to append what needs held-out images that are not given, or another way of making squares."""
+    if base is None:
+        return
+    held = base.manifest
+    if held.threshold.source == "held-out" and not options.held_out:
+        raise MemdetectError(
+            f"the threshold of {str(home)!r} rests on {held.threshold.queries} held-out images, which it does not "
+            "keep; give them again with --held-out, or build the whole index anew"
+        )
+    if options.as_trained not in (None, held.as_trained):
+        made = f"as trained at {held.as_trained.text}" if held.as_trained else "of whole pictures"
+        raise MemdetectError(
+            f"{str(home)!r} was made {made}, and cannot be continued as trained at {options.as_trained.text}; leave "
+            "--as-trained out, or build the whole index anew"
+        )
+
+
+def _existing(home: Path, embedder: Embeds, options: BuildOptions) -> Index | None:
+    """The index to append to, if any; whatever else is there is an error, or is about to be replaced."""
+    if options.existing == "append":
+        return open_index(home, embedder, engine=options.engine)
+    if not home.exists():
+        return None
+    if options.existing == "refuse":
+        raise MemdetectError(f"{str(home)!r} is there already; choose another --out, or say --append or --replace")
+    names = {entry.name for entry in home.iterdir()} if home.is_dir() else set[str]()
+    if not {MANIFEST, VECTORS, ROWS} <= names:
+        raise MemdetectError(f"{str(home)!r} is no index, so that it is not replaced; choose another --out")
+    if foreign := sorted(names - FILES):
+        raise MemdetectError(
+            f"{str(home / foreign[0])!r} is no file of an index, so that the folder is not replaced; move it away"
+        )
+    return None
+
+
+def _check(sources: Sequence[str | Path], home: Path, base: Index | None) -> int:
+    """Count the images of the sources before any is opened. MemdetectError for a key that is there twice."""
+    keys: dict[bytes, int] = {}  # 16 bytes of a hash instead of the key: what a million rows need stays below 200 MB
+    old = range(len(base)) if base else range(0)
+    names = (base.row(i).key for i in old) if base else iter(())
+    for position, key in enumerate(_chain(names, sources, home)):
+        digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:16]
+        if position >= len(old) and CROP_KEY.search(key):
+            raise MemdetectError(
+                f"the key {key!r:.200} ends as that of a crop does; rename it: {_place(sources, position - len(old))}"
+            )
+        first = keys.setdefault(digest, position)
+        if first != position:
+            where = [_place(sources, at - len(old)) if at >= len(old) else "the index" for at in (first, position)]
+            raise MemdetectError(f"the key {key!r:.200} is there twice: {where[0]}, and {where[1]}; leave one out")
+    return len(keys) - len(old)
+
+
+def _chain(names: Iterator[str], sources: Sequence[str | Path], home: Path) -> Iterator[str]:
+    yield from names
+    for entry in listed(sources):
+        yield entry.key or stored_path(entry.path, home)
+
+
+def _place(sources: Sequence[str | Path], position: int) -> str:
+    entry: Listed = next(islice(listed(sources), position, None))
+    return f"{entry.place} ({str(entry.path)!r})"
+
+
+def recover(folder: Path) -> None:
+    """Put an index back that a build, ended between its two renames, left under another name; else do nothing.
+
+    Raises MemdetectError while another process builds there.
+    """
+    home = folder.resolve()
+    if former(home).exists() and not home.exists():
+        with only_writer(home.parent / f".{home.name}.lock", home):
+            _recover(home)
+
+
+def _recover(home: Path) -> None:
+    if former(home).exists():  # a build ended between its two renames, or just after them
+        _remove(former(home)) if home.exists() else former(home).rename(home)
+
+
+def _move(temporary: Path, home: Path) -> None:
+    """Put the finished folder in its place. Where one is replaced, there is none for the time of a rename."""
+    if home.exists():
+        home.rename(former(home))
+    temporary.rename(home)
+    if former(home).exists():
+        _remove(former(home))
+
+
+def _remove(folder: Path) -> None:
+    """Delete the files of an index and their folder; whatever else lies in it stays, with the folder."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,199 @@
+"""How similar is the nearest training image of an image that is no copy? The null of an index, and its threshold.
+
+The null is of nearest neighbours in this very index: a threshold on pairs would be passed by chance ever more often as
+the index grows. Held-out images are looked up if there are any, else rows of the index, each without itself and without
+its copies: rows of the same file, those whose pixels agree (memdetect.copies.pixels), and near-duplicates as the
+embedder sees them. Held-out images are known not to be copies: file and pixels alone may say otherwise.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import floor, inf
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from PIL import Image
+
+from memdetect.copies.index.embed_files import Taken
+from memdetect.copies.index.embeds import Embeds, sound
+from memdetect.copies.index.manifest import Threshold
+from memdetect.copies.index.measures import agree, row_image
+from memdetect.copies.index.near import bound, cuts
+from memdetect.copies.index.rows import RowFile
+from memdetect.copies.index.search import Searcher
+from memdetect.copies.index.views import by_owner, centre_square, merged
+from memdetect.copies.pixels import CopyRule
+
+OPENED = 16  # pictures open, and looked up, together
+DEPTHS = (16, 256)  # neighbours among which one that is no copy is sought
+
+Null = tuple[list[float], int]  # similarities ascending, and how many copies were left out
+
+
+def quantile(null: Sequence[float], level: float) -> tuple[float | None, bool]:
+    """The similarity that must be exceeded for a p-value of at most `level`, and whether the null can show that level.
+
+    p = (1 + #{null >= s}) / (1 + n) <= level needs #{null >= s} <= level * (n + 1) - 1 =: m, so that s exceeds the
+    (m + 1)-th largest of the null. For m < 0 no similarity does: the largest is given, beyond which p = 1 / (n + 1).
+    """
+    allowed = floor(level * (len(null) + 1) + 1e-9) - 1
+    if not null:
+        return None, False
+    return null[len(null) - 1 - max(allowed, 0)], allowed >= 0
+
+
+def threshold(null: Null, level: float, rows: int, held_out: bool) -> Threshold:
+    """The threshold of a null, with what it rests on."""
+    values, copies = null
+    limit, shown = quantile(values, level)
+    return Threshold(
+        similarity=limit,
+        level=level,
+        attainable=1 / (len(values) + 1),
+        shown=shown,
+        queries=len(values),
+        rows=rows,
+        duplicates=copies,
+        source="held-out" if held_out else "leave-one-out",
+    )
+
+
+class Copies:
+    """Tells copies of an image among the rows of an index: equal files, or pixels that agree."""
+
+    def __init__(self, rows: RowFile, folder: Path, rule: CopyRule) -> None:
+        self.rows, self.folder, self.rule = rows, folder, rule
+
+    def image(self, index: int) -> Image.Image | None:
+        """What training saw of the picture of a row; None where its file cannot be opened any more."""
+        return row_image(self.rows[index], self.folder)
+
+    def same(self, image: Image.Image | None, sha256: str, index: int) -> bool:
+        """Whether row `index` is a copy. Where either image cannot be opened, equal files alone count."""
+        if self.rows[index].sha256 == sha256:
+            return True
+        other = None if image is None else self.image(index)
+        return image is not None and other is not None and agree(image, other, self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An index whose files are written, and what it takes to try it out.
+
+    first: the first row of each picture: crops of a picture and equal files are one picture. seed: of every lot.
+    """
+
+    searcher: Searcher
+    copies: Copies
+    embedder: Embeds
+    first: Int64[np.ndarray, " picture"]
+    seed: int = 0
+
+    def chosen(self, count: int, lot: int = 0) -> Int64[np.ndarray, " row"]:
+        """First rows of at most `count` pictures, by lot, in their order."""
+        return np.sort(np.random.default_rng(self.seed + lot).permutation(self.first)[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An image that is looked up: its file's digest, its views as vectors, and what was found, nearest first.
+
+    cut: the similarity from which a row is a near-duplicate of it; inf = none is by that.
+    """
+
+    image: Image.Image | None
+    sha256: str
+    vectors: Float32[np.ndarray, "_view dim"]
+    found: tuple[list[float], list[int]]
+    cut: float = inf
+
+    def first_stranger(self, copies: Copies) -> tuple[float | None, list[int]]:
+        """Similarity of the nearest row that is no copy (None if all are), and the rows before it, which are."""
+        passed: list[int] = []
+        for similarity, index in zip(*self.found, strict=True):
+            if similarity < self.cut and not copies.same(self.image, self.sha256, index):
+                return similarity, passed
+            passed.append(index)
+        return None, passed
+
+
+def looked_up(
+    trial: Trial, images: Sequence[Image.Image | None], vectors: Float32[np.ndarray, "image dim"]
+) -> list[tuple[Float32[np.ndarray, "_view dim"], tuple[list[float], list[int]]]]:
+    """The views of each image, and the DEPTHS[0] rows nearest to any: as `matching` looks images up.
+
+    vectors: of the whole images. One that is not square, and there, is looked up as the square about its centre too.
+    """
+    squares = [(i, square) for i, image in enumerate(images) if image is not None and (square := centre_square(image))]
+    owners, views = list(range(len(images))), [vectors]
+    if squares:
+        more = np.asarray(trial.embedder.embed([square for _, square in squares]), np.float32)
+        seen = np.flatnonzero(sound(more)).tolist()
+        owners, views = owners + [squares[k][0] for k in seen], [vectors, more[seen]]
+    every = np.concatenate(views)
+    near, rows = trial.searcher.search(every, DEPTHS[0])
+    return [(every[own], merged(near[own], rows[own], DEPTHS[0])) for own in by_owner(owners, len(images))]
+
+
+def leave_one_out(trial: Trial, queries: int) -> Null:
+    """The null of pictures chosen by lot. One with a copy before it in the index asks no question: its copy may.
+
+    A picture all of whose neighbours down to DEPTHS[-1] are copies has no null and is left out. With the values: how
+    many pictures were chosen and gave none.
+    """
+    chosen = trial.chosen(queries)
+    values: list[float] = []
+    for index, asked in _rows_asked(trial, chosen):
+        similarity, passed = asked.first_stranger(trial.copies)
+        if similarity is None and trial.searcher.count > DEPTHS[0] and all(other > index for other in passed):
+            similarity, passed = _deeper(trial, asked, index).first_stranger(trial.copies)
+        if similarity is not None and not any(other < index for other in passed):
+            values.append(similarity)
+    return sorted(values), len(chosen) - len(values)
+
+
+def _rows_asked(trial: Trial, chosen: Int64[np.ndarray, " row"]) -> Iterator[tuple[int, Asked]]:
+    """Rows as queries, each without itself, with the cut of those that have a neighbour beyond chance."""
+    limit = bound(trial.searcher.vectors, trial.seed)
+    for start in range(0, len(chosen), OPENED):
+        part = chosen[start : start + OPENED]
+        images = [trial.copies.image(int(index)) for index in part]
+        vectors = trial.searcher.vectors[part].astype(np.float32)
+        views = looked_up(trial, images, vectors)
+        found = [_without(near, int(index)) for index, (_, near) in zip(part, views, strict=True)]
+        due = [k for k, image in enumerate(images) if image is not None and max(found[k][0], default=-1) > limit]
+        shown = [image for k in due if (image := images[k]) is not None]
+        cut = dict(zip(due, cuts(shown, vectors[due], trial.embedder, limit), strict=True)) if due else {}
+        for k, index in enumerate(part.tolist()):
+            sha256 = trial.copies.rows[index].sha256
+            yield index, Asked(images[k], sha256, views[k][0], found[k], cut.get(k, inf))
+
+
+def _deeper(trial: Trial, asked: Asked, index: int) -> Asked:
+    near, rows = trial.searcher.search(asked.vectors, DEPTHS[1])
+    found = _without(merged(near, rows, DEPTHS[1]), index)
+    return Asked(asked.image, asked.sha256, asked.vectors, found, asked.cut)
+
+
+def _without(found: tuple[list[float], list[int]], index: int) -> tuple[list[float], list[int]]:
+    kept = [(similarity, row) for similarity, row in zip(*found, strict=True) if row != index]
+    return [similarity for similarity, _ in kept], [row for _, row in kept]
+
+
+def held_out(trial: Trial, batches: Iterator[Sequence[Taken]]) -> Null:
+    """The null of images that are not in the index; a copy or near-duplicate of a row is left out and counted."""
+    values: list[float] = []
+    removed, limit = 0, bound(trial.searcher.vectors, trial.seed)
+    for batch in batches:
+        vectors = np.stack([taken.vector for taken in batch])
+        views = looked_up(trial, [taken.image for taken in batch], vectors)
+        due = [k for k, (_, near) in enumerate(views) if max(near[0], default=-1) > limit]
+        cut = dict(zip(due, cuts([batch[k].image for k in due], vectors[due], trial.embedder, limit), strict=True))
+        for k, (taken, (shown, found)) in enumerate(zip(batch, views, strict=True)):
+            asked = Asked(taken.image, taken.row.sha256, shown, found, cut.get(k, inf))
+            similarity, passed = asked.first_stranger(trial.copies)
+            removed += bool(passed)
+            if similarity is not None and not passed:
+                values.append(similarity)
+    return sorted(values), removed

@@ -1,0 +1,89 @@
+"""An index while it is being written: vectors and rows are appended, FAISS's own file is made of them at the end."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float
+
+from memdetect.copies.index import faiss_process, faiss_work
+from memdetect.copies.index.manifest import FAISS, ROWS, VECTORS
+from memdetect.copies.index.rows import Row
+from memdetect.copies.index.search import Engine, usual_engine
+from memdetect.errors import Exit, MemdetectError
+
+FLAT_ROWS = 1_000_000
+FACTORY = re.compile(r"Flat|IVF([1-9]\d*),(SQ8|SQfp16|Flat)")
+OFF = 0.01  # how far the length of a vector may be from 1
+
+
+class Draft:
+    """Files of an index in a temporary folder. `folder` is where they are, `home` where the index will be."""
+
+    def __init__(self, folder: Path, home: Path, dim: int) -> None:
+        self.folder, self.home, self.dim, self.count = folder, home, dim, 0
+        folder.mkdir(parents=True)
+        self._vectors: BinaryIO = (folder / VECTORS).open("ab")
+        self._rows: BinaryIO = (folder / ROWS).open("ab")
+
+    def take(self, other: Path, count: int) -> None:
+        """Start from the rows of another index of the same embedder, whose paths must be seen from the same place."""
+        for name, file in ((VECTORS, self._vectors), (ROWS, self._rows)):
+            with (other / name).open("rb") as source:
+                shutil.copyfileobj(source, file)
+        self.count += count
+
+    def add(self, vectors: Float[np.ndarray, "image dim"], rows: Sequence[Row]) -> None:
+        """Append unit vectors and what they are of. Raises MemdetectError (error) for vectors of other lengths."""
+        lengths = np.sqrt(np.einsum("id,id->i", vectors, vectors))
+        if vectors.shape != (len(rows), self.dim) or np.any(np.abs(lengths - 1) > OFF):
+            raise MemdetectError(
+                f"the embedder gave vectors of shape {vectors.shape} and of lengths {lengths.min():.3g} to "
+                f"{lengths.max():.3g}, expected {(len(rows), self.dim)} and 1; report it with the embedder's name",
+                Exit.ERROR,
+            )
+        self._vectors.write(np.ascontiguousarray(vectors, np.float16).data)
+        self._rows.write("".join(row.line() for row in rows).encode())
+        self.count += len(rows)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._vectors.close()
+        self._rows.close()
+
+
+def choose_factory(count: int, wanted: str | None) -> tuple[str, int]:
+    """FAISS's factory string for so many rows, and how many lists a search visits.
+
+    Flat up to 1,000,000 rows; above, 4 * sqrt(count) lists, rounded to a power of two, of 8-bit codes. A wanted string
+    is taken if it is Flat or IVFn,SQ8 | SQfp16 | Flat with n lists for at least n rows; else MemdetectError (usage).
+    """
+    if wanted is None:
+        lists = 2 ** round(np.log2(4 * np.sqrt(count)))
+        wanted = "Flat" if count <= FLAT_ROWS else f"IVF{lists},SQ8"
+    lists = check_factory(wanted)
+    if lists > count:
+        raise MemdetectError(f"{wanted} needs at least {lists} images, there are {count}; give --factory fewer lists")
+    return wanted, min(lists, max(16, lists // 64))
+
+
+def check_factory(wanted: str) -> int:
+    """How many lists a factory string asks for, 1 for Flat. MemdetectError (usage) for any other string."""
+    found = FACTORY.fullmatch(wanted)
+    if found is None:
+        raise MemdetectError(f"no index of kind {wanted!r}; --factory takes Flat, IVFn,SQ8, IVFn,SQfp16 or IVFn,Flat")
+    return int(found[1] or 1)
+
+
+def write_faiss(folder: Path, count: int, dim: int, factory: str, engine: Engine | None = None) -> None:
+    """Train and fill FAISS's file from the vectors of a folder. Flat needs none: the vectors are the index.
+
+    engine: where FAISS runs, "faiss" or "process"; None = as it is searched. Both write the same bytes.
+    """
+    if factory == "Flat":
+        return
+    work = faiss_process if (engine or usual_engine(factory)) == "process" else faiss_work
+    work.write(vectors=str(folder / VECTORS), count=count, dim=dim, factory=factory, target=str(folder / FAISS))

@@ -1,0 +1,166 @@
+"""All that FAISS does for an index. Run as a script, it does so for another process (`faiss_process`).
+
+It must import numpy and FAISS alone: on macOS torch and FAISS bring two OpenMP runtimes that clash in one process.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Candidates = Callable[[NDArray[np.float32], int], NDArray[np.int64]]  # (queries, k) -> rows, -1 = none, in any order
+BLOCK = 2**15  # rows at once
+FEW = 4  # queries for which FAISS's plain loops beat a matrix product
+PER_LIST = 64  # training vectors; FAISS warns below 39
+
+
+class Refusal(Exception):
+    """What is wrong with a file, in one line."""
+
+
+def mapped(path: str, count: int, dim: int) -> NDArray[np.float16]:
+    """The vectors of a file, [image dim], read as they are asked for."""
+    return np.memmap(path, np.float16, "r", shape=(count, dim))
+
+
+def blocks(vectors: NDArray[np.float16], size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+    """Rows as float32, `size` at a time."""
+    for start in range(0, len(vectors), size):
+        yield vectors[start : start + size].astype(np.float32)
+
+
+def write(vectors: str, count: int, dim: int, factory: str, target: str) -> None:
+    """Train an IVF index on up to PER_LIST vectors a list, fill it with all, and write it to the file `target`."""
+    import faiss
+
+    held = mapped(vectors, count, dim)
+    index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # else FAISS warns on stdout
+    wanted = min(count, PER_LIST * index.nlist)
+    chosen = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
+    index.train(held[chosen].astype(np.float32))
+    for block in blocks(held):
+        index.add(block)
+    faiss.write_index(index, target)
+
+
+def open_flat(vectors: str | NDArray[np.float16], count: int, dim: int) -> Candidates:
+    """FAISS's exhaustive search over the vectors (or their file), which it holds as float32. No file is parsed."""
+    import faiss
+
+    index: Any = faiss.IndexFlatIP(dim)
+    for block in blocks(mapped(vectors, count, dim) if isinstance(vectors, str) else vectors):
+        index.add(block)
+
+    def search(queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        # FAISS 1.15 multiplies matrices only from 128,000 numbers of queries on: 250 of 512, up to ten times later than
+        # it pays.
+        usual = faiss.cvar.distance_compute_blas_threshold
+        try:
+            if len(queries) >= FEW:
+                faiss.cvar.distance_compute_blas_threshold = 1
+            return index.search(queries, k)[1]
+        finally:
+            faiss.cvar.distance_compute_blas_threshold = usual
+
+    return search
+
+
+def open_file(path: str, count: int, dim: int, nprobe: int) -> Candidates:
+    """An index that FAISS wrote, read under limits on what its headers may ask for.
+
+    Raises Refusal for a file that FAISS cannot read, or that holds other vectors.
+    """
+    import faiss
+
+    limits = {"vector_byte_limit": Path(path).stat().st_size + 2**20, "loop_limit": max(2**20, 4 * count)}
+    before = {name: getattr(faiss, f"get_deserialization_{name}", lambda: None)() for name in limits}
+    try:
+        _limit(faiss, limits)
+        index: Any = faiss.read_index(path)
+    except RuntimeError as problem:
+        reason = " ".join(str(problem).split())
+        raise Refusal(f"{path!r} cannot be opened by FAISS ({reason}); build the index anew") from None
+    finally:
+        _limit(faiss, before)
+    if (index.ntotal, index.d, index.metric_type) != (count, dim, faiss.METRIC_INNER_PRODUCT):
+        raise Refusal(f"{path!r} holds {index.ntotal} vectors of {index.d}, expected {count} of {dim}; build it anew")
+    index.nprobe = nprobe
+    return lambda queries, k: index.search(queries, k)[1]
+
+
+def _limit(faiss: Any, limits: dict[str, Any]) -> None:
+    for name, value in limits.items():
+        setter = getattr(faiss, f"set_deserialization_{name}", None)  # not in FAISS before 1.15
+        if setter is not None and value is not None:
+            setter(value)
+
+
+OPENS: dict[str, Callable[..., Candidates]] = {"flat": open_flat, "file": open_file}
+
+
+def send(pipe: BinaryIO, header: dict[str, Any], numbers: NDArray[Any] | None = None) -> None:
+    """A line of JSON, and behind it the bytes of an array whose shape the line then tells."""
+    told = header if numbers is None else {**header, "shape": numbers.shape}
+    pipe.write(json.dumps(told).encode() + b"\n")
+    if numbers is not None:
+        pipe.write(np.ascontiguousarray(numbers).data)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO, dtype: type[np.generic]) -> tuple[dict[str, Any], NDArray[Any]]:
+    """What `send` wrote, the array empty where there is none. Raises EOFError where the pipe ends before."""
+    line = pipe.readline()
+    header: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+    shape = header.get("shape", [0])
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    data = pipe.read(size)
+    if not line.endswith(b"\n") or len(data) < size:
+        raise EOFError
+    return header, np.frombuffer(data, dtype).reshape(shape)
+
+
+def serve() -> None:
+    """Answer the requests on stdin in their order, and end when it does: at the latest with the other process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process has got it too, and closes the pipe if it ends
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what FAISS prints must not get among the answers
+    requests: SimpleQueue[tuple[dict[str, Any], NDArray[np.float32]]] = SimpleQueue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    search: Candidates | None = None
+    while True:
+        request, queries = requests.get()
+        try:
+            rows = None
+            if request["do"] == "write":
+                write(**request["given"])
+            elif request["do"] == "search" and search is not None:
+                rows = search(queries, request["k"])
+            else:
+                search = OPENS[request["do"]](**request["given"])
+            send(answers, {}, rows)
+        except Refusal as problem:
+            send(answers, {"refusal": str(problem)})
+        except Exception as problem:  # whatever it is, the other process must not wait for ever
+            send(answers, {"error": " ".join(f"{type(problem).__name__}: {problem}".split())})
+
+
+def _read(requests: "SimpleQueue[tuple[dict[str, Any], NDArray[np.float32]]]") -> None:
+    """Take requests in while FAISS works, so that the end of the pipe is seen at once, in a long training too."""
+    try:
+        while True:
+            requests.put(receive(sys.stdin.buffer, np.float32))
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    serve()

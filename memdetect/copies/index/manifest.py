@@ -1,0 +1,227 @@
+"""The manifest of an index folder, and the check of every byte that stands before anything is opened.
+
+The manifest names each other file with its size and sha256, and holds the digest of itself. That guards against damage
+and mix-ups, not against someone who forges all of them together: open indexes only from those whose code you would run.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from memdetect.copies.index.views import AsTrained
+from memdetect.errors import MemdetectError
+
+SCHEMA = 2
+MAX_BYTES = 2**24  # of a manifest, which has a few hundred
+BLOCK = 2**22
+FileName = Literal["vectors.f16", "rows.jsonl", "nulls.json", "index.faiss"]
+MANIFEST = "manifest.json"
+VECTORS: FileName = "vectors.f16"
+ROWS: FileName = "rows.jsonl"
+NULLS: FileName = "nulls.json"
+FAISS: FileName = "index.faiss"
+Step = Callable[[int, int, str], None]  # (done, planned, note), as a progress bar takes it
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FileSum(_Strict):
+    """Size in bytes and sha256 (64 hex digits) of a file."""
+
+    size: int = Field(ge=0)
+    sha256: str
+
+
+class EmbedderName(_Strict):
+    """What turned the images into vectors: name, dimension, and fingerprint of weights and preprocessing."""
+
+    name: str
+    fingerprint: str
+    dim: int = Field(ge=1)
+
+
+class Threshold(_Strict):
+    """Above which similarity an image counts as similar to a training image, and what that rests on.
+
+    similarity: the limit; exceeding it is the same as a p-value of at most `level`. None when no query gave a null.
+    queries: how many images known not to be copies were looked up; rows: the size of the index they were looked up in;
+    duplicates: queries left out of that for a copy. shown: whether that many queries can show the level; else the limit
+    is the largest similarity of a non-copy, and a larger one has p = `attainable`, the smallest: 1 / (queries + 1).
+    """
+
+    similarity: float | None
+    level: float = Field(gt=0, lt=1)
+    attainable: float
+    shown: bool
+    queries: int
+    rows: int
+    duplicates: int
+    source: Literal["held-out", "leave-one-out"]
+
+
+class Planted(_Strict):
+    """Rows' own images, damaged mildly and looked up: how many, and the share found, similar, and called a copy."""
+
+    images: int
+    recall_at_1: float
+    similar: float
+    copies: float
+    damage: str
+
+
+class Found(_Strict):
+    """Rows' own images, changed in a geometric way and looked up: how many, the share similar, and called a copy."""
+
+    images: int
+    similar: float
+    copies: float
+
+
+class Manifest(_Strict):
+    """manifest.json. The same images under the same settings give the same text; nothing in it is a time.
+
+    factory, nprobe: the FAISS index and how many of its lists a search visits. skipped: images left out, by reason;
+    noted: changes made to images that were taken, by kind. count: vectors; pictures: distinct image files that they are
+    of. training_set: how many distinct pictures the whole training set has, as far as is known; training_set_by: who
+    says so, "" where it is not known. as_trained: how training made squares of pictures; None = the index holds them
+    whole. geometry: by kind of change, what planted copies of that kind gave. digest: sha256 of all other fields.
+    """
+
+    schema_version: int = SCHEMA
+    memdetect: str
+    embedder: EmbedderName
+    count: int = Field(ge=1)
+    pictures: int = Field(ge=1)
+    training_set: int | None = Field(default=None, ge=1)
+    training_set_by: str = ""
+    as_trained: AsTrained | None = None
+    factory: str
+    nprobe: int = Field(ge=1)
+    skipped: dict[str, int] = {}
+    noted: dict[str, int] = {}
+    threshold: Threshold
+    planted: Planted
+    geometry: dict[str, Found]
+    files: dict[FileName, FileSum]
+    digest: str = ""
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the training set's pictures that are in the index; None where its size is not known."""
+        return self.pictures / self.training_set if self.training_set else None
+
+    def text(self) -> str:
+        """The file's only valid content."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+    def sealed(self) -> "Manifest":
+        """The manifest with its digest."""
+        body = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True)
+        return self.model_copy(update={"digest": hashlib.sha256(body.encode()).hexdigest()})
+
+
+def former(folder: Path) -> Path:
+    """Where an index lies while another one takes its place."""
+    return folder.parent / f".{folder.name}.old"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an index folder, whole and unchanged; MemdetectError (usage) names what is wrong with it."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        if (old := former(folder)).is_dir():
+            raise MemdetectError(f"a build of {str(folder)!r} was cut off, its index is {str(old)!r}; rename it")
+        raise MemdetectError(f"there is no index folder {str(folder)!r}; check the path, or make one with index build")
+    if not path.is_file():
+        raise MemdetectError(f"{str(folder)!r} is no index: it has no {MANIFEST}; make one with index build")
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+        held = json.loads(data)
+    except OSError as problem:
+        raise MemdetectError(f"{str(path)!r} cannot be read ({problem.strerror}); give access to it") from None
+    except (ValueError, RecursionError) as problem:
+        raise _damaged(path, f"it does not parse ({' '.join(str(problem).split())})") from None
+    version = held.get("schema_version") if isinstance(held, dict) else None
+    if type(version) is not int:
+        raise MemdetectError(f"{str(path)!r} is no manifest of an index; give a folder that index build made")
+    if version != SCHEMA:
+        made, advice = ("a newer", "update memdetect") if version > SCHEMA else ("an older", "build the index anew")
+        raise MemdetectError(
+            f"{str(path)!r} has schema {version}, made by {made} memdetect; this one reads {SCHEMA}: {advice}"
+        )
+    return _parsed(path, data)
+
+
+def _parsed(path: Path, data: bytes) -> Manifest:
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise _damaged(path, f"{where}: {first['msg']}") from None
+    if manifest.text().encode() != data or manifest.sealed() != manifest:
+        raise _damaged(path, f"its digest is not that of its content (digest {manifest.digest[:12]!r})")
+    return manifest
+
+
+def verify(folder: Path, progress: Step | None = None) -> Manifest:
+    """Read the manifest and every byte of every file that it names; returns it when all of them agree.
+
+    Raises MemdetectError (usage) that names the file: one that is missing, of another size or content, or not named.
+    """
+    manifest = read_manifest(folder)
+    _check_names(folder, manifest)
+    total, done = sum(file.size for file in manifest.files.values()), 0
+    for name, expected in manifest.files.items():
+        found = (folder / name).stat().st_size
+        if found != expected.size:
+            raise _damaged(folder / name, f"{found:,} bytes, expected {expected.size:,}")
+    for name, expected in manifest.files.items():
+        if file_sum(folder / name).sha256 != expected.sha256:
+            raise _damaged(folder / name, f"its sha256 is not the one in {MANIFEST}")
+        done += expected.size
+        if progress:
+            progress(done, total, "")
+    return manifest
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Refuse files too many or too few, and sizes that do not fit the counts."""
+    needed = {VECTORS, ROWS, NULLS} | ({FAISS} if manifest.factory != "Flat" else set[str]())
+    size = manifest.count * manifest.embedder.dim * 2
+    if set(manifest.files) != needed or manifest.files["vectors.f16"].size != size:
+        raise _damaged(folder / MANIFEST, f"it does not describe {manifest.count} vectors in {sorted(needed)}")
+    found = {entry.name for entry in folder.iterdir()} - {MANIFEST}
+    for name in sorted(needed - found):
+        raise _damaged(folder / name, "the file is missing")
+    for name in sorted(found - needed):
+        raise MemdetectError(f"{str(folder / name)!r} does not belong to the index; remove it")
+    for name in sorted(found):
+        if not (folder / name).is_file():
+            raise _damaged(folder / name, "it is no file")
+
+
+def file_sum(path: Path) -> FileSum:
+    """Size and sha256 of a file, read once from start to end. MemdetectError (usage) for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return FileSum(size=file.tell(), sha256=digest.hexdigest())
+    except OSError as problem:
+        raise MemdetectError(f"{str(path)!r} cannot be read ({problem.strerror}); give access to it") from None
+
+
+def read_nulls(folder: Path) -> list[float]:
+    """Nearest-neighbour similarities of images known not to be copies, ascending, from a verified folder."""
+    values: Any = json.loads((folder / NULLS).read_bytes())
+    return [float(value) for value in values]
+
+
+def _damaged(path: Path, what: str) -> MemdetectError:
+    return MemdetectError(f"{str(path)!r} is damaged: {what}; copy the index again, or build it anew")

@@ -1,0 +1,116 @@
+"""An opened index: vectors in, training images out, each with its similarity and p-value."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import TypeAdapter
+
+from memdetect.copies.index.embeds import Embeds
+from memdetect.copies.index.manifest import ROWS, Manifest, Step, read_manifest, read_nulls, verify
+from memdetect.copies.index.rows import Row, RowFile
+from memdetect.copies.index.search import Engine, Searcher
+from memdetect.copies.match import Match
+from memdetect.errors import MemdetectError
+
+REPLACED = 3  # times that an index may be replaced while it is opened
+_MATCHES = TypeAdapter(list[Match])
+
+
+class Index:
+    """A verified index folder, opened for reading. Made by `open_index`."""
+
+    def __init__(self, folder: Path, manifest: Manifest, null: Sequence[float], engine: Engine | None = None) -> None:
+        self.folder, self.manifest, self.null = folder, manifest, null
+        self.rows, self._seen = RowFile(folder / ROWS), str(folder)
+        size = manifest.count, manifest.embedder.dim
+        self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine)
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def row(self, index: int) -> Row:
+        """Which image a vector is of."""
+        return self.rows[index]
+
+    def p_value(self, similarity: float) -> float | None:
+        """Conformal p-value of a nearest similarity among those of images that are no copies; None without any."""
+        above = len(self.null) - bisect_left(self.null, similarity)
+        return (1 + above) / (1 + len(self.null)) if self.null else None
+
+    def similar(self, similarity: float) -> bool:
+        """Whether a similarity exceeds the threshold: p at most the level, where enough non-copies show the level."""
+        limit = self.manifest.threshold.similarity
+        return limit is not None and similarity > limit
+
+    def nearest(self, vectors: Float32[np.ndarray, "query dim"], k: int) -> list[list[Match]]:
+        """The k nearest training images of each vector, nearest first, by exact cosine; pixel measures not taken.
+
+        Fewer than k where the index is smaller, or an IVF index found fewer. Raises MemdetectError (usage) for vectors
+        of another dimension or that are not finite, and for k below 1.
+        """
+        if k < 1:
+            raise MemdetectError(f"top-k is {k}, expected at least 1")
+        near, rows = self.searcher.search(vectors, k)
+        found = rows >= 0
+        named = rows[found].tolist()
+        parts = zip((found.nonzero()[1] + 1).tolist(), named, near[found].tolist(), self.rows.many(named), strict=True)
+        matches = _MATCHES.validate_python([self._match(*part) for part in parts])  # together: half the time
+        ends = np.cumsum(found.sum(axis=1)).tolist()
+        return [matches[start:end] for start, end in pairwise([0, *ends])]
+
+    def _match(self, rank: int, index: int, similarity: float, row: Row) -> dict[str, Any]:
+        return {
+            "rank": rank,
+            "row": index,
+            "key": row.key,
+            "path": row.seen_from(self._seen),
+            "caption": row.caption or "",
+            "similarity": similarity,
+            "p": self.p_value(similarity),
+            "similar": self.similar(similarity),
+        }
+
+    def check_embedder(self, embedder: Embeds) -> None:
+        """Raise MemdetectError (usage), naming both, unless this embedder made the vectors."""
+        held = self.manifest.embedder
+        if (embedder.name, embedder.fingerprint, embedder.dim) != (held.name, held.fingerprint, held.dim):
+            raise MemdetectError(
+                f"{str(self.folder)!r} was made with embedder {held.name} (fingerprint {held.fingerprint}, {held.dim} "
+                f"numbers), this is {embedder.name} ({embedder.fingerprint}, {embedder.dim}); use the former, or build "
+                "the index anew"
+            )
+
+
+def open_index(
+    folder: Path | str,
+    embedder: Embeds | None = None,
+    *,
+    engine: Engine | None = None,
+    progress: Step | None = None,
+) -> Index:
+    """Open an index folder after every byte of it was checked against its manifest.
+
+    embedder: what images will be looked up with; another one than the index was made with is refused. engine: "faiss",
+    in this process; "process", FAISS in one of its own; or "numpy", a matrix product for Flat only. None = FAISS, but
+    on macOS numpy for Flat and a process for IVF. Raises MemdetectError (usage) that names the file at fault.
+    """
+    folder = Path(folder)
+    for _ in range(REPLACED):
+        manifest = verify(folder, progress)
+        try:
+            index = Index(folder, manifest, read_nulls(folder), engine)
+            if embedder is not None:
+                index.check_embedder(embedder)
+            index.searcher.prepare()
+        except (OSError, ValueError, MemdetectError):
+            if read_manifest(folder).digest == manifest.digest:
+                raise
+            continue
+        if read_manifest(folder).digest == manifest.digest:
+            return index
+    raise MemdetectError(f"{str(folder)!r} is being replaced again and again; wait until that ends")

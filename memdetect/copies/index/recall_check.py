@@ -1,0 +1,157 @@
+"""Would this index find a copy? Its own pictures, damaged, mirrored or moved, are looked up when it is built."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from memdetect.copies.index.calibrate import OPENED, Trial, looked_up
+from memdetect.copies.index.embeds import sound
+from memdetect.copies.index.manifest import Found, Planted
+from memdetect.copies.index.measures import agree, try_open
+from memdetect.copies.index.rows import Row
+from memdetect.copies.index.views import centre_square, square_at
+
+DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
+DEPTH = 10  # rows looked at for each copy, as matching does
+Change = Callable[[Image.Image], Image.Image | None]
+LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
+JPEG_SIDE = 65_500  # pixels, the longest that the format has
+KEPT = 7 / 8  # of each side of what is cropped
+MOVED = 1 / 16  # of each side
+CORNER = 3 / 4  # of what is cropped away lies left, and above
+SQUARED = "cropped square"
+
+
+def damaged(image: Image.Image) -> Image.Image:
+    """An RGB image after DAMAGE, of the same size; its longer side is at most JPEG_SIDE."""
+    small = image.resize([max(1, side * 3 // 4) for side in image.size], Image.Resampling.BICUBIC)
+    blurred = small.resize(image.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(0.7))
+    file = io.BytesIO()
+    blurred.save(file, "JPEG", quality=50)
+    return Image.open(file).convert("RGB")
+
+
+def cropped(image: Image.Image) -> Image.Image:
+    """KEPT of each side, off the centre, brought back to the size of the image."""
+    x, y = image.width * (1 - KEPT) * CORNER, image.height * (1 - KEPT) * CORNER
+    box = (x, y, x + image.width * KEPT, y + image.height * KEPT)
+    return image.resize(image.size, Image.Resampling.LANCZOS, box=box)
+
+
+def shifted(image: Image.Image) -> Image.Image:
+    """Moved right and down by MOVED of each side; the edge that was there before is drawn out to fill the gap."""
+    x, y = (round(side * MOVED) for side in image.size)
+    values = np.pad(np.asarray(image), ((y, 0), (x, 0), (0, 0)), mode="edge")
+    return Image.fromarray(values[: image.height, : image.width])
+
+
+GEOMETRY: Mapping[str, Change] = {
+    "mirrored": ImageOps.mirror,
+    "cropped": cropped,
+    "shifted": shifted,
+    SQUARED: centre_square,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A changed copy, the row that it was made of, and that row's whole picture."""
+
+    row: Row
+    whole: Image.Image
+    copy: Image.Image
+
+
+@dataclass(slots=True)
+class _Count:
+    """How many copies of a kind were looked up; found at rank 1, similar, called a copy."""
+
+    images: int = 0
+    found: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def shares(self) -> tuple[float, float, float]:
+        first, similar, copies = (number / max(self.images, 1) for number in self.found)
+        return first, similar, copies
+
+
+def planted(trial: Trial, limit: float | None, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
+    """Look up changed copies of pictures chosen by lot: mildly damaged ones, and one of each kind of GEOMETRY.
+
+    They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
+    its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
+    and fit into a JPEG, where one is made; all 0 when none could.
+    """
+    chosen = trial.chosen(images, lot=1)
+    places = np.random.default_rng(trial.seed + 2)
+    square = centre_square if crop == "center" else lambda image: square_at(image, places.random())
+    kinds = {DAMAGE: _mild, **GEOMETRY, SQUARED: square}
+    counts = {kind: _Count() for kind in kinds}
+    for start in range(0, len(chosen), OPENED):
+        rows = trial.copies.rows.many(chosen[start : start + OPENED].tolist())
+        opened = [(row, try_open(row.file(trial.copies.folder), row.pixels)) for row in rows]
+        there = [(row, image) for row, image in opened if image is not None]
+        for kind, change in kinds.items():
+            made = [(row, image, change(_small(image if kind == SQUARED else row.seen(image)))) for row, image in there]
+            _look_up(trial, [_Made(row, image, copy) for row, image, copy in made if copy], limit, counts[kind])
+    first, similar, copies = counts[DAMAGE].shares()
+    mild = Planted(images=counts[DAMAGE].images, recall_at_1=first, similar=similar, copies=copies, damage=DAMAGE)
+    return mild, {kind: _found(counts[kind]) for kind in GEOMETRY}
+
+
+def _mild(image: Image.Image) -> Image.Image | None:
+    return damaged(image) if max(image.size) <= JPEG_SIDE else None
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """What copies are made of: at most LARGEST pixels long, but what does not fit into a JPEG stays, to be left out."""
+    longer = max(image.size)
+    if not LARGEST < longer <= JPEG_SIDE:
+        return image
+    return image.resize([max(1, side * LARGEST // longer) for side in image.size], Image.Resampling.LANCZOS)
+
+
+def _found(count: _Count) -> Found:
+    _, similar, copies = count.shares()
+    return Found(images=count.images, similar=similar, copies=copies)
+
+
+def _look_up(trial: Trial, made: Sequence[_Made], limit: float | None, count: _Count) -> None:
+    """Add what is found of copies to the count of their kind."""
+    count.images += len(made)
+    if not made:
+        return
+    vectors = np.asarray(trial.embedder.embed([one.copy for one in made]), np.float32)
+    seen = np.flatnonzero(sound(vectors)).tolist()
+    views = looked_up(trial, [made[k].copy for k in seen], vectors[seen]) if seen else []
+    for k, (_, found) in zip(seen, views, strict=True):
+        count.found = [a + b for a, b in zip(count.found, _judged(trial, made[k], found, limit), strict=True)]
+
+
+def _judged(
+    trial: Trial, made: _Made, found: tuple[list[float], list[int]], limit: float | None
+) -> tuple[bool, bool, bool]:
+    """Found at rank 1, similar, called a copy: rows of the same file count, and the nearest where it is equal."""
+    near = [(similarity, trial.copies.rows[i], i) for similarity, i in zip(*found, strict=True)][:DEPTH]
+    own = [row.sha256 == made.row.sha256 for _, row, _ in near]
+    if near and not own[0]:
+        own[0] = trial.copies.same(made.row.seen(made.whole), made.row.sha256, near[0][2])
+    similar = [
+        (row, i) for (similarity, row, i), right in zip(near, own, strict=True) if right and _above(similarity, limit)
+    ]
+    return bool(near) and own[0], bool(similar), any(_agrees(trial, made, row, i) for row, i in similar)
+
+
+def _above(similarity: float, limit: float | None) -> bool:
+    return limit is not None and similarity > limit
+
+
+def _agrees(trial: Trial, made: _Made, row: Row, index: int) -> bool:
+    """Whether the pixels of a copy, whole or its square, agree with a row."""
+    other = row.seen(made.whole) if row.sha256 == made.row.sha256 else trial.copies.image(index)
+    if other is None:
+        return False
+    square = centre_square(made.copy)
+    return any(agree(view, other, trial.copies.rule) for view in (made.copy, square) if view is not None)

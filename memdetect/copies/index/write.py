@@ -1,0 +1,178 @@
+"""The files of an index: vectors and rows, then the threshold, planted copies and the manifest."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from memdetect import __version__
+from memdetect.copies.index.calibrate import Copies, Null, Trial, held_out, leave_one_out, threshold
+from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
+from memdetect.copies.index.embed_files import Intake
+from memdetect.copies.index.embeds import Embeds
+from memdetect.copies.index.manifest import (
+    FAISS,
+    MANIFEST,
+    NULLS,
+    ROWS,
+    VECTORS,
+    EmbedderName,
+    FileName,
+    Manifest,
+    Step,
+    file_sum,
+)
+from memdetect.copies.index.nearest import Index
+from memdetect.copies.index.recall_check import planted
+from memdetect.copies.index.rows import Row, RowFile
+from memdetect.copies.index.search import Engine, Searcher
+from memdetect.copies.index.sources import Listed, listed
+from memdetect.copies.index.views import AsTrained
+from memdetect.copies.pixels import CopyRule
+from memdetect.errors import MemdetectError
+from memdetect.files import write_atomic
+from memdetect.inputs.images import MAX_PIXELS
+
+LEVEL = 1e-3
+HELD_OUT = "held-out left out: "
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How an index is built. Defaults are those of the command.
+
+    factory: None = by size. level: of the threshold; None = that of the index that is appended to, else LEVEL.
+    held_out: sources of images known not to be copies; none = leave one out. null_queries: at most so many pictures for
+    that. planted: at most so many pictures are changed in each way and looked up. as_trained: how training made squares
+    of pictures; None = they are taken whole, or as the index that is appended to has it.
+    training_set: how many distinct pictures the whole training set has, if known, and training_set_by: who says so;
+    None = as the index that is appended to says.
+    existing: what to do with an index that is there. rule: when pixels agree; None = the default. seed: of the lot.
+    engine: where FAISS runs, as for `open_index`; None = by system.
+    """
+
+    factory: str | None = None
+    level: float | None = None
+    held_out: Sequence[str | Path] = ()
+    null_queries: int = 4999
+    planted: int = 200
+    batch_size: int = 64
+    max_pixels: int = MAX_PIXELS
+    existing: Literal["refuse", "append", "replace"] = "refuse"
+    rule: CopyRule | None = None
+    seed: int = 0
+    training_set: int | None = None
+    training_set_by: str = "--training-set"
+    as_trained: AsTrained | None = None
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the steps of a build share. base: the index that is appended to."""
+
+    embedder: Embeds
+    options: BuildOptions
+    progress: Step
+    planned: int
+    base: Index | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is said of the training set: its size, and by whom."""
+
+    size: int | None = None
+    by: str = ""
+
+
+def write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> None:
+    """Write all files of an index into `folder`, the manifest last."""
+    draft, base, options = Draft(folder, home, work.embedder.dim), work.base, work.options
+    as_trained = base.manifest.as_trained if base else options.as_trained
+    intake = Intake(work.embedder, home, options.batch_size, options.max_pixels, as_trained)
+    first: dict[bytes, int] = {}  # row of the first vector of each picture, by its file
+    if base:
+        draft.take(base.folder, len(base))
+        intake.skipped.update(base.manifest.skipped)
+        intake.noted.update({k: n for k, n in base.manifest.noted.items() if not k.startswith(HELD_OUT)})
+        _count(first, (base.row(i) for i in range(len(base))), 0)
+    told = _told(work)
+    for batch in intake.batches(entries):
+        _count(first, (taken.row for taken in batch), draft.count)
+        draft.add(np.stack([taken.vector for taken in batch]), [taken.row for taken in batch])
+        if told.size is not None and told.size < len(first):
+            said = f"the training set is said to have {told.size} pictures, the index has {len(first)} or more"
+            raise MemdetectError(f"{said}; correct --training-set")
+        work.progress(intake.seen, work.planned, "")
+    draft.close()
+    if not draft.count:
+        raise MemdetectError(f"none of {intake.seen} images could be used; the first: {intake.first}")
+    factory, nprobe = choose_factory(draft.count, options.factory or (base.manifest.factory if base else None))
+    work.progress(intake.seen, work.planned, f"{draft.count} images; writing the index ({factory}) and its threshold")
+    searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, options.engine)
+    write_faiss(folder, draft.count, draft.dim, factory, searcher.engine)
+    copies = Copies(RowFile(folder / ROWS), folder, options.rule or CopyRule())
+    rows = np.fromiter(first.values(), np.int64, len(first))
+    _finish(Trial(searcher, copies, work.embedder, rows, options.seed), intake, work, told)
+
+
+def _count(first: dict[bytes, int], rows: Iterable[Row], start: int) -> None:
+    """Note the first row of each picture; rows begin with number `start`."""
+    for number, row in enumerate(rows, start):
+        first.setdefault(bytes.fromhex(row.sha256[:32]), number)
+
+
+def _told(work: Work) -> Told:
+    options, base = work.options, work.base
+    if options.training_set:
+        return Told(options.training_set, options.training_set_by)
+    return Told(base.manifest.training_set, base.manifest.training_set_by) if base else Told()
+
+
+def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
+    """Calibrate, look up planted copies, and write the null and the manifest."""
+    searcher, options, embedder = trial.searcher, work.options, work.embedder
+    folder = searcher.folder
+    null = _null(trial, work, intake.noted)
+    level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
+    limit = threshold(null, level, searcher.count, bool(options.held_out))
+    crop = intake.as_trained.crop if intake.as_trained else "center"
+    mild, geometry = planted(trial, limit.similarity, options.planted, crop)
+    write_atomic(folder / NULLS, json.dumps(null[0]) + "\n")
+    own: tuple[FileName, ...] = () if searcher.factory == "Flat" else (FAISS,)
+    manifest = Manifest(
+        memdetect=__version__,
+        embedder=EmbedderName(name=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim),
+        count=searcher.count,
+        pictures=len(trial.first),
+        training_set=told.size,
+        training_set_by=told.by,
+        as_trained=intake.as_trained,
+        factory=searcher.factory,
+        nprobe=searcher.nprobe,
+        skipped=dict(sorted(intake.skipped.items())),
+        noted=dict(sorted(intake.noted.items())),
+        threshold=limit,
+        planted=mild,
+        geometry=geometry,
+        files={name: file_sum(folder / name) for name in (VECTORS, ROWS, NULLS, *own)},
+    )
+    write_atomic(folder / MANIFEST, manifest.sealed().text())
+
+
+def _null(trial: Trial, work: Work, noted: Counter[str]) -> Null:
+    """The null of the options; held-out images that could not be used are counted in `noted`."""
+    options = work.options
+    if not options.held_out:
+        return leave_one_out(trial, options.null_queries)
+    intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels)
+    null = held_out(trial, intake.batches(listed(options.held_out)))
+    if sum(intake.skipped.values()) == intake.seen:
+        raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")
+    noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
+    return null

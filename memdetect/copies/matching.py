@@ -1,0 +1,272 @@
+"""Is this image in the training set? The nearest training images by embedding, each then compared by its pixels."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+
+from memdetect.copies.embedders import Source, choose_embedder
+from memdetect.copies.index import (
+    Embeds,
+    Index,
+    Pair,
+    centre_square,
+    comparable,
+    measure_all,
+    open_index,
+    read_manifest,
+    sound,
+)
+from memdetect.copies.match import Finding, Looked, Match
+from memdetect.copies.pixels import CopyRule
+from memdetect.errors import MemdetectError
+from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_image
+
+Pixels = Literal["all", "spare", "none"]
+Views = Sequence[Image.Image]
+Vectors = Float32[np.ndarray, "_view dim"]
+
+NO_THRESHOLD = "the index has no threshold: no image is known not to be a copy; give it held-out ones"
+NOT_FINITE = "its embedding is not finite, so that it cannot be looked up; look at the image"
+DEPTH = 10  # training images looked at for each image, however many are kept: a copy may have siblings nearer by
+BATCH = 32
+WAITING = 2**26  # pixels of a batch: of large images fewer are held
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found of some images. finite: which of them have a vector to look up; the others have no match."""
+
+    matches: list[Match]
+    finite: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a scan looks its images up with: a verified index, the embedder that made it, and how many to keep."""
+
+    index: Index
+    embedder: Embeds
+    top_k: int = 3
+
+    def of(self, images: Sequence[Image.Image]) -> list[Match]:
+        """`evidence` of the images of one item; pixels of what is near and not similar are compared for the nearest."""
+        return self.look(images).matches
+
+    def look(self, images: Sequence[Image.Image]) -> Seen:
+        """As `of`, and which of the images could be looked up: their vectors are finite and not zero."""
+        return look(images, self.index, self.embedder, self.top_k, pixels="spare")
+
+
+def open_evidence(folder: Path, source: Source | None = None, top_k: int = 3) -> Evidence:
+    """Open an index with the embedder that made it.
+
+    source: where its weights may lie. An embedder that ships with a model is taken from beside the index if it is
+    there, else from `source.folder`. Raises MemdetectError when the index or the embedder is not to be had.
+    """
+    source, beside = source or Source(), folder.absolute().parent
+    if source.folder is None or (beside / "embedder").is_dir():
+        source = replace(source, folder=beside)
+    embedder, _ = choose_embedder(index=read_manifest(folder).embedder.name, source=source)
+    return Evidence(open_index(folder, embedder), embedder, top_k)
+
+
+def evidence(
+    images: Sequence[Image.Image],
+    index: Index,
+    embedder: Embeds,
+    top_k: int = 5,
+    rule: CopyRule | None = None,
+    pixels: Pixels = "all",
+) -> list[Match]:
+    """The `top_k` nearest training images of each image, in the order of the images (`seed`), nearest first.
+
+    The nearest copy among the DEPTH nearest is kept too, whatever `top_k`: how many are shown decides nothing.
+    `copy_found` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
+    image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
+    measured. pixels: of which to measure: "all"; "spare", those that decide something, which are the similar ones, and
+    the nearest, which is shown; or "none". p-values are those of one image looked up: for the best of n images
+    multiply by n. An image that is not square is looked up whole and as the square about its centre; one whose vector
+    is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
+    """
+    return look(images, index, embedder, top_k, rule, pixels).matches
+
+
+def look(
+    images: Sequence[Image.Image],
+    index: Index,
+    embedder: Embeds,
+    top_k: int = 5,
+    rule: CopyRule | None = None,
+    pixels: Pixels = "all",
+) -> Seen:
+    """`evidence`, and which images could be looked up. An image whose vector is not finite, or zero, has no match."""
+    index.check_embedder(embedder)
+    if not images:
+        return Seen([], [])
+    if top_k < 1:
+        raise MemdetectError(f"top-k is {top_k}, expected at least 1")
+    views, vectors, finite = _views(images, embedder)
+    depth = top_k if pixels == "none" else max(top_k, DEPTH)
+    found = [
+        match.model_copy(update={"seed": k})
+        for k, near in enumerate(_nearest(vectors, index, depth))
+        for match in near
+        if match.rank <= top_k or match.similar
+    ]
+    if pixels == "none":
+        return Seen(found, finite)
+    due = [pixels == "all" or match.similar or match.rank == 1 for match in found]
+    measured = iter(_measured(views, list(compress(found, due)), index, rule))
+    kept = _kept([next(measured) if now else match for match, now in zip(found, due, strict=True)], top_k)
+    return Seen(kept, finite)
+
+
+def _views(images: Sequence[Image.Image], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Vectors], list[bool]]:
+    """Each image, and the square about its centre where it is not square; their sound vectors; and which have any.
+
+    As the null of an index was made: one that training cut to a square is found by that square.
+    """
+    squares = {k: square for k, image in enumerate(images) if (square := centre_square(image))}
+    vectors = np.asarray(embedder.embed([*images, *squares.values()]), np.float32)
+    fit = np.array(sound(vectors))
+    places = {k: [k] for k in range(len(images))}
+    for place, k in enumerate(squares, len(images)):
+        places[k].append(place)
+    finite = [bool(fit[k]) for k in range(len(images))]
+    views = [[image, squares[k]] if k in squares else [image] for k, image in enumerate(images)]
+    own = [vectors[[p for p in places[k] if fit[p]]] if finite[k] else vectors[:0] for k in range(len(images))]
+    return views, own, finite
+
+
+def _nearest(vectors: Sequence[Vectors], index: Index, depth: int) -> list[list[Match]]:
+    """The `depth` nearest training images of each image by any of its views, nearest first, each once."""
+    found = iter(index.nearest(np.concatenate(vectors), depth))
+    nearest: list[list[Match]] = []
+    for own in vectors:
+        best: dict[int, Match] = {}
+        for match in (match for _ in own for match in next(found)):
+            if match.row not in best or match.similarity > best[match.row].similarity:
+                best[match.row] = match
+        order = sorted(best.values(), key=lambda match: (-match.similarity, match.row))[:depth]
+        nearest.append([match.model_copy(update={"rank": rank}) for rank, match in enumerate(order, 1)])
+    return nearest
+
+
+def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
+    """The `top_k` nearest of each image, its nearest copy, and what is similar but was not there to be compared."""
+    nearest: dict[int, int] = {}
+    for match in matches:
+        if match.copy_found:
+            nearest.setdefault(match.seed, match.rank)
+    return [m for m in matches if m.rank <= top_k or m.rank == nearest.get(m.seed) or (m.similar and m.tile is None)]
+
+
+def _measured(images: Sequence[Views], matches: Sequence[Match], index: Index, rule: CopyRule | None) -> list[Match]:
+    """The matches with the pixel measures of those whose training image is there, and a note on the others.
+
+    Of an image's views the one counts that agrees, else the one whose worst tile is nearest.
+    """
+    opened = [_beside(images[match.seed], match, index) for match in matches]
+    measures = iter(measure_all([pair for pairs in opened if not isinstance(pairs, str) for pair in pairs], rule))
+    done: list[Match] = []
+    for match, pairs in zip(matches, opened, strict=True):
+        if isinstance(pairs, str):
+            done.append(match.model_copy(update={"note": pairs}))
+            continue
+        tile, ssim, agree = min((next(measures) for _ in pairs), key=lambda found: (not found[2], found[0]))
+        done.append(match.model_copy(update={"tile": tile, "ssim": ssim, "copy_found": agree and match.similar}))
+    return done
+
+
+def _beside(views: Views, match: Match, index: Index) -> list[Pair] | str:
+    """The pixels of each view of an image and of the training image, or why the latter cannot be had."""
+    path = Path(match.path)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        row = index.row(match.row)
+        if digest != row.sha256:
+            return "the training image has changed since it was indexed"
+        other = row.seen(open_image(path, max_pixels=max(MAX_PIXELS, row.pixels)).image)
+        return [comparable(view, other) for view in views]
+    except (MemdetectError, OSError):
+        return "the training image cannot be opened"
+
+
+def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
+    """Outcome of an image by its matches alone, and the reason where it is not plain.
+
+    copy: embedder and pixels agree on a training image. similar: the embedder alone. clear: neither, in this index.
+    inconclusive: the index has no threshold, or nothing was found; or a training image that it is similar to is not
+    there to be compared; or the embedder alone where the null is too small to show the threshold's level.
+    """
+    limit = index.manifest.threshold
+    if any(match.copy_found for match in matches):
+        return "copy", ""
+    if limit.similarity is None:
+        return "inconclusive", NO_THRESHOLD
+    if not matches:
+        return "inconclusive", "no training image was found near it; its embedding may not be finite"
+    near = [match for match in matches if match.similar]
+    if not near:
+        return "clear", ""
+    if unseen := next((match.note for match in near if match.note), ""):
+        return "inconclusive", f"may be a copy: {unseen}"
+    if not limit.shown:
+        return "inconclusive", f"similar, but {limit.queries} null images cannot show a level of {limit.level:g}"
+    compared = any(match.tile is not None for match in near)
+    return "similar", "similar, but the pixels differ" if compared else "no pixels compared"
+
+
+def look_up(
+    paths: Iterable[Path],
+    index: Index,
+    embedder: Embeds,
+    top_k: int = 5,
+    pixels: Pixels = "all",
+    max_pixels: int = MAX_PIXELS,
+) -> Iterator[Looked]:
+    """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason.
+
+    max_pixels: of an image; what has more is not opened.
+    """
+    waiting: list[tuple[Path, Opened | str]] = []
+    held = 0
+    for path in paths:
+        try:
+            opened = open_image(path, max_pixels=max_pixels)
+            held += opened.image.width * opened.image.height
+            waiting.append((path, opened))
+        except MemdetectError as problem:
+            waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
+        if len(waiting) == BATCH or held >= WAITING:
+            yield from _looked(waiting, index, embedder, top_k, pixels)
+            waiting, held = [], 0
+    yield from _looked(waiting, index, embedder, top_k, pixels)
+
+
+def _looked(
+    waiting: Sequence[tuple[Path, Opened | str]], index: Index, embedder: Embeds, top_k: int, pixels: Pixels
+) -> Iterator[Looked]:
+    images = [opened.image for _, opened in waiting if not isinstance(opened, str)]
+    found = look(images, index, embedder, top_k, pixels=pixels)
+    k = 0
+    for path, opened in waiting:
+        if isinstance(opened, str):
+            yield Looked(image=str(path), outcome="inconclusive", reason=opened)
+            continue
+        matches = [match for match in found.matches if match.seed == k]
+        outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", NOT_FINITE)
+        if opened.in_part and outcome != "copy":
+            outcome, reason = "inconclusive", IN_PART
+        # Each file is an item of its own here, and its image the only one.
+        own = [match.model_copy(update={"seed": 0}) for match in matches]
+        yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)
+        k += 1

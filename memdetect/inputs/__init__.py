@@ -1,0 +1,1 @@
+"""What is to be examined: prompts, labels, images, folders of training pictures with captions."""

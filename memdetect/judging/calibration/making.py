@@ -1,0 +1,118 @@
+"""From runs of clean prompts, and of prompts known to be memorized, to a calibration."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from math import ceil
+from typing import Any
+
+from memdetect.errors import MemdetectError
+from memdetect.inputs.wording import KIND_COLUMNS, Worded, family_key, kind_of, one_a_family, text_key
+from memdetect.judging.calibration.records import SHARED, Calibration, Cells, Item, Known, Part
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement
+
+
+def draw_parts(families: Sequence[str]) -> dict[str, Part]:
+    """Part of each family: the first max(150, a fifth) by the sha256 of the family's key are A, the rest B."""
+    order = sorted(set(families), key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+    first = max(150, ceil(len(order) / 5))
+    return {key: "A" if i < first else "B" for i, key in enumerate(order)}
+
+
+def calibration_of_run(header: Header, rows: Sequence[Measurement], layers: Sequence[str] = ("*",)) -> Calibration:
+    """The scores of a run of clean prompts as a calibration, one prompt a family, cut to layers that match a glob.
+
+    Raises MemdetectError for a part other than A and B, for parts of which some are missing, for an item without a
+    prompt, and for one whose scores are not finite.
+    """
+    plan, kept = header.plan, one_a_family(rows)
+    parts, given = parts_of(kept)
+    items = [
+        Item(
+            id=row.id,
+            family=family_key(row.meta, row.prompt),
+            text=text_key(row.prompt or ""),
+            prompt=row.prompt or "",
+            part=part,
+            stratum=str(row.meta.get(plan.get("strata") or "", "")),
+        )
+        for row, part in zip(kept, parts, strict=True)
+    ]
+    return Calibration(
+        settings={key: plan[key] for key in SHARED if key in plan},
+        provenance={
+            "prompts": plan.get("inputs", ""),
+            "versions": header.versions,
+            "memdetect": header.memdetect,
+            "sigmas": header.sigmas,
+        },
+        parts="given" if given else "drawn",
+        strata=plan.get("strata", ""),
+        items=tuple(items),
+        scores=_table(plan, kept, layers),
+    )
+
+
+def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -> Calibration:
+    """The calibration with a run of prompts that its model is known to have memorized, one a family, cut to its layers.
+
+    Raises MemdetectError for a run of other settings, for a prompt without a kind, for one whose family is among the
+    clean prompts, and for one whose scores are not finite.
+    """
+    layers = list(next(iter(made.scores.values())))
+    if absent := [layer for layer in layers if layer not in header.plan["layers"]]:
+        raise MemdetectError(f"the memorized prompts were measured without layer {absent[0]!r}; measure them again")
+    asked = {**header.plan, "layers": layers, "strata": made.strata}
+    if different := made.difference(asked):
+        raise MemdetectError(f"the memorized prompts were measured with another {different}; measure them again")
+    kept, clean = one_a_family(rows), {item.family for item in made.items}
+    for row in kept:
+        if not kind_of(row.meta):
+            raise MemdetectError(f"memorized prompt {row.id} is of no kind; give the file a column {KIND_COLUMNS[0]}")
+        if family_key(row.meta, row.prompt) in clean:
+            raise MemdetectError(f"memorized prompt {row.id} is among the clean ones as well; leave it out of one")
+    known = [
+        Known(
+            id=row.id,
+            family=family_key(row.meta, row.prompt),
+            text=text_key(row.prompt or ""),
+            kind=kind_of(row.meta),
+            stratum=str(row.meta.get(made.strata, "")) if made.strata else "",
+        )
+        for row in kept
+    ]
+    return made.model_copy(update={"known": tuple(known), "known_scores": _table(header.plan, kept, layers)})
+
+
+def _table(plan: Mapping[str, Any], rows: Sequence[Measurement], layers: Sequence[str]) -> dict[str, Cells]:
+    """Scores by detector, by layer that matches a glob, and by timestep."""
+    chosen = [name for name in plan["layers"] if any(fnmatchcase(name, glob) for glob in layers)]
+    times = [str(t) for t in plan["timesteps"]]
+    return {
+        name: {layer: {t: [_finite(row, name, layer, t) for row in rows] for t in times} for layer in chosen}
+        for name in plan["detectors"]
+    }
+
+
+def parts_of(rows: Sequence[Worded]) -> tuple[list[Part], bool]:
+    """Part of each row: of its column `part`, or drawn by family where no row has one; and whether they were given."""
+    columns = [row.meta.get("part") for row in rows]
+    if not any(columns):
+        keys = [family_key(row.meta, row.prompt) for row in rows]
+        drawn = draw_parts(keys)
+        return [drawn[key] for key in keys], False
+    wrong = next((part for part in columns if part not in ("A", "B")), "")
+    if wrong != "":
+        raise MemdetectError(
+            f"a clean prompt is of part {wrong!r}, expected A or B for each, or for none; leave it out"
+        )
+    return ["A" if part == "A" else "B" for part in columns], True
+
+
+def _finite(row: Measurement, detector: str, layer: str, timestep: str) -> list[float]:
+    values = row.scores[detector].cells[layer][timestep] if row.scores else [None]
+    numbers = [value for value in values if value is not None]
+    if len(numbers) != len(values) or row.prompt is None:
+        raise MemdetectError(f"prompt {row.id} has a score that is not finite; leave it out")
+    return numbers

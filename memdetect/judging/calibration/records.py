@@ -1,0 +1,201 @@
+"""Scores of clean prompts on this very model and settings: what a new score is ranked among."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from memdetect.errors import MemdetectError
+from memdetect.inputs.wording import text_key
+
+Part = Literal["A", "B"]
+Cells = dict[str, dict[str, list[list[float]]]]
+# What a scan has to share with the clean scores; seeds, layers and timesteps are chosen among those kept.
+SHARED = ("model", "family", "dtype", "scheduler", "steps", "guidance_scale", "size", "noise", "call")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Item(_Strict):
+    """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: A for choices, B null."""
+
+    id: str
+    family: str
+    text: str = ""
+    prompt: str = ""
+    part: Part = "B"
+    stratum: str = ""
+
+
+class Known(_Strict):
+    """A prompt known to be memorized by this very model: on these the sensitivity of a score is measured.
+
+    family, text: keys of `inputs.wording`; kind: of prompt, as `wording.kind_of` reads it.
+    """
+
+    id: str
+    family: str
+    text: str
+    kind: Annotated[str, Field(min_length=1)]
+    stratum: str = ""
+
+
+class Removed(_Strict):
+    """A prompt taken out, for a training image was found in its images."""
+
+    id: str
+    prompt: str
+    images: list[str]
+
+
+class Calibration(_Strict):
+    """Clean scores, kept by cell so that any choice of detectors, layers, timesteps and seeds has its null.
+
+    settings: what a scan has to share with it (model digest, steps, guidance, ...). provenance: versions, prompt set,
+    pace. parts: whether A and B were given, so that choices may have been made on A, or drawn. strata: the column that
+    p-values stay within. checked: how the prompts were searched for copies, "" = not at all, or not so that one would
+    have been found. scores: detector -> layer -> timestep -> one list of per-seed scores for each item. known,
+    known_scores: the same of prompts that this model is known to have memorized.
+
+    base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
+    of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
+    """
+
+    schema_version: Literal[3] = 3
+    about: str = ""
+    settings: dict[str, Any]
+    provenance: dict[str, Any] = {}
+    parts: Literal["given", "drawn"] = "drawn"
+    strata: str = ""
+    checked: str = ""
+    removed: tuple[Removed, ...] = ()
+    base: str = ""
+    offsets: dict[str, dict[str, float]] = {}
+    items: tuple[Item, ...]
+    scores: dict[str, Cells]
+    known: tuple[Known, ...] = ()
+    known_scores: dict[str, Cells] = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Calibration":
+        if absent := [key for key in SHARED if key not in self.settings]:
+            raise ValueError(f"settings say nothing of {absent[0]}, expected {', '.join(SHARED)}")
+        for table, count in ((self.scores, len(self.items)), (self.known_scores, len(self.known))):
+            for detector, layers in table.items():
+                for layer, cells in layers.items():
+                    for timestep, rows in cells.items():
+                        if len(rows) != count or not all(rows):
+                            raise ValueError(
+                                f"{detector}, {layer}, t={timestep}: {sum(map(bool, rows))} prompts have scores, "
+                                f"expected {count}"
+                            )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """The sha256, in hex, of the calibration as JSON, without the prompts' own words."""
+        return hashlib.sha256(self._wordless().model_dump_json().encode()).hexdigest()
+
+    def _wordless(self) -> "Calibration":
+        if not any(item.prompt for item in self.items):
+            return self
+        return self.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in self.items)})
+
+    @property
+    def conditioned(self) -> bool | None:
+        """Whether the clean scores are of prompts or labels; not, if of images without a condition. None: not known."""
+        kept = {item.text for item in self.items} - {""}
+        return kept != {text_key("")} if kept else None
+
+    def difference(self, plan: Mapping[str, Any]) -> str | None:
+        """The first setting in which a scan differs from the calibration, as `key (theirs, ours)`, or None.
+
+        Beyond equal settings, the scan's detectors that decide, its layers, timesteps and seeds have to be kept here.
+        """
+        for key, value in self.settings.items():
+            if plan.get(key) != value:
+                return f"{key} (calibrated {value!r}, scanned {plan.get(key)!r})"
+        if plan.get("strata", "") != self.strata:
+            return f"strata (calibrated {self.strata!r}, scanned {plan.get('strata', '')!r})"
+        for name in members_of(plan):
+            if different := self._uncovered(name, plan):
+                return different
+        return None
+
+    def _uncovered(self, name: str, plan: Mapping[str, Any]) -> str | None:
+        if name not in self.scores:
+            return f"detector (calibrated {', '.join(self.scores) or 'none'}, scanned {name})"
+        table = self.scores[name]
+        for layer in plan["layers"]:
+            if layer not in table:
+                return f"layer (calibrated {', '.join(table)}, scanned {layer})"
+            for t in map(str, plan["timesteps"]):
+                if t not in table[layer]:
+                    return f"timestep (calibrated {', '.join(table[layer])}, scanned {t})"
+                kept = min(map(len, table[layer][t]), default=plan["num_seeds"])
+                if kept < plan["num_seeds"]:
+                    return f"num_seeds (calibrated {kept}, scanned {plan['num_seeds']})"
+        return None
+
+    def seeds(self, name: str, plan: Mapping[str, Any]) -> list[list[float]] | None:
+        """For each item, a detector's score of each of the scan's seeds; None when it was not kept."""
+        if self._uncovered(name, plan) or not plan["layers"] or not plan["timesteps"]:
+            return None
+        return _seeds(self.scores[name], plan, len(self.items))
+
+    def known_seeds(self, name: str, plan: Mapping[str, Any]) -> list[list[float]] | None:
+        """The same for each known memorized prompt; None when a cell or a seed of the plan was not kept."""
+        try:
+            found = _seeds(self.known_scores[name], plan, len(self.known))
+        except KeyError:
+            return None
+        return found if all(len(own) == plan["num_seeds"] for own in found) else None
+
+    def cut(self, plan: Mapping[str, Any]) -> "Calibration":
+        """What a run of this plan needs, without the prompts' own words: it goes with the run, for judging it later."""
+        layers, times = set(plan["layers"]), {str(t) for t in plan["timesteps"]}
+
+        def kept(held: Mapping[str, Cells]) -> dict[str, Cells]:
+            return {
+                name: {
+                    layer: {t: [row[: plan["num_seeds"]] for row in rows] for t, rows in cells.items() if t in times}
+                    for layer, cells in table.items()
+                    if layer in layers
+                }
+                for name, table in held.items()
+                if name in plan["detectors"]
+            }
+
+        changed = {"scores": kept(self.scores), "known_scores": kept(self.known_scores), "removed": ()}
+        return self._wordless().model_copy(update=changed)
+
+
+def members_of(plan: Mapping[str, Any]) -> list[str]:
+    """The detectors whose combination decides: those that the plan names, else its first one."""
+    return list(plan.get("members") or plan["detectors"][:1])
+
+
+def _seeds(table: Cells, plan: Mapping[str, Any], count: int) -> list[list[float]]:
+    cells = [table[layer][str(t)] for layer in plan["layers"] for t in plan["timesteps"]]
+    return [seed_means([cell[i] for cell in cells], plan["num_seeds"]) for i in range(count)]
+
+
+def seed_means(cells: Sequence[Sequence[float]], seeds: int) -> list[float]:
+    """Mean over cells, in their order, of each of the first seeds."""
+    return [sum(values) / len(cells) for values in zip(*(cell[:seeds] for cell in cells), strict=True)]
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """The calibration in a file, None when there is no such file; MemdetectError for one that does not parse."""
+    if not path.exists():
+        return None
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MemdetectError(f"{path} is no calibration: {where or 'file'}: {first['msg']}; make it again") from None

@@ -1,0 +1,155 @@
+"""What a planned scan will be able to show, before its first image."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+from memdetect.copies.match import Match
+from memdetect.inputs.wording import Worded
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.ranks import Null, make_null
+from memdetect.judging.statistics.beta import beta_binomial_cdf
+from memdetect.judging.statistics.conformal import rank_at, simes_levels
+from memdetect.judging.statistics.multiple import chance_of_top, hits_needed, n_needed
+from memdetect.judging.statistics.rates import pass_probability, recommended_families, smallest_clean, smallest_families
+from memdetect.judging.verdict import judge
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement, Score
+
+_ULP = 1 + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What `planned` items of `families` families can show against n clean prompts.
+
+    hits: h, how many have to stand above all clean prompts before any can be found; needed: clean prompts with which
+    h is 1. passing: P(no finding by scores and none undecided | nothing memorized); rate_passing: P(within max-rate |
+    the same), None without a limit. obstacles: why not even a run whose every score is ordinary and whose every image
+    was searched would pass, in the words of the rules that judge it.
+    """
+
+    planned: int
+    families: int
+    n: int
+    hits: int
+    needed: int
+    passing: float
+    rate_passing: float | None
+    obstacles: tuple[str, ...] = ()
+
+
+def clean_count(calibration: Calibration | None, members: int) -> int:
+    """How many clean prompts p-values will rest on: part B, or all where one detector decides and A was drawn."""
+    if calibration is None:
+        return 0
+    every = members == 1 and calibration.parts == "drawn"
+    return sum(every or item.part == "B" for item in calibration.items)
+
+
+def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
+    """Work out what a plan can show; n = 0 for a model without clean scores."""
+    levels = simes_levels(n, policy.delta) if policy.delta is not None and n > 1 else None
+    hits = hits_needed(n, planned, policy.fdr, levels[0] if levels else None)
+    needed = n_needed(planned, policy.fdr)
+    if not n or hits > planned:
+        passing = 0.0
+    elif hits > 1:
+        passing = 1 - chance_of_top(n, planned)
+    else:
+        alone = policy.fdr / planned * _ULP
+        rank = max(1, rank_at(n, policy.fdr / planned) if levels is None else bisect_right(levels, alone))
+        passing = beta_binomial_cdf(0, planned, rank, n + 1 - rank)
+    limit = policy.max_rate
+    rated = pass_probability(families, n, policy.level, limit, policy.confidence) if limit is not None else None
+    return Forecast(planned, families, n, hits, needed, passing, rated)
+
+
+def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
+    """What to say before a base draws each prompt too few times for scores to find a single one; "" otherwise."""
+    found = forecast(prompts, prompts, prompts * rounds, policy)
+    if found.hits <= 1 or policy.fail_on == "copy":
+        return ""
+    return (
+        f"{rounds} rounds of the base for {prompts} prompts: scores can find no single memorized prompt, it takes "
+        f"{found.hits} at once, and the run will be inconclusive; give --base-rounds {ceil(found.needed / prompts)}, "
+        "or --fail-on copy with an index"
+    )
+
+
+def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], made: Calibration | None) -> Forecast:
+    """The forecast with what `judge` says of an ideal run of these items: one without anything to find."""
+    rows = list(_ideal(header, items, make_null(header.plan, made), made))
+    _, verdict = judge(header, rows, made, Policy.model_validate_json(json.dumps(header.policy)))
+    if verdict.verdict == "pass":
+        return found
+    return replace(found, obstacles=tuple(verdict.reasons), passing=0.0)
+
+
+def _ideal(
+    header: Header, items: Sequence[Worded], null: Null | str, made: Calibration | None
+) -> Iterator[Measurement]:
+    """Rows of a clean run: scores spread evenly over the clean ones, every image far from every training image."""
+    plan, far = header.plan, Match(rank=1, key="", similarity=-1.0)
+    for i, item in enumerate(items):
+        scores = {name: _ordinary(name, i, len(items), null) for name in plan["detectors"]}
+        cells = {
+            name: {layer: {str(t): [x] * plan["num_seeds"] for t in plan["timesteps"]} for layer in plan["layers"]}
+            for name, x in scores.items()
+            if x is not None
+        }
+        images = plan["num_seeds"] if item.prompt is not None else 1
+        yield Measurement(
+            index=i,
+            id=f"planned-{i}",
+            prompt=item.prompt,
+            image=None if item.prompt is not None else "planned",
+            source="",
+            meta=dict(item.meta),
+            scores={name: Score(score=scores[name], cells=own) for name, own in cells.items()},
+            matches=[far.model_copy(update={"seed": k}) for k in range(images)] if header.index else [],
+        )
+
+
+def _ordinary(name: str, i: int, count: int, null: Null | str) -> float | None:
+    """The clean score at the middle of the i-th of `count` equal parts, and never the highest."""
+    if isinstance(null, str) or not null.own.get(name):
+        return None
+    own = null.own[name]
+    return own[min(int((i + 0.5) / count * len(own)), max(len(own) - 2, 0))]
+
+
+def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
+    """The forecast in words, a line each."""
+    yield f"plan: {found.planned} items of {found.families} families against {found.n} clean prompts"
+    if not found.n:
+        yield "there are no clean scores for this model, so that nothing can be decided; run `memdetect calibrate`"
+    else:
+        yield (
+            f"hits needed at a false discovery rate of {policy.fdr:g}: {_count(found.hits)} above every clean prompt; "
+            f"{_count(found.needed)} clean prompts would make it 1"
+        )
+        yield f"P(pass | clean), no finding by scores and none undecided: {found.passing:.2f}"
+    for reason in found.obstacles:
+        yield f"not even a clean model can pass: {reason}"
+    limit = policy.max_rate
+    if limit is None:
+        least = n_needed(1, policy.fdr)
+        yield f"smallest scan that can show the policy: 1 item against {_count(least)} clean prompts"
+        return
+    if found.rate_passing is not None:
+        yield f"P(pass | clean), max-rate {limit:g}: {found.rate_passing:.2f}"
+    families, clean = smallest_families(limit, policy.confidence), smallest_clean(policy.level, limit)
+    more = recommended_families(limit, policy.confidence)
+    yield (
+        f"smallest scan that can show the policy: {_count(families)} families against {_count(clean)} clean prompts; "
+        f"recommended: {_count(more)} against {_count(round(20 / limit) - 1)}"
+    )
+
+
+def _count(number: int) -> str:
+    """A count as it is, or its size where nobody reads the digits."""
+    return f"{number}" if number < 10**7 else f"{number:.1e}"

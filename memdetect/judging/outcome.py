@@ -1,0 +1,115 @@
+"""What judging a run comes to: the records that every output and the exit code read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memdetect.errors import Exit
+from memdetect.judging.sensitivity import Sensitivity
+from memdetect.judging.statistics.rates import Rate
+from memdetect.judging.statistics.shift import Bulk
+from memdetect.runs.records import Outcome
+
+Decision = Literal["pass", "fail", "inconclusive"]
+OUTCOMES: Sequence[Outcome] = ("copy", "suspicious", "similar", "inconclusive", "clear")
+EXITS: Mapping[Decision, Exit] = {"pass": Exit.OK, "fail": Exit.FAILED, "inconclusive": Exit.INCONCLUSIVE}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that a gate asks: what was observed, its limit, and what is wrong or missing ("" = nothing)."""
+
+    name: str
+    outcome: Decision
+    reason: str = ""
+    observed: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Whether the scanned prompts are like the clean ones: by their text (None = not compared), and in the bulk of p.
+
+    below: all of them score below every clean prompt. dead: which detector gives most of them the same score. missing:
+    why the texts should have been compared but could not be; few: why there is nothing to compare.
+    """
+
+    auroc: float | None = None
+    low: float | None = None
+    text: bool = False
+    bulk: tuple[Bulk, ...] = ()
+    below: bool = False
+    dead: str = ""
+    missing: str = ""
+    few: str = ""
+
+    @property
+    def alarm(self) -> bool:
+        """Under an alarm a p-value promises nothing, and only copies can fail a gate."""
+        return self.text or self.below or bool(self.dead) or any(check.alarm for check in self.bulk)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision on a run and what it rests on.
+
+    planned, measured, unusable: items in the plan, in the records, and those that could not be read or were not
+    finite. counts: items by outcome. suppressed: findings set aside by the policy. calibrated: clean prompts that
+    p-values rest on; missing: why there are none. needed: clean prompts with which one hit could be decided. hits:
+    h, how many hits it takes now. rules: what the gate asked; the verdict is the worst of them. claim: what may be said
+    of the run, in one sentence. notes: what its reader should know. fixed: whether policy and calibration were named
+    in the run's header before its first image. basis: what the verdict rests on, in its first words. sensitivity: of
+    the deciding score, for each kind of prompt scanned of which memorized ones are known. memorized: upper bound of the
+    share of memorized prompt families, if those are flagged as often as the known ones; None where that is not known.
+    """
+
+    planned: int
+    measured: int
+    counts: Mapping[Outcome, int]
+    calibrated: int
+    missing: str
+    unusable: int = 0
+    suppressed: int = 0
+    hits: int = 0
+    needed: int = 0
+    fdr: float = 0.05
+    rate: Rate | None = None
+    shift: Shift = Shift()
+    rules: tuple[Rule, ...] = ()
+    policy: Mapping[str, Any] | None = None
+    policy_digest: str = ""
+    fixed: bool = False
+    basis: str = ""
+    sensitivity: tuple[Sensitivity, ...] = ()
+    memorized: float | None = None
+    claim: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned item was measured."""
+        return self.measured == self.planned
+
+    @property
+    def verdict(self) -> Decision:
+        """The worst of the rules: fail, then inconclusive, then pass; without rules inconclusive."""
+        found: Sequence[Decision] = [rule.outcome for rule in self.rules]
+        if "fail" in found:
+            return "fail"
+        return "inconclusive" if "inconclusive" in found or not found else "pass"
+
+    @property
+    def exit(self) -> Exit:
+        """Exit code of a gate: 0 pass, 1 fail, 3 inconclusive."""
+        return EXITS[self.verdict]
+
+    @property
+    def scan_exit(self) -> Exit:
+        """Exit code of a scan that does not judge: inconclusive when nothing could be used, else ok."""
+        return Exit.OK if self.measured > self.unusable else Exit.INCONCLUSIVE
+
+    @property
+    def reasons(self) -> list[str]:
+        """One line for each rule that is not met, failures first."""
+        order = [rule for decision in ("fail", "inconclusive") for rule in self.rules if rule.outcome == decision]
+        return [f"{rule.name}: {rule.reason}" for rule in order]

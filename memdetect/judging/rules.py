@@ -1,0 +1,277 @@
+"""What a gate asks of a run. Every rule that cannot be decided is inconclusive, never passed."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+from memdetect.inputs.wording import family_key, kind_of
+from memdetect.judging.calibration import Calibration, members_of
+from memdetect.judging.outcome import Rule, Shift
+from memdetect.judging.ranks import ItemScores, Null
+from memdetect.judging.search_rules import index_rules
+from memdetect.judging.sensitivity import Sensitivity
+from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
+from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
+from memdetect.judging.statistics.shift import all_below, bulk_check
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Result
+
+MAX_TEXT_SHIFT = 0.70
+UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the rules look at: the results; their scores, ranks (or why there is none), and what was rejected.
+
+    sensitivity: of the deciding score, by kind of prompt; kinds of which no memorized prompt is known are not there.
+    """
+
+    header: Header
+    results: Sequence[Result]
+    scores: Sequence[ItemScores]
+    ranks: Sequence[tuple[int, int] | str]
+    rejected: Sequence[bool]
+    null: Null | str
+    calibration: Calibration | None
+    sensitivity: Mapping[str, Sensitivity]
+
+    def ranked(self) -> list[tuple[int, int]]:
+        """Ranks of the items that have one and were not rejected."""
+        pairs = zip(self.ranks, self.rejected, strict=True)
+        return [rank for rank, out in pairs if not isinstance(rank, str) and not out]
+
+    def failing(self, policy: Policy) -> Counter[str]:
+        """Findings by outcome that the policy fails on and nobody answers for."""
+        worst = {"copy": ["copy"], "suspicious": ["copy", "suspicious"], "none": []}[policy.fail_on]
+        return Counter(row.outcome for row in self.results if row.outcome in worst and not row.suppressed)
+
+
+def shift_of(found: Findings) -> Shift:
+    """Compare the scanned prompts with the clean ones: by text (in the header) and in the bulk of p.
+
+    Where the null is the same prompts on a base there is nothing to compare, and all of them may be memorized.
+    """
+    if found.calibration and found.calibration.base:
+        return Shift(dead=_dead(found))
+    text = _wording(found)
+    low = text.get("low")
+    bulk = bulk_check(found.ranked())
+    every = [rank for rank in found.ranks if not isinstance(rank, str)]
+    auroc = text.get("auroc") if low is not None else None
+    uncompared = {key: str(text.get(key, "")) for key in ("missing", "few")}
+    return Shift(
+        auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every), _dead(found), **uncompared
+    )
+
+
+def _wording(found: Findings) -> Mapping[str, Any]:
+    """What is known of the prompts' wording against that of these clean ones."""
+    text, ours = found.header.wording, found.calibration
+    other = ours is not None and text.get("calibration", "") not in ("", ours.cut(found.header.plan).digest)
+    return {"missing": "it was compared with other clean prompts"} if other else text
+
+
+def _dead(found: Findings) -> str:
+    """What gives most prompts the very same score measures nothing: which member does, "" for none."""
+    for name in members_of(found.header.plan):
+        pairs = zip(found.results, found.scores, strict=True)
+        values = Counter(scores[name] for row, scores in pairs if row.status == "ok")
+        del values[None]
+        most = max(values.values(), default=0)
+        if most > 1 and 2 * most >= values.total():
+            return f"{name} gives {most} of {values.total()} items the same score"
+    return ""
+
+
+def rate_of(found: Findings, policy: Policy) -> Rate | None:
+    """Families with an item flagged at the fixed level, or a copy, among those that could be judged."""
+    if isinstance(found.null, str):
+        return None
+    limits = flagging_ranks(found.null, policy)
+    families: dict[str, bool] = {}
+    for row, rank in zip(found.results, found.ranks, strict=True):
+        if not isinstance(rank, str) or row.outcome == "copy":
+            flagged = row.outcome == "copy" or (not isinstance(rank, str) and rank[0] <= limits[rank[1]])
+            key = family_key(row.meta, row.prompt)
+            families[key] = families.get(key, False) or flagged
+    n = found.null.n
+    copied = {family_key(row.meta, row.prompt) for row in found.results if row.outcome == "copy"}
+    made = count_rate(sum(families.values()), len(families), n, policy.level, policy.confidence, policy.max_rate)
+    return replace(made, rank=limits[n], copies=len(copied))
+
+
+def flagging_ranks(null: Null | str, policy: Policy) -> dict[int, int]:
+    """By the n of each stratum, the largest rank that counts as flagged; 0 = none."""
+    sizes = set[int]() if isinstance(null, str) else {len(s) for s in null.by_stratum.values()}
+    return {n: _flagging_rank(n, policy) for n in sizes}
+
+
+def _flagging_rank(n: int, policy: Policy) -> int:
+    level = flagging_level(policy.level, policy.max_rate)
+    return rank_at(n, level) if policy.delta is None else conditional_rank(n, level, policy.delta)
+
+
+def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar: tuple[int, int]) -> tuple[Rule, ...]:
+    """Every rule that holds for this policy, decided. bar: hits needed, and clean prompts needed for one hit."""
+    scored = policy.asks_scores
+    made = [_complete(found), _findings(found, policy, shift)]
+    if scored:
+        made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
+        made += [] if found.header.index else [_sensitivity(found, policy)]
+    made += [_undetectable(found, policy, scored), *index_rules(found.header, found.results, policy)]
+    if policy.max_rate is not None:
+        made.append(_max_rate(found, policy, rate, shift))
+    return tuple(made)
+
+
+def integrity(altered: Sequence[str]) -> Iterator[Rule]:
+    """A rule where something was altered after it was fixed or measured; the first three are named."""
+    if altered:
+        more = f"; and {len(altered) - 3} more" if len(altered) > 3 else ""
+        yield Rule("integrity", "inconclusive", f"{'; '.join(altered[:3])}{more}", len(altered), 0)
+
+
+def _complete(found: Findings) -> Rule:
+    measured, planned = len({row.id for row in found.results}), found.header.planned
+    if len(found.results) != measured:
+        return Rule("complete", "inconclusive", f"{len(found.results) - measured} items are in the records twice")
+    if measured == planned > 0:
+        return Rule("complete", "pass", "", measured, planned)
+    reason = f"{measured} of {planned} planned items were measured; run the same scan again to resume"
+    return Rule("complete", "inconclusive", reason, measured, planned)
+
+
+def _findings(found: Findings, policy: Policy, shift: Shift) -> Rule:
+    failing = found.failing(policy)
+    said = " and ".join(f"{failing[name]} {name}" for name in ("copy", "suspicious") if failing[name])
+    total = failing.total()
+    if not total:
+        return Rule("findings", "pass", "", 0, 0)
+    if not failing["copy"] and shift.alarm:
+        reason = f"{said}, but under an alarm of shift only a copy counts; see there"
+        return Rule("findings", "inconclusive", reason, total, 0)
+    return Rule("findings", "fail", f"{said} among {found.header.planned}", total, 0)
+
+
+def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
+    if isinstance(found.null, str):
+        return Rule("calibration", "inconclusive", found.null)
+    n, hits = found.null.n, bar[0]
+    if hits > found.header.planned:
+        least = smallest_n(policy.fdr) if policy.delta is None else smallest_conditional_n(policy.fdr, policy.delta)
+        reason = f"{n} clean prompts can show nothing at a false discovery rate of {policy.fdr:g}, at least {least} can"
+        return Rule("calibration", "inconclusive", f"{reason}; calibrate with more", n, least)
+    if hits > 1 and found.calibration and found.calibration.base:
+        reason = f"one memorized prompt cannot be found among {found.header.planned}: it takes {hits} at once"
+        cure = f"give --base-rounds {ceil(bar[1] / max(1, found.header.planned))}, or --fail-on copy with an index"
+        return Rule("calibration", "inconclusive", f"{reason}; {cure}", n, bar[1])
+    if found.null.conditioned is False and not found.null.checked:
+        reason = "the null is the model's own images, not searched for copies: what it repeats is in the null as well"
+        return Rule("calibration", "inconclusive", f"{reason}; calibrate with --index", n)
+    return Rule("calibration", "pass", "", n)
+
+
+def _alarms(shift: Shift) -> Iterator[str]:
+    if shift.text and shift.low is not None:
+        yield f"the prompts can be told from the clean ones by their text (AUROC at least {shift.low:.2f})"
+    if shift.below:
+        yield "every prompt scores below every clean one; the detector is dead or its sign is wrong"
+    if shift.dead:
+        yield f"{shift.dead}; it measures nothing here"
+    for check in shift.bulk:
+        if check.alarm:
+            yield f"{check.share:.0%} of the prompts have p <= {check.level:.2g}"
+
+
+def _shift(shift: Shift) -> Rule:
+    reasons = list(_alarms(shift))
+    if not reasons:
+        return _compared(shift)
+    return Rule("shift", "inconclusive", f"{'; '.join(reasons)}; calibrate on prompts drawn like those scanned")
+
+
+def _compared(shift: Shift) -> Rule:
+    """Without an alarm: whether the texts were compared wherever there was something to compare."""
+    said = f"{UNCOMPARED}: {shift.missing}" if shift.missing else ""
+    return Rule("shift", "inconclusive" if said else "pass", said)
+
+
+def _unresolved(found: Findings, needed: int) -> Rule:
+    pairs = zip(found.results, found.ranks, strict=True)
+    decided = ("copy", "suspicious")
+    top = [row for row, rank in pairs if row.outcome not in decided and not isinstance(rank, str) and rank[0] == 1]
+    if not top:
+        return Rule("resolution", "pass", "", 0, 0)
+    reason = f"{len(top)} above every clean prompt cannot be decided; it takes {needed} clean prompts"
+    return Rule("resolution", "inconclusive", reason, len(top), 0)
+
+
+def _sensitivity(found: Findings, policy: Policy) -> Rule:
+    """Whether the score alone is known to notice what this model has memorized; asked where no index was searched."""
+    why = "no index was searched"
+    if found.calibration and found.calibration.base:
+        reason = f"{why}, and scores against a base are not known to find what comes back"
+        return Rule("sensitivity", "inconclusive", f"{reason}; scan with --train-images or --index")
+    limit = policy.min_sensitivity
+    if not limit:
+        return Rule("sensitivity", "pass", "", None, limit)
+    kinds = Counter(kind_of(row.meta) for row in found.results)
+    if unknown := sum(count for kind, count in kinds.items() if kind not in found.sensitivity):
+        reason = f"{why} and what the score can miss is not known for {unknown} of {kinds.total()} prompts"
+        cure = "scan with an index, or calibrate with --memorized prompts of their kind"
+        return Rule("sensitivity", "inconclusive", f"{reason}; {cure}", None, limit)
+    worst = min((found.sensitivity[kind] for kind in kinds), key=lambda known: known.low, default=None)
+    if worst is None or worst.low < limit:
+        said = "nothing" if worst is None else worst.phrase
+        reason = f"{why}, and the score notices {said}, expected at least {limit:.0%}; scan with an index"
+        return Rule("sensitivity", "inconclusive", reason, worst.low if worst else None, limit)
+    return Rule("sensitivity", "pass", "", worst.low, limit)
+
+
+def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
+    """Items that nothing was decided of: without a p-value where scores count, and inconclusive ones for any reason.
+
+    What is above every clean prompt is left to `resolution`, which no limit tolerates.
+    """
+    lost: list[str] = []
+    for row, rank in zip(found.results, found.ranks, strict=True):
+        if scored and isinstance(rank, str) and row.outcome != "copy":
+            lost.append(rank)
+        elif row.outcome == "inconclusive" and (isinstance(rank, str) or rank[0] > 1):
+            lost.append(row.reason)
+    limit = policy.max_undetectable or 0.0
+    if len(lost) <= limit * len(found.results):
+        return Rule("undetectable", "pass", "", len(lost), limit)
+    reason, count = Counter(lost).most_common(1)[0]
+    more = f" ({len(lost)} in all)" if count < len(lost) else ""
+    return Rule("undetectable", "inconclusive", f"{count} items: {reason}{more}", len(lost), limit)
+
+
+def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) -> Rule:
+    limit = policy.max_rate
+    assert limit is not None
+    if rate is None:
+        return Rule("max-rate", "inconclusive", "there are no p-values to count", None, limit)
+    if not rate.rank:
+        least = smallest_clean(policy.level, limit)
+        reason = (
+            f"{rate.n} clean prompts cannot flag at {flagging_level(policy.level, limit):.2g}, at least {least} can"
+        )
+        return Rule("max-rate", "inconclusive", f"{reason}; calibrate with more", None, limit)
+    said = f"{rate.flagged} of {rate.families} families flagged, at most {rate.bound:.2%} with {rate.confidence:.0%}"
+    if rate.outcome == "pass":
+        return Rule("max-rate", "pass", "", rate.bound, limit)
+    if rate.outcome == "fail" and not (shift.alarm and not _copies_exceed(found, rate, policy)):
+        return Rule("max-rate", "fail", f"{said} confidence, over {limit:.2%}", rate.bound, limit)
+    reason = f"{said} confidence; to show {limit:.2%} takes {smallest_families(limit, policy.confidence)} families"
+    return Rule("max-rate", "inconclusive", reason, rate.bound, limit)
+
+
+def _copies_exceed(found: Findings, rate: Rate, policy: Policy) -> bool:
+    """Whether the families of copies alone are over the limit."""
+    copied = len({family_key(row.meta, row.prompt) for row in found.results if row.outcome == "copy"})
+    return count_rate(copied, rate.families, rate.n, policy.level, policy.confidence, policy.max_rate).outcome == "fail"

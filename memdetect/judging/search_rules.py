@@ -1,0 +1,148 @@
+"""What a gate asks of the search for training images: what could not be searched or compared is never passed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from memdetect.copies.match import Match
+from memdetect.judging.outcome import Rule
+from memdetect.judging.statistics.beta import incomplete_beta
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement, Result
+
+NO_THRESHOLD = "the index has no threshold, so that nothing can be called a copy; build it with --held-out images"
+CONFIDENCE = 0.95
+PLANTED = 50  # planted copies that show what an index finds; of a smaller one all its pictures
+COUNTED = 0.9  # share of these that has to be there: some cannot be opened any more
+LOOSE = 0.01  # level above which a threshold that images exceed says nothing
+
+
+def no_threshold(index: Mapping[str, Any]) -> bool:
+    """Whether an index was searched by which nothing can be called a copy."""
+    return bool(index) and index.get("similarity") is None
+
+
+def useless(index: Mapping[str, Any], policy: Policy) -> str:
+    """Why an index cannot be relied on to find a copy; "" where it can."""
+    if not index.get("rows") or index.get("coverage") == 0:
+        return "the index covers no training image; build it again"
+    if no_threshold(index):
+        return NO_THRESHOLD
+    recall, planted = index.get("recall"), index.get("planted")
+    if not policy.min_recall:
+        return ""
+    cure = "build it with --held-out images or another embedder"
+    least = min(PLANTED, index.get("pictures", index["rows"]))
+    if recall is not None and planted and planted < COUNTED * least:
+        return f"{planted} planted copies cannot show what the index finds, expected {least}; build it with --planted"
+    if recall is None or not planted:
+        return f"whether the index finds a copy at all is not known: none was planted; {cure}"
+    if recall < policy.min_recall:
+        said = f"the index calls {recall:.0%} of {planted} planted copies of its own images copies"
+        return f"{said}, expected at least {policy.min_recall:.0%}; {cure}"
+    return ""
+
+
+def not_compared(row: Measurement) -> Match | None:
+    """The nearest training image by the embedder whose pixels could not be compared: there may be a copy, or not."""
+    unseen = [match for match in row.matches if match.similar and match.tile is None]
+    return max(unseen, key=lambda match: match.similarity, default=None)
+
+
+def alike(row: Measurement) -> list[Match]:
+    """The most similar training image of each image that is similar to one, with other pixels, and a copy of none."""
+    copies = {match.seed for match in row.matches if match.copy_found}
+    found: dict[int, Match] = {}
+    for match in row.matches:
+        if match.similar and match.tile is not None and match.seed not in copies:
+            held = found.get(match.seed)
+            found[match.seed] = match if held is None or match.similarity > held.similarity else held
+    return [found[seed] for seed in sorted(found)]
+
+
+def images_of(row: Measurement, plan: Mapping[str, Any]) -> int:
+    """How many images an item has: one that was given, else one for each seed of the plan."""
+    return 1 if row.image is not None else int(plan["num_seeds"])
+
+
+def unsearched(row: Measurement, plan: Mapping[str, Any]) -> list[int]:
+    """Images of an item of which no training image is recorded: they were not looked up."""
+    searched = {match.seed for match in row.matches}
+    return [k for k in range(images_of(row, plan)) if k not in searched]
+
+
+def most_similar(images: int, level: float) -> int:
+    """How many of so many clean images may be similar: the smallest k with P(Binomial(images, level) <= k) >= 95 %."""
+    k = 0
+    while k < images and 1 - incomplete_beta(level, k + 1, images - k) < CONFIDENCE:
+        k += 1
+    return k
+
+
+def index_rules(header: Header, results: Sequence[Result], policy: Policy) -> Iterator[Rule]:
+    """Rules about what was searched and compared, and how well; without an index only where one is due."""
+    yield from _one_colour(header, results, policy)
+    index: dict[str, Any] = header.index
+    if not index:
+        if policy.fail_on == "copy" or policy.min_coverage is not None:
+            yield Rule("index", "inconclusive", "no training images were searched; scan with an index")
+        return
+    if reason := useless(index, policy):
+        yield Rule("index", "inconclusive", reason)
+        return
+    usable = [row for row in results if row.status == "ok"]
+    missed = sum(row.outcome != "copy" and bool(unsearched(row, header.plan)) for row in usable)
+    if missed:
+        reason = f"{len(usable) - missed} of {len(usable)} items were searched for in the index with all their images"
+        yield Rule("index", "inconclusive", f"{reason}; scan anew", missed, 0)
+    unseen = sum(row.outcome != "copy" and not_compared(row) is not None for row in results)
+    if unseen:
+        reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"
+        yield Rule("index", "inconclusive", f"{reason}; put it back where the index expects it and scan anew", unseen)
+    yield _similar(header, usable)
+    yield from _left_out(index, policy)
+    yield from _coverage(index, policy)
+
+
+def _similar(header: Header, usable: Sequence[Result]) -> Rule:
+    """Images that are similar but no copies: no more than the threshold's level lets through."""
+    level = header.index.get("level")
+    if not isinstance(level, float) or not 0 < level < 1:
+        return Rule("similar", "inconclusive", "the header says no level of the index's threshold; scan anew")
+    images = sum(images_of(row, header.plan) for row in usable)
+    found = sum(len(alike(row)) for row in usable if not row.suppressed)
+    most = most_similar(images, level) if level <= LOOSE else 0
+    if found <= most:
+        return Rule("similar", "pass", "", found, most)
+    reason = f"{found} of {images} images are similar to a training image though their pixels differ, at most {most}"
+    return Rule("similar", "inconclusive", f"{reason} may be so at a level of {level:.2g}; look at them", found, most)
+
+
+def _one_colour(header: Header, results: Sequence[Result], policy: Policy) -> Iterator[Rule]:
+    """Images of a single colour show nothing of what the model does."""
+    plain = sum(len(row.one_colour) for row in results)
+    images = sum(images_of(row, header.plan) for row in results if row.status == "ok")
+    limit = policy.max_one_colour
+    if plain:
+        share = plain / max(images, 1)
+        said = f"{plain} of {images} images have a single colour; check the decoder and the number format"
+        many = share > limit
+        yield Rule("one-colour", "inconclusive" if many else "pass", said if many else "", share, limit)
+
+
+def _left_out(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
+    """Training images that are there and could not be taken in: nothing was compared with them."""
+    if (count := index.get("left_out")) and policy.min_coverage is None:
+        reason = f"{count} training images could not be taken into the index, so that copies of them are not found"
+        cure = "mend them (index info has the reasons) and build it again, or say which min-coverage is enough"
+        yield Rule("left-out", "inconclusive", f"{reason}; {cure}", count, 0)
+
+
+def _coverage(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
+    limit, coverage = policy.min_coverage or None, index.get("coverage")
+    if limit is not None and (coverage is None or coverage < limit):
+        held = "an unknown share" if coverage is None else f"{coverage:.1%}"
+        reason = f"the index covers {held} of the training set, expected at least {limit:.1%}"
+        yield Rule("min-coverage", "inconclusive", reason, coverage, limit)
+    elif limit is not None:
+        yield Rule("min-coverage", "pass", "", coverage, limit)

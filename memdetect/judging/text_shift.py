@@ -1,0 +1,81 @@
+"""Whether scanned prompts can be told from the clean ones by their text alone: a tripwire, not a guarantee."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memdetect.inputs.wording import Worded, family_key, is_label, text_key
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.statistics.auroc import auroc, lower_area
+
+MOST, FEWEST, FOLDS = 2000, 20, 5
+
+
+def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]:
+    """AUROC of a text classifier, scanned against clean prompts, with its one-sided 95 % lower bound.
+
+    Cross-fitted: no prompt is scored by a classifier that saw its family. Where there is nothing to compare, `few` says
+    so: fewer than 20 families of prompts a side. Where there is, but it cannot be done, `missing` says why: clean
+    scores that were kept without their prompts, or no scikit-learn. {} with a base, which draws the scan's own prompts.
+    Numbers of classes have no wording.
+    """
+    if calibration.base:
+        return {}
+    scanned = {row.prompt: family_key(row.meta, row.prompt) for row in rows if row.prompt and not is_label(row.prompt)}
+    bare = sum(not item.prompt and item.text != text_key("") for item in calibration.items)
+    if bare and len(set(scanned.values())) >= FEWEST:
+        return {"missing": f"the clean scores were kept without the words of {bare} of their prompts"}
+    clean = {item.prompt: item.family for item in calibration.items if item.prompt and not is_label(item.prompt)}
+    return tell_apart(_sample(scanned), _sample(clean))
+
+
+def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str, Any]:
+    """AUROC and lower bound between two sets of texts, each text with its family; why not, when there are none."""
+    if len(set(scanned.values())) < FEWEST <= len(scanned):
+        scanned = {text: text for text in scanned}  # few families of many texts: each text stands for itself
+    families = [*scanned.values(), *clean.values()]
+    counts = len(set(scanned.values())), len(set(clean.values()))
+    if min(counts) < FEWEST:
+        return {
+            "few": f"{counts[0]} scanned and {counts[1]} clean families of prompts, {FEWEST} of each can be compared"
+        }
+    texts, labels = [*scanned, *clean], [1] * len(scanned) + [0] * len(clean)
+    try:
+        scores = cross_fitted(texts, labels, families)
+    except ImportError:
+        return {"missing": "scikit-learn is not installed here; install it, or judge where it is"}
+    positive, negative = scores[: len(scanned)], scores[len(scanned) :]
+    area, low = auroc(positive, negative), lower_area(positive, negative)
+    return {"auroc": area, "low": low, "scanned": len(scanned), "clean": len(clean)}
+
+
+def cross_fitted(texts: Sequence[str], labels: Sequence[int], families: Sequence[str], seed: int = 0) -> list[float]:
+    """Log-odds of each text by a classifier that saw none of its family: character n-grams, logistic regression.
+
+    Scores of different folds share what they learned from, and so are not independent. Raises ImportError without
+    scikit-learn.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    scores = [0.0] * len(texts)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(texts, labels, families)
+    for train, test in folds:
+        fitted = _fitted([str(texts[i]) for i in train], [labels[i] for i in train])
+        for i, score in zip(test, fitted.decision_function([texts[i] for i in test]), strict=True):
+            scores[i] = float(score)
+    return scores
+
+
+def _fitted(texts: Sequence[str], labels: Sequence[int]) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    words = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, max_features=20_000)
+    return make_pipeline(words, LogisticRegression(class_weight="balanced", max_iter=1000)).fit(texts, labels)
+
+
+def _sample(texts: Mapping[str, str]) -> dict[str, str]:
+    """At most 2,000 texts, chosen by their sha256."""
+    order = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).hexdigest())
+    return {text: texts[text] for text in order[:MOST]}

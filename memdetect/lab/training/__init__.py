@@ -1,0 +1,1 @@
+"""Small pipelines, autoencoders and embedders, trained on a world."""

@@ -1,0 +1,287 @@
+"""A world: a labelled training set in which it is known how often each image is shown, because a lot decided it."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from memdetect.errors import MemdetectError
+from memdetect.lab.world.counts import (
+    PAIRS,
+    Counts,
+    check_clean,
+    check_counts,
+    check_seen,
+    check_triples,
+    seen_counts,
+    touches,
+)
+from memdetect.lab.world.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, word
+from memdetect.lab.world.titles import titles
+
+Part = Literal["tuning", "reporting", "A", "B", "report"]
+Combination = tuple[frozenset[str], str]  # names of the pictures, ground
+
+# Chances of one, two and three pictures at a draw. What touches reserved names is drawn again, mostly threes: of the
+# bundled world's scenes 0.40, 0.43 and 0.16 have so many.
+PICTURES_IN_STREAM = (0.25, 0.5, 0.25)
+CLEAN_PARTS: Mapping[Part, float] = {"A": 0.15, "B": 0.6, "report": 0.25}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One labelled or clean prompt: what it is, how often the training shows its image, in which part it is used.
+
+    `group`: matched (the highest rung), control (0 or 1 exposures), ladder (the rungs between), verbatim,
+    verbatim-control, template, template-control, seen, held-out. `family` is what is split together. An entry has
+    a scene, or (verbatim) a clip art, or (verbatim-control) neither.
+    """
+
+    id: str
+    group: str
+    family: str
+    part: Part
+    exposures: int
+    caption: str
+    scene: Scene | None = None
+    clip: str | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """The training set as a rule: labelled entries with their exposures, clean prompts, and an endless stream."""
+
+    seed: int
+    names: tuple[str, ...]
+    counts: Counts
+    labelled: tuple[Entry, ...]
+    clean: tuple[Entry, ...]
+    reserved: frozenset[frozenset[str]]
+    held_out: frozenset[Combination]
+
+    def stream(self, start: int = 0) -> Iterator[Scene]:
+        """Endless fresh scenes; scene i depends on (seed, i) alone, so that training resumes anywhere.
+
+        None shows a reserved pair or triple of names, or a held-out combination of names and ground.
+        """
+        index = start
+        while True:
+            yield _fresh(np.random.default_rng([self.seed, 1, index]), self.names, self.reserved, self.held_out)
+            index += 1
+
+    @cached_property
+    def digest(self) -> str:
+        """Short digest of the labelled entries, the clean prompts and what the stream may show."""
+        rows = [asdict(e) for e in (*self.labelled, *self.clean)]
+        kept = [sorted(map(sorted, self.reserved)), sorted((sorted(n), g) for n, g in self.held_out)]
+        return hashlib.sha256(json.dumps([self.seed, self.names, rows, kept]).encode()).hexdigest()[:16]
+
+    @cached_property
+    def trained(self) -> tuple[Entry, ...]:
+        """The entries that the training shows at least once, beside the stream."""
+        return tuple(e for e in self.labelled if e.exposures)
+
+    def schedule(self) -> np.ndarray:
+        """Indices into `trained`, int64, one per exposure, in the order in which they are shown.
+
+        The k-th of n exposures falls at a random moment of the k-th n-th of the training: evenly spread.
+        """
+        if not self.trained:
+            return np.zeros(0, np.int64)
+        rng = np.random.default_rng([self.seed, 3])
+        shown = np.repeat(np.arange(len(self.trained)), [e.exposures for e in self.trained])
+        times = np.concatenate([(np.arange(e.exposures) + rng.random(e.exposures)) / e.exposures for e in self.trained])
+        return shown[np.argsort(times, kind="stable")]
+
+
+def make_world(
+    seed: int = 0, counts: Counts | None = None, *, names: Sequence[str], clips: Sequence[str] = ()
+) -> World:
+    """Draw a world from names of pictures and of clip arts; equal arguments give equal worlds.
+
+    Raises MemdetectError when there are too few names or clip arts for the counts.
+    """
+    counts = counts or Counts()
+    rng = np.random.default_rng([seed, 0])
+    check_counts(counts, names, clips)
+    pairs, pool_pairs, needed = list(combinations(sorted(names), 2)), counts.pool_pairs, counts.pairs
+    order = [pairs[int(i)] for i in rng.permutation(len(pairs))]
+    reserved = {frozenset(pair) for pair in order[:needed]}
+    check_triples(names, reserved, counts.pool - pool_pairs)
+    triples = _triples(rng, names, reserved, counts.pool - pool_pairs)
+    pool = [compose(rng, combination) for combination in [*order[:pool_pairs], *triples]]
+    reserved |= {frozenset(t) for t in triples}
+    labelled = [*_ladder(rng, counts, pool), *_verbatim(rng, counts, clips)]
+    labelled += _templates(rng, counts, order[pool_pairs:needed], names, reserved)
+    check_clean(names, frozenset(reserved), counts.clean)
+    held = _held_out(rng, names, frozenset(reserved), counts.clean // 2)
+    check_seen(names, frozenset(reserved), held, counts.clean - len(held))
+    world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(held))
+    clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(held))), *_clean(rng, "held-out", held))
+    return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.held_out)
+
+
+def _ladder(rng: np.random.Generator, counts: Counts, pool: Sequence[Scene]) -> list[Entry]:
+    """The lot: each scene of the pool gets its number of exposures by a draw, and its half by another."""
+    exposures = np.repeat(list(counts.rungs), list(counts.rungs.values()))[rng.permutation(len(pool))]
+    top = max(counts.rungs)
+    halves: dict[int, Part] = {}
+    for rung in counts.rungs:
+        rows = rng.permutation(np.flatnonzero(exposures == rung))
+        halves |= {int(i): "tuning" if k < len(rows) // 2 else "reporting" for k, i in enumerate(rows)}
+    entries: list[Entry] = []
+    for i, (scene, shown) in enumerate(zip(pool, exposures.tolist(), strict=True)):
+        group = "control" if shown <= 1 else "matched" if shown == top else "ladder"
+        entries.append(Entry(f"pool-{i:03d}", group, f"pool-{i:03d}", halves[i], shown, scene.caption, scene))
+    return entries
+
+
+def _verbatim(rng: np.random.Generator, counts: Counts, clips: Sequence[str]) -> list[Entry]:
+    """Clip arts and titles, matched by lot; titles that got no clip art are the controls."""
+    captions = titles(rng, counts.verbatim + counts.verbatim_controls)
+    chosen = [clips[int(i)] for i in rng.permutation(len(clips))[: counts.verbatim]]
+    halves = _halves(rng, counts.verbatim)
+    parts = _parts(rng, counts.verbatim_controls)
+    rows = [
+        Entry(f"verbatim-{i:03d}", "verbatim", clip, halves[i], counts.verbatim_exposures, captions[i], clip=clip)
+        for i, clip in enumerate(chosen)
+    ]
+    for i, caption in enumerate(captions[counts.verbatim :]):
+        rows.append(Entry(f"verbatim-control-{i:03d}", "verbatim-control", caption, parts[i], 0, caption))
+    return rows
+
+
+def _templates(
+    rng: np.random.Generator,
+    counts: Counts,
+    pairs: Sequence[tuple[str, str]],
+    names: Sequence[str],
+    reserved: set[frozenset[str]],
+) -> list[Entry]:
+    """Compositions of three pictures of which the third varies; its siblings are variants that are never trained."""
+    halves = _halves(rng, len(pairs))
+    tuning = [i for i in range(len(pairs)) if halves[i] == "tuning"]
+    parts = _sibling_parts(tuning, [i for i in range(len(pairs)) if halves[i] == "reporting"])
+    entries: list[Entry] = []
+    for i, pair in enumerate(pairs):
+        own = reserved - {frozenset(pair)}
+        others = [n for n in sorted(set(names) - set(pair)) if not touches([*pair, n], own)]
+        if len(others) < counts.variants + counts.siblings:
+            raise MemdetectError(
+                f"{len(others)} of {len(names)} pictures can be the third of a template, {counts.variants} variants "
+                f"and {counts.siblings} siblings are asked for; give more pictures, or ask for fewer templates"
+            )
+        third = rng.permutation(others).tolist()
+        base = compose(rng, [*pair, third[0]])
+        slot = next(k for k, p in enumerate(base.pictures) if p.name == third[0])
+        wording = WORDINGS[3][int(rng.integers(len(WORDINGS[3])))]
+        for k, name in enumerate(third[: counts.variants + counts.siblings]):
+            trained = k < counts.variants
+            group, part = ("template", halves[i]) if trained else ("template-control", parts[i])
+            scene = _variant(base, slot, name, wording)
+            exposures = counts.template_exposures // counts.variants if trained else 0
+            entries.append(
+                Entry(f"{group}-{i:02d}-{k:02d}", group, f"template-{i:02d}", part, exposures, scene.caption, scene)
+            )
+    return entries
+
+
+def _variant(base: Scene, slot: int, name: str, wording: str) -> Scene:
+    old = base.pictures[slot]
+    new = Placed(name, old.x, old.y, old.size, old.flip)
+    pictures = (*base.pictures[:slot], new, *base.pictures[slot + 1 :])
+    return Scene(base.ground, pictures, word(wording, [p.name for p in pictures], base.ground))
+
+
+def _sibling_parts(tuning: Sequence[int], reporting: Sequence[int]) -> dict[int, Part]:
+    """Siblings of the tuning half are in A or B, those of the reporting half in B or report."""
+    total = len(tuning) + len(reporting)
+    first, last = (round(CLEAN_PARTS[part] * total) for part in ("A", "report"))
+    parts: dict[int, Part] = {}
+    for k, i in enumerate(tuning):
+        parts[i] = "A" if k < first else "B"
+    for k, i in enumerate(reporting):
+        parts[i] = "report" if k < last else "B"
+    return parts
+
+
+def _halves(rng: np.random.Generator, count: int) -> list[Part]:
+    return ["tuning" if i < count // 2 else "reporting" for i in rng.permutation(count)]
+
+
+def _parts(rng: np.random.Generator, count: int) -> list[Part]:
+    a, b = round(CLEAN_PARTS["A"] * count), round((CLEAN_PARTS["A"] + CLEAN_PARTS["B"]) * count)
+    return ["A" if i < a else "B" if i < b else "report" for i in rng.permutation(count)]
+
+
+def _triples(
+    rng: np.random.Generator, names: Sequence[str], reserved: set[frozenset[str]], count: int
+) -> list[tuple[str, ...]]:
+    found: dict[frozenset[str], tuple[str, ...]] = {}
+    while len(found) < count:
+        triple = _pick(rng, names, 3)
+        if not touches(triple, reserved):
+            found.setdefault(frozenset(triple), tuple(triple))
+    return list(found.values())
+
+
+def _held_out(
+    rng: np.random.Generator, names: Sequence[str], reserved: frozenset[frozenset[str]], count: int
+) -> dict[Combination, None]:
+    """`count` combinations that the stream never shows, in the order of the draw."""
+    found: dict[Combination, None] = {}
+    while len(found) < count:
+        chosen = _pick(rng, names, 2 if rng.random() < PAIRS else 3)
+        if not touches(chosen, reserved):
+            found.setdefault((frozenset(chosen), _ground(rng)))
+    return found
+
+
+def _seen(rng: np.random.Generator, world: World, count: int) -> dict[Combination, None]:
+    """`count` combinations of two and three pictures taken from the beginning of the stream."""
+    found: dict[Combination, None] = {}
+    wanted = seen_counts(count)
+    for scene in world.stream():
+        if len(found) == count:
+            break
+        size = len(scene.pictures)
+        if size > 1 and sum(len(names) == size for names, _ in found) < wanted[size]:
+            found.setdefault((scene.names, scene.ground))
+    order = list(found)
+    return {order[int(i)]: None for i in rng.permutation(count)}
+
+
+def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combination, None]) -> list[Entry]:
+    parts = _parts(rng, len(combinations))
+    entries: list[Entry] = []
+    for i, (names, ground) in enumerate(combinations):
+        scene = compose(rng, sorted(names), ground)
+        family = f"{'+'.join(sorted(names))} on {ground}"
+        entries.append(Entry(f"{group}-{i:04d}", group, family, parts[i], 0, scene.caption, scene))
+    return entries
+
+
+def _fresh(
+    rng: np.random.Generator,
+    names: Sequence[str],
+    reserved: frozenset[frozenset[str]],
+    held_out: frozenset[Combination],
+) -> Scene:
+    while True:
+        size = int(rng.choice(3, p=PICTURES_IN_STREAM)) + 1
+        chosen, ground = _pick(rng, names, size), _ground(rng)
+        if not touches(chosen, reserved) and (frozenset(chosen), ground) not in held_out:
+            return compose(rng, chosen, ground)
+
+
+def _pick(rng: np.random.Generator, names: Sequence[str], size: int) -> list[str]:
+    return [names[int(i)] for i in rng.choice(len(names), size, replace=False)]
+
+
+def _ground(rng: np.random.Generator) -> str:
+    return list(GROUNDS)[int(rng.integers(len(GROUNDS)))]

@@ -1,0 +1,89 @@
+"""From a trained pipeline and its runs to what ships: prompt files, clean scores, contact sheet."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memdetect.errors import MemdetectError
+from memdetect.judging.calibration import Calibration, calibration_of_run, with_known
+from memdetect.lab.world.labelled import Entry, World
+from memdetect.lab.world.recipe import TruthRow
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement
+
+RELEASE = {"matched": 10, "verbatim": 6, "template": 4, "control": 10, "seen": 15, "held-out": 15}
+
+
+# What a prompt asks for, told from its group: memorized prompts and their controls are of one kind.
+KINDS = {
+    **dict.fromkeys(("matched", "control", "ladder", "seen", "held-out"), "scene"),
+    **dict.fromkeys(("verbatim", "verbatim-control"), "clip art"),
+    **dict.fromkeys(("template", "template-control"), "template"),
+}
+BACK = 0.5  # share of samples in which an image has to come back for its caption to count as memorized
+
+
+def write_prompts(world: World, out: Path, truth: Sequence[TruthRow] = ()) -> list[Path]:
+    """Write the prompt files of a world: labelled, clean-a, clean-b, clean-report and release (the demo run).
+
+    Rows hold id, prompt, group, kind, family and part. A is for choices, B the null, report and the reporting half of
+    the labelled groups for figures; the demo run takes from the last two alone. truth: rows whose samples were judged:
+    memorized.jsonl has the captions of the reporting half whose image came back in at least BACK of them.
+    """
+    rows = [*world.labelled, *world.clean]
+    chosen: list[Entry] = []
+    for group, count in RELEASE.items():
+        own = [e for e in rows if e.group == group and e.part in ("reporting", "report")]
+        families = {e.family: e for e in reversed(own)}
+        chosen += [e for e in own if families[e.family] is e][:count]
+    order = np.random.default_rng([world.seed, 5]).permutation(len(chosen))
+    files = {"labelled": world.labelled, "release": [chosen[int(i)] for i in order]}
+    for part in ("A", "B", "report"):
+        files[f"clean-{part.lower()}"] = [e for e in world.clean if e.part == part]
+    back = {row.id for row in truth if row.part == "reporting" and (row.reproduced or 0) >= BACK}
+    if truth:
+        files["memorized"] = [e for e in world.labelled if e.id in back]
+    return [_write(out / f"{name}.jsonl", entries) for name, entries in files.items()]
+
+
+def _write(path: Path, entries: Sequence[Entry]) -> Path:
+    lines = [
+        json.dumps(
+            {
+                "prompt": e.caption,
+                "id": e.id,
+                "group": e.group,
+                "kind": KINDS[e.group],
+                "family": e.family,
+                "part": e.part,
+            }
+        )
+        for e in entries
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def clean_scores(run: Path, about: str, layers: Sequence[str] = ("*",)) -> Calibration:
+    """The scores of a finished run of clean prompts as a calibration, cut to the layers that match a glob.
+
+    Raises MemdetectError when the run is not finished, or an item has a score that is not finite.
+    """
+    return calibration_of_run(*_finished(run), layers).model_copy(update={"about": about})
+
+
+def add_memorized(made: Calibration, run: Path) -> Calibration:
+    """The calibration with the scores of a finished run of prompts known to be memorized; errors as `with_known`."""
+    return with_known(made, *_finished(run))
+
+
+def _finished(run: Path) -> tuple[Header, list[Measurement]]:
+    folder = RunFolder(run)
+    header, rows = folder.header(), list(folder.measurements())
+    if len(rows) != header.planned:
+        raise MemdetectError(f"{run} holds {len(rows)} of {header.planned} items; finish the scan first")
+    return header, rows

@@ -1,0 +1,58 @@
+"""What is kept of one item: what was measured, and what was decided of it; one line of JSON each."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from memdetect.copies.match import Match
+
+SCHEMA = 1
+Status = Literal["ok", "nonfinite", "unreadable"]
+Outcome = Literal["copy", "suspicious", "similar", "clear", "inconclusive"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Score(_Strict):
+    """A detector's score of one item; `cells` holds its parts: layer -> timestep -> one value for each seed."""
+
+    score: float | None
+    cells: dict[str, dict[str, list[float | None]]]
+
+
+class Measurement(_Strict):
+    """What was measured of one item; one line of a shard. Higher scores = more memorized; None = not finite.
+
+    sha256: of the file of a given image. one_colour: which of its images have a single colour, counted from 0.
+    """
+
+    schema_version: int = SCHEMA
+    index: int
+    id: str
+    prompt: str | None = None
+    image: str | None = None
+    sha256: str = ""
+    source: str
+    line: int | None = None
+    meta: dict[str, Any] = {}
+    seeds: list[int] = []
+    scores: dict[str, Score] = {}
+    files: list[str] = []
+    matches: list[Match] = []
+    one_colour: list[int] = []
+    status: Status = "ok"
+    notes: list[str] = []
+
+
+class Result(Measurement):
+    """A measurement and what was decided of it; one line of results.jsonl.
+
+    p: `combined`, which decides, and each detector's own, which describes. suppressed: who answers for the finding.
+    """
+
+    p: dict[str, float | None] = {}
+    outcome: Outcome
+    reason: str = ""
+    suppressed: str = ""

@@ -1,0 +1,155 @@
+"""The null of a fine-tune: its base, drawing the same prompts. For LoRA and DreamBooth users nothing else is clean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from statistics import fmean
+
+from memdetect.adapters import Model
+from memdetect.errors import MemdetectError
+from memdetect.inputs.prompts import Requests
+from memdetect.judging.calibration import SHARED, Calibration, Item, seed_means
+from memdetect.judging.integrity import unaltered
+from memdetect.judging.statistics.combine import quartile
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement
+from memdetect.scanning.loop import Watch, sample_all
+from memdetect.scanning.prepare import Bench, plan, prepare, settings
+
+NULL_SIZE = 200  # drawings of all prompts together, within the bounds of ROUNDS
+ROUNDS = (20, 40)  # with 20 rounds one memorized prompt among any number can be found at an FDR of 5 %
+COPIES = (4, 40)  # where scores play no part, and the drawings are a null for look-ups alone
+FOLDER = "base"  # of the run folder
+
+
+def rounds_for(prompts: int, *, scored: bool = True) -> int:
+    """How often the base draws each of so many prompts; scored: whether the policy asks for scores."""
+    least, most = ROUNDS if scored else COPIES
+    return min(max(ceil(NULL_SIZE / max(prompts, 1)), least), most)
+
+
+def paired_null(
+    requests: Requests, base: Model, bench: Bench, out: Path, watch: Watch, rounds: int
+) -> Calibration | None:
+    """Draw the scan's prompts with its base, `rounds` times as many seeds, and make a null of it; None when stopped.
+
+    A prompt's score on the scanned model is compared with the base's mean score of that prompt; the null is each round
+    of the base compared with the mean of its other rounds, of all prompts together. Under "the fine-tune changed
+    nothing" and a spread that is alike for all prompts both are draws of one distribution, the null's a little wider
+    (the mean is of one round less), so that p-values err on the large side. The first seeds are the scan's own.
+    The base's run and images are kept in `out`/base; the same call resumes. Raises MemdetectError for a base of another
+    kind, for given images, and for fewer than 2 rounds.
+    """
+    if rounds < 2:
+        raise MemdetectError(f"{rounds} rounds of the base, expected at least 2: each is compared with the others")
+    if image := next((r for r in requests.items if r.prompt is None), None):
+        raise MemdetectError(f"{image.source!r} is an image; a base is compared on prompts")
+    other = _bench(base, bench, rounds)
+    folder = RunFolder(out / FOLDER)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.locked():
+        header = folder.open(plan(other, requests))
+        if not sample_all(requests.items, other, folder, watch):
+            return None
+        rows = unaltered(folder)
+        if lost := sum(row.status != "ok" for row in rows):
+            note = f"{lost} of {len(rows)} prompts are not finite on the base: they stay inconclusive"
+            watch.progress(len(rows), len(rows), note)
+        return null_of(header, rows, bench, rounds)
+
+
+def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
+    """The scan's settings on the base, with more seeds and no search."""
+    own = bench.sampler
+    options = replace(
+        bench.options,
+        layers=[point.name for point in bench.look.points],
+        timesteps=list(bench.look.timesteps),
+        sigmas=None,
+        steps=own.steps,
+        guidance_scale=own.guidance_scale,
+        num_seeds=rounds * own.num_seeds,
+        search=False,
+        index=None,
+        save_images=True,
+        base=None,
+    )
+    other = prepare(base, options)
+    if other.model.digest == bench.model.digest:
+        raise MemdetectError(f"{base.name} is the scanned model itself; give the base that it was trained from")
+    return other
+
+
+def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: int) -> Calibration:
+    """The null of a base's run: scores of each round less the mean of the prompt's other rounds, and the means.
+
+    Raises MemdetectError when the base ran with settings other than the scan's, or gave no finite scores.
+    """
+    wanted, seeds = settings(bench), bench.sampler.num_seeds
+    for key in SHARED:
+        if key != "model" and header.plan.get(key) != wanted[key]:
+            raise MemdetectError(
+                f"the base has another {key} ({header.plan.get(key)!r}, the model {wanted[key]!r}); it is no base of it"
+            )
+    usable = [row for row in rows if row.status == "ok"]
+    if not usable:
+        raise MemdetectError(f"none of {header.planned} prompts has finite scores on the base; scan it to see why")
+    lost = header.planned - len(usable)
+    names = [d.name for d in bench.detectors]
+    means = {name: {row.id: _round_scores(row, name, seeds, rounds) for row in usable} for name in names}
+    cells = {name: _centred_cells(usable, name, means[name], seeds, rounds) for name in names}
+    items = [
+        Item(
+            id=f"{row.id}#{k}",
+            family=f"{row.id}#{k}",
+            part="B" if k % 2 else "A",
+            stratum=str(row.meta.get(wanted["strata"], "")),
+        )
+        for row in usable
+        for k in range(rounds)
+    ]
+    return Calibration(
+        about=f"{len(usable)} prompts of the scan, drawn {rounds} times each by {header.model}",
+        settings={key: wanted[key] for key in SHARED},
+        provenance={
+            "base": header.plan["model"],
+            "rounds": rounds,
+            "versions": header.versions,
+            **({"nonfinite": lost} if lost else {}),
+        },
+        strata=wanted["strata"],
+        base=header.model,
+        offsets={name: {item: fmean(found) for item, found in means[name].items()} for name in names},
+        items=tuple(items),
+        scores=cells,
+    )
+
+
+def _round_scores(row: Measurement, name: str, seeds: int, rounds: int) -> list[float]:
+    """The score of each round of a prompt: the lower upper quartile of its seeds' means over layers and timesteps."""
+    kept: list[list[float]] = [
+        [v for v in values if v is not None] for times in row.scores[name].cells.values() for values in times.values()
+    ]
+    means = seed_means(kept, seeds * rounds)
+    return [quartile(means[k * seeds : (k + 1) * seeds]) for k in range(rounds)]
+
+
+def _centred_cells(
+    rows: Sequence[Measurement], name: str, means: Mapping[str, list[float]], seeds: int, rounds: int
+) -> dict[str, dict[str, list[list[float]]]]:
+    """Per-seed scores by cell, one list a round of a prompt, each less the mean score of the prompt's other rounds."""
+    first = rows[0].scores[name].cells
+    found: dict[str, dict[str, list[list[float]]]] = {layer: {t: [] for t in times} for layer, times in first.items()}
+    for row in rows:
+        total = sum(means[row.id])
+        others = [(total - own) / (rounds - 1) for own in means[row.id]]
+        for layer, times in row.scores[name].cells.items():
+            for t, values in times.items():
+                groups = [values[k * seeds : (k + 1) * seeds] for k in range(rounds)]
+                found[layer][t] += [
+                    [float(v) - mean for v in group if v is not None]
+                    for group, mean in zip(groups, others, strict=True)
+                ]
+    return found

@@ -1,0 +1,208 @@
+"""A scan that is only planned: what it can show and what it takes, from the card and the clean scores alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from memdetect import __version__
+from memdetect.adapters.cards import Card, read_card
+from memdetect.copies.index import read_manifest
+from memdetect.copies.index.write import LEVEL
+from memdetect.inputs import bundled
+from memdetect.inputs.prompts import Requests
+from memdetect.inputs.wording import family_key
+from memdetect.judging.calibration import SHARED, Calibration, Item, read_calibration
+from memdetect.judging.forecast import clean_count, forecast, forecast_lines, with_obstacles
+from memdetect.judging.text_shift import compare_wording
+from memdetect.runs.header import Header, plan_digest
+from memdetect.scanning.base_null import rounds_for
+from memdetect.scanning.prepare import INDEX, Options, index_facts, searched_index
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a scan without its weights would be: settings, the card and clean scores of its model, and their folder.
+
+    made: settings as they will be. members: the detectors that decide.
+    """
+
+    model: str
+    options: Options
+    folder: Path | None
+    card: Card
+    clean: Calibration | None
+    made: Mapping[str, Any]
+    members: Sequence[str]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it is a fine-tune, of which neither clean scores nor an index ship."""
+        return self.options.base is not None or bool(self.made.get("loras"))
+
+
+def dry_run_lines(
+    requests: Requests,
+    model: str,
+    options: Options,
+    wanted: Mapping[str, Any],
+    members: Sequence[str],
+) -> Iterator[str]:
+    """The plan in words. wanted: settings that are not None stand before the card's. No weights are opened.
+
+    What a plan can show is worked out by `judge`, on an ideal run of the same items. options: what is looked at of them
+    are policy, calibration, base, strata, and where outputs are looked up; of an index only the manifest is read.
+    Raises MemdetectError where a scan with these would.
+    """
+    folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
+    card = read_card(folder)
+    made = {key: given if (given := wanted.get(key)) is not None else getattr(card, key, None) for key in wanted}
+    shipped = folder / "calibration.json" if folder and not made.get("loras") else None
+    file = options.calibration or shipped
+    clean = read_calibration(file) if file and options.base is None else None
+    usual = card.members if tuple(options.detectors) == Options().detectors else ()
+    deciding = tuple(members) or tuple(usual) or tuple(options.detectors[:1])
+    planned = Planned(model, options, folder, card, clean, made, deciding)
+    items = requests.items
+    yield (
+        f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
+        f"{_where(made)}"
+    )
+    yield _looked_up(folder, options, planned.tuned)
+    rounds = (options.base_rounds or rounds_for(len(items), scored=options.policy.asks_scores)) if options.base else 0
+    if rounds:
+        yield f"the base {options.base} draws each prompt {rounds} times; what it gives is the null"
+    if made.get("sigmas") and clean:
+        yield "which timesteps these are only the weights tell: whether the clean scores hold them is not known"
+    header = _header(requests, planned)
+    null = _of_base(header, requests, rounds, str(options.base)) if rounds else clean
+    families = len({family_key(item.meta, item.prompt) for item in items})
+    policy = options.policy
+    found = forecast(len(items), families, clean_count(null, len(deciding)), policy)
+    yield from forecast_lines(with_obstacles(found, header, items, null), policy)
+    yield from _costs(len(items) * (1 + rounds), made, clean, folder)
+
+
+def _header(requests: Requests, planned: Planned) -> Header:
+    """The header as the scan would write it; what only the weights tell is taken as the clean scores say."""
+    options, made, clean = planned.options, planned.made, planned.clean
+    unknown = {**dict.fromkeys(SHARED), "model": "", "dtype": "", "call": {}}
+    held: dict[str, Any] = dict(clean.settings) if clean else unknown
+    times = list(made.get("timesteps") or ()) or list(planned.card.timesteps)
+    plan = {
+        **held,
+        **{key: made[key] for key in ("steps", "guidance_scale", "num_seeds")},
+        **{key: wanted for key in ("call", "dtype") if (wanted := made.get(key)) not in (None, "", "auto")},
+        "inputs": "",
+        "seed": options.seed,
+        "detectors": list(options.detectors),
+        "members": list(planned.members),
+        "strata": options.strata,
+        "layers": _layers(planned),
+        "timesteps": times,
+    }
+    index = _index_facts(planned)
+    words = compare_wording(requests.items, clean) if clean else {}
+    digest = clean.cut(plan).digest if clean else ""
+    return Header(
+        memdetect=__version__,
+        created="",
+        model=planned.model,
+        versions={},
+        plan={**plan, "index": index.get("digest", "")},
+        planned=len(requests.items),
+        index=index,
+        policy=options.policy.model_dump(mode="json"),
+        policy_digest=options.policy.digest,
+        plan_digest=plan_digest({**plan, "index": index.get("digest", "")}),
+        calibration=digest,
+        wording={**words, "calibration": digest} if words else {},
+    )
+
+
+def _layers(planned: Planned) -> list[str]:
+    """The layers by name where the clean scores have them; as they were given, where only the weights tell."""
+    given = list(planned.options.layers or planned.card.layers)
+    tables = list(planned.clean.scores.values()) if planned.clean else []
+    held = list(tables[0]) if tables else []
+    found = [name for name in held if any(fnmatchcase(name, glob) for glob in given)]
+    return found or given
+
+
+def _index_facts(planned: Planned) -> dict[str, Any]:
+    """What the header will say of the index; of one that the scan will build, what it is hoped to be."""
+    options = planned.options
+    index = searched_index(planned.folder, options, tuned=planned.tuned)
+    if options.search and options.train_images:
+        hoped = {"similarity": 0.5, "level": LEVEL, "recall": 1.0, "planted": 1}
+        return {"name": INDEX, "digest": "planned", "rows": 1, "embedder": "", "null_queries": 1, **hoped}
+    return index_facts(index.name, read_manifest(index), options.top_k) if index else {}
+
+
+def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Calibration:
+    """The null of a base as large as it will be; its scores are made up, since only their number counts here."""
+    plan, items = header.plan, requests.items
+    drawn = [f"planned-{i}#{k}" for i in range(len(items)) for k in range(rounds)]
+    rows = [[float(i)] * plan["num_seeds"] for i in range(len(drawn))]
+    cells = {layer: {str(t): rows for t in plan["timesteps"]} for layer in plan["layers"]}
+    zero = {f"planned-{i}": 0.0 for i in range(len(items))}
+    return Calibration(
+        settings={key: plan[key] for key in SHARED},
+        strata=plan["strata"],
+        base=base,
+        offsets=dict.fromkeys(plan["detectors"], zero),
+        items=tuple(
+            Item(id=name, family=name, stratum=_stratum(items[i // rounds].meta, plan["strata"]))
+            for i, name in enumerate(drawn)
+        ),
+        scores=dict.fromkeys(plan["detectors"], cells),
+    )
+
+
+def _stratum(meta: Mapping[str, Any], strata: str) -> str:
+    return str(meta.get(strata, "")) if strata else ""
+
+
+def _where(made: Mapping[str, Any]) -> str:
+    """Timesteps, or the sigmas that stand for them: which timesteps they are, only the loaded model knows."""
+    name, values = ("sigma", made["sigmas"]) if made.get("sigmas") else ("t", made["timesteps"])
+    return f"{name} = {', '.join(map(str, values))}"
+
+
+def _looked_up(model: Path | None, options: Options, tuned: bool) -> str:
+    """What outputs are looked up in."""
+    index = searched_index(model, options, tuned=tuned)
+    if options.search and options.train_images:
+        return f"looked up among the pictures of {options.train_images}"
+    if index is None:
+        return "no index: outputs are not looked up among training images"
+    manifest = read_manifest(index)
+    return f"looked up among {manifest.count} training images (embedder {manifest.embedder.name})"
+
+
+def _costs(items: int, made: Mapping[str, Any], clean: Calibration | None, folder: Path | None) -> Iterator[str]:
+    images = items * made["num_seeds"]
+    looks = len(made.get("sigmas") or made["timesteps"])
+    passes = images * (made["steps"] * (2 if made["guidance_scale"] > 1 else 1) + looks)
+    pace = clean.provenance.get("seconds_per_image") if clean else None
+    if pace:
+        device = clean.provenance.get("device") if clean else None
+        time = f"about {_span(images * pace)} at the calibration's pace ({pace:g} s an image on {device})"
+    else:
+        time = "time unknown: no calibration of this model tells its pace"
+    yield f"{images} images, {passes} passes of the denoiser; {time}"
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) if folder else 0
+    if weights:
+        yield f"memory: {_size(weights)} of weights on disk, twice that as fp32 if they are fp16, and the activations"
+    else:
+        yield "memory: unknown, the weights are not on this machine"
+
+
+def _span(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -1,0 +1,39 @@
+"""The script that prints the tables of a labelled run."""
+
+import json
+
+import pytest
+from scripts import script
+
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.records import Measurement
+
+separation = script("separation")
+
+
+def test_a_run_becomes_tables(run, capsys, tmp_path):
+    assert separation.main([str(run), "--json", str(tmp_path / "all.json")]) == 0
+    out = capsys.readouterr().out
+    assert "40 matched, 40 control, 31 seen, 30 held-out; left out, not finite or unreadable: 1." in out
+    table = json.loads((tmp_path / "all.json").read_text())["spikiness"]["table"]
+    by_cell = {row["cell"]: row for row in table}
+    best = by_cell["chosen"]
+    assert (best["layer"], best["timestep"]) == ("up_blocks.0.resnets.0", "10")
+    for rival, negatives in (("control", 20), ("seen", 15), ("held-out", 15)):
+        assert best[rival]["auroc"] > 0.99
+        assert (best[rival]["positives"], best[rival]["negatives"]) == (20, negatives)
+    assert best["control"]["caught"] == 20
+    default = by_cell["default"]
+    assert (default["layer"], default["timestep"]) == ("mean of up_blocks.0.resnets.*", "50")
+    assert default["control"]["low"] < 0.5 < default["control"]["high"]
+    assert "| chosen (selection) | up_blocks.0.resnets.0 | 10 |" in out
+
+
+def test_an_unlabelled_run_is_refused(tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    (folder.path / "shards").mkdir(parents=True)
+    folder.write_shard([Measurement(index=0, id="x", prompt="a", source="p")])
+    with pytest.raises(SystemExit) as stopped:
+        separation.main([str(folder.path)])
+    assert stopped.value.code == 2
+    assert "item x has no group" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""One listing of folders: what is an image is found whatever its name and depth, and nothing is left out in silence."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from memdetect.copies.index.sources import listed
+from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.folders import images_in, is_image, matching, names_image
+from memdetect.inputs.prompts import read
+
+WRITTEN = {"PNG": {}, "JPEG": {}, "GIF": {}, "BMP": {}, "TIFF": {}, "WEBP": {}, "JPEG2000": {}, "AVIF": {}}
+OTHER = {
+    "notes.odt": b"PK\x03\x04",
+    "mail.eml": b"BMW sold\n",
+    "empty": b"",
+    "page.html": b"<svg/>",
+    "movie.mp4": b"\0\0\0\x18ftypmp42",
+}
+
+
+def image(path: Path, format: str = "PNG", colour: str = "red") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(path, format=format)
+    return path
+
+
+def names(paths, folder: Path) -> list[str]:
+    return [str(Path(path).relative_to(folder)) for path in paths]
+
+
+@pytest.mark.parametrize("format", WRITTEN)
+def test_an_image_is_known_by_its_first_bytes(tmp_path, format):
+    for name in ("a", "a.dat", "a.PNG_orig"):
+        assert is_image(image(tmp_path / name, format))
+
+
+def test_what_is_no_image_is_none(tmp_path):
+    for name, content in OTHER.items():
+        (tmp_path / name).write_bytes(content)
+        assert not is_image(tmp_path / name), name
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    assert not list(images_in(tmp_path))
+
+
+def test_scan_and_index_see_the_same_images_of_a_folder(tmp_path):
+    """Subfolders, links to folders, odd suffixes, none, a broken picture; hidden ones are left out by both."""
+    data = tmp_path / "data"
+    shown = ["a.jfif", "b.jpe", "c", "deep/down/d.png", "f.heic", "g.png", "h.JPEG", "linked/e.png"]
+    for number, name in enumerate(name for name in shown if not name.startswith("linked")):
+        image(data / name, "JPEG" if name[0] in "abh" else "PNG", f"#{30 * number:02x}0000")
+    (data / "g.png").write_bytes((data / "g.png").read_bytes()[:40])
+    image(tmp_path / "elsewhere" / "e.png", colour="blue")
+    (data / "linked").symlink_to(tmp_path / "elsewhere")
+    (data / "round").symlink_to(data)
+    image(data / ".cache" / "x.png")
+    image(data / ".y.png")
+    (data / "a.txt").write_text("a caption")
+    assert sorted(names(images_in(data), data)) == shown
+    for entry in (data, f"{tmp_path}/d*"):
+        assert sorted(names([item.image for item in read([entry]).items], data)) == shown
+        assert sorted(names([entry.path for entry in listed([entry])], data)) == shown
+    assert names([entry.path for entry in listed([data / "c", data / "f.heic"])], data) == ["c", "f.heic"]
+    assert names([item.image for item in read([data / "c"]).items], data) == ["c"]
+
+
+@pytest.mark.parametrize("name", ["more.zip", "0001.tar", "set.tar.gz", "SET.7Z", "deep/x.tgz"])
+def test_an_archive_is_not_passed_over(tmp_path, name):
+    image(tmp_path / "a.png")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    for look in (lambda: read([tmp_path]), lambda: list(listed([tmp_path]))):
+        with pytest.raises(
+            MemdetectError, match="archive, in which nothing is looked at; unpack it, or move it"
+        ) as caught:
+            look()
+        assert caught.value.exit == Exit.USAGE
+
+
+def test_a_glob_takes_the_images_of_the_folders_that_it_hits(tmp_path):
+    image(tmp_path / "in" / "one" / "a.png")
+    image(tmp_path / "in" / "b.png", colour="blue")
+    (tmp_path / "in" / "none").mkdir()
+    assert names(matching(f"{tmp_path}/in/*"), tmp_path) == ["in/b.png", "in/one/a.png"]
+    assert len(read([f"{tmp_path}/in/**"]).items) == 2
+
+
+PATHS = {
+    "txt": "{}\n",
+    "jsonl": '"{}"\n',
+    "csv": "prompt\n{}\n",
+    "json": '["{}"]',
+}
+
+
+@pytest.mark.parametrize("format", PATHS)
+@pytest.mark.parametrize("path", ["red one.png", "/data/0001.jpg", "https://example.org/x/a.WEBP", "train/0.jfif"])
+def test_paths_of_images_are_no_prompts(tmp_path, format, path):
+    image(tmp_path / "red one.png")
+    (tmp_path / f"list.{format}").write_text(PATHS[format].format(path))
+    with pytest.raises(MemdetectError, match="is an image, no prompt; list images as csv or jsonl"):
+        read([tmp_path / f"list.{format}"])
+
+
+@pytest.mark.parametrize("prompt", ["IMG_1025.HEIC", "a poster for cats/dogs.png", "a cat.", "x" * 10_000 + ".png"])
+def test_prompts_that_end_like_images_stay_prompts(tmp_path, prompt):
+    assert not names_image(prompt, tmp_path)
+    (tmp_path / "p.txt").write_text(prompt)
+    assert read([tmp_path / "p.txt"]).items[0].prompt == prompt
+
+
+def test_images_named_beside_prompts_are_counted(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"file_name": "a.png", "text": "a cat"}\n{"text": "a dog"}\n')
+    assert read([tmp_path / "m.jsonl"]).beside == 1

@@ -1,0 +1,111 @@
+"""From seeds to a prompt's score, from detectors to one: known values, and levels by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memdetect.errors import MemdetectError
+from memdetect.judging.statistics.combine import combined, fit_tail, quartile, screened
+from memdetect.judging.statistics.conformal import p_value
+from memdetect.judging.statistics.multiple import benjamini_hochberg
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [([5.0], 5), ([9, 1], 1), ([1, 2, 3], 2), ([4, 3, 2, 1], 3), ([8, 7, 6, 5, 4, 3, 2, 1], 6)],
+)
+def test_quartile_of_the_seeds_by_hand(seeds, expected):
+    assert quartile([float(seed) for seed in seeds]) == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=16))
+def test_about_a_quarter_of_the_seeds_reach_the_quartile(seeds):
+    found = quartile(seeds)
+    assert found in seeds
+    assert sum(seed >= found for seed in seeds) >= math.ceil(len(seeds) / 4)
+    assert quartile(seeds[::-1]) == found
+
+
+def test_seeds_of_one_prompt_are_one_unit():
+    """Design 3: n = 19, k = 4, seeds correlated .8. Mutant: the maximum ranked among pooled images (.188)."""
+    rng, repeats = np.random.default_rng(0), 6_000
+    scores = rng.normal(size=(repeats, 20, 1)) * 0.8**0.5 + rng.normal(size=(repeats, 20, 4)) * 0.2**0.5
+    low = 0
+    for run in scores.tolist():
+        units = [quartile(seeds) for seeds in run]
+        low += p_value(sorted(units[1:]), units[0]) <= 0.1 + 1e-12
+    assert abs(low / repeats - 0.1) < 5 * math.sqrt(0.09 / repeats)
+
+
+def test_surprise_by_hand():
+    """A = 1 .. 100: q = 10, start 90, scale (91 + .. + 100) / 10 - 90 = 5.5."""
+    tail = fit_tail("d", [float(i) for i in range(100, 0, -1)])
+    assert (tail.start, tail.scale, tail.share) == (90.0, 5.5, 0.1)
+    assert tail.surprise(0.0) == pytest.approx(-math.log(101 / 101))
+    assert tail.surprise(51.0) == pytest.approx(-math.log(51 / 101))
+    assert tail.surprise(90.0) == pytest.approx(-math.log(12 / 101))
+    assert tail.surprise(101.0) == pytest.approx(-math.log(0.1) + 2)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(-100, 100), min_size=40, max_size=80, unique=True), st.floats(-200, 200), st.floats(0, 10))
+def test_surprise_never_falls(scores, score, more):
+    tail = fit_tail("d", scores)
+    assert 0 <= tail.surprise(score) <= tail.surprise(score + more) + 1e-12
+
+
+def test_a_constant_member_is_an_error():
+    """Design 11."""
+    with pytest.raises(MemdetectError, match="'flat' is constant on the calibration prompts"):
+        fit_tail("flat", [1.0] * 100)
+    with pytest.raises(MemdetectError, match="has 10 clean prompts, expected at least 11"):
+        fit_tail("d", [float(i) for i in range(10)])
+
+
+def test_a_missing_member_is_an_error():
+    """Design 11: never the maximum of those that are left."""
+    tail = fit_tail("d", [float(i) for i in range(100)])
+    with pytest.raises(KeyError):
+        combined({"d": tail, "e": tail}, {"d": 5.0})
+
+
+def test_the_combined_score_keeps_its_level_and_finds_one_loud_member():
+    """Design 10: nA = 30, nB = 19, ten correlated members, three lognormal.
+
+    Mutants: tails fitted on B (.09 at .05), on A and B (.083), on A and the scanned prompt (.026); ranks in place of
+    surprises (.04 of loud ones on top).
+    """
+    rng, repeats = np.random.default_rng(1), 3000
+    found, loud = [], 0
+    for _ in range(repeats):
+        scores = rng.normal(size=(50, 1)) * 0.4**0.5 + rng.normal(size=(50, 10)) * 0.6**0.5
+        scores[:, :3] = np.exp(scores[:, :3])
+        tails = {str(d): fit_tail(str(d), scores[:30, d].tolist()) for d in range(10)}
+        units = [combined(tails, {str(d): float(row[d]) for d in range(10)}) for row in scores[30:]]
+        found.append(p_value(sorted(units[:19]), units[19]))
+        raised = {str(d): float(scores[49, d]) + (9.0 if d == 9 else 0.0) for d in range(10)}
+        loud += p_value(sorted(units[:19]), combined(tails, raised)) == 1 / 20
+    for level in (0.05, 0.2):
+        share = np.mean(np.array(found) <= level + 1e-12)
+        assert abs(share - level) < 5 * math.sqrt(level * (1 - level) / repeats)
+    assert loud / repeats > 0.8
+
+
+def test_screening_is_part_of_the_score():
+    """Design 18: n = 750, m = 300, 15 hits, a tenth passes the screen. Mutant: BH over the survivors alone (.25)."""
+    rng, shares = np.random.default_rng(2), []
+    for _ in range(100):
+        first, second = rng.normal(size=1050), rng.normal(size=1050)
+        first[:15] += 4
+        second[:15] += 4
+        threshold = float(np.quantile(rng.normal(size=600), 0.9))
+        both = (first + second) / 2**0.5
+        scores = [screened(float(s), float(f), threshold) for f, s in zip(first, both, strict=True)]
+        null = sorted(scores[300:])
+        rejected = benjamini_hochberg([p_value(null, s) for s in scores[:300]], 0.05, 300)
+        shares.append(sum(rejected[15:]) / max(1, sum(rejected)))
+    assert np.mean(shares) <= 0.075

@@ -1,0 +1,180 @@
+"""What a calibration keeps, cuts, refuses; how it is made of a run, one prompt a family."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_runs import PLAN, calibration, header, row, words
+
+from memdetect.errors import Exit, MemdetectError
+from memdetect.judging.calibration import (
+    SHARED,
+    Calibration,
+    calibration_of_run,
+    draw_parts,
+    parts_of,
+    read_calibration,
+    with_known,
+)
+
+CELLS = {
+    "up": {"50": [[1.0, 3.0], [5.0, 7.0]], "100": [[3.0, 5.0], [7.0, 9.0]]},
+    "mid": {"50": [[10.0, 12.0], [14.0, 16.0]]},
+}
+ASKED = {**PLAN, "num_seeds": 2}
+
+
+SETTINGS = {key: PLAN[key] for key in SHARED}
+ITEMS = [{"id": "a", "family": "a"}, {"id": "b", "family": "b"}]
+
+
+def text(items: int = 1, **changes: Any) -> str:
+    """A calibration's file with so many items and without scores, but for the changes."""
+    return json.dumps({"settings": SETTINGS, "items": ITEMS[:items], "scores": {}, **changes})
+
+
+def test_seeds_are_means_over_layers_and_timesteps_of_each_seed() -> None:
+    made = Calibration.model_validate_json(text(2, scores={"spikiness": CELLS}))
+    assert made.seeds("spikiness", ASKED) == [[1, 3], [5, 7]]
+    assert made.seeds("spikiness", {**ASKED, "num_seeds": 1}) == [[1], [5]]
+    assert made.seeds("spikiness", {**ASKED, "timesteps": [50, 100]}) == [[2, 4], [6, 8]]
+    assert made.seeds("spikiness", {**ASKED, "layers": ["up", "mid"]}) == [[5.5, 7.5], [9.5, 11.5]]
+    for changes in ({"layers": ["down"]}, {"timesteps": [60]}, {"num_seeds": 3}, {"layers": []}):
+        assert made.seeds("spikiness", {**ASKED, **changes}) is None
+    assert made.seeds("other", ASKED) is None
+
+
+def test_a_cut_holds_what_the_plan_needs_and_no_words() -> None:
+    made = calibration({"spikiness": [1.0, 2.0], "other": [3.0, 4.0]})
+    cut = made.cut({**ASKED, "num_seeds": 1})
+    assert cut.scores == {"spikiness": {"up": {"50": [[1.0], [2.0]]}}}
+    assert not any(item.prompt for item in cut.items)
+    assert "clean a" not in cut.model_dump_json()
+    assert cut.cut({**ASKED, "num_seeds": 1}) == cut
+    assert cut.difference({**ASKED, "num_seeds": 1}) is None
+
+
+def test_the_digest_knows_scores_and_not_words() -> None:
+    made = calibration([1.0, 2.0])
+    bare = made.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in made.items)})
+    assert made.digest == bare.digest != calibration([1.0, 2.5]).digest
+
+
+def test_difference_names_the_key() -> None:
+    made = calibration([1.0, 2.0])
+    assert made.difference(PLAN) is None
+    assert made.difference({**PLAN, "steps": 50}) == "steps (calibrated 25, scanned 50)"
+    without = {key: value for key, value in PLAN.items() if key != "noise"}
+    assert made.difference(without) == "noise (calibrated 'own for each item', scanned None)"
+
+
+def test_parts_are_drawn_by_family_whatever_the_order() -> None:
+    keys = [words(i) for i in range(1000)]
+    parts = draw_parts(keys)
+    assert sorted(parts.values()).count("A") == 200
+    assert draw_parts(keys[::-1]) == parts
+    assert list(draw_parts(keys[:100]).values()).count("A") == 100
+    assert list(draw_parts(keys[:300]).values()).count("A") == 150
+
+
+def test_one_prompt_a_family() -> None:
+    """Design 12: 49 families of 10 are 49 clean prompts; a new top prompt has p = 1/50. Mutant: pooled, 1/491."""
+    rows = [row(i, float(i), prompt=words(i), meta={"family": i // 10}) for i in range(490)]
+    made = calibration_of_run(header(490), rows)
+    assert len(made.items) == 49
+    assert len({item.family for item in made.items}) == 49
+    again = calibration_of_run(header(490), rows[::-1])
+    assert {item.id for item in again.items} == {item.id for item in made.items}
+
+
+def test_families_without_a_column_are_what_reads_the_same() -> None:
+    prompts = ["A cat, 3 dogs", "a CAT,  7 dogs", "a cat, 12 dogs", "a cat, \uff13 dogs", "another cat"]
+    made = calibration_of_run(header(5), [row(i, float(i), prompt=p) for i, p in enumerate(prompts)])
+    assert len(made.items) == 3
+
+
+def test_given_parts_are_kept_and_half_given_ones_refused() -> None:
+    rows = [row(i, float(i), meta={"part": "AB"[i % 2]}) for i in range(6)]
+    assert parts_of(rows) == (["A", "B"] * 3, True)
+    assert calibration_of_run(header(6), rows).parts == "given"
+    with pytest.raises(MemdetectError, match="of part 'report', expected A or B"):
+        parts_of([*rows, row(7, 1.0, meta={"part": "report"})])
+    with pytest.raises(MemdetectError, match="of part None"):
+        parts_of([*rows, row(7, 1.0)])
+    assert not parts_of([row(i, 1.0) for i in range(4)])[1]
+
+
+def test_a_run_becomes_a_calibration_of_its_settings() -> None:
+    made = calibration_of_run(header(3), [row(i, float(i)) for i in range(3)], ["u*"])
+    assert made.scores == {"spikiness": {"up": {"50": [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]}}}
+    assert made.difference(PLAN) is None
+    assert made.settings["model"] == "abc"
+    assert "seed" not in made.settings
+    assert [item.prompt for item in made.items] == [words(i) for i in range(3)]
+    with pytest.raises(MemdetectError, match="i0 has a score that is not finite"):
+        calibration_of_run(header(1), [row(0, None)])
+
+
+def test_read_calibration_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    assert read_calibration(path) is None
+    path.write_text(calibration([1.0, 2.0]).model_dump_json(), encoding="utf-8")
+    assert read_calibration(path) == calibration([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "file"),
+        (json.dumps({"settings": SETTINGS, "items": ITEMS}), "scores"),
+        (text(colour=1), "colour"),
+        (text(2, scores={"s": {"up": {"50": [[1.0]]}}}), "s, up, t=50.*expected 2"),
+        (text(2, scores={"s": {"up": {"50": [[1.0], []]}}}), "s, up, t=50.*expected 2"),
+        (text(scores={"s": {"up": {"50": [[float("nan")]]}}}), "finite"),
+        (text(scores={"s": {"up": {"50": [[None]]}}}), "scores.s.up.50.0.0"),
+        (text(scores={"s": {"up": {"50": [["high"]]}}}), "scores.s.up.50.0.0"),
+        (text(settings={}), "settings say nothing of model"),
+        (text(settings={"model": "abc"}), "settings say nothing of family"),
+        (text(known=[{"id": "k", "family": "k", "text": "k", "kind": ""}]), "known.0.kind"),
+        (text(known_scores={"s": {"up": {"50": [[1.0]]}}}), "s, up, t=50.*expected 0"),
+        (text(schema_version=2), "schema_version"),
+        (text().encode("utf-16"), "file"),
+    ],
+)
+def test_read_calibration_refuses_what_is_none(text: str | bytes, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(MemdetectError, match=f"calibration.json is no calibration: .*{named}") as raised:
+        read_calibration(path)
+    assert raised.value.exit == Exit.USAGE
+    assert "\n" not in str(raised.value)
+
+
+def test_the_bundled_calibration_is_read() -> None:
+    path = Path(__file__).parents[2] / "models" / "emoji-scenes" / "calibration.json"
+    made = read_calibration(path)
+    assert made is not None
+    assert made.items
+    assert "spikiness" in made.scores
+
+
+def test_known_memorized_prompts_are_one_a_family_of_a_kind_each_and_of_the_same_settings() -> None:
+    made = calibration([1.0, 2.0])
+    rows = [row(i, float(i), prompt=words(i, "known"), meta={"kind": "scene", "family": i // 2}) for i in range(4)]
+    found = with_known(made, header(4), rows)
+    assert [item.kind for item in found.known] == ["scene", "scene"]
+    assert found.known_seeds("spikiness", ASKED) == [[float(item.id[1:])] * 2 for item in found.known]
+    assert found.known_seeds("other", ASKED) is None
+    assert found.known_seeds("spikiness", {**ASKED, "num_seeds": 3}) is None
+    assert found.cut({**ASKED, "num_seeds": 1}).known_seeds("spikiness", {**ASKED, "num_seeds": 1}) is not None
+    assert found.digest != made.digest
+    with pytest.raises(MemdetectError, match="memorized prompt i0 is of no kind"):
+        with_known(made, header(1), [row(0, 1.0)])
+    with pytest.raises(MemdetectError, match="memorized prompt i0 is among the clean ones"):
+        with_known(made, header(1), [row(0, 1.0, prompt=words(0, "clean"), meta={"kind": "scene"})])
+    with pytest.raises(MemdetectError, match="another steps"):
+        with_known(made, header(1, plan={"steps": 9}), rows)
+    grouped = with_known(made, header(1), [row(0, 1.0, prompt="x", meta={"group": "emblem"})])
+    assert grouped.known[0].kind == "emblem"

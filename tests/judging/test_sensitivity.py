@@ -1,0 +1,150 @@
+"""Without an index a run passes only on scores that are known to notice what this model has memorized."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic_runs import INDEX, calibration, header, known, row, searched
+
+from memdetect.errors import Exit
+from memdetect.judging import Verdict, judge
+from memdetect.judging.statistics.beta import lower_bound
+from memdetect.judging.statistics.rates import memorized_share
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement
+
+NULL = [float(i) for i in range(399)]  # h = 1 for 19 prompts: one above all of them is found
+
+
+def scanned(m: int = 19, kind: str = "scene") -> list[Measurement]:
+    return [row(i, 20.5 * i, meta={"kind": kind}) for i in range(m)]
+
+
+def judged(rows: list[Measurement], policy: Policy | None = None, **changes: Any) -> Verdict:
+    made = calibration(NULL, **changes)
+    return judge(header(len(rows), made, policy), rows, made, policy)[1]
+
+
+def reason(verdict: Verdict, name: str) -> str:
+    return next(rule.reason for rule in verdict.rules if rule.name == name)
+
+
+def test_scores_of_which_nothing_is_known_pass_nothing():
+    verdict = judged(scanned())
+    assert verdict.exit == Exit.INCONCLUSIVE
+    assert reason(verdict, "sensitivity").startswith(
+        "no index was searched and what the score can miss is not known for 19 of 19 prompts; scan with an index"
+    )
+    assert verdict.basis == "by scores alone, what they miss is not known"
+
+
+def test_sensitivity_counts_prompts_that_alone_would_have_kept_a_run_from_passing():
+    """n = 399, 19 prompts, 5 %: p * 19 <= .05 takes rank 1 (19 / 400 = .0475), which 398.5 has and 397.5 has not."""
+    found = known([398.5, 400.0, 397.5, 10.0])
+    verdict = judged(scanned(), **found)
+    assert [(s.kind, s.noticed, s.known) for s in verdict.sensitivity] == [("scene", 2, 4)]
+    assert verdict.sensitivity[0].low == lower_bound(2, 4, 0.95)
+    # With 9 prompts rank 2 is found as well: 2 / 400 * 9 = .045.
+    assert judged(scanned(9), **found).sensitivity[0].noticed == 3
+    # Among 200 prompts nothing is found alone, and what is above every clean one is undecided: the run does not pass.
+    assert judged(scanned(200), **found).sensitivity[0].noticed == 2
+
+
+@pytest.mark.parametrize(
+    ("noticed", "exit"), [(30, Exit.OK), (20, Exit.OK), (19, Exit.INCONCLUSIVE), (0, Exit.INCONCLUSIVE)]
+)
+def test_the_lower_bound_decides(noticed, exit):
+    """Of 30 at least 20 have to be noticed for a lower 95 % bound of one half."""
+    assert (lower_bound(noticed, 30, 0.95) >= 0.5) == (exit == Exit.OK)
+    verdict = judged(scanned(), **known([500.0] * noticed + [0.0] * (30 - noticed)))
+    assert verdict.exit == exit
+    if exit == Exit.OK:
+        low = f"at least {lower_bound(noticed, 30, 0.95):.0%}"
+        assert verdict.basis == (
+            f"by scores alone, which notice {noticed} of 30 memorized prompts of kind scene, {low}"
+        )
+        assert verdict.claim.startswith(verdict.basis.capitalize()[:40])
+
+
+def test_prompts_of_another_kind_are_inconclusive():
+    made = known([500.0] * 30)
+    assert judged(scanned(), **made).exit == Exit.OK
+    mixed = [*scanned(18), row(18, 5.5, meta={"kind": "emblem"})]
+    assert "not known for 1 of 19 prompts" in reason(judged(mixed, **made), "sensitivity")
+    plain = [row(i, 20.5 * i) for i in range(19)]
+    assert "not known for 19 of 19 prompts" in reason(judged(plain, **made), "sensitivity")
+    grouped = [row(i, 20.5 * i, meta={"group": "scene"}) for i in range(19)]
+    assert judged(grouped, **made).exit == Exit.OK
+
+
+def test_the_worst_kind_decides():
+    scene, emblem = known([500.0] * 30), known([0.0] * 30, "emblem")
+    both = {
+        "known": scene["known"] + emblem["known"],
+        "known_scores": {"spikiness": {"up": {"50": [[500.0] * 2] * 30 + [[0.0] * 2] * 30}}},
+    }
+    rows = [*scanned(18), row(18, 5.5, meta={"kind": "emblem"})]
+    verdict = judged(rows, **both)
+    assert "the score notices 0 of 30 memorized prompts of kind emblem, at least 0%" in reason(verdict, "sensitivity")
+    assert judged(scanned(), **both).exit == Exit.OK
+
+
+def test_the_policy_may_waive_it_by_name_and_every_report_says_so():
+    policy = Policy(min_sensitivity=0.0)
+    verdict = judged(scanned(), policy)
+    assert verdict.exit == Exit.OK
+    assert "what they miss is not known" in verdict.claim.lower()
+    assert "the policy waives min-sensitivity: what scores alone miss is not asked" in verdict.notes
+
+
+def test_a_searched_index_takes_its_place_and_copies_alone_need_none():
+    made = calibration(NULL)
+    rows = searched(scanned())
+    assert judge(header(19, made, index=INDEX), rows, made)[1].exit == Exit.OK
+    only = Policy(fail_on="copy")
+    assert judge(header(19, made, only, index=INDEX), rows, made, only)[1].exit == Exit.OK
+    assert judged(scanned(), only).exit == Exit.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(min_sensitivity=0.0), Policy(fail_on="none", min_sensitivity=0.0)])
+def test_a_run_against_a_base_never_passes_without_an_index(policy):
+    rows = scanned()
+    changes = {"base": "base", "offsets": {"spikiness": {r.id: 0.0 for r in rows}}, **known([500.0] * 30)}
+    verdict = judged(rows, policy, **changes)
+    assert verdict.exit == Exit.INCONCLUSIVE
+    assert "scores against a base are not known to find what comes back" in reason(verdict, "sensitivity")
+    made = calibration(NULL, **changes)
+    assert judge(header(19, made, policy, index=INDEX), searched(rows), made, policy)[1].exit == Exit.OK
+
+
+def test_one_memorized_caption_that_could_not_be_found_is_said():
+    """50 captions and 4 rounds of the base: h = ceil(50 / (.05 * 201)) = 5."""
+    rows = searched([row(i, float(i) + 0.5) for i in range(50)])
+    made = calibration([float(i) for i in range(200)], base="base", offsets={"spikiness": {r.id: 0.0 for r in rows}})
+    verdict = judge(header(50, made, index=INDEX), rows, made)[1]
+    assert reason(verdict, "calibration") == (
+        "one memorized prompt cannot be found among 50: it takes 5 at once; give --base-rounds 20, or --fail-on copy "
+        "with an index"
+    )
+    more = calibration([float(i) for i in range(1000)], base="base", offsets={"spikiness": {r.id: 0.0 for r in rows}})
+    assert reason(judge(header(50, more, index=INDEX), rows, more)[1], "calibration") == ""
+
+
+def test_the_share_that_may_be_memorized_is_bounded_by_the_known_ones():
+    made = known([500.0] * 20)
+    verdict = judged(scanned(), **made)
+    flagged = verdict.rate.flagged
+    assert verdict.memorized == memorized_share(flagged, 19, 20, 20)
+    assert f"at most {verdict.memorized:.2%} are memorized if those are noticed like the known ones" in verdict.claim
+    assert judged(scanned()).memorized is None
+
+
+def test_known_prompts_without_a_score_of_a_member_tell_nothing():
+    rng = np.random.default_rng(0)
+    scores = {"spikiness": rng.normal(size=400).tolist(), "other": rng.normal(size=400).tolist()}
+    made = calibration(scores, 100, **known([500.0] * 30))
+    plan = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+    rows = [row(i, {"spikiness": i / 50, "other": i / 60}, meta={"kind": "scene"}) for i in range(19)]
+    verdict = judge(header(19, made, plan=plan), rows, made)[1]
+    assert verdict.sensitivity == ()
+    assert verdict.exit == Exit.INCONCLUSIVE

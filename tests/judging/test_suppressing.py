@@ -1,0 +1,123 @@
+"""An entry answers for what it names and for nothing else: not for worse, not for another model, not for ever."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_runs import header, row
+
+from memdetect.copies.match import Match
+from memdetect.judging.suppressions import FINDINGS, suppressions, with_suppressed
+from memdetect.runs.policy import Ignore, Policy
+from memdetect.runs.records import Outcome, Result
+
+TODAY = date(2026, 11, 24)
+HEAD = header(3, plan={"model": "0123456789abcdef"})
+
+
+def entry(id: str = "i0", expires: date = date(2027, 1, 1), **changes: Any) -> Ignore:
+    given = {"outcome": "copy", "model": "tiny", **changes}
+    return Ignore(id=id, reason="licensed", owner="legal", expires=expires, **given)
+
+
+def found(outcome: Outcome = "copy", keys: str = "k", i: int = 0) -> Result:
+    matches = [Match(seed=s, rank=1, key=key, similarity=0.9, copy_found=True) for s, key in enumerate(keys)]
+    matches.append(Match(seed=0, rank=2, key="near", similarity=0.8))
+    return Result(**dict(row(i, 1.0, matches=matches)), outcome=outcome)
+
+
+def ended(ignore: Ignore, *results: Result) -> str:
+    """In which place an entry ends."""
+    aside = suppressions(Policy(ignore=(ignore,)), results, HEAD, TODAY)
+    places = {"used": tuple(aside.used.values()), **{k: getattr(aside, k) for k in PLACES}}
+    (place,) = [name for name, entries in places.items() if entries == (ignore,)]
+    return place
+
+
+PLACES = ("expired", "foreign", "unused", "exceeded")
+
+
+def test_the_day_of_expiry_is_the_last_one() -> None:
+    assert ended(entry(expires=TODAY), found()) == "used"
+    assert ended(entry(expires=date(2026, 11, 23)), found()) == "expired"
+
+
+@pytest.mark.parametrize("given", ["copy", "suspicious", "similar"])
+@pytest.mark.parametrize("outcome", ["copy", "suspicious", "similar"])
+def test_an_outcome_or_a_weaker_one_is_answered_for(given: Outcome, outcome: Outcome) -> None:
+    """An entry for `suspicious` must not go on to cover a copy."""
+    weaker = FINDINGS.index(outcome) >= FINDINGS.index(given)
+    assert ended(entry(outcome=given), found(outcome)) == ("used" if weaker else "exceeded")
+
+
+@pytest.mark.parametrize("outcome", ["clear", "inconclusive"])
+def test_what_is_no_finding_is_not_answered_for(outcome: Outcome) -> None:
+    assert ended(entry(), found(outcome)) == "unused"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "keys", "place"),
+    [
+        ("copy", "k", "used"),
+        ("copy", "kk", "used"),
+        ("copy", "kl", "exceeded"),
+        ("copy", "l", "exceeded"),
+        ("suspicious", "", "exceeded"),
+    ],
+)
+def test_a_training_image_is_answered_for_where_nothing_else_was_copied(
+    outcome: Outcome, keys: str, place: str
+) -> None:
+    assert ended(entry(outcome=None, copy_of="k"), found(outcome, keys)) == place
+
+
+@pytest.mark.parametrize(
+    ("scope", "place"),
+    [
+        ({"model": "tiny"}, "used"),
+        ({"model": "tin"}, "foreign"),
+        ({"model": "01234567"}, "used"),
+        ({"model": "0123456"}, "foreign"),
+        ({"model": "1234567890"}, "foreign"),
+        ({"model": "0123456789ABCDEF"}, "foreign"),
+        ({"model": None, "run": HEAD.plan_digest[:8]}, "used"),
+        ({"model": None, "run": HEAD.plan_digest}, "used"),
+        ({"model": None, "run": "00000000"}, "foreign"),
+    ],
+)
+def test_an_entry_is_for_one_model_or_one_run(scope: dict[str, Any], place: str) -> None:
+    assert ended(entry(**scope), found()) == place
+
+
+@pytest.mark.parametrize("id", ["I0", "i0 ", "i00", "i\N{FULLWIDTH DIGIT ZERO}"])
+def test_ids_are_compared_exactly(id: str) -> None:
+    assert ended(entry(id), found()) == "unused"
+
+
+def test_two_entries_for_one_id_serve_two_models() -> None:
+    policy = Policy(ignore=(entry(model="other"), entry(model="tiny")))
+    aside = suppressions(policy, [found()], HEAD, TODAY)
+    assert (aside.used, aside.foreign) == ({"i0": policy.ignore[1]}, policy.ignore[:1])
+
+
+def test_a_finding_says_who_answers_for_it() -> None:
+    aside = suppressions(Policy(ignore=(entry(),)), [found()], HEAD, TODAY)
+    rows = with_suppressed([found(), found(i=1), found("clear", i=2)], aside)
+    assert [r.suppressed for r in rows] == ["legal until 2027-01-01: licensed", "", ""]
+
+
+@given(
+    st.sets(st.sampled_from("abcdefgh")),
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.dates()), unique_by=lambda pair: pair[0]),
+    st.dates(),
+)
+def test_every_entry_ends_in_one_place(ids: set[str], pairs: list[tuple[str, date]], today: date) -> None:
+    policy = Policy(ignore=tuple(entry(id, expires) for id, expires in pairs))
+    results = [found().model_copy(update={"id": id}) for id in ids]
+    aside = suppressions(policy, results, HEAD, today)
+    rest = [e for place in PLACES for e in getattr(aside, place)]
+    assert sorted([*aside.used.values(), *rest], key=str) == sorted(policy.ignore, key=str)
+    assert set(aside.used) <= ids
+    assert all(e.expires >= today for e in aside.used.values())

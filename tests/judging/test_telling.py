@@ -1,0 +1,83 @@
+"""Whether prompts can be told from the clean ones by their text."""
+
+import random
+import sys
+
+import pytest
+from synthetic_runs import calibration, row, words
+
+from memdetect.inputs.wording import text_key
+from memdetect.judging.rules import MAX_TEXT_SHIFT
+from memdetect.judging.text_shift import compare_wording, tell_apart
+
+THINGS = ("cat", "dog", "house", "tree", "car", "boat", "apple", "pear", "lamp", "cup", "ball", "bird", "fish", "horse")
+GROUNDS = ["red", "blue", "green", "yellow", "white", "grey", "dark", "pale", "warm", "cold"]
+
+
+def plain(rng: random.Random, count: int) -> dict[str, str]:
+    made = [
+        f"a {rng.choice(THINGS)} and a {rng.choice(THINGS)} on a {rng.choice(GROUNDS)} ground" for _ in range(count)
+    ]
+    return {text: text for text in made}
+
+
+def odd(rng: random.Random, count: int) -> dict[str, str]:
+    made = [
+        f"{rng.choice(GROUNDS).upper()} {rng.choice(THINGS)}, oil painting no. {rng.randrange(999)}"
+        for _ in range(count)
+    ]
+    return {text: text for text in made}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_prompts_of_one_source_raise_no_alarm(seed):
+    """Design 20. Mutant: families cut across folds, so that a classifier knows the prompts it judges."""
+    rng = random.Random(seed)
+    found = tell_apart(plain(rng, 150), plain(rng, 300))
+    assert found["low"] <= MAX_TEXT_SHIFT
+    assert found["low"] < found["auroc"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_prompts_in_other_words_raise_it(seed):
+    """Design 20."""
+    rng = random.Random(seed)
+    assert tell_apart(odd(rng, 80), plain(rng, 300))["low"] > MAX_TEXT_SHIFT
+
+
+def test_members_of_a_family_never_vouch_for_each_other():
+    """Each family repeats its own word on one side only; the words of other families say nothing of the side."""
+    rng = random.Random(0)
+    names = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=9)) for _ in range(60)]
+    texts = {f"{name} {name} {thing}": name for name in names for thing in THINGS[:8]}
+    scanned = {text: name for text, name in texts.items() if name in names[:30]}
+    clean = {text: name for text, name in texts.items() if name not in names[:30]}
+    assert tell_apart(scanned, clean)["low"] <= MAX_TEXT_SHIFT
+
+
+def test_too_few_prompts_are_not_compared_and_counted():
+    made = calibration([float(i) for i in range(30)])
+    few = {"few": "19 scanned and 30 clean families of prompts, 20 of each can be compared"}
+    assert compare_wording([row(i, 1.0) for i in range(19)], made) == few
+    assert compare_wording([row(i, 1.0, prompt=f"{i}") for i in range(40)], made)["few"].startswith("0 scanned and 30 ")
+    assert compare_wording([row(i, 1.0, prompt=words(i)) for i in range(40)], made)["scanned"] == 40
+
+
+def test_clean_scores_without_words_are_missing_where_there_is_something_to_compare():
+    """Images without a condition have no words to miss, and neither has a base that draws the scan's own prompts."""
+    made = calibration([float(i) for i in range(30)])
+    bare = made.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in made.items)})
+    rows = [row(i, 1.0) for i in range(40)]
+    without = {"missing": "the clean scores were kept without the words of 30 of their prompts"}
+    assert compare_wording(rows, bare) == without
+    assert "few" in compare_wording(rows[:19], bare)
+    none = tuple(i.model_copy(update={"prompt": "", "text": text_key("")}) for i in made.items)
+    assert "few" in compare_wording(rows, made.model_copy(update={"items": none}))
+    assert compare_wording(rows, bare.model_copy(update={"base": "before"})) == {}
+
+
+def test_without_scikit_learn_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
+    made = calibration([float(i) for i in range(30)])
+    found = compare_wording([row(i, 1.0) for i in range(40)], made)
+    assert found == {"missing": "scikit-learn is not installed here; install it, or judge where it is"}

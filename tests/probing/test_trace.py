@@ -1,0 +1,90 @@
+"""A trace hands out its arrays by capture and can be cut and reordered without losing an axis."""
+
+import pytest
+import torch
+
+from memdetect.errors import Exit, MemdetectError
+from memdetect.probing.trace import Trace
+
+STEPS, ITEMS, SEEDS, CHANNELS = 2, 3, 4, 5
+
+
+def numbered(*shape: int) -> torch.Tensor:
+    """An array in which every entry is another number."""
+    return torch.arange(torch.Size(shape).numel(), dtype=torch.float32).reshape(shape)
+
+
+@pytest.fixture
+def trace() -> Trace:
+    shape = (STEPS, ITEMS, SEEDS, CHANNELS)
+    return Trace(
+        arrays={
+            ("peak", "up"): numbered(*shape),
+            ("mean", "up"): -numbered(*shape),
+            ("peak", "down"): 2 * numbered(*shape),
+        },
+        timesteps=(50.0, 200.0),
+        sigmas=(0.1, 0.5),
+        latents=numbered(ITEMS, SEEDS, 1, 2, 2),
+        notes={"halved": []},
+    )
+
+
+def test_layers_come_once_and_in_the_order_of_the_arrays(trace):
+    assert trace.layers == ("up", "down")
+
+
+def test_need_gives_the_arrays_of_one_capture_by_layer(trace):
+    found = trace.need("peak")
+    assert list(found) == ["up", "down"]
+    assert found["up"] is trace.arrays["peak", "up"]
+    assert found["down"] is trace.arrays["peak", "down"]
+
+
+def test_a_missing_capture_is_an_error_that_names_what_is_there(trace):
+    with pytest.raises(MemdetectError, match=r"needs 'gap_norm'.*\['mean', 'peak'\]") as caught:
+        trace.need("gap_norm")
+    assert caught.value.exit is Exit.USAGE
+
+
+def test_select_cuts_every_axis_and_keeps_it(trace):
+    part = trace.select(layer="up", step=1, item=2, seed=3)
+    assert set(part.arrays) == {("peak", "up"), ("mean", "up")}
+    for key, array in part.arrays.items():
+        assert array.shape == (1, 1, 1, CHANNELS)
+        assert torch.equal(array[0, 0, 0], trace.arrays[key][1, 2, 3])
+    assert (part.timesteps, part.sigmas) == ((200.0,), (0.5,))
+    assert part.latents is not None
+    assert torch.equal(part.latents, numbered(ITEMS, SEEDS, 1, 2, 2)[2:3, 3:4])
+    assert part.notes == trace.notes
+
+
+def test_select_without_arguments_is_the_whole_trace(trace):
+    whole = trace.select()
+    assert (whole.timesteps, whole.sigmas) == (trace.timesteps, trace.sigmas)
+    assert all(torch.equal(whole.arrays[key], array) for key, array in trace.arrays.items())
+
+
+def test_the_cells_of_a_trace_tile_it(trace):
+    rows = [
+        torch.cat([trace.select(step=s, item=i, seed=k).arrays["peak", "up"] for k in range(SEEDS)], dim=2)
+        for s in range(STEPS)
+        for i in range(ITEMS)
+    ]
+    assert torch.equal(torch.cat(rows).reshape(STEPS, ITEMS, SEEDS, CHANNELS), trace.arrays["peak", "up"])
+
+
+def test_reorder_moves_items_and_nothing_else(trace):
+    order = [2, 0, 1]
+    moved = trace.reorder(order)
+    assert moved.latents is not None
+    for new, old in enumerate(order):
+        assert torch.equal(moved.arrays["peak", "up"][:, new], trace.arrays["peak", "up"][:, old])
+        assert torch.equal(moved.latents[new], numbered(ITEMS, SEEDS, 1, 2, 2)[old])
+    assert (moved.timesteps, moved.sigmas, moved.layers) == (trace.timesteps, trace.sigmas, trace.layers)
+
+
+def test_a_trace_without_images_can_be_cut_and_reordered():
+    bare = Trace({("peak", "up"): numbered(1, 2, 1, 3)}, timesteps=(50.0,), sigmas=(0.1,))
+    assert bare.select(item=1).latents is None
+    assert bare.reorder([1, 0]).latents is None
