@@ -47,6 +47,7 @@ def test_what_a_header_says_of_a_manifest():
         "pictures": 30,
         "coverage": 0.75,
         "stated_by": "--training-set",
+        "left_out": 3,
         "as_trained": "512,random",
     }
     untried = found_by(manifest(planted={"images": 0, "copies": 0.0}, training_set=None, as_trained=None))
@@ -54,6 +55,8 @@ def test_what_a_header_says_of_a_manifest():
 
 
 def test_coverage_says_who_says_so():
-    assert coverage_phrase(found_by(manifest())) == "75.00% of the training set as --training-set states its size"
+    said = "75.00% of the training set as --training-set states its size"
+    assert coverage_phrase(found_by(manifest(skipped={}))) == said
+    assert coverage_phrase(found_by(manifest())) == f"{said} (3 that are there could not be taken in)"
     assert coverage_phrase({"coverage": 0.5, "stated_by": ""}) == "50.00% of the training set"
     assert coverage_phrase({"coverage": None}) == coverage_phrase({}) == "an unknown share of the training set"
