@@ -1,16 +1,19 @@
 """Labelled prompts -> how well a detector tells them apart, at which layer and timestep."""
 
 from memdetect.benchmarking.areas import Estimate, Sample, caught, estimate, shuffle
-from memdetect.benchmarking.cells import RIVALS, Labels, Scores, halves, labels_of, scores_of
+from memdetect.benchmarking.cells import Scores, all_scores, scores_of
+from memdetect.benchmarking.groups import Labels, Question, check_halves, halves, labels_of
 from memdetect.benchmarking.tables import chosen_rows, document, grid, table
 
 __all__ = [
-    "RIVALS",
     "Estimate",
     "Labels",
+    "Question",
     "Sample",
     "Scores",
+    "all_scores",
     "caught",
+    "check_halves",
     "chosen_rows",
     "document",
     "estimate",

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from memdetect.benchmarking.areas import FEWEST, Estimate
-from memdetect.benchmarking.cells import Labels, Scores, scores_of
+from memdetect.benchmarking.cells import Scores, scores_of
+from memdetect.benchmarking.groups import Labels
 from memdetect.records import Measurement
 from memdetect.statistics.bootstrap import Group, mean_difference_interval
 

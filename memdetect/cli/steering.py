@@ -11,6 +11,7 @@ from memdetect.errors import MemdetectError
 
 if TYPE_CHECKING:
     from memdetect.adapters import Model as Loaded
+    from memdetect.benchmarking import Question
     from memdetect.embedders import Embedder
     from memdetect.prompts import Request
     from memdetect.records import Measurement
@@ -75,19 +76,13 @@ def embedder_of(vector: "Vector", model: "Loaded", weights: Path | None, trust: 
     return found
 
 
-def check_groups(requests: "Sequence[Request]", positive: str) -> None:
-    """Refuse prompts without a group, and a group that nothing is compared with."""
-    from memdetect.benchmarking.cells import RIVALS
+def question_of(requests: "Sequence[Request]", positive: str, against: Sequence[str] | None) -> "Question":
+    """What is compared; prompts without a group, and groups of fewer than two, are refused."""
+    from memdetect.benchmarking import Question, labels_of
 
-    if positive not in RIVALS:
-        raise MemdetectError(f"no group {positive!r} is compared; expected one of {', '.join(RIVALS)}")
-    for request in requests:
-        if not request.meta.get("group"):
-            raise MemdetectError(f"{request.source}: item {request.id} has no group; give prompts labelled by group")
-    groups = [str(request.meta["group"]) for request in requests]
-    if groups.count(positive) < 2 or not any(groups.count(rival) >= 2 for rival in RIVALS[positive]):
-        wanted = f"{positive} and of one of {', '.join(RIVALS[positive])}"
-        raise MemdetectError(f"fewer than two prompts are of {wanted}; give more labelled prompts")
+    question = Question(positive, tuple(against or ()))
+    labels_of(requests, None, question)
+    return question
 
 
 def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Embedder | None") -> "Edit":
@@ -101,13 +96,15 @@ def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Em
     return along(embedder, vector.embedding)
 
 
-def compare(rows: "Sequence[Measurement]", positive: str, detectors: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def compare(
+    rows: "Sequence[Measurement]", question: "Question", detectors: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
     """The groups' responses and the detectors, as Markdown and as plain data."""
     from memdetect.benchmarking import labels_of
     from memdetect.benchmarking.response import as_data, contrasts, render, separations
     from memdetect.steering import CURVES, DETECTORS, SHAPES
 
-    labels = labels_of(rows, None, positive)
+    labels = labels_of(rows, None, question)
     compared = contrasts(rows, labels, (*CURVES, *SHAPES))
     areas = separations(rows, labels, (*DETECTORS, *detectors))
     return render(compared, areas), as_data(compared, areas)

@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 
-from memdetect.benchmarking import labels_of, scores_of, sweep
+from memdetect.benchmarking import Question, labels_of, scores_of, sweep
 from memdetect.errors import MemdetectError
 from memdetect.records import Measurement, RunFolder, Score
 from memdetect.statistics.auroc import auroc
 
+QUESTION = Question("matched", (), ("tuning",), ("reporting",))
 DEFAULT = ("spikiness", "mean of up_blocks.0.resnets.*", "50")
 
 
 def scores_in(run):
     rows = list(RunFolder(run).measurements())
-    return {"spikiness": scores_of(rows, labels_of(rows, None, "matched"), "spikiness")}
+    return {"spikiness": scores_of(rows, labels_of(rows, None, Question("matched")), "spikiness")}
 
 
 def made_up(shift: float, cells: int = 12, items: int = 60, seed: int = 0):
@@ -27,7 +28,7 @@ def made_up(shift: float, cells: int = 12, items: int = 60, seed: int = 0):
         meta = {"group": group, "part": "tuning" if i % 4 < 2 else "reporting"}
         scores = {"spikiness": Score(score=0.0, cells=table)}
         rows.append(Measurement(index=i, id=f"{i:03d}", prompt="a", source="p", meta=meta, scores=scores))
-    return {"spikiness": scores_of(rows, labels_of(rows, None, "matched"), "spikiness")}
+    return {"spikiness": scores_of(rows, labels_of(rows, None, QUESTION), "spikiness")}
 
 
 @pytest.mark.parametrize("seed", range(5))
