@@ -122,9 +122,9 @@ def check_halves(labels: Labels, ids: AbstractSet[str] | None = None) -> None:
             "(--test-part)"
         )
     pair = (labels.positive, labels.rivals[0])
-    for half, own in zip(("choosing", "reporting"), labels.halves(), strict=True):
+    for use, own in zip(("choose on", "report on"), labels.halves(), strict=True):
         if min(labels.count(group, own if ids is None else own & ids) for group in pair) < FEWEST:
-            raise MemdetectError(f"the {half} half has fewer than two items of {pair[0]} or of {pair[1]}; scan more")
+            raise MemdetectError(f"the half to {use} has fewer than two items of {pair[0]} or of {pair[1]}; scan more")
 
 
 def _check_groups(labels: Labels) -> None:

@@ -173,7 +173,7 @@ def measure_command(
     strength: Strengths = "0,0.5,1,1.5,2,3,4",
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON of all numbers.")] = Path("steering.json"),
     ground: Annotated[
-        str | None, typer.Option(help="Ground colour that the edit aims at, a name or R,G,B; else by the embedder.")
+        str | None, typer.Option(help="Background that the edit aims at, R,G,B; else it is told by the embedder.")
     ] = None,
     layer: Where = None,
     window: Steered = None,

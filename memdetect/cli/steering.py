@@ -111,15 +111,10 @@ def compare(
 
 
 def colour_of(text: str) -> tuple[int, int, int]:
-    """A ground by name, or R,G,B from 0 to 255; MemdetectError for anything else."""
-    from memdetect.lab.scenes import GROUNDS
-
-    if text in GROUNDS:
-        return GROUNDS[text]
+    """A colour R,G,B, each from 0 to 255; MemdetectError for anything else."""
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        names = ", ".join(GROUNDS)
-        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B of 0 to 255, or one of {names}")
+        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B, each 0 to 255, such as 205,60,60")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
 

@@ -89,7 +89,7 @@ def test_the_parts_that_are_named_make_the_halves():
     assert reporting == {item.id for item in some if item.meta["part"] == "third"}
     with pytest.raises(MemdetectError, match="have the parts first, second, third; say which to choose on"):
         check_halves(labels_of(some, None, Question("cats")))
-    with pytest.raises(MemdetectError, match="the choosing half has fewer than two items of cats or of dogs"):
+    with pytest.raises(MemdetectError, match="the half to choose on has fewer than two items of cats or of dogs"):
         check_halves(labels_of(some, None, Question("cats", (), ("fourth",), ("third",))))
-    with pytest.raises(MemdetectError, match="the reporting half has fewer than two"):
+    with pytest.raises(MemdetectError, match="the half to report on has fewer than two"):
         check_halves(labels, {item.id for item in some if item.meta["part"] != "third"})

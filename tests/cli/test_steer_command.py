@@ -67,7 +67,7 @@ def test_apply_draws_a_grid_and_writes_numbers(steer, work):
 
 def test_measure_reports_the_response(steer, work, capsys):
     out = work / "m.json"
-    command = ["--strength", "0,1,2", "--ground", "red", "--out", str(out), "--num-seeds", "1"]
+    command = ["--strength", "0,1,2", "--ground", "205,60,60", "--out", str(out), "--num-seeds", "1"]
     assert steer("measure", "labelled.jsonl", *command) == 0
     assert "| resistance |" in capsys.readouterr().out
     numbers = json.loads(out.read_text())

@@ -75,7 +75,10 @@ def test_a_sweep_takes_anybody_s_groups(foreign, tiny_folder, tmp_path, capsys):
     [
         (["--positive", "matched"], "fewer than two items are of the group matched; the groups are famous, plain, new"),
         (["--positive", "famous", "--against", "control"], "of the group control"),
-        (["--positive", "famous", "--tuning-part", "x", "--test-part", "y"], "the choosing half has fewer than two"),
+        (
+            ["--positive", "famous", "--tuning-part", "x", "--test-part", "y"],
+            "the half to choose on has fewer than two",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_the_scan(foreign, tiny_folder, tmp_path, capsys, more, message):
