@@ -128,11 +128,6 @@ def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypat
     assert all(match.seed == 0 for row in whole for match in row.matches)
 
 
-def test_without_pixels_nothing_is_called_a_copy(folder):
-    row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels="none"))
-    assert (row.outcome, row.reason) == ("similar", "no pixels compared")
-
-
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
