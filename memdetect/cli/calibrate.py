@@ -100,9 +100,6 @@ def calibrate_command(
     search: Search = True,
     weights: Weights = None,
     trust_torchscript: Trust = False,
-    first_step_only: Annotated[
-        bool, typer.Option("--first-step-only", help="Refuse detectors that need more than the first step.")
-    ] = False,
 ) -> None:
     """Measure clean prompts, one a family, and keep their scores; the same command again resumes.
 
@@ -138,7 +135,6 @@ def calibrate_command(
             seed=seed,
             batch_size=batch_size,
             call=extra,
-            first_step_only=first_step_only,
             memorized=read(list(memorized), column=column, format=prompts_format) if memorized else (),
             index=index,
             search=search,

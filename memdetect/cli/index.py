@@ -1,4 +1,4 @@
-"""`memdetect index`: make an index of the training images, look at it, search it, check it."""
+"""`memdetect index`: make an index of the training images, look at it, check it."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,18 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.output import colourful, hush, progress_bar, say, terminal_width, write
+from memdetect.cli.output import hush, progress_bar, say, write
 from memdetect.errors import Exit, MemdetectError
 
-app = typer.Typer(help="Make an index of the training images, look at it, search it, check it.", no_args_is_help=True)
-
-
-class Form(StrEnum):
-    """Formats of what was found."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
+app = typer.Typer(help="Make an index of the training images, look at it, check it.", no_args_is_help=True)
 
 
 class InfoForm(StrEnum):
@@ -28,10 +20,7 @@ class InfoForm(StrEnum):
 
 
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, made by index build.")]
-Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Larger images are not opened.")]
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="Nearest training images listed for each image.")]
-Output = Annotated[Form, typer.Option("--format", help="What to print on stdout.")]
 Model = Annotated[
     str | None, typer.Option(help="Bundled name or folder of the model that the embedder ships with, if it does.")
 ]
@@ -173,21 +162,6 @@ def _about(manifest: Any) -> list[str]:
 
 
 @app.command()
-def search(
-    folder: Folder,
-    images: Images,
-    top_k: TopK = 5,
-    max_pixels: MaxPixels = 64_000_000,
-    format: Output = Form.table,
-    model: Model = None,
-    weights: Weights = None,
-    trust_torchscript: Trust = False,
-) -> None:
-    """Find the nearest training images by embedding alone; `memdetect match` compares the pixels as well."""
-    show_matches(folder, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels="none")
-
-
-@app.command()
 def verify(folder: Folder) -> None:
     """Read every byte of an index and compare it with the manifest; exit 2 naming the file if one differs."""
     from memdetect.copies.index.manifest import verify as check
@@ -196,34 +170,3 @@ def verify(folder: Folder) -> None:
         manifest = check(folder, progress)
     size = sum(file.size for file in manifest.files.values())
     write(f"{folder}: {manifest.count} images, {size:,} bytes in {len(manifest.files)} files, all as recorded\n")
-
-
-def show_matches(
-    folder: Path,
-    images: list[str],
-    limits: tuple[int, int],
-    format: Form,
-    loading: tuple[str | None, Path | None, bool],
-    *,
-    pixels: Any,
-) -> None:
-    """Look images up and print what was found; exit 3 when none could be used. limits: top-k, pixels of an image."""
-    hush()
-    from memdetect.copies.index.sources import listed
-    from memdetect.copies.matching import look_up, open_evidence
-    from memdetect.render import matches as render
-
-    paths = [entry.path for entry in listed(images)]
-    found = open_evidence(folder, source_of(*loading))
-    looked: list[Any] = []
-    with progress_bar("images") as progress:
-        for row in look_up(paths, found.index, found.embedder, limits[0], pixels, limits[1]):
-            looked.append(row)
-            progress(len(looked), len(paths), "")
-    about = found.index.manifest.model_dump(mode="json")
-    if format is Form.table:
-        write(render.matches_table(looked, about, colour=colourful(), width=terminal_width()))
-    else:
-        write({"json": render.matches_json, "csv": render.matches_csv}[format.value](looked, about))
-    usable = any(row.outcome != "inconclusive" for row in looked)
-    raise typer.Exit(int(Exit.OK if usable else Exit.INCONCLUSIVE))

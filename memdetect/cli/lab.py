@@ -199,28 +199,6 @@ def captions(
     write(f"{out}\n")
 
 
-@app.command("clean-scores")
-def clean_scores(
-    run: Annotated[Path, typer.Argument(help="Finished run of clean prompts, or a file of clean scores.")],
-    out: Annotated[Path, typer.Option(help="File to write, such as models/NAME/calibration.json.")],
-    memorized: Annotated[
-        Path | None, typer.Option(help="Finished run of prompts known to be memorized, to keep beside them.")
-    ] = None,
-    about: Annotated[str, typer.Option(help="What the prompts are.")] = "clean prompts",
-    layer: Annotated[list[str] | None, typer.Option(help="Keep only layers that match; repeatable.")] = None,
-) -> None:
-    """Turn a run of clean prompts, or the scores of one, into the clean scores that ship with a card."""
-    from memdetect.files import write_atomic
-    from memdetect.judging.calibration import read_calibration
-    from memdetect.lab.world import shipping
-
-    held = read_calibration(run) if run.is_file() else None
-    made = held or shipping.clean_scores(run, about, layer or ["*"])
-    made = shipping.add_memorized(made, memorized) if memorized else made
-    write_atomic(out, made.model_dump_json() + "\n")
-    write(f"{out}\n")
-
-
 @app.command()
 def sheet(
     pipeline: Annotated[Path, typer.Argument(help="Folder of a trained pipeline.")],

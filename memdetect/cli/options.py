@@ -63,6 +63,11 @@ Call = Annotated[
     list[str] | None,
     typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
 ]
+Positive = Annotated[str, typer.Option(help="Group that should score high, such as the memorized prompts.")]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(help="Group to compare it with; repeatable, the first counts most; default: every other, in order."),
+]
 IndexFolder = Annotated[
     Path | None, typer.Option(help="Index of the training images to search; bundled models bring theirs.")
 ]

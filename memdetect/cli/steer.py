@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from memdetect.cli.options import (
+    Against,
     BatchSize,
     Column,
     Device,
@@ -14,6 +15,7 @@ from memdetect.cli.options import (
     Guidance,
     Model,
     NumSeeds,
+    Positive,
     PromptsFormat,
     Seed,
     Steps,
@@ -22,13 +24,13 @@ from memdetect.cli.options import (
 )
 from memdetect.cli.output import progress_bar, say, say_not_finite, write
 from memdetect.cli.steering import (
-    check_groups,
     colour_of,
     compare,
     edit_of,
     embedder_of,
     facts_of,
     load_model,
+    question_of,
     read_given,
     read_requests,
     save_picture,
@@ -163,14 +165,15 @@ def apply_command(
 
 @app.command("measure")
 def measure_command(
-    inputs: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Prompt files with a group.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Prompt files with a column group.")],
     model: Model,
     vector: VectorFile,
+    positive: Positive,
+    against: Against = None,
     strength: Strengths = "0,0.5,1,1.5,2,3,4",
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON of all numbers.")] = Path("steering.json"),
-    positive: Annotated[str, typer.Option(help="Group of the memorized prompts.")] = "matched",
     ground: Annotated[
-        str | None, typer.Option(help="Ground colour that the edit aims at, a name or R,G,B; else by the embedder.")
+        str | None, typer.Option(help="Background that the edit aims at, R,G,B; else it is told by the embedder.")
     ] = None,
     layer: Where = None,
     window: Steered = None,
@@ -190,7 +193,7 @@ def measure_command(
 ) -> None:
     """Measure the response of labelled prompts: memorized against controls, and steerability as a detector."""
     requests, strengths, direction = read_given(inputs, column, prompts_format, strength, vector, layer)
-    check_groups(requests, positive)
+    question = question_of(requests, positive, against)
     target = colour_of(ground) if ground else None
     loaded = load_model(model, device, dtype)
     from memdetect.detectors import DEFAULT
@@ -208,8 +211,8 @@ def measure_command(
     with progress_bar("prompts") as progress:
         rows = measure(loaded, requests, trial, sampler, progress=progress)
     say_not_finite([row.status == "ok" for row in rows], "prompts")
-    report, numbers = compare(rows, positive, [d.name for d in DEFAULT])
-    how = {"edit": f"ground {target}" if target else "embedder's direction", "positive": positive}
+    report, numbers = compare(rows, question, [d.name for d in DEFAULT])
+    how = {"edit": f"ground {target}" if target else "embedder's direction", "positive": positive, "against": against}
     items = [row.model_dump(mode="json") for row in rows]
     facts = {**facts_of(direction, steered, sampler), **how, "strengths": strengths}
     write_json(out, {**facts, **numbers, "items": items})

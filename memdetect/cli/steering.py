@@ -12,6 +12,7 @@ from memdetect.errors import MemdetectError
 if TYPE_CHECKING:
     from memdetect.adapters import Model as Loaded
     from memdetect.copies.embedders import Embedder
+    from memdetect.evaluation import Question
     from memdetect.inputs.prompts import Request
     from memdetect.runs.records import Measurement
     from memdetect.steering import Edit, Vector, Window
@@ -75,19 +76,13 @@ def embedder_of(vector: "Vector", model: "Loaded", weights: Path | None, trust: 
     return found
 
 
-def check_groups(requests: "Sequence[Request]", positive: str) -> None:
-    """Refuse prompts without a group, and a group that nothing is compared with."""
-    from memdetect.evaluation.cells import RIVALS
+def question_of(requests: "Sequence[Request]", positive: str, against: Sequence[str] | None) -> "Question":
+    """What is compared; prompts without a group, and groups of fewer than two, are refused."""
+    from memdetect.evaluation import Question, labels_of
 
-    if positive not in RIVALS:
-        raise MemdetectError(f"no group {positive!r} is compared; expected one of {', '.join(RIVALS)}")
-    for request in requests:
-        if not request.meta.get("group"):
-            raise MemdetectError(f"{request.source}: item {request.id} has no group; give prompts labelled by group")
-    groups = [str(request.meta["group"]) for request in requests]
-    if groups.count(positive) < 2 or not any(groups.count(rival) >= 2 for rival in RIVALS[positive]):
-        wanted = f"{positive} and of one of {', '.join(RIVALS[positive])}"
-        raise MemdetectError(f"fewer than two prompts are of {wanted}; give more labelled prompts")
+    question = Question(positive, tuple(against or ()))
+    labels_of(requests, None, question)
+    return question
 
 
 def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Embedder | None") -> "Edit":
@@ -101,28 +96,25 @@ def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Em
     return along(embedder, vector.embedding)
 
 
-def compare(rows: "Sequence[Measurement]", positive: str, detectors: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def compare(
+    rows: "Sequence[Measurement]", question: "Question", detectors: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
     """The groups' responses and the detectors, as Markdown and as plain data."""
     from memdetect.evaluation import labels_of
     from memdetect.evaluation.response import as_data, contrasts, render, separations
     from memdetect.steering import CURVES, DETECTORS, SHAPES
 
-    labels = labels_of(rows, None, positive)
+    labels = labels_of(rows, None, question)
     compared = contrasts(rows, labels, (*CURVES, *SHAPES))
     areas = separations(rows, labels, (*DETECTORS, *detectors))
     return render(compared, areas), as_data(compared, areas)
 
 
 def colour_of(text: str) -> tuple[int, int, int]:
-    """A ground by name, or R,G,B from 0 to 255; MemdetectError for anything else."""
-    from memdetect.lab.world.scenes import GROUNDS
-
-    if text in GROUNDS:
-        return GROUNDS[text]
+    """A colour R,G,B, each from 0 to 255; MemdetectError for anything else."""
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        names = ", ".join(GROUNDS)
-        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B of 0 to 255, or one of {names}")
+        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B, each 0 to 255, such as 205,60,60")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
 

@@ -5,21 +5,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memdetect.cli.options import BatchSize, Model, NumSeeds, checked_model
+from memdetect.cli.options import Against, BatchSize, Model, NumSeeds, Positive, checked_model
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, say_not_finite, write
 from memdetect.errors import MemdetectError
 
 if TYPE_CHECKING:
+    from memdetect.evaluation import Question
     from memdetect.evaluation.sweep import Choice
 
 
 def sweep_command(
-    inputs: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Prompt files with a group and a part.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Prompt files with a column group.")],
     model: Model,
+    positive: Positive,
+    against: Against = None,
+    tuning_part: Annotated[
+        list[str] | None, typer.Option(help="Part to choose on; repeatable; default: a half of each group.")
+    ] = None,
+    test_part: Annotated[list[str] | None, typer.Option(help="Part to report on; repeatable.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes.")] = Path(
         "runs/sweep"
     ),
-    positive: Annotated[str, typer.Option(help="Group that should score high.")] = "matched",
     layer: Annotated[list[str] | None, typer.Option(help="Layer or glob; repeatable; default: all.")] = None,
     timestep: Annotated[list[int] | None, typer.Option(help="Repeatable; default: 10 50 100 200 400.")] = None,
     num_seeds: NumSeeds = None,
@@ -32,10 +38,11 @@ def sweep_command(
     from memdetect.inputs.prompts import read
 
     requests = read(inputs)
-    for request in requests.items:
-        if not request.meta.get("group"):
-            raise MemdetectError(f"{request.source}: item {request.id} has no group; give prompts labelled by group")
     checked_model(model)
+    from memdetect.evaluation import Question, check_halves, labels_of
+
+    question = Question(positive, tuple(against or ()), tuple(tuning_part or ()), tuple(test_part or ()))
+    check_halves(labels_of(requests.items, None, question))
     with Interrupt().listening() as interrupt, progress_bar("sweep") as progress:
         say(f"loading {model}")
         from memdetect.adapters import load
@@ -55,21 +62,19 @@ def sweep_command(
     if run.interrupted:
         say(f"stopped at {len(run.results)} of {run.header.planned}; the same command resumes")
         raise typer.Exit(int(interrupt.exit or 0))
-    choice = _report(run.folder, positive, heat_map)
+    choice = _report(run.folder, question, heat_map)
     if write_card:
         _write_card(loaded.folder, choice)
 
 
-def _report(folder: Path, positive: str, picture: Path | None) -> "Choice":
-    from memdetect.evaluation import labels_of, scores_of, sweep
+def _report(folder: Path, question: "Question", picture: Path | None) -> "Choice":
+    from memdetect.evaluation import all_scores, labels_of, sweep
     from memdetect.evaluation.cells import PAPER_TIMESTEP
     from memdetect.runs.folder import RunFolder
 
     rows = list(RunFolder(folder).measurements())
     say_not_finite([row.status == "ok" for row in rows], "items")
-    labels = labels_of(rows, None, positive)
-    names = dict.fromkeys(name for row in rows for name in row.scores)
-    scores = {name: scores_of(rows, labels, name) for name in names}
+    scores = all_scores(rows, labels_of(rows, None, question))
     some = next(iter(scores.values()))
     choice = sweep.choose(scores, ("spikiness", some.default, PAPER_TIMESTEP))
     write(sweep.render(scores, choice))

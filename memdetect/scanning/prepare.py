@@ -43,8 +43,8 @@ class Options:
 
     members: the detectors whose combination decides (default: the card's, or the first detector). strata: a column that
     p-values stay within. calibration: a file of clean scores instead of the one beside the model. policy: what the run
-    will be judged by. first_step_only: refuse detectors that need images. base: what the model was fine-tuned from
-    (as `load` takes it): the same prompts drawn by it are the null, `base_rounds` times (None = by their number).
+    will be judged by. base: what the model was fine-tuned from (as `load` takes it): the same prompts drawn by it are
+    the null, `base_rounds` times (None = by their number).
     train_images: a folder of training pictures to look outputs up in, instead of an index. memorized: for `calibrate`,
     prompts that the model is known to have memorized, as `prompts.read` takes or gives them.
     """
@@ -64,7 +64,6 @@ class Options:
     strata: str = ""
     calibration: Path | None = None
     policy: Policy = field(default_factory=Policy)
-    first_step_only: bool = False
     index: Path | None = None
     search: bool = True
     top_k: int = 3
@@ -107,8 +106,6 @@ def prepare(model: Model, options: Options) -> Bench:
         call=dict(options.call),
     )
     detectors = find(options.detectors)
-    if options.first_step_only and (late := [d.name for d in detectors if d.look not in ("text", "first")]):
-        raise MemdetectError(f"{', '.join(late)} cannot be scored from the first step; leave out --first-step-only")
     members(model, options, detectors)
     look = Look.at(
         model,

@@ -36,6 +36,7 @@ def steer(work, model_folder):
 
     def call(command, inputs, *more, vector="v.safetensors"):
         place = ["--model", str(model_folder), "--vector", str(work / vector)]
+        place += ["--positive", "matched"] if command == "measure" else []
         return run(["steer", command, str(work / inputs), *place, *FAST, *more])
 
     return call
@@ -66,7 +67,7 @@ def test_apply_draws_a_grid_and_writes_numbers(steer, work):
 
 def test_measure_reports_the_response(steer, work, capsys):
     out = work / "m.json"
-    command = ["--strength", "0,1,2", "--ground", "red", "--out", str(out), "--num-seeds", "1"]
+    command = ["--strength", "0,1,2", "--ground", "205,60,60", "--out", str(out), "--num-seeds", "1"]
     assert steer("measure", "labelled.jsonl", *command) == 0
     assert "| resistance |" in capsys.readouterr().out
     numbers = json.loads(out.read_text())
@@ -131,8 +132,8 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
     assert steer("measure", "cats.txt") == 2
     assert "has no group" in capsys.readouterr().err
     for more, message in (
-        (["--positive", "gone"], "no group 'gone' is compared"),
-        (["--positive", "verbatim"], "fewer than two prompts are of verbatim"),
+        (["--positive", "gone"], "fewer than two items are of the group gone"),
+        (["--against", "verbatim"], "of the group verbatim"),
         (["--ground", "mauve"], "is no colour"),
         (["--ground", "1,2,300"], "is no colour"),
         (["--strength", "1,2"], "from strength 0 up"),

@@ -85,10 +85,6 @@ def test_what_cannot_be_a_calibration_is_refused_before_the_first_image(pipe: An
     path.write_text('{"prompt": "a", "part": "report"}\n', encoding="utf-8")
     with pytest.raises(MemdetectError, match="of part 'report'"):
         calibrate([path], pipe, tmp_path / "c.json", OPTIONS)
-    path.write_text('{"prompt": "a"}\n', encoding="utf-8")
-    both = ("spikiness", "spikiness-l4")
-    with pytest.raises(MemdetectError, match="spikiness, spikiness-l4 cannot be scored from the first step"):
-        calibrate([path], pipe, tmp_path / "c.json", replace(OPTIONS, first_step_only=True, detectors=both))
     assert not (tmp_path / "c.run").exists()
 
 
