@@ -14,21 +14,22 @@ WorldFolder = Annotated[
     Path | None,
     typer.Option("--world", help="Folder of a world; default: the bundled one, whose pictures are fetched."),
 ]
-WorldSeed = Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")]
+WorldSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bundled world.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here as well.")]
-Plot = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the figure; needs the `report` extra.")]
-TestPart = Annotated[list[str] | None, typer.Option(help="Part to report on; repeatable.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw the figure; needs the `report` extra.")]
+TestPart = Annotated[list[str] | None, typer.Option("--test-part", help="Part to report on; repeatable.")]
 
 
 def separation(
     runs: Runs,
     positive: Positive,
     against: Against = None,
-    truth: Annotated[
-        Path | None, typer.Option(help="JSON lines with id, group and part, where the inputs had none.")
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help="JSON lines with id, group and part, where the inputs had none.")
     ] = None,
     tuning_part: Annotated[
-        list[str] | None, typer.Option(help="Part to choose on; repeatable; default: a half of each group.")
+        list[str] | None,
+        typer.Option("--tuning-part", help="Part to choose on; repeatable; default: a half of each group."),
     ] = None,
     test_part: TestPart = None,
     grids: Annotated[bool, typer.Option("--grids", help="Print the AUROC of every cell as well.")] = False,
@@ -40,25 +41,27 @@ def separation(
     from memdetect.evaluation.separation import report, separate
 
     question = Question(positive, tuple(against or ()), tuple(tuning_part or ()), tuple(test_part or ()))
-    found = separate(runs, truth, question)
+    found = separate(runs, groups, question)
     write(f"{report(found, grids)}\n")
     _write_json(json_file, document(found))
 
 
 def power(
     clean: Annotated[Path, typer.Argument(help="Run of clean prompts that nothing was chosen on.")],
-    labelled: Annotated[Path | None, typer.Option(help="Run of prompts with a column `group`.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Clean scores, instead of those in the runs.")] = None,
+    labelled: Annotated[Path | None, typer.Option("--labelled", help="Run of prompts with a column `group`.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Clean scores, instead of those in the runs.")
+    ] = None,
     pair: Annotated[
         list[str] | None,
-        typer.Option(metavar="GROUP=CONTROL", help="Repeatable; default: the groups of a `lab` world."),
+        typer.Option("--pair", metavar="GROUP=CONTROL", help="Repeatable; default: the groups of a `lab` world."),
     ] = None,
     test_part: TestPart = None,
     half: Annotated[
         bool, typer.Option("--half", help="Of prompts without parts, the half by hash that nothing was chosen on.")
     ] = False,
-    splits: Annotated[int, typer.Option(min=1, help="Re-splits of the clean scores.")] = 200,
-    fdr: Annotated[float, typer.Option(min=0, max=1, help="False discovery rate of the power.")] = 0.05,
+    splits: Annotated[int, typer.Option("--splits", min=1, help="Re-splits of the clean scores.")] = 200,
+    fdr: Annotated[float, typer.Option("--fdr", min=0, max=1, help="False discovery rate of the power.")] = 0.05,
     json_file: Json = None,
 ) -> None:
     """Realised rates of calibrated p-values and power by group; exit 1 when a rate is outside its 95 % interval."""
@@ -85,16 +88,17 @@ def power(
 def dose_response(
     world: Annotated[Path, typer.Argument(help="Folder with truth.jsonl, judged by `lab truth`.")],
     run: Annotated[Path, typer.Argument(help="Run of its labelled.jsonl.")],
-    detector: Annotated[str, typer.Option(help="Whose scores are shown.")] = "spikiness",
-    layers: Annotated[str, typer.Option(help="Glob; the mean over what matches is shown.")] = "up_blocks.0.resnets.*",
-    timestep: Annotated[str, typer.Option(help="A timestep that was scanned.")] = "50",
+    place: Annotated[
+        tuple[str, str, str],
+        typer.Option("--place", metavar="DETECTOR LAYERS T", help="Scores to show; a mean over layers that match."),
+    ] = ("spikiness", "up_blocks.0.resnets.*", "50"),
     plot: Plot = None,
 ) -> None:
     """What was reproduced, and how high a detector scores, against the number of exposures."""
     hush()
     from memdetect.lab.world import dose_response as curve
 
-    cell = curve.Cell(detector, layers, timestep)
+    cell = curve.Cell(*place)
     points = curve.response(world, run, cell)
     write(f"{curve.report(points, cell)}\n")
     if plot:
@@ -116,9 +120,10 @@ def text_control(
     prompts: Annotated[
         list[str] | None, typer.Argument(help="Prompt files with group and family, such as labelled.jsonl.")
     ] = None,
-    shuffles: Annotated[int, typer.Option(min=1, help="Shuffles of the labels to compare with.")] = 200,
+    shuffles: Annotated[int, typer.Option("--shuffles", min=1, help="Shuffles of the labels to compare with.")] = 200,
     lots: Annotated[
-        int, typer.Option(min=0, help="Compare the lots of so many seeds of the bundled world as well, from 2 on.")
+        int,
+        typer.Option("--lots", min=0, help="Compare lots of so many seeds of the bundled world as well, from 2 on."),
     ] = 0,
 ) -> None:
     """Whether captions alone tell memorized prompts from their controls: they must not."""
@@ -134,7 +139,9 @@ def text_control(
 
 def pixel_rule(
     vae: Annotated[Path, typer.Argument(help="Folder of an autoencoder, such as models/NAME/vae.")],
-    count: Annotated[int, typer.Option(min=4, help="Fresh scenes; the rule is chosen on half of them.")] = 500,
+    count: Annotated[
+        int, typer.Option("--count", min=4, help="Fresh scenes; the rule is chosen on half of them.")
+    ] = 500,
     plot: Plot = None,
     folder: WorldFolder = None,
     seed: WorldSeed = 0,
@@ -154,12 +161,12 @@ def pixel_rule(
 def embedder_trial(
     model: Annotated[Path, typer.Argument(help="Folder of a model, which holds vae/.")],
     embedder: Annotated[Path, typer.Argument(help="Folder that holds embedder/, such as the same.")],
-    index: Annotated[int, typer.Option(min=2, help="Scenes in the index.")] = 2000,
-    queries: Annotated[int, typer.Option(min=1, help="Queries of each kind, at most as many as the index.")] = 300,
-    nulls: Annotated[int, typer.Option(min=1, help="Scenes that are not in the index.")] = 2000,
     embedders: Annotated[
-        list[str] | None, typer.Option("--embedder", help="Repeatable; default: scenes, pdq, pixels.")
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Embedders; default: scenes, pdq, pixels.")
     ] = None,
+    indexed: Annotated[int, typer.Option("--indexed", min=2, help="Scenes in the index.")] = 2000,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of each kind, at most as indexed.")] = 300,
+    nulls: Annotated[int, typer.Option("--nulls", min=1, help="Scenes that are not in the index.")] = 2000,
     folder: WorldFolder = None,
     seed: WorldSeed = 0,
 ) -> None:
@@ -169,7 +176,7 @@ def embedder_trial(
     from memdetect.lab.training.embedder_trial import Sizes, make_trial
     from memdetect.lab.training.embedding import open_vae
 
-    trial = make_trial(open_vae(model / "vae"), _world(folder, seed), Sizes(index, queries, nulls))
+    trial = make_trial(open_vae(model / "vae"), _world(folder, seed), Sizes(indexed, min(queries, indexed), nulls))
     write(f"{trial.heading()}\n")
     for name in embedders or ("scenes", "pdq", "pixels"):
         for line in trial.table(load_embedder(name, folder=embedder)):

@@ -55,7 +55,7 @@ def test_shares_and_scores_by_exposures(world, capsys, tmp_path):
 
 
 def test_a_cell_that_was_not_scanned_is_refused(world, capsys):
-    assert run(["lab", "dose-response", str(world), str(world / "run"), "--timestep", "400"]) == 2
+    assert run(["lab", "dose-response", str(world), str(world / "run"), "--place", "spikiness", "*", "400"]) == 2
     assert "t = 400; name a cell that was scanned" in capsys.readouterr().err
 
 

@@ -56,8 +56,8 @@ def test_the_pixel_rule_is_chosen_on_one_half_and_counted_on_the_other(world, mo
 
 
 def test_embedders_are_tried_on_fresh_scenes(world, model, capsys):
-    command = ["lab", "embedder-trial", str(model), str(model), "--index", "12", "--queries", "3", "--nulls", "4"]
-    assert run([*command, "--embedder", "pixels", "--embedder", "pdq", "--world", str(world)]) == 0
+    command = ["lab", "embedder-trial", str(model), str(model), "--indexed", "12", "--queries", "3", "--nulls", "4"]
+    assert run([*command, "pixels", "pdq", "--world", str(world)]) == 0
     out = capsys.readouterr().out
     assert out.startswith("index of 12 scenes\n\n| embedder | what |")
     lines = out.splitlines()[4:]
