@@ -17,8 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from tiny_families import FAMILY_MAKERS, tiny_family
 from tiny_stable import tiny_stable_diffusion
+
+settings.register_profile("memdetect", deadline=None)  # a busy machine is no failure
+settings.load_profile("memdetect")
 
 MAKERS: dict[str, Callable[[Path], Any]] = {
     "sd-epsilon": tiny_stable_diffusion,

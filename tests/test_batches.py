@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from memdetect.batches import Batching, seed_of
 from memdetect.errors import Exit, MemdetectError
 
-examples = settings(max_examples=60, deadline=None)  # no deadline: a busy machine is no failure
+examples = settings(max_examples=60)
 OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),

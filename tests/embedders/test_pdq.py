@@ -90,7 +90,7 @@ def test_a_plain_image_has_no_bits_and_no_quality():
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_half_of_the_bits_are_set_and_cosine_is_hamming(seed):
     rng = np.random.default_rng(seed)
     one, other = (Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(2))

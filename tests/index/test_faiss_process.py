@@ -60,7 +60,7 @@ def replace_engine(searcher: Searcher, engine) -> Searcher:
     return Searcher(searcher.folder, searcher.count, searcher.dim, searcher.factory, searcher.nprobe, engine)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(queries=st.integers(1, 40), k=st.integers(1, 3000), seed=st.integers(0, 2**16))
 def test_both_find_the_same_bits(pair, queries, k, seed):
     here, there = (searcher.search(unit(queries, 32, seed), k) for searcher in pair)

@@ -162,7 +162,7 @@ def test_what_there_is_no_room_for_is_said_at_once(counts, names, said):
         make_world(7, counts, names=NAMES[:names], clips=CLIPS)
 
 
-@settings(max_examples=60, deadline=5000)
+@settings(max_examples=60)
 @given(names=st.integers(4, 20), scenes=st.integers(1, 20), clean=st.integers(0, 1500), seed=st.integers(0, 99))
 def test_what_passes_the_checks_is_drawn(names, scenes, clean, seed):
     """Nothing that is accepted is searched for without end."""

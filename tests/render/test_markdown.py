@@ -44,7 +44,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(texts, texts)
 def test_a_prompt_is_text_in_its_cell(prompt: str, reason: str) -> None:
     page = Page(render_markdown(*run([prompt], reason=reason)))
