@@ -195,6 +195,7 @@ def test_positions_of_the_image_alone_are_captured(family_pipe):
     else:
         assert set(counts.values()) == {grid // 4}
 
+
 JOINT = ["sd3", "flux-distilled", "flux-true-cfg"]  # blocks with a stream of text beside the image's
 
 
