@@ -7,11 +7,8 @@ import pytest
 
 from memdetect.calibration import Calibration
 from memdetect.errors import MemdetectError
-from memdetect.lab.pictures import NAMES
 from memdetect.lab.recipe import read_truth
 from memdetect.lab.shipping import add_memorized, clean_scores, write_prompts
-from memdetect.lab.stock import load_clips
-from memdetect.lab.world import make_world
 from memdetect.records import Header, Measurement, RunFolder, Score
 
 PLAN = {
@@ -38,8 +35,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def world():
-    return make_world(0, names=NAMES, clips=list(load_clips()))
+def world(bundled_world):
+    return bundled_world
 
 
 def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tmp_path):
