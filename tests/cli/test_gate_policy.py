@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from synthetic_runs import INDEX, calibration, header, match, row, searched, write_run
 
-from memdetect import cli
 from memdetect.cli import run
 from memdetect.policy import Ignore, Policy
 
-COMMANDS = typer.main.get_command(cli.app)
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 ENTRY = {"id": "i0", "outcome": "copy", "model": "tiny", "reason": "licensed", "owner": "ada"}
 
@@ -41,10 +38,9 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A repository of its own; commands are put together once, not for each call."""
+    """A repository of its own."""
     (tmp_path / "work" / ".git").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(cli, "app", lambda args, **more: COMMANDS(args=args, **more))
     return tmp_path
 
 
