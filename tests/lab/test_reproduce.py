@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,14 +21,6 @@ from memdetect.lab.relu_dae.run import Options, reproduce
 from memdetect.lab.relu_dae.transition import RECIPE, transition
 
 FIGURES = ["weights", "representations", "denoising", "spectrum", "hybrid", "sampling", "transition"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def coarse() -> Iterator[None]:
-    """Figures of fewer pixels, which are drawn sooner."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "DPI", 60)
-        yield
 
 
 @pytest.fixture(scope="module")
