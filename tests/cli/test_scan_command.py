@@ -180,7 +180,7 @@ def test_only_corrupt_images_exit_3_and_keep_it_through_a_broken_pipe(model_fold
 # `python -m memdetect`, which after each shard waits for a line on stdin.
 HELD = """
 import runpy, sys
-from memdetect.records import RunFolder
+from memdetect.runs.folder import RunFolder
 usual = RunFolder.write_shard
 def held(*given, **more):
     usual(*given, **more)
