@@ -7,11 +7,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-import typer
 from recorded_runs import MODEL, clean_scores, recorded, scene
 from sabotages import SABOTAGES, Sabotage, each_row, shards, untouched
 
-from memdetect import cli
 from memdetect.cli import run
 from memdetect.errors import Exit
 from memdetect.files import write_atomic
@@ -34,14 +32,10 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-COMMANDS = typer.main.get_command(cli.app)
-
-
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No policy file is found, and none of this repository's; commands are put together once, not for each call."""
+    """No policy file is found, and none of this repository's."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "app", lambda args, **more: COMMANDS(args=args, **more))
 
 
 def gate(*arguments: object) -> int:

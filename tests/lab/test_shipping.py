@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from memdetect.lab.world.labelled import make_world
-from memdetect.lab.world.pictures import NAMES
 from memdetect.lab.world.recipe import read_truth
 from memdetect.lab.world.shipping import write_prompts
-from memdetect.lab.world.stock import load_clips
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -17,8 +14,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def world():
-    return make_world(0, names=NAMES, clips=list(load_clips()))
+def world(bundled_world):
+    return bundled_world
 
 
 def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tmp_path):

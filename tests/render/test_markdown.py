@@ -43,7 +43,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(texts, texts)
 def test_a_prompt_is_text_in_its_cell(prompt: str, reason: str) -> None:
     page = Page(render_markdown(*run([prompt], reason=reason)))
@@ -85,4 +85,4 @@ def test_it_stays_below_the_limit(letter: str) -> None:
     assert LIMIT - 5000 < len(text.encode()) <= LIMIT < 2**20
     shown = text.count("\n| copy | 0.01 | ")
     assert f"\n{3000 - shown} more findings are not shown.\n" in text
-    assert len(Page(render_markdown(*results, rows=3000, limit=20_000)).rows) > 2
+    assert len(Page(render_markdown(*results, rows=1000, limit=20_000)).rows) > 2

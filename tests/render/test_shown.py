@@ -20,7 +20,7 @@ def unseen(text: str) -> set[str]:
     return {letter for letter in text if unicodedata.category(letter) in NOT_SEEN}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts, texts)
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_format_lets_through_what_turns_hides_or_commands(name: str, one: str, other: str) -> None:

@@ -42,10 +42,10 @@ def test_given_images_are_scanned_without_a_prompt(family_pipe, tmp_path):
     assert row.scores["spikiness"].score is not None
 
 
+@pytest.mark.parametrize("family_pipe", ["dit"], indirect=True)
 def test_a_model_of_classes_knows_names_and_refuses_what_it_lacks(tmp_path, family_pipe):
     model = load(family_pipe)
-    if model.family.condition != "label":
-        return
+    assert model.family.condition == "label"
     from memdetect.adapters.conditions import arguments
 
     assert arguments(model, ["207", "goldfish", ""]) == {"class_labels": [207, 1, 1000]}
@@ -57,9 +57,9 @@ def test_a_model_of_classes_knows_names_and_refuses_what_it_lacks(tmp_path, fami
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.parametrize("family_pipe", ["ddpm", "ddim"], indirect=True)
 def test_a_prompt_to_a_model_without_a_condition_is_refused_before_the_first_image(family_pipe, tmp_path):
-    if load(family_pipe).family.condition != "none":
-        return
+    assert load(family_pipe).family.condition == "none"
     (tmp_path / "prompts.txt").write_text("a cat\n", encoding="utf-8")
     with pytest.raises(MemdetectError, match="takes no prompt, found 'a cat'; scan it with --unconditional N"):
         scan([tmp_path / "prompts.txt"], family_pipe, tmp_path / "run")

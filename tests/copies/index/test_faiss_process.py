@@ -60,7 +60,7 @@ def replace_engine(searcher: Searcher, engine) -> Searcher:
     return Searcher(searcher.folder, searcher.count, searcher.dim, searcher.factory, searcher.nprobe, engine)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(queries=st.integers(1, 40), k=st.integers(1, 3000), seed=st.integers(0, 2**16))
 def test_both_find_the_same_bits(pair, queries, k, seed):
     here, there = (searcher.search(unit(queries, 32, seed), k) for searcher in pair)
@@ -191,7 +191,7 @@ def test_a_killed_process_is_an_error_and_the_next_search_starts_another(tmp_pat
     start = time.monotonic()
     with pytest.raises(MemdetectError) as caught:
         searcher.search(unit(5, 8, 1), 3)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert "FAISS's process ended before it answered (signal 9, SIGKILL)" in str(caught.value)
     assert caught.value.exit == Exit.ERROR
     np.testing.assert_array_equal(searcher.search(unit(5, 8, 1), 3)[1], expected[1])
@@ -286,5 +286,5 @@ def test_it_ends_with_its_parent(tmp_path, what):
     one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code, what], stdout=subprocess.PIPE, text=True, env=one)
     assert done.returncode == -signal.SIGKILL
-    assert gone(int(done.stdout), 3)
+    assert gone(int(done.stdout))
     assert not (tmp_path / "t").exists()

@@ -192,7 +192,7 @@ def test_coverage_counts_a_picture_once(tmp_path, tiny):
         build_index([folder], tiny, tmp_path / "j", replace(QUICK, training_set=14))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sides, sides, sides, sides)
 @example(100, 741, 865, 413)
 def test_a_centred_box_never_leaves_the_image(width, height, across, down):
@@ -204,7 +204,7 @@ def test_a_centred_box_never_leaves_the_image(width, height, across, down):
     assert (right - left) * down == pytest.approx((bottom - top) * across, abs=3e-6 * max(across, down))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, sides, sides)
 @example(100, 741, 865, 413)
 @example(1, 900, 900, 1)

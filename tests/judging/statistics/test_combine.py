@@ -20,7 +20,7 @@ def test_quartile_of_the_seeds_by_hand(seeds, expected):
     assert quartile([float(seed) for seed in seeds]) == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=16))
 def test_about_a_quarter_of_the_seeds_reach_the_quartile(seeds):
     found = quartile(seeds)
@@ -50,7 +50,7 @@ def test_surprise_by_hand():
     assert tail.surprise(101.0) == pytest.approx(-math.log(0.1) + 2)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-100, 100), min_size=40, max_size=80, unique=True), st.floats(-200, 200), st.floats(0, 10))
 def test_surprise_never_falls(scores, score, more):
     tail = fit_tail("d", scores)
