@@ -1,22 +1,24 @@
-"""The whole flow in one readable function: scan(); and calibrate(), which shares its sampling loop."""
+"""The whole flow in one readable function, run_scan(); and run_calibration(), which shares its sampling loop."""
 
 from memdetect.inputs.captions import captioned, prompts_of
-from memdetect.scanning.calibrating import Matcher, calibrate
-from memdetect.scanning.flow import Run, calibration_of, scan
+from memdetect.scanning.calibrating import Matcher, run_calibration
+from memdetect.scanning.flow import Run, calibration_of, run_scan
 from memdetect.scanning.loop import Watch
-from memdetect.scanning.prepare import Options, plan, prepare, settings
+from memdetect.scanning.prepare import Settings, plan, prepare, settings
+
+scan, calibrate = run_scan, run_calibration
 
 __all__ = [
     "Matcher",
-    "Options",
     "Run",
+    "Settings",
     "Watch",
-    "calibrate",
     "calibration_of",
     "captioned",
     "plan",
     "prepare",
     "prompts_of",
-    "scan",
+    "run_calibration",
+    "run_scan",
     "settings",
 ]

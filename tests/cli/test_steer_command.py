@@ -10,6 +10,7 @@ from steered_pipes import header
 
 from memdetect.adapters import load
 from memdetect.cli import run
+from memdetect.inputs.options import Loading
 from memdetect.steering import Vector, read_vector
 
 FAST = ["--steps", "2", "--device", "cpu"]
@@ -43,7 +44,7 @@ def steer(work, model_folder):
 
 def test_build_writes_a_vector_and_its_header(work, model_folder, capsys):
     vector = read_vector(work / "v.safetensors")
-    assert vector.header.digest == load(str(model_folder), device="cpu").digest
+    assert vector.header.digest == load(str(model_folder), Loading(device="cpu")).digest
     assert (vector.header.positive, vector.header.negative, vector.header.method) == (3, 3, "difference")
     assert vector.header.embedder["name"] == "pixels"
     capsys.readouterr()
@@ -98,7 +99,7 @@ def test_bad_options_are_one_line(steer, more, message, capsys):
 
 
 def test_a_vector_of_another_model_or_layer(steer, work, model_folder, capsys):
-    model = load(str(model_folder), device="cpu")
+    model = load(str(model_folder), Loading(device="cpu"))
     lengths = {"mid_block": 1.0}
     Vector(header(model, digest="0" * 64, lengths=lengths), {"mid_block": torch.ones(16)}).save(work / "a.safetensors")
     Vector(header(model, lengths={"gone": 1.0}), {"gone": torch.ones(16)}).save(work / "b.safetensors")
@@ -116,7 +117,7 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
     build = ["steer", "build", "--model", str(model_folder), "--out", str(work / "x.safetensors"), *FAST]
     cats = ["--positive", str(work / "cats.txt")]
     for more, message in (
-        ([*cats, "--count", "4"], "3 positive references, 4 asked for"),
+        ([*cats, "--references", "4"], "3 positive references, 4 asked for"),
         ([*cats, str(work / "0.png")], ""),
         ([*cats, "--positive", str(work / "0.png")], "prompts only, or images only"),
         ([*cats, "--method", "difference"], "needs negative references"),
@@ -131,8 +132,8 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
     assert steer("measure", "cats.txt") == 2
     assert "has no group" in capsys.readouterr().err
     for more, message in (
-        (["--positive", "gone"], "no group 'gone' is compared"),
-        (["--positive", "verbatim"], "fewer than two prompts are of verbatim"),
+        (["--positive-group", "gone"], "no group 'gone' is compared"),
+        (["--positive-group", "verbatim"], "fewer than two prompts are of verbatim"),
         (["--ground", "mauve"], "is no colour"),
         (["--ground", "1,2,300"], "is no colour"),
         (["--strength", "1,2"], "from strength 0 up"),
@@ -143,7 +144,7 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
 
 
 def test_a_vector_without_an_embedder_needs_a_ground(steer, work, model_folder, capsys):
-    model = load(str(model_folder), device="cpu")
+    model = load(str(model_folder), Loading(device="cpu"))
     made = header(model, lengths={"mid_block": 1.0})
     Vector(made, {"mid_block": torch.ones(16)}).save(work / "plain.safetensors")
     assert steer("measure", "labelled.jsonl", vector="plain.safetensors") == 2

@@ -89,7 +89,7 @@ def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
 def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
     """The nearest row by the embedder has other pixels; the copy stands second."""
     brighter(blocks(7)).save(folder / "images" / "7-faded.png")
-    options = BuildOptions(level=0.05, planted=0, existing="replace")
+    options = BuildOptions(level=0.05, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
     image = Image.blend(blocks(7), brighter(blocks(7)), 0.15)
     both = evidence([image], index, EMBEDDER, 2)
@@ -105,7 +105,7 @@ def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
 
 
 def test_a_null_too_small_for_its_level_makes_nothing_suspicious(folder):
-    options = BuildOptions(level=0.001, planted=0, existing="replace")
+    options = BuildOptions(level=0.001, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
     found = evidence([brighter(blocks(9))], index, EMBEDDER, 1)
     assert found[0].similar
@@ -253,7 +253,7 @@ def test_an_embedding_that_is_not_finite_is_said_and_stops_nobody(folder, tmp_pa
 def test_one_similar_image_that_is_gone_leaves_a_copy_possible(folder):
     """Two are similar: one has other pixels, the other is not there any more."""
     brighter(blocks(7)).save(folder / "images" / "7-faded.png")
-    options = BuildOptions(level=0.05, planted=0, existing="replace")
+    options = BuildOptions(level=0.05, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
     image = Image.fromarray((np.asarray(brighter(blocks(7)), int) + 100).clip(0, 255).astype(np.uint8))
     assert decide(evidence([image], index, EMBEDDER, 3), index)[0] == "similar"
