@@ -1,22 +1,20 @@
-"""`memdetect index`: make an index of the training images, look at it, search it, check it."""
+"""`memdetect index`: make an index of the training images, look at it, check it."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out, Searched
-from memdetect.cli.output import colourful, hush, progress_bar, say, terminal_width, write
+from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
+from memdetect.cli.output import hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit, MemdetectError
-from memdetect.inputs.options import Indexing, Lookup, MaxPixels
+from memdetect.inputs.options import Indexing, Lookup
 
-app = typer.Typer(help="Make an index of the training images, look at it, search it, check it.", no_args_is_help=True)
+app = typer.Typer(help="Make an index of the training images, look at it, check it.", no_args_is_help=True)
 
 
-Form = Annotated[Literal["table", "json", "csv"], FORMAT]
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, made by index build.")]
-Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
 Sources = Annotated[
     list[str],
     typer.Argument(
@@ -119,23 +117,6 @@ def _about(manifest: Any) -> list[str]:
 
 
 @app.command()
-@unfolded
-def search(
-    folder: Folder,
-    images: Images,
-    near: Searched,
-    model: ModelBeside = None,
-    max_pixels: MaxPixels = 64_000_000,
-    format: Form = "table",
-) -> None:
-    """Find the nearest training images by embedding alone; `memdetect match` compares the pixels as well.
-
-    --model names the model that the index's embedder ships with, if it does.
-    """
-    show_matches(folder, images, near, (model, max_pixels), format, pixels="none")
-
-
-@app.command()
 def verify(folder: Folder) -> None:
     """Read every byte of an index and compare it with the manifest; exit 2 naming the file if one differs."""
     from memdetect.copies.index.manifest import verify as check
@@ -144,28 +125,3 @@ def verify(folder: Folder) -> None:
         manifest = check(folder, progress)
     size = sum(file.size for file in manifest.files.values())
     write(f"{folder}: {manifest.count} images, {size:,} bytes in {len(manifest.files)} files, all as recorded\n")
-
-
-def show_matches(
-    folder: Path, images: list[str], near: Lookup, source: tuple[str | None, int], format: str, *, pixels: Any
-) -> None:
-    """Look images up and print what was found; exit 3 if none could be used. source: the model, pixels of an image."""
-    hush()
-    from memdetect.copies.index.sources import listed
-    from memdetect.copies.matching import look_up, open_evidence
-    from memdetect.render import matches as render
-
-    paths = [entry.path for entry in listed(images)]
-    found = open_evidence(folder, source_of(source[0], near))
-    looked: list[Any] = []
-    with progress_bar("images") as progress:
-        for row in look_up(paths, found.index, found.embedder, near.top_k, pixels, source[1]):
-            looked.append(row)
-            progress(len(looked), len(paths), "")
-    about = found.index.manifest.model_dump(mode="json")
-    if format == "table":
-        write(render.matches_table(looked, about, colour=colourful(), width=terminal_width()))
-    else:
-        write({"json": render.matches_json, "csv": render.matches_csv}[format](looked, about))
-    usable = any(row.outcome != "inconclusive" for row in looked)
-    raise typer.Exit(int(Exit.OK if usable else Exit.INCONCLUSIVE))

@@ -13,7 +13,7 @@ from memdetect.cli.theory import relu_dae
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.cli.world import OnCpu, RunName, WorldPlace, world_of
 from memdetect.errors import Exit
-from memdetect.inputs.options import Layers, Seed
+from memdetect.inputs.options import Seed
 
 app = typer.Typer(help="Make the bundled model again: pictures, world, training.", no_args_is_help=True)
 
@@ -212,33 +212,6 @@ def captions(out: Out, count: Count = 5000, seed: Seed = 0) -> None:
     from memdetect.lab.world.captions import write_captions
 
     write_captions(out, count, seed)
-    write(f"{out}\n")
-
-
-@app.command("clean-scores")
-@unfolded
-def clean_scores(
-    run: Annotated[Path, typer.Argument(help="Finished run of clean prompts, or a file of clean scores.")],
-    out: Out,
-    layers: Layers = (),
-    memorized_run: Annotated[
-        Path | None,
-        typer.Option("--memorized-run", help="Finished run of prompts known to be memorized, to keep beside them."),
-    ] = None,
-    about: Annotated[str, typer.Option("--about", help="What the prompts are.")] = "clean prompts",
-) -> None:
-    """Turn a run of clean prompts, or the scores of one, into the clean scores --out that ship with a card.
-
-    Only layers that match are kept.
-    """
-    from memdetect.files import write_atomic
-    from memdetect.judging.calibration import read_calibration
-    from memdetect.lab.world import shipping
-
-    held = read_calibration(run) if run.is_file() else None
-    made = held or shipping.clean_scores(run, about, list(layers) or ["*"])
-    made = shipping.add_memorized(made, memorized_run) if memorized_run else made
-    write_atomic(out, made.model_dump_json() + "\n")
     write(f"{out}\n")
 
 

@@ -1,9 +1,9 @@
 """Options of commands that are no part of a record, and what commands do with their options before they work."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 import typer
 
@@ -12,13 +12,15 @@ from memdetect.cli.unfold import Take
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Inputs, Judging, Loading, Lookup, Probing, Sampling
 
+if TYPE_CHECKING:
+    from memdetect.evaluation import Question
+
 FORMAT = typer.Option("--format", "-f", help="What to print on stdout.")
 MODEL = typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
 
 ModelName = Annotated[str, MODEL]
 ModelBeside = Annotated[str | None, MODEL]  # of an embedder that ships with a model
 Out = Annotated[Path, typer.Option("--out", help="Folder or file that this command makes.")]
-PositiveGroup = Annotated[str, typer.Option("--positive-group", help="Group of the memorized prompts.")]
 TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Steps of training.")
 Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
 
@@ -26,8 +28,37 @@ WEIGHTS = ("weights", "trust_torchscript")
 
 Labelled = Annotated[
     list[str],
-    typer.Argument(metavar="LABELLED...", help="Prompt files with a column `group`, and `part` if halves are set."),
+    typer.Argument(metavar="LABELLED...", help="Prompt files with a column group."),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Which labelled items are compared, by their column `group`; parts: by their column `part`."""
+
+    panel: ClassVar[str] = "Groups"
+    positive: Annotated[
+        str, typer.Option("--positive", help="Group that should score high, such as the memorized prompts.")
+    ]
+    against: Annotated[
+        Sequence[str],
+        typer.Option(
+            "--against",
+            help="Group to compare it with; repeatable, the first counts most; default: every other, in order.",
+        ),
+    ] = ()
+    tuning: Annotated[
+        Sequence[str],
+        typer.Option("--tuning-part", help="Part to choose on; repeatable; default: a half of each group."),
+    ] = ()
+    test: Annotated[Sequence[str], typer.Option("--test-part", help="Part to report on; repeatable.")] = ()
+
+    def question(self) -> "Question":
+        """The same for `memdetect.evaluation`."""
+        from memdetect.evaluation import Question
+
+        return Question(self.positive, tuple(self.against), tuple(self.tuning), tuple(self.test))
+
 
 # Parts of records that several commands take.
 Reading: TypeAlias = Annotated[Inputs, Take(only=("prompt_column", "prompts_format"))]
@@ -41,7 +72,6 @@ CleanLookup: TypeAlias = Annotated[Lookup, Take(without=("train_images", "instan
 Near: TypeAlias = Annotated[
     Lookup, Take(only=("index", "top_k", *WEIGHTS), required=("index",), default=Lookup(top_k=5))
 ]
-Searched: TypeAlias = Annotated[Lookup, Take(only=("top_k", *WEIGHTS), default=Lookup(top_k=5))]
 SweepProbing: TypeAlias = Annotated[Probing, Take(without=("combine", "strata"))]
 OneSeed: TypeAlias = Annotated[Sampling, Take(without=("call",), default=Sampling(num_seeds=1))]
 OneImage: TypeAlias = Annotated[Sampling, Take(without=("num_seeds", "call"), default=Sampling(num_seeds=1))]
@@ -82,19 +112,3 @@ def asked_for(files: Sequence[str], inputs: Inputs, name: str = "unconditional")
 def one_image_each(sampling: Sampling, inputs: Inputs) -> Sampling:
     """The sampling, with one image for each item where there are no prompts: more would be a mean of unrelated ones."""
     return replace(sampling, num_seeds=1) if inputs.unconditional and not sampling.num_seeds else sampling
-
-
-def read_labelled(files: Sequence[str], reading: Inputs) -> Any:
-    """Requests of labelled prompts; MemdetectError for one without a group."""
-    from memdetect.inputs.prompts import read
-
-    requests = read(files, column=reading.prompt_column, format=reading.prompts_format)
-    check_labelled(requests.items)
-    return requests
-
-
-def check_labelled(items: Sequence[Any]) -> None:
-    """Refuse requests of which one has no group."""
-    for request in items:
-        if not request.meta.get("group"):
-            raise MemdetectError(f"{request.source}: item {request.id} has no group; give prompts labelled by group")

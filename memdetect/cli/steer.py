@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from memdetect.cli.options import (
+    Compared,
     EmbedderFile,
     Labelled,
     ModelName,
     OneImage,
     OneSeed,
     Out,
-    PositiveGroup,
     Reading,
     opened,
 )
@@ -20,7 +20,6 @@ from memdetect.cli.output import hush, progress_bar, say, say_not_finite, write
 from memdetect.cli.steering import (
     References,
     Steered,
-    check_groups,
     colour_of,
     compare,
     edit_of,
@@ -44,14 +43,14 @@ Strength = Annotated[str, typer.Option("--strength", help="Strengths, such as 0,
 Prompts = Annotated[list[str], typer.Argument(metavar="PROMPTS...", help="Prompt files, or - for stdin.")]
 Ground = Annotated[
     str | None,
-    typer.Option("--ground", help="Ground colour that the edit aims at, a name or R,G,B; else by the embedder."),
+    typer.Option("--ground", help="Background that the edit aims at, R,G,B; else it is told by the embedder."),
 ]
 
 
 @app.command("build")
 @unfolded
 def build_command(
-    references: Annotated[References, Take(required=("positive",))],
+    references: Annotated[References, Take(required=("shown",))],
     model: ModelName,
     out: Out,
     reading: Reading,
@@ -63,7 +62,7 @@ def build_command(
 
     With an embedder, the edit's direction among images is kept too; --embedder none leaves it out.
     """
-    sides = [read_requests(side, reading) for side in (references.positive, references.negative)]
+    sides = [read_requests(side, reading) for side in (references.shown, references.without)]
     hush()
     loaded = opened(model, loading)
     from memdetect.steering import build
@@ -116,13 +115,13 @@ def apply_command(
 def measure_command(
     files: Labelled,
     model: ModelName,
+    compared: Annotated[Compared, Take(only=("positive", "against"))],
     steered: Steered,
     reading: Reading,
     loading: Loading,
     sampling: OneSeed,
     embedder_file: EmbedderFile,
     strength: Strength = "0,0.5,1,1.5,2,3,4",
-    positive_group: PositiveGroup = "matched",
     ground: Ground = None,
     out: Out = Path("steering.json"),
 ) -> None:
@@ -131,7 +130,10 @@ def measure_command(
     All numbers go into the JSON file --out.
     """
     requests, strengths, direction = read_given(files, reading, strength, steered)
-    check_groups(requests, positive_group)
+    from memdetect.evaluation import labels_of
+
+    question = compared.question()
+    labels_of(requests, None, question)
     target = colour_of(ground) if ground else None
     loaded = opened(model, loading)
     from memdetect.steering import Course
@@ -141,8 +143,9 @@ def measure_command(
     window = steered.steps(sampler.steps)
     course = Course(direction, strengths, window, embedder_of(direction, loaded, embedder_file))
     rows = measured(loaded, requests, course, edit_of(target, direction, course.embedder), sampler)
-    report, numbers = compare(rows, positive_group)
-    how = {"edit": f"ground {target}" if target else "embedder's direction", "positive": positive_group}
+    report, numbers = compare(rows, question)
+    edit = f"ground {target}" if target else "embedder's direction"
+    how = {"edit": edit, "positive": question.positive, "against": list(question.rivals) or None}
     items = [row.model_dump(mode="json") for row in rows]
     facts = {**facts_of(direction, window, sampler), **how, "strengths": strengths}
     write_json(out, {**facts, **numbers, "items": items})

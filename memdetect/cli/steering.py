@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
-from memdetect.cli.options import check_labelled
 from memdetect.cli.output import hush, progress_bar, say, say_not_finite
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import EmbedderName, Inputs, Layers, Lookup, Sampling
@@ -16,6 +15,7 @@ from memdetect.inputs.options import EmbedderName, Inputs, Layers, Lookup, Sampl
 if TYPE_CHECKING:
     from memdetect.adapters import Model as Loaded
     from memdetect.copies.embedders import Embedder
+    from memdetect.evaluation import Question
     from memdetect.inputs.prompts import Request
     from memdetect.probing import Sampler
     from memdetect.runs.records import Measurement
@@ -27,16 +27,16 @@ class References:
     """What a vector is made of, and how."""
 
     panel: ClassVar[str] = "References"
-    positive: Annotated[
-        Sequence[str], typer.Option("--positive", help="Prompts or images that show the edit; repeatable.")
+    shown: Annotated[
+        Sequence[str], typer.Option("--with", help="Prompts or images that show the edit; repeatable.")
     ] = ()
-    negative: Annotated[Sequence[str], typer.Option("--negative", help="The same without the edit; repeatable.")] = ()
+    without: Annotated[Sequence[str], typer.Option("--without", help="The same without the edit; repeatable.")] = ()
     references: Annotated[
         int | None, typer.Option("--references", min=1, help="References a side; fewer are an error.")
     ] = None
     method: Annotated[
         Literal["mean", "difference", "orthogonal"] | None,
-        typer.Option("--method", help="Default: difference with negatives, else mean."),
+        typer.Option("--method", help="Default: difference where there are references without the edit, else mean."),
     ] = None
     normalise: Annotated[bool, typer.Option("--normalise", help="Scale to the references' mean length.")] = False
     layers: Layers = ()
@@ -140,19 +140,6 @@ def embedder_of(vector: "Vector", model: "Loaded", lookup: Lookup) -> "Embedder 
     return found
 
 
-def check_groups(requests: "Sequence[Request]", positive: str) -> None:
-    """Refuse prompts without a group, a group that nothing is compared with, and one of too few prompts."""
-    from memdetect.evaluation.cells import RIVALS
-
-    if positive not in RIVALS:
-        raise MemdetectError(f"no group {positive!r} is compared; expected one of {', '.join(RIVALS)}")
-    check_labelled(requests)
-    groups = [str(request.meta["group"]) for request in requests]
-    if groups.count(positive) < 2 or not any(groups.count(rival) >= 2 for rival in RIVALS[positive]):
-        wanted = f"{positive} and of one of {', '.join(RIVALS[positive])}"
-        raise MemdetectError(f"fewer than two prompts are of {wanted}; give more labelled prompts")
-
-
 def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Embedder | None") -> "Edit":
     """How an edit's success is told: by the ground's colour where it is known, else along the embedded references."""
     from memdetect.steering import along, to_ground
@@ -177,29 +164,24 @@ def measured(
     return rows
 
 
-def compare(rows: "Sequence[Measurement]", positive: str) -> tuple[str, dict[str, Any]]:
+def compare(rows: "Sequence[Measurement]", question: "Question") -> tuple[str, dict[str, Any]]:
     """The groups' responses and the detectors, as Markdown and as plain data."""
     from memdetect.detectors import DEFAULT
     from memdetect.evaluation import labels_of
     from memdetect.evaluation.response import as_data, contrasts, render, separations
     from memdetect.steering import CURVES, DETECTORS, SHAPES
 
-    labels = labels_of(rows, None, positive)
+    labels = labels_of(rows, None, question)
     compared = contrasts(rows, labels, (*CURVES, *SHAPES))
     areas = separations(rows, labels, (*DETECTORS, *(d.name for d in DEFAULT)))
     return render(compared, areas), as_data(compared, areas)
 
 
 def colour_of(text: str) -> tuple[int, int, int]:
-    """A ground by name, or R,G,B from 0 to 255; MemdetectError for anything else."""
-    from memdetect.lab.world.scenes import GROUNDS
-
-    if text in GROUNDS:
-        return GROUNDS[text]
+    """A colour R,G,B, each from 0 to 255; MemdetectError for anything else."""
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        names = ", ".join(GROUNDS)
-        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B of 0 to 255, or one of {names}")
+        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B, each 0 to 255, such as 205,60,60")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
 

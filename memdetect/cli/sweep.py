@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memdetect.cli.options import (
+    Compared,
     Labelled,
     ModelName,
     Out,
-    PositiveGroup,
     Reading,
     SweepProbing,
+    asked_for,
     checked_model,
     opened,
-    read_labelled,
 )
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, say_not_finite, write
 from memdetect.cli.unfold import unfolded
@@ -23,6 +23,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Loading, Probing, Sampling
 
 if TYPE_CHECKING:
+    from memdetect.evaluation import Question
     from memdetect.evaluation.sweep import Choice
 
 HeatMap = Annotated[
@@ -35,12 +36,12 @@ WriteCard = Annotated[bool, typer.Option("--write-card", help="Write the chosen 
 def sweep_command(
     files: Labelled,
     model: ModelName,
+    compared: Compared,
     reading: Reading,
     loading: Loading,
     sampling: Sampling,
     probing: SweepProbing,
     out: Out = Path("runs/sweep"),
-    positive_group: PositiveGroup = "matched",
     heat_map: HeatMap = None,
     write_card: WriteCard = False,
 ) -> None:
@@ -49,8 +50,12 @@ def sweep_command(
     The run is kept in the folder --out; the same command again resumes. Default: all layers, at 10 50 100 200 400.
     """
     hush()
-    requests = read_labelled(files, reading)
+    requests = asked_for(files, reading)
     checked_model(model)
+    from memdetect.evaluation import check_halves, labels_of
+
+    question = compared.question()
+    check_halves(labels_of(requests.items, None, question))
     with Interrupt().listening() as interrupt, progress_bar("sweep") as progress:
         from memdetect.scanning import Settings, Watch, run_scan
 
@@ -60,7 +65,7 @@ def sweep_command(
     if run.interrupted:
         say(f"stopped at {len(run.results)} of {run.header.planned}; the same command resumes")
         raise typer.Exit(int(interrupt.exit or 0))
-    choice = _report(run.folder, positive_group, heat_map)
+    choice = _report(run.folder, question, heat_map)
     if write_card:
         _write_card(loaded.folder, choice)
 
@@ -77,16 +82,14 @@ def _every_place(probing: Probing) -> Probing:
     )
 
 
-def _report(folder: Path, positive: str, picture: Path | None) -> "Choice":
-    from memdetect.evaluation import labels_of, scores_of, sweep
+def _report(folder: Path, question: "Question", picture: Path | None) -> "Choice":
+    from memdetect.evaluation import all_scores, labels_of, sweep
     from memdetect.evaluation.cells import PAPER_TIMESTEP
     from memdetect.runs.folder import RunFolder
 
     rows = list(RunFolder(folder).measurements())
     say_not_finite([row.status == "ok" for row in rows], "items")
-    labels = labels_of(rows, None, positive)
-    names = dict.fromkeys(name for row in rows for name in row.scores)
-    scores = {name: scores_of(rows, labels, name) for name in names}
+    scores = all_scores(rows, labels_of(rows, None, question))
     some = next(iter(scores.values()))
     choice = sweep.choose(scores, ("spikiness", some.default, PAPER_TIMESTEP))
     write(sweep.render(scores, choice))

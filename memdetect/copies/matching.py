@@ -28,7 +28,7 @@ from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_image
 
-Pixels = Literal["all", "spare", "none"]
+Pixels = Literal["all", "spare"]
 Views = Sequence[Image.Image]
 Vectors = Float32[np.ndarray, "_view dim"]
 
@@ -90,8 +90,8 @@ def evidence(
     The nearest copy among the DEPTH nearest is kept too, whatever `top_k`: how many are shown decides nothing.
     `copy_found` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
     image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
-    measured. pixels: of which to measure: "all"; "spare", those that decide something, which are the similar ones, and
-    the nearest, which is shown; or "none". p-values are those of one image looked up: for the best of n images
+    measured. pixels: of which to measure: "all"; or "spare", those that decide something, which are the similar ones,
+    and the nearest, which is shown. p-values are those of one image looked up: for the best of n images
     multiply by n. An image that is not square is looked up whole and as the square about its centre; one whose vector
     is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
     """
@@ -113,15 +113,12 @@ def look(
     if top_k < 1:
         raise MemdetectError(f"top-k is {top_k}, expected at least 1")
     views, vectors, finite = _views(images, embedder)
-    depth = top_k if pixels == "none" else max(top_k, DEPTH)
     found = [
         match.model_copy(update={"seed": k})
-        for k, near in enumerate(_nearest(vectors, index, depth))
+        for k, near in enumerate(_nearest(vectors, index, max(top_k, DEPTH)))
         for match in near
         if match.rank <= top_k or match.similar
     ]
-    if pixels == "none":
-        return Seen(found, finite)
     due = [pixels == "all" or match.similar or match.rank == 1 for match in found]
     measured = iter(_measured(views, list(compress(found, due)), index, rule))
     kept = _kept([next(measured) if now else match for match, now in zip(found, due, strict=True)], top_k)
@@ -221,8 +218,7 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
         return "inconclusive", f"may be a copy: {unseen}"
     if not limit.shown:
         return "inconclusive", f"similar, but {limit.queries} null images cannot show a level of {limit.level:g}"
-    compared = any(match.tile is not None for match in near)
-    return "similar", "similar, but the pixels differ" if compared else "no pixels compared"
+    return "similar", "similar, but the pixels differ"
 
 
 def look_up(
@@ -230,7 +226,6 @@ def look_up(
     index: Index,
     embedder: Embeds,
     top_k: int = 5,
-    pixels: Pixels = "all",
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Looked]:
     """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason.
@@ -247,16 +242,16 @@ def look_up(
         except MemdetectError as problem:
             waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
         if len(waiting) == BATCH or held >= WAITING:
-            yield from _looked(waiting, index, embedder, top_k, pixels)
+            yield from _looked(waiting, index, embedder, top_k)
             waiting, held = [], 0
-    yield from _looked(waiting, index, embedder, top_k, pixels)
+    yield from _looked(waiting, index, embedder, top_k)
 
 
 def _looked(
-    waiting: Sequence[tuple[Path, Opened | str]], index: Index, embedder: Embeds, top_k: int, pixels: Pixels
+    waiting: Sequence[tuple[Path, Opened | str]], index: Index, embedder: Embeds, top_k: int
 ) -> Iterator[Looked]:
     images = [opened.image for _, opened in waiting if not isinstance(opened, str)]
-    found = look(images, index, embedder, top_k, pixels=pixels)
+    found = look(images, index, embedder, top_k)
     k = 0
     for path, opened in waiting:
         if isinstance(opened, str):

@@ -1,6 +1,6 @@
 """What one look at a denoiser left behind: named arrays keyed by (capture, layer), and where they were taken."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,9 +46,3 @@ class Trace:
         steps = chosen[0]
         latents = None if self.latents is None else self.latents[chosen[1:]]
         return replace(self, arrays=arrays, timesteps=self.timesteps[steps], sigmas=self.sigmas[steps], latents=latents)
-
-    def reorder(self, items: Sequence[int]) -> "Trace":
-        """The same trace with its items in another order."""
-        rows = list(items)
-        latents = None if self.latents is None else self.latents[rows]
-        return replace(self, arrays={key: array[:, rows] for key, array in self.arrays.items()}, latents=latents)

@@ -89,14 +89,6 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     assert [(row["similar"], row["copy_found"]) for row in rows[:2]] == [("True", "True"), ("False", "False")]
 
 
-def test_search_compares_no_pixels(place, capsys):
-    arguments = ["index", "search", str(place / "i"), str(place / "train" / "03.png"), "--format", "json"]
-    assert run([*arguments, "--top-k", "1"]) == 0
-    match = json.loads(capsys.readouterr().out)["images"][0]["matches"][0]
-    assert (match["key"], match["tile"], match["copy_found"]) == ("=k3", None, False)
-    assert match["similarity"] == pytest.approx(1, abs=1e-4)
-
-
 def test_nothing_usable_exits_3(place, tmp_path, capsys):
     (tmp_path / "c.png").write_text("no")
     assert run(["match", str(tmp_path), "--index", str(place / "i")]) == 3

@@ -14,6 +14,7 @@ from memdetect.copies.index import (
     comparable,
     measure,
     measure_all,
+    measures,
     open_index,
 )
 from memdetect.copies.index.measures import common_size
@@ -133,11 +134,6 @@ def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypat
     assert "not an image of a known format" in whole[2].reason
     assert [row.matches[0].row for row in whole if row.matches] == [0, 1, 3, 4]
     assert all(match.seed == 0 for row in whole for match in row.matches)
-
-
-def test_without_pixels_nothing_is_called_a_copy(folder):
-    row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels="none"))
-    assert (row.outcome, row.reason) == ("similar", "no pixels compared")
 
 
 @pytest.mark.parametrize(

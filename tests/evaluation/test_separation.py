@@ -12,7 +12,7 @@ separation = script("separation")
 
 
 def test_a_run_becomes_tables(run, capsys, tmp_path):
-    assert separation.main([str(run), "--json", str(tmp_path / "all.json")]) == 0
+    assert separation.main([str(run), "--positive", "matched", "--json", str(tmp_path / "all.json")]) == 0
     out = capsys.readouterr().out
     assert "40 matched, 40 control, 31 seen, 30 held-out; left out, not finite or unreadable: 1." in out
     table = json.loads((tmp_path / "all.json").read_text())["spikiness"]["table"]
@@ -34,6 +34,6 @@ def test_an_unlabelled_run_is_refused(tmp_path, capsys):
     (folder.path / "shards").mkdir(parents=True)
     folder.write_shard([Measurement(index=0, id="x", prompt="a", source="p")])
     with pytest.raises(SystemExit) as stopped:
-        separation.main([str(folder.path)])
+        separation.main([str(folder.path), "--positive", "matched"])
     assert stopped.value.code == 2
     assert "item x has no group" in capsys.readouterr().err

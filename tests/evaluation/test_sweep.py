@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from memdetect.errors import MemdetectError
-from memdetect.evaluation import labels_of, scores_of, sweep
+from memdetect.evaluation import Question, labels_of, scores_of, sweep
 from memdetect.judging.statistics.auroc import auroc
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Measurement, Score
 
+QUESTION = Question("matched", (), ("tuning",), ("reporting",))
 DEFAULT = ("spikiness", "mean of up_blocks.0.resnets.*", "50")
 
 
 def scores_in(run):
     rows = list(RunFolder(run).measurements())
-    return {"spikiness": scores_of(rows, labels_of(rows, None, "matched"), "spikiness")}
+    return {"spikiness": scores_of(rows, labels_of(rows, None, Question("matched")), "spikiness")}
 
 
 def made_up(shift: float, cells: int = 12, items: int = 60, seed: int = 0):
@@ -28,7 +29,7 @@ def made_up(shift: float, cells: int = 12, items: int = 60, seed: int = 0):
         meta = {"group": group, "part": "tuning" if i % 4 < 2 else "reporting"}
         scores = {"spikiness": Score(score=0.0, cells=table)}
         rows.append(Measurement(index=i, id=f"{i:03d}", prompt="a", source="p", meta=meta, scores=scores))
-    return {"spikiness": scores_of(rows, labels_of(rows, None, "matched"), "spikiness")}
+    return {"spikiness": scores_of(rows, labels_of(rows, None, QUESTION), "spikiness")}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -82,7 +83,7 @@ def test_a_best_cell_that_is_not_better_on_the_other_half_is_called_noise():
 
 
 def test_halves_that_are_too_small_are_refused():
-    with pytest.raises(MemdetectError, match="half has fewer than two items of matched or of control"):
+    with pytest.raises(MemdetectError, match="has fewer than two items of matched or of control"):
         sweep.choose(made_up(1.0, items=6))
 
 

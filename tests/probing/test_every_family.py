@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from reordering import reordered
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.points import list_points, resolve
@@ -89,7 +90,7 @@ def test_images_are_the_bare_pipelines(family_pipe):
 def test_an_item_is_seen_alone_as_among_others_in_any_order_and_batch(family_pipe):
     together = seen(family_pipe)
     same(seen(family_pipe, batch_size=1), together)
-    same(seen(family_pipe, (2, 0, 1), batch_size=4), together.reorder([2, 0, 1]))
+    same(seen(family_pipe, (2, 0, 1), batch_size=4), reordered(together, [2, 0, 1]))
     same(seen(family_pipe, (1,)), together.select(item=1))
     assert apart(together.select(item=0), together.select(item=1)) > 1e-4
 

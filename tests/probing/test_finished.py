@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from reordering import reordered
 from torch.nn import functional
 
 from memdetect.adapters import Model, load
@@ -162,7 +163,7 @@ def test_an_item_alone_is_seen_as_among_others(any_pipe):
 
 def test_the_order_of_prompts_is_irrelevant(any_pipe):
     order = [2, 0, 1]
-    same(prompts_seen(any_pipe, [PROMPTS[i] for i in order]), prompts_seen(any_pipe).reorder(order))
+    same(prompts_seen(any_pipe, [PROMPTS[i] for i in order]), reordered(prompts_seen(any_pipe), order))
 
 
 def test_more_seeds_only_add_to_what_was_seen(any_pipe):

@@ -39,8 +39,7 @@ def test_the_claim_stands_in_every_format_for_readers(name: str) -> None:
     """Rows alone, CSV and JSON lines, have no place for it."""
     header, results, verdict = run(["a cat"])
     shown = FORMATS[name](header, results, verdict)
-    there = {"md": "for tiny by spikiness&#44; 25 steps&#46;"}.get(name, "for tiny by spikiness, 25 steps.")
-    assert (there in shown) == (name not in ("csv", "jsonl"))
+    assert ("for tiny by spikiness, 25 steps." in shown) == (name not in ("csv", "jsonl"))
 
 
 @given(texts)

@@ -330,9 +330,10 @@ def test_a_sweep_says_how_many_items_are_not_finite(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from memdetect.cli import sweep as module
+    from memdetect.evaluation import Question
 
     rows = [row_of().model_copy(update={"status": status}) for status in ("ok", "nonfinite", "ok")]
     monkeypatch.setattr(RunFolder, "measurements", lambda _self: iter(rows))
     with pytest.raises(MemdetectError, match="has no group"):
-        module._report(tmp_path, "matched", None)
+        module._report(tmp_path, Question("matched"), None)
     assert "1 of 3 items gave values that are not finite" in capsys.readouterr().err

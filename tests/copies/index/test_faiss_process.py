@@ -169,7 +169,7 @@ def test_whatever_fails_there_is_one_line(tmp_path):
         process.ask({"do": "search", "k": 1}, unit(1, 8, 0))
     assert process.usable
     process.close()
-    assert gone(process.pid)
+    assert gone(process._process.pid)
 
 
 def test_one_that_cannot_start_is_an_error(monkeypatch):
@@ -184,10 +184,10 @@ def test_a_killed_process_is_an_error_and_the_next_search_starts_another(tmp_pat
     expected = searcher.search(unit(5, 8, 1), 3)
     first = searcher._candidates.process
     if busy:  # it has the request and never answers
-        os.kill(first.pid, signal.SIGSTOP)
-        threading.Timer(1, os.kill, (first.pid, signal.SIGKILL)).start()
+        os.kill(first._process.pid, signal.SIGSTOP)
+        threading.Timer(1, os.kill, (first._process.pid, signal.SIGKILL)).start()
     else:
-        os.kill(first.pid, signal.SIGKILL)
+        os.kill(first._process.pid, signal.SIGKILL)
     start = time.monotonic()
     with pytest.raises(MemdetectError) as caught:
         searcher.search(unit(5, 8, 1), 3)
@@ -195,7 +195,7 @@ def test_a_killed_process_is_an_error_and_the_next_search_starts_another(tmp_pat
     assert "FAISS's process ended before it answered (signal 9, SIGKILL)" in str(caught.value)
     assert caught.value.exit == Exit.ERROR
     np.testing.assert_array_equal(searcher.search(unit(5, 8, 1), 3)[1], expected[1])
-    assert searcher._candidates.process.pid != first.pid
+    assert searcher._candidates.process._process.pid != first._process.pid
 
 
 def test_an_interrupt_does_not_leave_an_answer_to_the_next_request(pair, monkeypatch):
@@ -210,7 +210,7 @@ def test_an_interrupt_does_not_leave_an_answer_to_the_next_request(pair, monkeyp
         patch.setattr(faiss_process.faiss_work, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             there.search(unit(3, 32, 6), 4)
-    assert gone(first.pid)
+    assert gone(first._process.pid)
     np.testing.assert_array_equal(there.search(unit(3, 32, 5), 4)[1], expected[1])
 
 
@@ -249,13 +249,13 @@ def test_threads_and_forks_do_not_mix_their_answers(pair, monkeypatch):
     process._owner += 1  # as it would be seen by a fork
     ask(9)
     assert not wrong
-    assert there._candidates.process.pid != process.pid
+    assert there._candidates.process._process.pid != process._process.pid
 
 
 def test_it_ends_with_the_searcher(tmp_path):
     searcher = written(tmp_path / "i", unit(60, 8, 0), "IVF4,SQ8", engine="process")
     searcher.search(unit(1, 8, 0), 1)
-    pid = searcher._candidates.process.pid
+    pid = searcher._candidates.process._process.pid
     del searcher
     assert gone(pid)
 
@@ -273,7 +273,7 @@ else:
         process.ask({{"do": "nothing"}})
     except Exception:
         pass
-print(process.pid, flush=True)
+print(process._process.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
 

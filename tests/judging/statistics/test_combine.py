@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memdetect.errors import MemdetectError
-from memdetect.judging.statistics.combine import combined, fit_tail, quartile, screened
+from memdetect.judging.statistics.combine import combined, fit_tail, quartile
 from memdetect.judging.statistics.conformal import p_value
-from memdetect.judging.statistics.multiple import benjamini_hochberg
 
 
 @pytest.mark.parametrize(
@@ -93,19 +92,3 @@ def test_the_combined_score_keeps_its_level_and_finds_one_loud_member():
         share = np.mean(np.array(found) <= level + 1e-12)
         assert abs(share - level) < 5 * math.sqrt(level * (1 - level) / repeats)
     assert loud / repeats > 0.8
-
-
-def test_screening_is_part_of_the_score():
-    """Design 18: n = 750, m = 300, 15 hits, a tenth passes the screen. Mutant: BH over the survivors alone (.25)."""
-    rng, shares = np.random.default_rng(2), []
-    for _ in range(100):
-        first, second = rng.normal(size=1050), rng.normal(size=1050)
-        first[:15] += 4
-        second[:15] += 4
-        threshold = float(np.quantile(rng.normal(size=600), 0.9))
-        both = (first + second) / 2**0.5
-        scores = [screened(float(s), float(f), threshold) for f, s in zip(first, both, strict=True)]
-        null = sorted(scores[300:])
-        rejected = benjamini_hochberg([p_value(null, s) for s in scores[:300]], 0.05, 300)
-        shares.append(sum(rejected[15:]) / max(1, sum(rejected)))
-    assert np.mean(shares) <= 0.075
