@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.options import CleanLookup, ModelName, Out, asked_for, checked_model, one_image_each, say_loading
+from memdetect.cli.options import CleanLookup, ModelName, Out, asked_for, checked_model, say_loading
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
 from memdetect.inputs.options import Inputs, Loading, Probing, Sampling
@@ -55,7 +55,7 @@ def calibrate_command(
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
         from memdetect.scanning import Settings, Watch, run_calibration
 
-        sampling = one_image_each(sampling, inputs)
+        sampling = sampling.without_prompts() if inputs.unconditional else sampling
         settings = Settings(loading, sampling, probing, lookup, memorized=known)
         say_loading(model, loading)
         made = run_calibration(requests, model, out, settings, watch=Watch(progress, interrupt.asked))

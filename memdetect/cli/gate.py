@@ -1,7 +1,5 @@
 """`memdetect gate`: judge finished runs against a policy; the exit code is the verdict's."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +9,6 @@ from memdetect.cli.options import GateJudging
 from memdetect.cli.output import say
 from memdetect.cli.reports import Reporting, publish, reports
 from memdetect.cli.unfold import unfolded
-from memdetect.inputs.options import Judging
 
 
 @unfolded
@@ -28,23 +25,13 @@ def gate_command(
     import gc
 
     gc.disable()  # the records stay until the end; going through them again and again takes as long as reading them
-    from memdetect.judging import judge, read_runs
+    from memdetect.judging.run import judge_folders
 
-    found = read_runs(runs, Path(judging.calibration) if judging.calibration else None)
-    chosen = policy_for(judging, found.policies)
-    results, verdict = judge(found.header, found.rows, found.calibration, chosen.policy, altered=found.altered)
-    verdict = replace(verdict, notes=(f"judged by {chosen.source}", *verdict.notes))
-    publish(wanted, found.header, results, verdict, runs)
-    for line in found.damaged:
+    judged = judge_folders(runs, judging)
+    publish(wanted, judged.found.header, judged.results, judged.verdict, runs)
+    for line in judged.found.damaged:
         say(line)
-    conclude(verdict)
-
-
-def policy_for(judging: Judging, held: Sequence[Any] = ()) -> Any:
-    """The policy chosen among options, files around the working folder, and those that runs were planned with."""
-    from memdetect.runs.policy import read_policy
-
-    return read_policy(judging.limits, Path.cwd(), Path(judging.policy) if judging.policy else None, held)
+    conclude(judged.verdict)
 
 
 def conclude(verdict: Any) -> None:

@@ -8,8 +8,8 @@ import typer
 from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
 from memdetect.cli.output import hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
-from memdetect.errors import Exit, MemdetectError
-from memdetect.inputs.options import Indexing, Lookup
+from memdetect.errors import Exit
+from memdetect.inputs.options import Indexing
 
 app = typer.Typer(help="Make an index of the training images, look at it, check it.", no_args_is_help=True)
 
@@ -23,17 +23,6 @@ Sources = Annotated[
 ]
 
 
-def source_of(model: str | None, lookup: Lookup) -> Any:
-    """Where an embedder's weights may lie."""
-    from memdetect.copies.embedders import Source
-    from memdetect.inputs.bundled import model_folder
-
-    folder = (model_folder(model) or Path(model)) if model else None
-    if folder and not folder.is_dir():
-        raise MemdetectError(f"--model {model!r} is neither a bundled model nor a folder; check the name")
-    return Source(folder, Path(lookup.weights) if lookup.weights else None, lookup.trust_torchscript)
-
-
 @app.command()
 @unfolded
 def build(
@@ -44,37 +33,21 @@ def build(
     --model names the model that the embedder ships with, if it does.
     """
     hush()
+    from memdetect.copies.asking import embedder_for, source_of
     from memdetect.copies.index import BuildOptions, build_index
 
-    options = BuildOptions.of(indexing)
-    chosen = _embedder(options, out, source_of(model, embedder_file))
+    chosen, line = embedder_for(indexing, out, source_of(model, embedder_file))
+    if line:
+        say(line)
     try:
         with progress_bar("index") as progress:
-            made = build_index(sources, chosen, out, options, progress)
+            made = build_index(sources, chosen, out, BuildOptions.of(indexing), progress)
     except KeyboardInterrupt:
         say("memdetect: interrupted; nothing was written")
         raise typer.Exit(int(Exit.INTERRUPTED)) from None
     for line in _about(made.manifest):
         say(line)
     write(f"{out}\n")
-
-
-def _embedder(options: Any, out: Path, source: Any) -> Any:
-    """The embedder of the index that is appended to, of the model's card, or the best there is, with a line on it."""
-    from memdetect.adapters.cards import read_card
-    from memdetect.copies.embedders import choose_embedder
-    from memdetect.copies.index import read_manifest
-    from memdetect.copies.index.build import check_options, recover
-
-    check_options(options)
-    if options.append:
-        recover(out)
-    held = read_manifest(out).embedder.name if options.append else None
-    card = read_card(source.folder).embedder
-    chosen, line = choose_embedder(options.embedder, index=held, card=card, source=source)
-    if line:
-        say(line)
-    return chosen
 
 
 @app.command()

@@ -1,11 +1,10 @@
 """`memdetect match`: find the training images that given images are copies of; no diffusion model."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from memdetect.cli.index import source_of
 from memdetect.cli.options import FORMAT, ModelBeside, Near
 from memdetect.cli.output import colourful, hush, progress_bar, terminal_width, write
 from memdetect.cli.unfold import unfolded
@@ -27,18 +26,14 @@ def match_command(
     Exit codes: 0 done, whatever was found; 2 usage or input; 3 no image could be judged; 4 error.
     """
     hush()
-    from memdetect.copies.index.sources import listed
-    from memdetect.copies.matching import look_up, open_evidence
+    from memdetect.copies.asking import look_up
+    from memdetect.copies.index import read_manifest
     from memdetect.render import matches as render
 
-    paths = [entry.path for entry in listed(images)]
-    found = open_evidence(Path(near.index or ""), source_of(model, near))
-    looked: list[Any] = []
+    index = Path(near.index or "")
     with progress_bar("images") as progress:
-        for row in look_up(paths, found.index, found.embedder, near.top_k, max_pixels):
-            looked.append(row)
-            progress(len(looked), len(paths), "")
-    about = found.index.manifest.model_dump(mode="json")
+        looked = look_up(images, index, lookup=near, model=model, max_pixels=max_pixels, progress=progress)
+    about = read_manifest(index).model_dump(mode="json")
     if format == "table":
         write(render.matches_table(looked, about, colour=colourful(), width=terminal_width()))
     else:

@@ -1,7 +1,7 @@
 """Options of commands that are no part of a record, and what commands do with their options before they work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
@@ -107,8 +107,3 @@ def asked_for(files: Sequence[str], inputs: Inputs, name: str = "unconditional")
 
     found = requests_of(files, inputs.labels, inputs.unconditional, name)
     return found or read(files, column=inputs.prompt_column, format=inputs.prompts_format)
-
-
-def one_image_each(sampling: Sampling, inputs: Inputs) -> Sampling:
-    """The sampling, with one image for each item where there are no prompts: more would be a mean of unrelated ones."""
-    return replace(sampling, num_seeds=1) if inputs.unconditional and not sampling.num_seeds else sampling

@@ -13,7 +13,7 @@ from memdetect.cli.output import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
-RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images")
+RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
 
 
 Format = Literal["table", "json", "jsonl", "csv", "md", "github"]

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.gate import conclude, policy_for
-from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checked_model, one_image_each, say_loading
+from memdetect.cli.gate import conclude
+from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checked_model, say_loading
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.unfold import unfolded
@@ -51,14 +51,16 @@ def scan_command(
     """
     check_run_folder(out)
     wanted = reports(reporting, runs=[out], inputs=files or [])
-    policy = policy_for(judging).policy
+    from memdetect.judging.run import policy_of
+
+    policy = policy_of(judging).policy
     hush()
     requests = _requests(files or [], inputs, lookup)
     checked_model(model)
     with Interrupt().listening() as interrupt:
         from memdetect.scanning import Settings, Watch, run_scan
 
-        sampling = one_image_each(sampling, inputs)
+        sampling = sampling.without_prompts() if inputs.unconditional else sampling
         settings = Settings(loading, sampling, probing, lookup, judging, policy, save_images)
         if dry_run:
             print_plan(requests, model, settings)

@@ -30,7 +30,6 @@ from memdetect.cli.steering import (
     read_requests,
     recipe_of,
     reference_embedder,
-    sampler_of,
     save_picture,
     write_json,
 )
@@ -65,6 +64,7 @@ def build_command(
     sides = [read_requests(side, reading) for side in (references.shown, references.without)]
     hush()
     loaded = opened(model, loading)
+    from memdetect.scanning.prepare import sampler_of
     from memdetect.steering import build
 
     chosen = reference_embedder(references.embedder, loaded, embedder_file)
@@ -96,6 +96,7 @@ def apply_command(
     """
     requests, strengths, direction = read_given(files, reading, strength, steered)
     loaded = opened(model, loading)
+    from memdetect.scanning.prepare import sampler_of
     from memdetect.steering import Course, apply, draw
 
     direction.points(loaded)
@@ -125,10 +126,7 @@ def measure_command(
     ground: Ground = None,
     out: Out = Path("steering.json"),
 ) -> None:
-    """Measure how labelled prompts answer: memorized against controls, and steerability as a detector.
-
-    All numbers go into the JSON file --out.
-    """
+    """Measure how labelled prompts answer: memorized against controls; all numbers go into the JSON file --out."""
     requests, strengths, direction = read_given(files, reading, strength, steered)
     from memdetect.evaluation import labels_of
 
@@ -136,6 +134,7 @@ def measure_command(
     labels_of(requests, None, question)
     target = colour_of(ground) if ground else None
     loaded = opened(model, loading)
+    from memdetect.scanning.prepare import sampler_of
     from memdetect.steering import Course
 
     direction.points(loaded)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ import typer
 
 from memdetect.cli.output import hush, progress_bar, say, say_not_finite
 from memdetect.errors import MemdetectError
-from memdetect.inputs.options import EmbedderName, Inputs, Layers, Lookup, Sampling
+from memdetect.inputs.options import EmbedderName, Inputs, Layers, Lookup
 
 if TYPE_CHECKING:
     from memdetect.adapters import Model as Loaded
@@ -91,14 +91,6 @@ def read_given(
     return requests, strengths, vector.only(list(steered.layers)) if steered.layers else vector
 
 
-def sampler_of(model: "Loaded", sampling: Sampling) -> "Sampler":
-    """How images are made, the card's settings where nothing else is asked for."""
-    from memdetect.probing import Sampler
-
-    asked = {each.name: getattr(sampling, each.name) for each in fields(sampling)}
-    return Sampler.of(model, **{**asked, "call": dict(sampling.call)})
-
-
 def recipe_of(asked: References) -> "Recipe":
     """How a vector is made of references."""
     from memdetect.steering import Recipe
@@ -108,12 +100,12 @@ def recipe_of(asked: References) -> "Recipe":
 
 def reference_embedder(name: str, model: "Loaded", lookup: Lookup) -> "Embedder | None":
     """What embeds the references, with a line if something has to be said of it; None where none is wanted."""
+    from memdetect.copies.asking import source_in
     from memdetect.copies.embedders import choose_embedder
-    from memdetect.scanning.prepare import source_of
 
     if name == "none":
         return None
-    chosen, note = choose_embedder(name, card=model.card.embedder, source=source_of(model.folder, lookup))
+    chosen, note = choose_embedder(name, card=model.card.embedder, source=source_in(model.folder, lookup))
     if note:
         say(note)
     return chosen
@@ -121,14 +113,14 @@ def reference_embedder(name: str, model: "Loaded", lookup: Lookup) -> "Embedder 
 
 def embedder_of(vector: "Vector", model: "Loaded", lookup: Lookup) -> "Embedder | None":
     """The embedder that the vector was built with; None, and a line, where it is not to be had."""
+    from memdetect.copies.asking import source_in
     from memdetect.copies.embedders import load_embedder
-    from memdetect.scanning.prepare import source_of
 
     made = vector.header.embedder
     if not made:
         return None
     try:
-        source = source_of(model.folder, lookup)
+        source = source_in(model.folder, lookup)
         found = load_embedder(
             made["name"], folder=source.folder, weights=source.weights, trust_torchscript=source.trust_torchscript
         )

@@ -1,6 +1,6 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +9,19 @@ from memdetect.copies.matching import Evidence
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.prompts import Requests
-from memdetect.judging import Verdict, judge
+from memdetect.judging import judge
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds
 from memdetect.judging.integrity import altered
+from memdetect.judging.run import Run
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
-from memdetect.runs.records import Measurement, Result
+from memdetect.runs.records import Measurement
 from memdetect.scanning.base_null import FOLDER, paired_null, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.prepare import Bench, Settings, plan, prepare
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A scan on disk: its folder, header, results and verdict. interrupted: stopped early, resumable."""
-
-    folder: Path
-    header: Header
-    results: list[Result]
-    verdict: Verdict
-    interrupted: bool = False
 
 
 def run_scan(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from memdetect.copies.asking import source_in
 from memdetect.copies.embedders import choose_embedder
 from memdetect.copies.index import BuildOptions, build_index
 from memdetect.copies.index.manifest import ROWS, file_sum, read_manifest
@@ -13,7 +14,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.captions import training_pictures
 from memdetect.inputs.folders import images_in
 from memdetect.probing import image_size
-from memdetect.scanning.prepare import INDEX, Bench, source_of
+from memdetect.scanning.prepare import INDEX, Bench
 
 
 def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) -> Bench:
@@ -24,7 +25,7 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
     rests on; without it each picture is compared with the others. Raises MemdetectError as building and opening an
     index do.
     """
-    source = source_of(bench.model.folder, bench.options.lookup)
+    source = source_in(bench.model.folder, bench.options.lookup)
     folder = out / INDEX
     if folder.is_dir():
         _refuse_another(folder, pictures)

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from memdetect import __version__
 from memdetect.adapters import Model, check_call, load
 from memdetect.adapters.conditions import arguments
 from memdetect.adapters.schedule import fingerprint
-from memdetect.copies.embedders import Source
+from memdetect.copies.asking import source_in
 from memdetect.copies.index import Manifest
 from memdetect.copies.matching import Evidence, open_evidence
 from memdetect.detectors import DEFAULT, find
@@ -78,24 +78,7 @@ class Bench:
 
 def prepare(model: Model, options: Settings) -> Bench:
     """Resolve and check all settings against the model; MemdetectError for what it does not know."""
-    asked = options.sampling
-    for name in ("num_seeds", "steps", "batch_size"):
-        value = getattr(asked, name)
-        if value is not None and value < 1:
-            raise MemdetectError(f"{name} is {value}, expected at least 1")
-    if asked.guidance_scale is not None and not np.isfinite(asked.guidance_scale):
-        raise MemdetectError(f"guidance_scale is {asked.guidance_scale}, expected a finite number")
-    call = dict(asked.call)
-    check_call(model, call)
-    sampler = Sampler.of(
-        model,
-        steps=asked.steps,
-        guidance_scale=asked.guidance_scale,
-        num_seeds=asked.num_seeds,
-        seed=asked.seed,
-        batch_size=asked.batch_size,
-        call=call,
-    )
+    sampler = sampler_of(model, options.sampling)
     detectors = find(options.detectors)
     members(model, options, detectors)
     look = Look.at(
@@ -104,9 +87,22 @@ def prepare(model: Model, options: Settings) -> Bench:
         timesteps=options.probing.timesteps,
         sigmas=options.probing.sigmas,
         detectors=detectors,
-        call=call,
+        call=sampler.call,
     )
     return Bench(model, sampler, look, detectors, options, _evidence(model, options))
+
+
+def sampler_of(model: Model, asked: Sampling) -> Sampler:
+    """How images are made, by the card where nothing is asked for; MemdetectError for what cannot be."""
+    for name in ("num_seeds", "steps", "batch_size"):
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise MemdetectError(f"{name} is {value}, expected at least 1")
+    if asked.guidance_scale is not None and not np.isfinite(asked.guidance_scale):
+        raise MemdetectError(f"guidance_scale is {asked.guidance_scale}, expected a finite number")
+    call = dict(asked.call)
+    check_call(model, call)
+    return Sampler.of(model, **{each.name: getattr(asked, each.name) for each in fields(asked)} | {"call": call})
 
 
 def _evidence(model: Model, options: Settings) -> Evidence | None:
@@ -118,12 +114,7 @@ def _evidence(model: Model, options: Settings) -> Evidence | None:
     folder = searched_index(model.folder, asked, tuned=tuned)
     if folder is None or asked.train_images:
         return None
-    return open_evidence(folder, source_of(model.folder, asked), asked.top_k)
-
-
-def source_of(folder: Path | None, lookup: Lookup) -> Source:
-    """Where an embedder's weights may lie: beside a model, or where they were said to be."""
-    return Source(folder, Path(lookup.weights) if lookup.weights else None, lookup.trust_torchscript)
+    return open_evidence(folder, source_in(model.folder, asked), asked.top_k)
 
 
 def searched_index(model: Path | None, lookup: Lookup, *, tuned: bool = False) -> Path | None:

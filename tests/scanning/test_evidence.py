@@ -13,7 +13,7 @@ from small_pictures import QUICK, fill
 
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import build_index, read_manifest
-from memdetect.copies.matching import look_up, open_evidence
+from memdetect.copies.matching import look_up_files, open_evidence
 from memdetect.errors import MemdetectError
 from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.images import IN_PART
@@ -290,7 +290,7 @@ def test_frames_behind_the_first_are_not_taken_for_seen(first, pipe, tmp_path):
     assert "only the first of several frames was looked up" in found.results[0].reason
     assert found.verdict.exit == 3
     evidence = open_evidence(first / "train.index")
-    (looked,) = look_up([tmp_path / "moving.gif"], evidence.index, evidence.embedder)
+    (looked,) = look_up_files([tmp_path / "moving.gif"], evidence.index, evidence.embedder)
     assert (looked.outcome, looked.reason) == ("inconclusive", IN_PART)
 
 

@@ -1,7 +1,7 @@
 """What a run is told: its inputs, the model, how images are made, where they are probed, where they are looked up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from typer import Option
@@ -80,6 +80,10 @@ class Sampling:
         Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
         Given(list[str] | None, pipeline_arguments),
     ] = field(default_factory=dict[str, Any])
+
+    def without_prompts(self) -> "Sampling":
+        """The same with one image for each item, unless more are asked for: they would be a mean of unrelated ones."""
+        return self if self.num_seeds else replace(self, num_seeds=1)
 
 
 @dataclass(frozen=True, slots=True)

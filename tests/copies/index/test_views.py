@@ -18,7 +18,7 @@ from memdetect.copies.index.measures import row_image
 from memdetect.copies.index.near import rimless
 from memdetect.copies.index.recall_check import GEOMETRY, damaged
 from memdetect.copies.index.views import AsTrained, boxes, merged, square_at
-from memdetect.copies.matching import look_up
+from memdetect.copies.matching import look_up_files
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import centred_box
 
@@ -97,7 +97,7 @@ def place(tmp_path_factory) -> Path:
 
 def found(folder: Path, index, embedder) -> tuple[int, int]:
     """How many files of a folder are called a copy of the picture of their name, and how many are clear."""
-    rows = list(look_up(sorted(folder.iterdir()), index, embedder, 1))
+    rows = list(look_up_files(sorted(folder.iterdir()), index, embedder, 1))
     own = [next((m.path for m in row.matches if m.copy_found), "") for row in rows]
     right = sum(Path(path).stem == Path(row.image).stem for path, row in zip(own, rows, strict=True))
     return right, sum(row.outcome == "clear" for row in rows)
@@ -225,7 +225,7 @@ def test_narrow_pictures_do_not_end_a_build(tmp_path):
         if not (tmp_path / "i").exists():
             options = replace(options, replace=False)
         index = build_index([folder], embedder, tmp_path / "i", options)
-        rows = list(look_up(sorted(folder.iterdir()), index, embedder))
+        rows = list(look_up_files(sorted(folder.iterdir()), index, embedder))
         assert len(rows) == index.manifest.pictures == len(sizes)
     for w, h in sizes:
         image = Image.new("RGB", (w, h), "red")
