@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from memdetect import load, probe_images
+from memdetect import load
 from memdetect.adapters import FAMILIES, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.adapters.schedule import add_noise, levels
-from memdetect.probing import Look, Sampler, watch
+from memdetect.inputs.options import Loading
+from memdetect.probing import Look, Sampler, probe_images, watch
 from memdetect.probing.batches import seed_of
 
 OVERHEAD_BAR, SHARE_BAR = 1.10, 0.50
@@ -49,7 +50,7 @@ def ends_at(unet: nn.Module, points: Sequence[Point], seen: dict[str, list[Tenso
 
 def overhead(given: argparse.Namespace) -> bool:
     """`probe_images` on given latents over bare forwards of the same batches at the same timestep."""
-    model = load(given.model, device="cpu")
+    model = load(given.model, Loading(device="cpu"))
     unet = model.denoiser
     look = Look.at(model, timesteps=[given.timestep])
     sampler = Sampler.of(model, num_seeds=1, batch_size=given.batch)

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ import torch
 from PIL import Image
 from startup import compare
 
-from memdetect import load
+from memdetect import load, scan
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import build_index
 from memdetect.probing import Sampler
-from memdetect.scanning import Options, scan
+from memdetect.scanning import Lookup, Sampling
 
 BAR = 1.10
 LOOKUP_BAR = 1.03
@@ -41,9 +40,9 @@ def write_prompts(path: Path, count: int) -> list[tuple[str, str]]:
     return rows
 
 
-def options(given: argparse.Namespace) -> Options:
+def options(given: argparse.Namespace) -> Sampling:
     """The scan's settings; None = the model's card decides."""
-    return Options(steps=given.steps, num_seeds=given.num_seeds, batch_size=given.batch)
+    return Sampling(steps=given.steps, num_seeds=given.num_seeds, batch_size=given.batch)
 
 
 def sample(model: Any, rows: Sequence[tuple[str, str]], sampler: Sampler, batch: int) -> list[Image.Image]:
@@ -71,7 +70,7 @@ def overhead(given: argparse.Namespace, folder: Path) -> bool:
 
     def whole_scan() -> None:
         shutil.rmtree(out, ignore_errors=True)
-        scan([folder / "prompts.jsonl"], model, out, options(given))
+        scan(model, files=[folder / "prompts.jsonl"], out=out, sampling=options(given))
 
     def bare() -> list[Image.Image]:
         return sample(model, rows, sampler, given.batch)
@@ -115,11 +114,11 @@ def lookup(given: argparse.Namespace, folder: Path) -> bool:
     write_prompts(folder / "prompts.jsonl", given.prompts)
     plain = options(given)
 
-    def run(name: str, chosen: Options) -> None:
+    def run(name: str, chosen: Lookup) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
-        scan([folder / "prompts.jsonl"], model, folder / name, chosen)
+        scan(model, files=[folder / "prompts.jsonl"], out=folder / name, sampling=plain, lookup=chosen)
 
-    searched, alone = replace(plain, index=folder / "train.index"), replace(plain, search=False)
+    searched, alone = Lookup(index=folder / "train.index"), Lookup(search=False)
     run("searched", searched)
     ratio = compare(
         lambda: run("searched", searched), lambda: run("alone", alone), given.rounds, clock=time.process_time
@@ -142,7 +141,7 @@ def peak_memory() -> float:
 def scan_alone(given: argparse.Namespace, folder: Path) -> None:
     """Scan and print the peak memory; the body of a process of its own."""
     write_prompts(folder / "prompts.jsonl", given.prompts)
-    scan([folder / "prompts.jsonl"], given.model, folder / "run", options(given))
+    scan(given.model, files=[folder / "prompts.jsonl"], out=folder / "run", sampling=options(given))
     print(peak_memory())
 
 

@@ -1,54 +1,42 @@
 """`memdetect match`: find the training images that given images are copies of; no diffusion model."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
-from memdetect.cli.index import MaxPixels, Model, Trust, Weights, source_of
+from memdetect.cli.options import FORMAT, ModelBeside, Near
 from memdetect.cli.output import colourful, hush, progress_bar, terminal_width, write
+from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit
+from memdetect.inputs.options import MaxPixels
+
+Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
+Form = Annotated[Literal["table", "json", "csv"], FORMAT]
 
 
-class Form(StrEnum):
-    """Formats of what was found."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
+@unfolded
 def match_command(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")],
-    index: Annotated[Path, typer.Option("--index", "-i", help="Index of the training images.")],
-    top_k: Annotated[int, typer.Option(min=1, help="Nearest training images listed for each image.")] = 5,
-    max_pixels: MaxPixels = 64_000_000,
-    format: Annotated[Form, typer.Option(help="What to print on stdout.")] = Form.table,
-    model: Model = None,
-    weights: Weights = None,
-    trust_torchscript: Trust = False,
+    images: Images, near: Near, model: ModelBeside = None, max_pixels: MaxPixels = 64_000_000, format: Form = "table"
 ) -> None:
     """Find the training images that images are copies of, by embedding and by pixels; no diffusion model.
+
+    --model names the model that the index's embedder ships with, if it does.
 
     Exit codes: 0 done, whatever was found; 2 usage or input; 3 no image could be judged; 4 error.
     """
     hush()
-    from memdetect.copies.index.sources import listed
-    from memdetect.copies.matching import look_up, open_evidence
+    from memdetect.copies.asking import look_up
+    from memdetect.copies.index import read_manifest
     from memdetect.render import matches as render
 
-    paths = [entry.path for entry in listed(images)]
-    found = open_evidence(index, source_of(model, weights, trust_torchscript))
-    looked: list[Any] = []
+    index = Path(near.index or "")
     with progress_bar("images") as progress:
-        for row in look_up(paths, found.index, found.embedder, top_k, max_pixels):
-            looked.append(row)
-            progress(len(looked), len(paths), "")
-    about = found.index.manifest.model_dump(mode="json")
-    if format is Form.table:
+        looked = look_up(images, index, lookup=near, model=model, max_pixels=max_pixels, progress=progress)
+    about = read_manifest(index).model_dump(mode="json")
+    if format == "table":
         write(render.matches_table(looked, about, colour=colourful(), width=terminal_width()))
     else:
-        write({"json": render.matches_json, "csv": render.matches_csv}[format.value](looked, about))
+        write({"json": render.matches_json, "csv": render.matches_csv}[format](looked, about))
     usable = any(row.outcome != "inconclusive" for row in looked)
     raise typer.Exit(int(Exit.OK if usable else Exit.INCONCLUSIVE))

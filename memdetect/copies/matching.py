@@ -26,7 +26,7 @@ from memdetect.copies.index import (
 from memdetect.copies.match import Finding, Looked, Match
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
-from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_image
+from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_image, to_rgb
 
 Pixels = Literal["all", "spare"]
 Views = Sequence[Image.Image]
@@ -221,26 +221,28 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
     return "similar", "similar, but the pixels differ"
 
 
-def look_up(
-    paths: Iterable[Path],
+def look_up_files(
+    images: Iterable[Path | Image.Image],
     index: Index,
     embedder: Embeds,
     top_k: int = 5,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Looked]:
-    """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason.
+    """Look up images, a batch in memory at a time; a file that cannot be opened is inconclusive, with the reason.
 
-    max_pixels: of an image; what has more is not opened.
+    Pictures that are no files are called by their place, `image 0` and so on. max_pixels: of a file; what has more is
+    not opened.
     """
-    waiting: list[tuple[Path, Opened | str]] = []
+    waiting: list[tuple[str, Opened | str]] = []
     held = 0
-    for path in paths:
+    for k, image in enumerate(images):
+        name = str(image) if isinstance(image, Path) else f"image {k}"
         try:
-            opened = open_image(path, max_pixels=max_pixels)
+            opened = open_image(image, max_pixels=max_pixels) if isinstance(image, Path) else Opened(to_rgb(image), ())
             held += opened.image.width * opened.image.height
-            waiting.append((path, opened))
+            waiting.append((name, opened))
         except MemdetectError as problem:
-            waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
+            waiting.append((name, str(problem).removeprefix(f"{name!r}: ")))
         if len(waiting) == BATCH or held >= WAITING:
             yield from _looked(waiting, index, embedder, top_k)
             waiting, held = [], 0
@@ -248,14 +250,14 @@ def look_up(
 
 
 def _looked(
-    waiting: Sequence[tuple[Path, Opened | str]], index: Index, embedder: Embeds, top_k: int
+    waiting: Sequence[tuple[str, Opened | str]], index: Index, embedder: Embeds, top_k: int
 ) -> Iterator[Looked]:
     images = [opened.image for _, opened in waiting if not isinstance(opened, str)]
     found = look(images, index, embedder, top_k)
     k = 0
-    for path, opened in waiting:
+    for name, opened in waiting:
         if isinstance(opened, str):
-            yield Looked(image=str(path), outcome="inconclusive", reason=opened)
+            yield Looked(image=name, outcome="inconclusive", reason=opened)
             continue
         matches = [match for match in found.matches if match.seed == k]
         outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", NOT_FINITE)
@@ -263,5 +265,5 @@ def _looked(
             outcome, reason = "inconclusive", IN_PART
         # Each file is an item of its own here, and its image the only one.
         own = [match.model_copy(update={"seed": 0}) for match in matches]
-        yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)
+        yield Looked(image=name, outcome=outcome, reason=reason, matches=own)
         k += 1

@@ -80,14 +80,14 @@ def read(sources: Sequence[str | Path], *, column: str | None = None, format: st
         if not requests:
             raise _problem(source, None, f"holds no prompts ({len(found)} blank lines); add some, or leave it out")
         blank += len(found) - len(requests)
-        repeated += sum(not _keep(kept, request) for request in requests)
+        repeated += sum(not keep(kept, request) for request in requests)
     beside = sum(item.prompt is not None and _image_column(item.meta) is not None for item in kept.values())
     return Requests(tuple(kept.values()), blank, repeated, beside)
 
 
 def _expand(source: str) -> list[str]:
     """List the files that a source stands for; "-" stays."""
-    with _blame(source, None):
+    with blame(source, None):
         return [source] if source == "-" else [str(file) for file in files_of(source)]
 
 
@@ -97,19 +97,19 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
         raise _problem(source, None, "a file name that is not UTF-8 cannot be written to the records; rename the file")
     path = Path(source)
     if source != "-" and is_image(path):
-        with _blame(source, None):
+        with blame(source, None):
             yield Request(item_id(None, path), None, path, source, None, {})
         return
     text = _text(source)
     format = format or _format(source, text)
     rows = _csv_rows(text, source, column) if format in ("csv", "tsv") else _rows(text, source, format)
     for line, row in rows:
-        with _blame(source, line):
-            yield None if row is None else _request(row, column, source, line)
+        with blame(source, line):
+            yield None if row is None else request_of(row, column, source, line)
 
 
 @contextmanager
-def _blame(source: str, line: int | None) -> Generator[None]:
+def blame(source: str, line: int | None) -> Generator[None]:
     """Give what goes wrong in a row, or in a source as a whole (None), its place."""
     try:
         yield
@@ -153,7 +153,7 @@ def _rows(text: str, source: str, format: str) -> Iterator[tuple[int, Row | None
     lines = io.StringIO(text, newline=None)
     items = _json_items(lines.read(), source) if format == "json" else enumerate(lines, 1)
     for line, item in items:
-        with _blame(source, line):
+        with blame(source, line):
             content = item.removesuffix("\n")
             yield line, None if not content.strip() else content if format == "txt" else _json(content)
 
@@ -172,7 +172,7 @@ def _json(text: str) -> Row:
 
 def _json_items(text: str, source: str) -> Iterator[tuple[int, str]]:
     """Cut a JSON list into the line and text of each item; it is parsed as a whole first, to know that it is sound."""
-    with _blame(source, 1):
+    with blame(source, 1):
         if not isinstance(json.loads(text), list):
             raise ValueError("a JSON list is expected; if there is one object a line, say --prompts-format jsonl")
     decoder, start = json.JSONDecoder(), re.compile(r"[^ \t\n,]")
@@ -218,7 +218,7 @@ def _delimiter(text: str, column: str | None) -> str:
     return best if len(heads[best]) > 1 else NO_DELIMITER
 
 
-def _request(row: Row, column: str | None, source: str, line: int) -> Request:
+def request_of(row: Row, column: str | None, source: str, line: int) -> Request:
     """Make a request of a row: its prompt if it has one, else its image. Raises ValueError, OSError."""
     rest = {"prompt": row} if isinstance(row, str) else dict(row)
     name = _prompt_column(rest, None if isinstance(row, str) else column)
@@ -278,7 +278,7 @@ def item_id(prompt: str | None, image: Path | None) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _keep(kept: dict[str, Request], new: Request) -> bool:
+def keep(kept: dict[str, Request], new: Request) -> bool:
     """Add a request by its id; False if it is there already, an error if its id stands for something else."""
     old = kept.setdefault(new.id, new)
     if old is not new and item_id(old.prompt, old.image) != item_id(new.prompt, new.image):

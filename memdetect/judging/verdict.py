@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from memdetect.inputs.wording import kind_of
-from memdetect.judging.calibration import Calibration
+from memdetect.judging.calibration import Calibration, members_of
 from memdetect.judging.claim import basis, claim, notes
 from memdetect.judging.outcome import OUTCOMES, Verdict
 from memdetect.judging.ranks import ItemScores, Null, Rank, centred, make_null, p_values, rank_of, scores_of
@@ -76,7 +76,8 @@ def judge(
     )
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
-    results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
+    made = zip(kept, own, decided, _deciding(scores, null, header.plan), strict=True)
+    results = [_result(*found) for found in made]
     aside = suppressions(policy, results, header, today or datetime.now(UTC).date())
     results = with_suppressed(results, aside)
     known = sensitivities(null, calibration, policy, header.planned, flagging_ranks(null, policy))
@@ -94,10 +95,18 @@ def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
     return _Bar(null.n, hits_needed(null.n, planned, policy.fdr, smallest), n_needed(planned, policy.fdr))
 
 
-def _result(row: Measurement, p: dict[str, float | None], decided: tuple[Outcome, str]) -> Result:
+def _result(row: Measurement, p: dict[str, float | None], decided: tuple[Outcome, str], score: float | None) -> Result:
     made = copy(_BLANK)
-    vars(made).update(vars(row), p=p, outcome=decided[0], reason=decided[1])
+    vars(made).update(vars(row), p=p, outcome=decided[0], reason=decided[1], score=score)
     return made
+
+
+def _deciding(scores: Sequence[ItemScores], null: Null | str, plan: Mapping[str, Any]) -> list[float | None]:
+    """What is ranked of each item; without clean scores the deciding detector's score, None where several decide."""
+    if not isinstance(null, str):
+        return [null.score(own) for own in scores]
+    members = members_of(plan)
+    return [own[members[0]] if len(members) == 1 else None for own in scores]
 
 
 def _own_p(row: Measurement, scores: ItemScores, p: float | None, null: Null | str) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from memdetect.copies.match import Match
 
@@ -50,9 +50,11 @@ class Result(Measurement):
     """A measurement and what was decided of it; one line of results.jsonl.
 
     p: `combined`, which decides, and each detector's own, which describes. suppressed: who answers for the finding.
+    score: what was ranked to decide; not in files, since judging gives it again.
     """
 
     p: dict[str, float | None] = {}
     outcome: Outcome
     reason: str = ""
     suppressed: str = ""
+    score: float | None = Field(default=None, exclude=True)

@@ -21,7 +21,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     (folder / "clean.txt").write_text("\n".join(clean), encoding="utf-8")
     (folder / "scan.txt").write_text("a cat and a dog\na dog and a cat\n", encoding="utf-8")
     out = folder / "calibration.json"
-    assert run(["calibrate", str(folder / "clean.txt"), "-m", str(model_folder), "-o", str(out), *FAST]) == 0
+    assert run(["calibrate", str(folder / "clean.txt"), "-m", str(model_folder), "--out", str(out), *FAST]) == 0
     return folder
 
 

@@ -23,7 +23,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"path": f"train/{i:02d}.png", "key": f"=k{i}", "caption": f"the \x1b[31mpicture {i}"} for i in range(30)]
     (base / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     built = ["index", "build", str(base / "list.jsonl"), "--out", str(base / "i"), "--embedder", "pixels"]
-    assert run([*built, "--level", "0.1", "--training-set", "300"]) == 0
+    assert run([*built, "--threshold-level", "0.1", "--training-set", "300"]) == 0
     return base
 
 

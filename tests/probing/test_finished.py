@@ -12,6 +12,7 @@ from torch.nn import functional
 from memdetect.adapters import Model, load
 from memdetect.detectors import SPIKINESS
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.options import Loading
 from memdetect.probing import Look, Replay, Sampler, encode, probe_images, probe_prompts
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.trace import Trace
@@ -48,7 +49,7 @@ def apart(one: Trace, other: Trace) -> float:
 @pytest.fixture
 def fresh(model_folder) -> Model:
     """A model that a test may change."""
-    return load(str(model_folder), device="cpu", dtype="fp32")
+    return load(str(model_folder), Loading(device="cpu", dtype="fp32"))
 
 
 def test_what_is_seen_is_algorithm_1(any_pipe):

@@ -1,18 +1,18 @@
 """calibrate(): one loop with scan, one prompt a family, and strongest prompts that are searched for copies."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flat_options import calibrate, changed, scan, settings
 
 from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import read_calibration
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import Options, Watch, calibrate, scan
+from memdetect.scanning import Watch
 from memdetect.scanning.calibrating import LEAST
 
-OPTIONS = Options(steps=1, num_seeds=2, batch_size=8, save_images=False)
+OPTIONS = settings(steps=1, num_seeds=2, batch_size=8, save_images=False)
 PROMPTS = [f"a {colour} {thing}" for colour in ("red", "blue", "odd") for thing in ("cat", "dog", "photo", "of", "and")]
 
 
@@ -32,12 +32,12 @@ def test_a_calibration_judges_a_scan_of_the_same_model(clean: list[Path], pipe: 
     assert (made.checked, made.parts) == ("", "drawn")
     assert made.provenance["seconds_per_image"] > 0
     assert {"model", "scheduler", "steps", "guidance_scale", "size", "dtype", "noise"} <= set(made.settings)
-    again = scan(clean, pipe, tmp_path / "run", replace(OPTIONS, calibration=out))
+    again = scan(clean, pipe, tmp_path / "run", changed(OPTIONS, calibration=out))
     assert again.verdict.calibrated == len(PROMPTS)
     assert {row.reason for row in again.results} == {"the prompt, or one of its family, is among the clean ones"}
     held = RunFolder(tmp_path / "run").header()
     assert held.calibration == made.cut(held.plan).digest
-    other = scan(clean, pipe, tmp_path / "other", replace(OPTIONS, calibration=out, steps=2))
+    other = scan(clean, pipe, tmp_path / "other", changed(OPTIONS, calibration=out, steps=2))
     assert "steps (calibrated 1, scanned 2)" in other.verdict.missing
 
 
@@ -91,9 +91,9 @@ def test_what_cannot_be_a_calibration_is_refused_before_the_first_image(pipe: An
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"members": ("noise",)}, "no detector named 'noise'"),
+        ({"combine": ("noise",)}, "no detector named 'noise'"),
         (
-            {"detectors": ("spikiness",), "members": ("spikiness-l4",)},
+            {"detectors": ("spikiness",), "combine": ("spikiness-l4",)},
             "'spikiness-l4' is to decide but is not",
         ),
         ({"calibration": Path("nowhere.json")}, "there is no calibration 'nowhere.json'"),
@@ -103,5 +103,5 @@ def test_what_cannot_decide_is_refused(
     changes: dict[str, Any], said: str, clean: list[Path], pipe: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(MemdetectError, match=said):
-        scan(clean, pipe, tmp_path / "run", replace(OPTIONS, **changes))
+        scan(clean, pipe, tmp_path / "run", changed(OPTIONS, **changes))
     assert not (tmp_path / "run").exists()
