@@ -11,7 +11,8 @@ from typing import Any
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import images_in
-from memdetect.inputs.prompts import PROMPT_COLUMNS, Request, Requests, item_id
+from memdetect.inputs.prompts import Request, Requests, item_id
+from memdetect.inputs.tables import PROMPT_COLUMNS
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 BESIDE = (".txt", ".caption")

@@ -54,6 +54,9 @@ MARK = re.compile(
     re.DOTALL,
 )
 
+ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|data|file):(//)?\S+", re.IGNORECASE)
+ABSOLUTE = re.compile(r"[a-z]:[\\/]|[\\/~]|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
 
 def is_image(path: Path) -> bool:
     """Whether a file is an image: by its name, else by its first bytes.
@@ -78,14 +81,31 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def names_image(text: str, folder: Path) -> bool:
-    """Whether a text, meant as a prompt, is the address of an image, or its path seen from `folder` or from here."""
-    if not text.lower().endswith(IMAGE_SUFFIXES) or "\n" in text:
+    """Whether a text, meant as a prompt, is the address or path of an image or video, alone or before a caption.
+
+    Paths are absolute, without blanks, or of a file that is there, seen from `folder` or from here. Any address counts.
+    """
+    if "\n" in text:
+        return False
+    head = _unquoted(re.split(r"[\t|]", text)[0])
+    if ADDRESS.fullmatch(head) or (ABSOLUTE.match(head) and _ends(head.split(",")[0])):
+        return True
+    if not _ends(head):
         return False
     try:
-        there = any((home / text).is_file() for home in (folder, Path()))
+        there = any((home / head).is_file() for home in (folder, Path()))
     except OSError:  # longer than a path can be
         return False
-    return there or bool(re.fullmatch(r"\S*[/\\]\S*", text))
+    return there or bool(ABSOLUTE.match(head) or re.fullmatch(r"\S*[/\\]\S*", head))
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().strip("\"'").strip()
+
+
+def _ends(path: str) -> bool:
+    """Whether a path or address ends as an image or a video does, before a query or a fragment."""
+    return _unquoted(re.split(r"[?#]", path)[0]).lower().endswith((*IMAGE_SUFFIXES, *VIDEOS))
 
 
 def images_in(folder: Path) -> Iterator[Path]:

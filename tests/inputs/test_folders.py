@@ -167,7 +167,20 @@ PATHS = {
 
 
 @pytest.mark.parametrize("format", PATHS)
-@pytest.mark.parametrize("path", ["red one.png", "/data/0001.jpg", "https://example.org/x/a.WEBP", "train/0.jfif"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "red one.png",
+            "/data/0001.jpg",
+            "https://example.org/x/a.WEBP",
+            "train/0.jfif",
+            "/data/a.pgm",
+            "/data/a.mp4",
+        ),
+        *("https://x.org/a.jpg?v=1", "https://i.imgur.com/abc", "/data/my train set/1.png", "file:///my set/1.png"),
+    ],
+)
 def test_paths_of_images_are_no_prompts(tmp_path, format, path):
     image(tmp_path / "red one.png")
     (tmp_path / f"list.{format}").write_text(PATHS[format].format(path))
@@ -175,7 +188,23 @@ def test_paths_of_images_are_no_prompts(tmp_path, format, path):
         read([tmp_path / f"list.{format}"])
 
 
-@pytest.mark.parametrize("prompt", ["IMG_1025.HEIC", "a poster for cats/dogs.png", "a cat.", "x" * 10_000 + ".png"])
+@pytest.mark.parametrize(
+    "path",
+    ["C:\\My Pictures\\img 1.png", '"/data/a.png"', "/data/a.png\ta cat", "/data/a.png|a cat", "/data/a.png,a cat"],
+)
+def test_paths_in_lists_of_other_programs_are_no_prompts(tmp_path, path):
+    (tmp_path / "list.txt").write_text(path)
+    with pytest.raises(MemdetectError, match=r"line 1: .* is an image, no prompt"):
+        read([tmp_path / "list.txt"])
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        *("IMG_1025.HEIC", "a poster for cats/dogs.png", "a cat.", "x" * 10_000 + ".png", "/imagine a cat, oil"),
+        *("file: a cat", "a sign that says https://x.org/a.png", "ratio 16/9 | cinematic"),
+    ],
+)
 def test_prompts_that_end_like_images_stay_prompts(tmp_path, prompt):
     assert not names_image(prompt, tmp_path)
     (tmp_path / "p.txt").write_text(prompt)

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import BESIDE, images_in, is_image, matching, no_container, strays
-from memdetect.inputs.prompts import IMAGE_COLUMNS, PROMPT_COLUMNS
+from memdetect.inputs.tables import IMAGE_COLUMNS, PROMPT_COLUMNS
 
 LISTS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 KEY_COLUMNS = ("key", "id")
