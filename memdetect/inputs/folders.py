@@ -130,6 +130,19 @@ def _files_in(folder: Path) -> Iterator[Path]:
         yield from (no_container(Path(base, name)) for name in sorted(files) if not name.startswith("."))
 
 
+def folder_names(folder: Path) -> dict[tuple[int, int], list[str]]:
+    """By device and inode, the names under which each folder below another one can be reached, links among them."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for base, folders, _ in os.walk(folder, onerror=_unread, followlinks=True):
+        shown, folders[:] = sorted(name for name in folders if not name.startswith(".")), []
+        for name in shown:
+            place = Path(base, name).stat()
+            if not found.setdefault((place.st_dev, place.st_ino), []):
+                folders.append(name)
+            found[place.st_dev, place.st_ino].append(name)
+    return found
+
+
 def strays(files: Sequence[Path]) -> list[Path]:
     """Those of some files that may be prompts or lists: texts and tables that go with no image among the files.
 

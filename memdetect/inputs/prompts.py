@@ -126,12 +126,16 @@ def _request(row: Row, column: str | None, source: str, line: int) -> Request:
     if name is None and key is None:
         raise ValueError(f"no prompt among the columns {list(rest)!s:.400}; name its column with --prompt-column")
     value, given = rest.pop(name) if name else None, rest.pop("id", None)
-    own = None if _empty(given) else _string(str(given) if type(given) in (int, float) else given, "id")
+    own = None if _empty(given) else as_text(str(given) if type(given) in (int, float) else given, "id")
     prompt = image = None
     if _empty(value) and key is not None:
-        image = (Path() if source == "-" else Path(source).parent) / _string(rest.pop(key), key)
+        image = (Path() if source == "-" else Path(source).parent) / as_text(rest.pop(key), key)
     else:
-        prompt = _string(value, "prompt")
+        prompt = as_text(value, "prompt")
+        if code := unseen(prompt):
+            raise ValueError(
+                f"the prompt holds {code}, which nobody sees but the model; remove it, or break the line there"
+            )
         if names_image(prompt.strip(), Path() if source == "-" else Path(source).parent):
             raise ValueError(
                 f"{prompt!r:.200} is an image, no prompt; list images as csv or jsonl, in a column `image`"
@@ -155,8 +159,8 @@ def _empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _string(value: object, name: str) -> str:
-    """Return a value that must be text: not empty, at most MAX_CHARS characters, no NUL. Raises ValueError."""
+def as_text(value: object, name: str) -> str:
+    """Return a value that must be text: not empty, at most MAX_CHARS characters, no NUL, UTF-8. Raises ValueError."""
     if _empty(value):
         raise ValueError(f"the {name} is empty or null; fill it in or remove the row")
     if not isinstance(value, str):
@@ -165,6 +169,8 @@ def _string(value: object, name: str) -> str:
         raise ValueError(f"the {name} has {len(value):,} characters, more than {MAX_CHARS:,}; shorten it")
     if "\0" in value:
         raise ValueError(f"the {name} holds a NUL character; remove it")
+    if re.search("[\ud800-\udfff]", value):
+        raise ValueError(f"the {name} holds a lone surrogate, which no file in UTF-8 can; correct it")
     if code := unseen(value):
         raise ValueError(
             f"the {name} holds {code}, which nobody sees but the model; remove it, or break the line there"
