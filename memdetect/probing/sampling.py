@@ -1,7 +1,8 @@
 """Generate images with a pipeline, one generator for each, and move between pixels and latents."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +78,8 @@ def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Ten
     """Run the pipeline; its last latents as feature maps."""
     if model.family.condition == "label":
         return _before_decoding(model, call)
-    images = model.pipe(**call).images
+    with _blaming(sampler.call):
+        images = model.pipe(**call).images
     if model.family.condition == "none":
         return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
     if model.family.packed:
@@ -85,6 +87,19 @@ def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Ten
         rows, cols = (2 * (side // factor) for side in image_size(model, sampler.call))
         return unpack(images, rows, cols)
     return images
+
+
+@contextmanager
+def _blaming(given: Mapping[str, Any]) -> Generator[None]:
+    """Make a usage error of what a pipeline raises under further arguments that somebody gave."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, LookupError) as problem:
+        if not given:
+            raise
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        said = f"fails with the arguments {', '.join(given)} of --call ({reason:.200})"
+        raise MemdetectError(f"the pipeline {said}; leave out what it cannot take") from problem
 
 
 class _Decoding(BaseException):
@@ -100,7 +115,8 @@ def _before_decoding(model: Model, call: dict[str, Any]) -> Float[Tensor, "image
 
     vae.decode = instead
     try:
-        model.pipe(**call)
+        with _blaming(sampler.call):
+            model.pipe(**call)
     except _Decoding:
         pass
     finally:
