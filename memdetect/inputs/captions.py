@@ -21,7 +21,7 @@ from memdetect.inputs.sidecars import (
     unread_captions,
     whole_in,
 )
-from memdetect.inputs.tables import rows_of
+from memdetect.inputs.tables import Row, rows_of
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
@@ -92,7 +92,7 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[str]], 
 
 def _rows(path: Path) -> Iterator[tuple[Path, list[str], str]]:
     """Picture, captions and place of each row of a metadata file."""
-    for line, row in rows_of(read_text(path), str(path), path.suffix[1:], None):
+    for line, row in _parsed(path):
         place = f"{str(path)!r}, line {line}"
         if row is None:
             continue
@@ -112,11 +112,23 @@ def _rows(path: Path) -> Iterator[tuple[Path, list[str], str]]:
         yield Path(os.path.normpath(path.parent / name)), captions, place
 
 
-def _clean(captions: list[str], picture: Path) -> list[str]:
-    """Captions with single blanks, each once, without those that show nothing; MemdetectError for what is no text."""
-    kept = dict.fromkeys(" ".join(caption.split()) for caption in captions)
+def _parsed(path: Path) -> Iterator[tuple[int, Row | None]]:
     try:
-        return [as_text(caption, "caption") for caption in kept if _shows(caption)]
+        yield from rows_of(read_text(path), str(path), path.suffix[1:], None)
+    except MemdetectError as problem:  # the advice for prompt files, which name their format, is none here
+        raise MemdetectError(str(problem).replace(", or say --prompts-format", "")) from None
+
+
+def _clean(captions: list[str], picture: Path) -> list[str]:
+    """Captions as they are, those that differ in blanks once, without any that shows nothing.
+
+    MemdetectError (usage) for one that cannot be written, or is too long.
+    """
+    kept: dict[str, str] = {}
+    for caption in captions:
+        kept.setdefault(" ".join(caption.split()), caption)
+    try:
+        return [as_text(caption, "caption") for caption in kept.values() if _shows(caption)]
     except ValueError as problem:
         raise MemdetectError(f"{str(picture)!r}: {problem}") from None
 

@@ -171,10 +171,6 @@ def as_text(value: object, name: str) -> str:
         raise ValueError(f"the {name} holds a NUL character; remove it")
     if re.search("[\ud800-\udfff]", value):
         raise ValueError(f"the {name} holds a lone surrogate, which no file in UTF-8 can; correct it")
-    if code := unseen(value):
-        raise ValueError(
-            f"the {name} holds {code}, which nobody sees but the model; remove it, or break the line there"
-        )
     return value
 
 

@@ -54,7 +54,7 @@ def captions_beside(picture: Path) -> list[str]:
     for path, rest in sorted(_beside(picture), key=lambda pair: (_rank(pair[1]), pair[0].name)):
         if rest in TEXTS:
             text = read_text(path)
-            found += [*text.split("\n"), text]
+            found += [" ".join(part.split()) for part in (*text.split("\n"), text)]
         elif rest == JSON:
             found += json_captions(_parsed(path)) or []
     return found

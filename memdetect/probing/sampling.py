@@ -77,7 +77,7 @@ def sample_latents(
 def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
     """Run the pipeline; its last latents as feature maps."""
     if model.family.condition == "label":
-        return _before_decoding(model, call)
+        return _before_decoding(model, call, sampler.call)
     with _blaming(sampler.call):
         images = model.pipe(**call).images
     if model.family.condition == "none":
@@ -106,7 +106,9 @@ class _Decoding(BaseException):
     """Ends a pipeline that cannot be asked for latents where it would decode them."""
 
 
-def _before_decoding(model: Model, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
+def _before_decoding(
+    model: Model, call: dict[str, Any], given: Mapping[str, Any]
+) -> Float[Tensor, "image chan row col"]:
     vae, found = model.pipe.vae, list[Tensor]()
 
     def instead(latents: Tensor, *_: Any, **__: Any) -> None:
@@ -115,7 +117,7 @@ def _before_decoding(model: Model, call: dict[str, Any]) -> Float[Tensor, "image
 
     vae.decode = instead
     try:
-        with _blaming(sampler.call):
+        with _blaming(given):
             model.pipe(**call)
     except _Decoding:
         pass
