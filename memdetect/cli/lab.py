@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from memdetect.cli import claims
 from memdetect.cli.embedder import embedder
 from memdetect.cli.lora import lora, unseen
 from memdetect.cli.options import Count, Out
@@ -229,5 +230,5 @@ def sheet(
     write(f"{out}\n")
 
 
-for command in (embedder, unseen, lora):
+for command in (embedder, unseen, lora, *claims.COMMANDS):
     app.command()(command)

@@ -3,10 +3,9 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import floor
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ ANIMATED = "animated: first frame of"
 # How a file becomes pixels: what lies under its transparency ("plain": whatever colour is stored there, 16 bits
 # clipped, as Pillow's own convert does), and whether it is turned as EXIF says.
 Way = Literal["white", "black", "plain", "white,unturned", "black,unturned", "plain,unturned"]
-GROUNDS = ("white", "black", "plain")
 UNTURNED = ",unturned"
 IN_PART = "only the first of several frames was looked up; give each frame as an image"
 
@@ -59,7 +57,7 @@ def open_ways(path: Path, *, max_pixels: int = MAX_PIXELS) -> list[Opened]:
     some composite on black. A further way that gives a single colour shows nothing, and is left out. Raises as
     `open_image` does.
     """
-    every = tuple(cast("Way", f"{g}{t}") for t, g in product(("", UNTURNED), GROUNDS))
+    every: tuple[Way, ...] = get_args(Way)
     return _distinct(_opened(path, max_pixels, every))
 
 

@@ -21,7 +21,8 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Loading
 from memdetect.lab import lora
 from memdetect.lab.lora import Tuning, train_lora
-from memdetect.lab.world.labelled import Counts, recipe
+from memdetect.lab.world import recipe
+from memdetect.lab.world.labelled import Counts
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Measurement
 
