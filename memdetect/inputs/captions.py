@@ -77,8 +77,8 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[str]], 
     homes = sorted({folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))})
     read: set[Path] = set()
     for path in [home / name for home in homes for name in METADATA if (home / name).is_file()]:
-        read.add(path)
         for picture, captions, place in _rows(path):
+            read.add(path)
             if picture not in listed:
                 raise MemdetectError(f"{place}: names {str(picture)!r}, which is not there; remove the row")
             listed[picture] += captions

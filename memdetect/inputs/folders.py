@@ -34,14 +34,15 @@ ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".7z", ".rar", ".tbz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".lz4"),
     *(".lzma", ".z", ".cbz", ".cbr", ".epub", ".iso", ".dmg", ".cab", ".beton", ".mat"),
 )
-TABLES = (".arrow", ".feather", ".tfrecord", ".tfrecords", ".h5", ".hdf5", ".mdb", ".lmdb", ".pkl", ".pickle", ".pdf")
+TABLES = (".arrow", ".feather", ".tfrecord", ".tfrecords", ".h5", ".hdf5", ".mdb", ".lmdb", ".pkl", ".pdf", ".rec")
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv", ".mpg", ".mpeg")
 PARTS = re.compile(r".*\.((zip|7z|rar|tar)\.\d+|[zr]\d\d)", re.IGNORECASE)  # of an archive: set.zip.001, set.z01
 # What files begin with in which there may be pictures: zip, 7z, RAR, gzip, bzip2, xz, zstd, lz4, parquet, arrow, HDF5,
-# PDF, Matroska and WebM, AVI, MP4 and QuickTime. A tar says so further on.
+# PDF, pickle, RecordIO, Matroska and WebM, AVI, MP4 and QuickTime. A tar says so further on.
 HELD = re.compile(
     rb"PK\x03\x04|7z\xbc\xaf'\x1c|Rar!|\x1f\x8b|BZh[1-9]|\xfd7zXZ|\(\xb5/\xfd|\x04\x22M\x18|PAR1|ARROW1|\x89HDF|%PDF-"
-    rb"|\x1aE\xdf\xa3|RIFF.{4}AVI |.{4}ftyp(?!avi[fs]|hei[cfmsx]|mif1|msf1|crx )",
+    rb"|\x80[\x02-\x05][}\](\x95cN]|\n#\xd7\xce|\x1aE\xdf\xa3|RIFF.{4}AVI "
+    rb"|.{4}ftyp(?!avi[fs]|hei[cfmsx]|mif1|msf1|crx )",
     re.DOTALL,
 )
 DOCUMENTS = (".odt", ".odp", ".docx", ".pptx")  # zip files all of them, and seldom of training pictures

@@ -70,6 +70,7 @@ HELD = {
     "rar": b"Rar!\x1a\x07",
     "parquet": b"PAR1",
     "video": b"\0\0\0\x18ftypmp42",
+    "data_batch_1": b"\x80\x02}q\x01",
     "matroska": b"\x1aE\xdf\xa3",
 }
 

@@ -145,6 +145,7 @@ UNREAD = {
     "Metadata.jsonl": "{}",
     "10_s/captions.csv": "file_name,text\n",
     "captions.txt": "a.png: x",
+    "metadata.csv": "file_name,text\n",
     "captions.json": "{}",
 }
 
