@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ SINGLE_FILES = {
     **dict.fromkeys(("sd3", "sd35_large", "sd35_medium"), "StableDiffusion3Pipeline"),
     **dict.fromkeys(("flux-dev", "flux-schnell"), "FluxPipeline"),
 }
+LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
 LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
 
 
@@ -70,7 +71,7 @@ def header(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def parse_lora(given: str) -> tuple[Path, float]:
-    """PATH or PATH@SCALE; MemdetectError when there is no such file, or it is no .safetensors."""
+    """PATH or PATH@SCALE; MemdetectError when there is no such .safetensors file, or the scale leaves nothing of it."""
     head, at, tail = given.rpartition("@")
     try:
         path, scale = (Path(head), float(tail)) if at else (Path(given), 1.0)
@@ -80,6 +81,9 @@ def parse_lora(given: str) -> tuple[Path, float]:
         path /= "pytorch_lora_weights.safetensors"
     if path.suffix != ".safetensors" or not path.is_file():
         raise MemdetectError(f"--lora {given!r}: no .safetensors file there; expected PATH or PATH@SCALE")
+    if not LEAST_SCALE <= abs(scale) < inf:
+        said = "with which the base would be audited without the LoRA, or nothing at all"
+        raise MemdetectError(f"--lora {given!r}: the scale is {scale}, {said}; give the one that you publish it for")
     return path, scale
 
 

@@ -225,16 +225,17 @@ def searched(evidence: Evidence | None) -> dict[str, Any]:
 
 
 def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
-    """The same from an index's manifest alone."""
+    """The same from an index's manifest alone. level: of the threshold; None where there is none."""
+    limit = manifest.threshold
     return {
         "name": name,
         "digest": manifest.digest,
         "rows": manifest.count,
         "embedder": manifest.embedder.name,
         "top_k": top_k,
-        "similarity": manifest.threshold.similarity,
-        "level": manifest.threshold.level if manifest.threshold.shown else manifest.threshold.attainable,
-        "null_queries": manifest.threshold.queries,
+        "similarity": limit.similarity,
+        "level": None if limit.similarity is None else limit.level if limit.shown else limit.attainable,
+        "null_queries": limit.queries,
         **found_by(manifest.model_dump(mode="json")),
     }
 

@@ -110,6 +110,11 @@ def test_a_lora_needs_a_file_of_safetensors(tmp_path, model_folder):
     for wrong in ("nowhere.safetensors", "nowhere.safetensors@2", str(tmp_path / "x@y"), str(tmp_path / "x.bin")):
         with pytest.raises(MemdetectError, match=re.escape(f"--lora {wrong!r}: no .safetensors file there")):
             opening.parse_lora(wrong)
+    for scale in ("0", "-0.0", "1e-30", "nan", "inf", "-inf"):
+        with pytest.raises(
+            MemdetectError, match=r"the scale is .*, with which the base would be audited without the LoRA"
+        ):
+            opening.parse_lora(f"{weights}@{scale}")
 
 
 class Loras:

@@ -197,6 +197,7 @@ def test_wishes_that_are_spelled_out_pass_and_every_report_says_so(
         return json.dumps(json.loads(capsys.readouterr().out)["verdict"]["notes"])
 
     assert "waives fail-on" in note(scenes / "memorizing", "--fail-on", "none")
+    assert "waives min-coverage: how much of the training" in note(scenes / "clean", "--min-coverage", "0")
     assert "waives min-sensitivity" in note(scenes / "clean-scores", "--min-sensitivity", "0")
     assert gate(scenes / "memorizing-scores", "--min-sensitivity", "0") == Exit.FAILED
     answered = "".join(entry(name) for name in findings(scenes / "memorizing", capsys))

@@ -217,7 +217,20 @@ def test_the_base_of_a_lora_is_the_model_without_it(photos: Path, tmp_path: Path
     tiny_stable_diffusion(tmp_path / "tokenizer", "v_prediction").save_pretrained(model)
     shared = ["--model", str(model), "--device", "cpu", "--train-images", str(photos)]
     mine, few = str(tmp_path / "mine.safetensors"), ["--steps", "2", "--guidance-scale", "1"]
-    trained = ["lab", "lora", *shared, "--out", mine, "--train-steps", "8", "--rank", "4", "--rate", "0.05", "--convolutions"]
+    trained = [
+        "lab",
+        "lora",
+        *shared,
+        "--out",
+        mine,
+        "--train-steps",
+        "8",
+        "--rank",
+        "4",
+        "--rate",
+        "0.05",
+        "--convolutions",
+    ]
     assert run(trained) == 0
     assert "3 pictures shown 21 times each in 8 steps of 8" in capsys.readouterr().out
     whole = ["scan", *shared, "--lora", mine, "--num-seeds", "2", "--base-rounds", "2", *few]

@@ -328,3 +328,47 @@ def test_a_training_folder_is_searched_whole(pipe, tmp_path):
         assert {r.name: r.outcome for r in judged.rules if r.name in ("left-out", "min-coverage")} == {
             "min-coverage": outcome
         }
+
+
+def test_an_index_without_a_threshold_makes_a_run_inconclusive(pipe, tmp_path):
+    """Of a single picture there is no null: the run ends, and says that nothing can be called a copy."""
+    build_index([fill(tmp_path / "images", [0])], load_embedder("pixels"), tmp_path / "i", WHOLE)
+    (tmp_path / "p.txt").write_text("a cat\n")
+    options = Options(**FAST, index=tmp_path / "i", policy=Policy(fail_on="copy"))
+    found = scan([tmp_path / "p.txt"], pipe, tmp_path / "run", options)
+    held = RunFolder(tmp_path / "run").header().index
+    assert (held["similarity"], held["level"]) == (None, None)
+    assert [row.outcome for row in found.results] == ["inconclusive"]
+    rules = {rule.name: rule for rule in found.verdict.rules}
+    assert rules["index"].outcome == "inconclusive"
+    assert rules["index"].reason.startswith("the index has no threshold")
+
+
+def test_given_images_hidden_by_transparency_are_copies(first, pipe, tmp_path):
+    """Looked up by every decoding, and a note that says so; without an index nothing is said."""
+    hidden = Image.open(first / "images" / "planted.png").convert("RGBA")
+    hidden.putalpha(Image.new("L", hidden.size, 8))
+    hidden.save(tmp_path / "hidden.png")
+    found = scan([tmp_path / "hidden.png"], pipe, tmp_path / "run", Options(**FAST, index=first / "train.index"))
+    assert found.results[0].outcome == "copy"
+    assert found.results[0].notes == ["alpha composited on white", "looked up on white, on black and as stored"]
+    found = scan([tmp_path / "hidden.png"], pipe, tmp_path / "plain", Options(**FAST))
+    assert found.results[0].notes == ["alpha composited on white"]
+
+
+def test_an_argument_that_the_pipeline_cannot_take_is_one_line(pipe, tmp_path, monkeypatch):
+    """`--call clip_skip=1` is in the signature, and fails in the text encoder of some pipelines."""
+    (tmp_path / "p.txt").write_text("a cat\n")
+
+    whole = pipe.encode_prompt
+
+    def broken(*args, **given):
+        if given.get("clip_skip"):
+            raise AttributeError("'Output' object has no attribute 'text_model'")
+        return whole(*args, **given)
+
+    monkeypatch.setattr(pipe, "encode_prompt", broken)
+    with pytest.raises(
+        MemdetectError, match=r"fails with the arguments clip_skip of --call \(AttributeError: 'Output'"
+    ):
+        scan([tmp_path / "p.txt"], pipe, tmp_path / "run", Options(**FAST, call={"clip_skip": 1}))

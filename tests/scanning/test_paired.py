@@ -187,7 +187,7 @@ def test_a_line_separator_within_a_caption_ends_no_row(pictures: Path) -> None:
 
 def test_captions_come_from_metadata_then_text_files_then_the_instance_prompt(pictures: Path) -> None:
     (pictures / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a red cat"}\n\n', encoding="utf-8")
-    (pictures / "b.txt").write_text(" a blue\n dog \n", encoding="utf-8")
+    (pictures / "b.txt").write_text(" a blue  dog \n", encoding="utf-8")
     found = captioned(pictures, "a photo of sks")
     assert found == [
         (pictures / "a.png", "a red cat"),
@@ -203,10 +203,13 @@ def test_captions_come_from_metadata_then_text_files_then_the_instance_prompt(pi
     ("metadata", "said"),
     [
         (None, r"a.png' has no caption; write it into a.txt or metadata.jsonl, or give --instance-prompt"),
-        ("nonsense\n", r"metadata.jsonl:1: expected an object"),
-        ('{"file_name": "a.png"}\n', r"metadata.jsonl:1: expected an object"),
-        ("[]\n", r"metadata.jsonl:1: expected an object"),
-        ('{"file_name": "gone.png", "prompt": "x"}\n', r"metadata.jsonl:1: names .*gone.png', which is not there"),
+        ("nonsense\n", r"metadata.jsonl', line 1: broken JSON .*; correct it$"),
+        ('{"file_name": "a.png"}\n', r"metadata.jsonl', line 1: expected an object"),
+        ("[]\n", r"metadata.jsonl', line 1: an object or a string is expected"),
+        (
+            '{"file_name": "gone.png", "prompt": "x"}\n',
+            r"metadata.jsonl', line 1: names .*gone.png', which is not there",
+        ),
         (b"\xff", "cannot be read as UTF-8"),
     ],
 )

@@ -15,7 +15,7 @@ from memdetect.copies.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTOR
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import stored_path
 from memdetect.copies.index.sources import Listed, listed
-from memdetect.copies.index.views import CROP_KEY
+from memdetect.copies.index.views import OWN_KEY
 from memdetect.copies.index.write import BuildOptions, Work, write
 from memdetect.errors import MemdetectError
 from memdetect.files import only_writer
@@ -116,10 +116,9 @@ def _check(sources: Sequence[str | Path], home: Path, base: Index | None) -> int
     names = (base.row(i).key for i in old) if base else iter(())
     for position, key in enumerate(_chain(names, sources, home)):
         digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:16]
-        if position >= len(old) and CROP_KEY.search(key):
-            raise MemdetectError(
-                f"the key {key!r:.200} ends as that of a crop does; rename it: {_place(sources, position - len(old))}"
-            )
+        if position >= len(old) and OWN_KEY.search(key):
+            place = _place(sources, position - len(old))
+            raise MemdetectError(f"the key {key!r:.200} ends as those of crops and decodings; rename it: {place}")
         first = keys.setdefault(digest, position)
         if first != position:
             where = [_place(sources, at - len(old)) if at >= len(old) else "the index" for at in (first, position)]

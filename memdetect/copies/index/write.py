@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -88,18 +88,18 @@ def write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> No
     draft, base, options = Draft(folder, home, work.embedder.dim), work.base, work.options
     squares = base.manifest.as_trained if base else options.squares
     intake = Intake(work.embedder, home, options.batch_size, options.max_pixels, squares)
-    first: dict[bytes, int] = {}  # row of the first vector of each picture, by its file
+    pictures = _Pictures()
     if base:
         draft.take(base.folder, len(base))
         intake.skipped.update(base.manifest.skipped)
         intake.noted.update({k: n for k, n in base.manifest.noted.items() if not k.startswith(HELD_OUT)})
-        _count(first, (base.row(i) for i in range(len(base))), 0)
+        pictures.count(base.row(i) for i in range(len(base)))
     told = _told(work)
     for batch in intake.batches(entries):
-        _count(first, (taken.row for taken in batch), draft.count)
+        pictures.count(taken.row for taken in batch)
         draft.add(np.stack([taken.vector for taken in batch]), [taken.row for taken in batch])
-        if told.size is not None and told.size < len(first):
-            said = f"the training set is said to have {told.size} pictures, the index has {len(first)} or more"
+        if told.size is not None and told.size < len(pictures.first):
+            said = f"the training set is said to have {told.size} pictures, the index has {len(pictures.first)} or more"
             raise MemdetectError(f"{said}; correct --training-set")
         work.progress(intake.seen, work.planned, "")
     draft.close()
@@ -110,14 +110,30 @@ def write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> No
     searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, options.engine)
     write_faiss(folder, draft.count, draft.dim, factory, searcher.engine)
     copies = Copies(RowFile(folder / ROWS), folder, options.rule or CopyRule())
-    rows = np.fromiter(first.values(), np.int64, len(first))
-    _finish(Trial(searcher, copies, work.embedder, rows, options.seed), intake, work, told)
+    rows = np.fromiter(pictures.first.values(), np.int64, len(pictures.first))
+    _finish(Trial(searcher, copies, work.embedder, rows, options.seed, pictures.ways()), intake, work, told)
 
 
-def _count(first: dict[bytes, int], rows: Iterable[Row], start: int) -> None:
-    """Note the first row of each picture; rows begin with number `start`."""
-    for number, row in enumerate(rows, start):
-        first.setdefault(bytes.fromhex(row.sha256[:32]), number)
+@dataclass(slots=True)
+class _Pictures:
+    """Row of the first vector of each picture, by its file; and, by file, those of its further decodings, by way."""
+
+    rows: int = 0
+    first: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    others: dict[bytes, dict[str, int]] = field(default_factory=dict[bytes, dict[str, int]])
+
+    def count(self, rows: Iterable[Row]) -> None:
+        """Note the next rows of the index."""
+        for row in rows:
+            file = bytes.fromhex(row.sha256[:32])
+            self.first.setdefault(file, self.rows)
+            if row.decoded != "white":
+                self.others.setdefault(file, {}).setdefault(row.decoded, self.rows)
+            self.rows += 1
+
+    def ways(self) -> dict[int, list[int]]:
+        """First rows of further decodings, by the first row of their picture."""
+        return {self.first[file]: list(ways.values()) for file, ways in self.others.items()}
 
 
 def _told(work: Work) -> Told:
@@ -163,7 +179,7 @@ def _null(trial: Trial, work: Work, noted: Counter[str]) -> Null:
     options = work.options
     if not options.held_out:
         return leave_one_out(trial, options.null_queries)
-    intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels)
+    intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels, every=False)
     null = held_out(trial, intake.batches(listed(options.held_out)))
     if sum(intake.skipped.values()) == intake.seen:
         raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")

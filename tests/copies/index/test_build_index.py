@@ -80,7 +80,7 @@ def test_what_cannot_be_used_is_counted_by_reason(tiny, tmp_path):
         "too many pixels": 1,
         "unreadable": 1,
     }
-    assert made.manifest.noted == {"alpha composited on white": 1, "animated: first frame used": 1}
+    assert made.manifest.noted == {"alpha composited on white, each decoding taken": 1, "animated: first frame used": 1}
     assert len(made) == 6
 
 

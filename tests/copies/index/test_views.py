@@ -175,7 +175,7 @@ def test_appending_keeps_the_squares_and_counts_pictures(tmp_path, tiny):
 def test_a_key_that_could_be_a_crops_is_refused(tmp_path, tiny):
     fill(tmp_path / "images", range(3))
     (tmp_path / "list.csv").write_text('path,key\nimages/0000.png,"a#0,0,5,5"\n')
-    with pytest.raises(MemdetectError, match="ends as that of a crop does; rename it"):
+    with pytest.raises(MemdetectError, match="ends as those of crops and decodings; rename it"):
         build_index([tmp_path / "list.csv"], tiny, tmp_path / "i", QUICK)
 
 
