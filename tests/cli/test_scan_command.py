@@ -20,7 +20,7 @@ from memdetect.judging import OUTCOMES
 from memdetect.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-PROMPTS = ["a photo of a cat", "=red, \x1b[31m[bold]dog\u202e", "caf\u00e9\N{CAT FACE}"]
+PROMPTS = ["a photo of a cat", "=red, [31m[bold]dog", "caf\u00e9\N{CAT FACE}"]
 FAST = ["--steps", "1", "--num-seeds", "1", "--device", "cpu"]
 Fails = Callable[..., str]
 
@@ -153,7 +153,7 @@ def test_stdout_holds_what_the_format_says_and_nothing_else(
         assert [json.loads(line) for line in out.splitlines()] == [json.loads(line) for line in lines.splitlines()]
     else:
         rows = list(csv.DictReader(io.StringIO(out, newline="")))
-        assert [row["prompt"] for row in rows] == [PROMPTS[0], r"'=red, \x1b[31m[bold]dog\u202e", PROMPTS[2]]
+        assert [row["prompt"] for row in rows] == [PROMPTS[0], r"'=red, [31m[bold]dog", PROMPTS[2]]
     assert "scan: 3 of 3\n" in err
     assert err.endswith(f"run folder: {work / 'run'}\n")
 

@@ -10,7 +10,7 @@ from small_pictures import picture
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import BuildOptions, Manifest, build_index, open_index
 from memdetect.copies.index.manifest import MANIFEST
-from memdetect.copies.matching import look_up
+from memdetect.copies.matching import look_up_files
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import open_image, open_ways, said_ways
 
@@ -58,7 +58,7 @@ def test_what_a_trainer_saw_by_convert_is_found(trained):
     for path in sorted((root / "images").iterdir()):
         Image.open(path).convert("RGB").save(root / "out" / path.name)
     index = open_index(root / "i")
-    looked = list(look_up(sorted((root / "out").iterdir()), index, EMBEDDER))
+    looked = list(look_up_files(sorted((root / "out").iterdir()), index, EMBEDDER))
     assert [row.outcome for row in looked] == ["copy"] * 40
     assert index.manifest.planted.copies >= 0.9
 
@@ -90,7 +90,7 @@ def test_given_images_are_looked_up_by_every_decoding(tmp_path):
     picture(4).save(tmp_path / "turned.png", exif=exif)
     picture(5).save(tmp_path / "plain.png")
     paths = [tmp_path / f"{name}.png" for name in ("hidden", "turned", "plain")]
-    looked = list(look_up(paths, open_index(tmp_path / "i"), EMBEDDER))
+    looked = list(look_up_files(paths, open_index(tmp_path / "i"), EMBEDDER))
     assert [row.outcome for row in looked] == ["copy"] * 3
     assert [row.reason for row in looked] == [
         "looked up on white, on black and as stored",
