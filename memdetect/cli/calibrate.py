@@ -123,7 +123,7 @@ def calibrate_command(
     checked_model(model)
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
         from memdetect.adapters import Opening, load
-        from memdetect.scanning import Options, Watch, calibrate
+        from memdetect.scanning import Options, calibrate
 
         options = Options(
             layers=layer,
@@ -150,7 +150,7 @@ def calibrate_command(
         )
         say_loading(model, opening)
         loaded = load(model, device=device, dtype=dtype.value if dtype else None, opening=opening)
-        made = calibrate(requests, loaded, out, options, watch=Watch(progress, interrupt.asked))
+        made = calibrate(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
     if made is None:
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
         raise typer.Exit(int(interrupt.exit or 0))

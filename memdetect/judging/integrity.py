@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from memdetect.errors import Exit, MemdetectError
 from memdetect.judging.calibration import Calibration
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import Header, inputs_digest, plan_digest
+from memdetect.runs.header import Header
+from memdetect.runs.plan import inputs_digest
 from memdetect.runs.policy import held_policy
 from memdetect.runs.records import Measurement
 
@@ -41,7 +42,7 @@ def _header(folder: RunFolder, header: Header) -> Iterator[str]:
     whole = json.loads((folder.path / "run.json").read_bytes()) == header.model_dump(mode="json")
     if not whole or header.seal != header.sealed().seal:
         yield "run.json is not as it was written, its seal is of another content; scan again"
-    if header.plan_digest != plan_digest(header.plan):
+    if header.plan_digest != header.plan.digest:
         yield "the plan in run.json is not the one whose digest it holds; scan again"
     if header.policy_digest != held_policy(header.policy, "run.json").digest:
         yield "the policy in run.json is not the one whose digest it holds; scan again"
@@ -54,7 +55,7 @@ def _inputs(header: Header, rows: Sequence[Measurement]) -> Iterator[str]:
         yield f"{bare} given images were measured without their sha256, so that they may be others; scan again"
         return
     order = sorted(rows, key=lambda row: row.index)
-    if header.plan.get("inputs") != inputs_digest((row.id, row.prompt, row.sha256 or None) for row in order):
+    if header.plan.inputs != inputs_digest((row.id, row.prompt, row.sha256 or None) for row in order):
         yield "the items that were measured are not those that were planned; scan again"
 
 

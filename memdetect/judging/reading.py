@@ -13,7 +13,7 @@ from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.integrity import altered, exchanged
 from memdetect.judging.text_shift import FEWEST, compare_wording
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import SHARES, Header, plan_digest
+from memdetect.runs.header import SHARES, Header
 from memdetect.runs.policy import Policy, held_policy
 from memdetect.runs.records import Measurement
 
@@ -108,7 +108,7 @@ def _same(first: Path, held: Header, other: Path, header: Header) -> None:
 
 
 def _shared(header: Header) -> Mapping[str, Any]:
-    plan = {key: value for key, value in header.plan.items() if key not in OWN}
+    plan = header.plan.model_dump(mode="json", exclude=set(OWN))
     return {**plan, "index": header.index.get("digest"), "calibration": header.calibration}
 
 
@@ -117,13 +117,13 @@ def _together(headers: Sequence[Header]) -> Header:
     first = headers[0]
     if len(headers) == 1:
         return first
-    inputs = "\n".join(sorted(str(header.plan["inputs"]) for header in headers))
-    plan = {**first.plan, "inputs": hashlib.sha256(inputs.encode()).hexdigest()}
+    inputs = "\n".join(sorted(header.plan.inputs for header in headers))
+    plan = first.plan.model_copy(update={"inputs": hashlib.sha256(inputs.encode()).hexdigest()})
     digests = {header.policy_digest for header in headers}
     return first.model_copy(
         update={
             "plan": plan,
-            "plan_digest": plan_digest(plan) if all(h.plan_digest == plan_digest(h.plan) for h in headers) else "",
+            "plan_digest": plan.digest if all(h.plan_digest == h.plan.digest for h in headers) else "",
             "planned": sum(header.planned for header in headers),
             "dropped": {
                 key: sum(header.dropped.get(key, 0) for header in headers)

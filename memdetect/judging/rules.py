@@ -7,9 +7,9 @@ from math import ceil
 from typing import Any
 
 from memdetect.inputs.wording import family_key, kind_of
-from memdetect.judging.calibration import Calibration, members_of
+from memdetect.judging.calibration import Calibration
 from memdetect.judging.outcome import Rule, Shift
-from memdetect.judging.ranks import ItemScores, Null
+from memdetect.judging.ranks import ItemScores, Null, Rank, Ranked, Unranked
 from memdetect.judging.search_rules import index_rules
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
@@ -33,16 +33,16 @@ class Findings:
     header: Header
     results: Sequence[Result]
     scores: Sequence[ItemScores]
-    ranks: Sequence[tuple[int, int] | str]
+    ranks: Sequence[Ranked]
     rejected: Sequence[bool]
-    null: Null | str
+    null: Null | Unranked
     calibration: Calibration | None
     sensitivity: Mapping[str, Sensitivity]
 
-    def ranked(self) -> list[tuple[int, int]]:
+    def ranked(self) -> list[Rank]:
         """Ranks of the items that have one and were not rejected."""
         pairs = zip(self.ranks, self.rejected, strict=True)
-        return [rank for rank, out in pairs if not isinstance(rank, str) and not out]
+        return [rank for rank, out in pairs if isinstance(rank, Rank) and not out]
 
     def failing(self, policy: Policy) -> Counter[str]:
         """Findings by outcome that the policy fails on and nobody answers for."""
@@ -60,7 +60,7 @@ def shift_of(found: Findings) -> Shift:
     text = _wording(found)
     low = text.get("low")
     bulk = bulk_check(found.ranked())
-    every = [rank for rank in found.ranks if not isinstance(rank, str)]
+    every = [rank for rank in found.ranks if isinstance(rank, Rank)]
     auroc = text.get("auroc") if low is not None else None
     uncompared = {key: str(text.get(key, "")) for key in ("missing", "few")}
     return Shift(
@@ -77,7 +77,7 @@ def _wording(found: Findings) -> Mapping[str, Any]:
 
 def _dead(found: Findings) -> str:
     """What gives most prompts the very same score measures nothing: which member does, "" for none."""
-    for name in members_of(found.header.plan):
+    for name in found.header.plan.deciding:
         pairs = zip(found.results, found.scores, strict=True)
         values = Counter(scores[name] for row, scores in pairs if row.status == "ok")
         del values[None]
@@ -89,13 +89,13 @@ def _dead(found: Findings) -> str:
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
     """Families with an item flagged at the fixed level, or a copy, among those that could be judged."""
-    if isinstance(found.null, str):
+    if isinstance(found.null, Unranked):
         return None
     limits = flagging_ranks(found.null, policy)
     families: dict[str, bool] = {}
     for row, rank in zip(found.results, found.ranks, strict=True):
-        if not isinstance(rank, str) or row.outcome == "copy":
-            flagged = row.outcome == "copy" or (not isinstance(rank, str) and rank[0] <= limits[rank[1]])
+        if isinstance(rank, Rank) or row.outcome == "copy":
+            flagged = row.outcome == "copy" or (isinstance(rank, Rank) and rank.rank <= limits[rank.n])
             key = family_key(row.meta, row.prompt)
             families[key] = families.get(key, False) or flagged
     n = found.null.n
@@ -104,9 +104,9 @@ def rate_of(found: Findings, policy: Policy) -> Rate | None:
     return replace(made, rank=limits[n], copies=len(copied))
 
 
-def flagging_ranks(null: Null | str, policy: Policy) -> dict[int, int]:
+def flagging_ranks(null: Null | Unranked, policy: Policy) -> dict[int, int]:
     """By the n of each stratum, the largest rank that counts as flagged; 0 = none."""
-    sizes = set[int]() if isinstance(null, str) else {len(s) for s in null.by_stratum.values()}
+    sizes = set[int]() if isinstance(null, Unranked) else {len(s) for s in null.by_stratum.values()}
     return {n: _flagging_rank(n, policy) for n in sizes}
 
 
@@ -158,8 +158,8 @@ def _findings(found: Findings, policy: Policy, shift: Shift) -> Rule:
 
 
 def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
-    if isinstance(found.null, str):
-        return Rule("calibration", "inconclusive", found.null)
+    if isinstance(found.null, Unranked):
+        return Rule("calibration", "inconclusive", found.null.reason)
     n, hits = found.null.n, bar[0]
     if hits > found.header.planned:
         least = smallest_n(policy.fdr) if policy.delta is None else smallest_conditional_n(policy.fdr, policy.delta)
@@ -203,7 +203,7 @@ def _compared(shift: Shift) -> Rule:
 def _unresolved(found: Findings, needed: int) -> Rule:
     pairs = zip(found.results, found.ranks, strict=True)
     decided = ("copy", "suspicious")
-    top = [row for row, rank in pairs if row.outcome not in decided and not isinstance(rank, str) and rank[0] == 1]
+    top = [row for row, rank in pairs if row.outcome not in decided and isinstance(rank, Rank) and rank.rank == 1]
     if not top:
         return Rule("resolution", "pass", "", 0, 0)
     reason = f"{len(top)} above every clean prompt cannot be decided; it takes {needed} clean prompts"
@@ -239,9 +239,9 @@ def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
     """
     lost: list[str] = []
     for row, rank in zip(found.results, found.ranks, strict=True):
-        if scored and isinstance(rank, str) and row.outcome != "copy":
-            lost.append(rank)
-        elif row.outcome == "inconclusive" and (isinstance(rank, str) or rank[0] > 1):
+        if scored and isinstance(rank, Unranked) and row.outcome != "copy":
+            lost.append(rank.reason)
+        elif row.outcome == "inconclusive" and (isinstance(rank, Unranked) or rank.rank > 1):
             lost.append(row.reason)
     limit = policy.max_undetectable or 0.0
     if len(lost) <= limit * len(found.results):

@@ -7,6 +7,7 @@ from memdetect.copies.match import Match
 from memdetect.judging.outcome import Rule
 from memdetect.judging.statistics.beta import incomplete_beta
 from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Result
 
@@ -60,12 +61,12 @@ def alike(row: Measurement) -> list[Match]:
     return [found[seed] for seed in sorted(found)]
 
 
-def images_of(row: Measurement, plan: Mapping[str, Any]) -> int:
+def images_of(row: Measurement, plan: Plan) -> int:
     """How many images an item has: one that was given, else one for each seed of the plan."""
-    return 1 if row.image is not None else int(plan["num_seeds"])
+    return 1 if row.image is not None else plan.num_seeds
 
 
-def unsearched(row: Measurement, plan: Mapping[str, Any]) -> list[int]:
+def unsearched(row: Measurement, plan: Plan) -> list[int]:
     """Images of an item of which no training image is recorded: they were not looked up."""
     searched = {match.seed for match in row.matches}
     return [k for k in range(images_of(row, plan)) if k not in searched]

@@ -54,10 +54,9 @@ def _meant(entry: Ignore, header: Header) -> bool:
     if entry.run is not None:
         return header.plan_digest.startswith(entry.run)
     name = entry.model or ""
-    digest = str(header.plan.get("model", ""))
     # A LoRA does not change the name of its base, only the digest.
     named = name == header.model and not header.opening.get("loras")
-    return named or (re.match(HEX, name) is not None and digest.startswith(name))
+    return named or (re.match(HEX, name) is not None and header.plan.model.startswith(name))
 
 
 def _covers(entry: Ignore, row: Result) -> bool:

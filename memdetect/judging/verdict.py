@@ -2,15 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any
 
 from memdetect.inputs.wording import kind_of
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
 from memdetect.judging.outcome import OUTCOMES, Verdict
-from memdetect.judging.ranks import ItemScores, Null, Rank, centred, make_null, p_values, rank_of, scores_of
+from memdetect.judging.ranks import (
+    ItemScores,
+    Null,
+    Rank,
+    Ranked,
+    Unranked,
+    centred,
+    make_null,
+    p_values,
+    rank_of,
+    scores_of,
+)
 from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
 from memdetect.judging.search_rules import NO_THRESHOLD, alike, images_of, no_threshold, not_compared, unsearched
 from memdetect.judging.sensitivity import sensitivities
@@ -18,7 +28,8 @@ from memdetect.judging.statistics.conformal import simes_levels
 from memdetect.judging.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
 from memdetect.judging.statistics.rates import Rate, memorized_share
 from memdetect.judging.suppressions import Suppressions, suppressions, with_suppressed
-from memdetect.runs.header import Header, plan_digest
+from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Outcome, Result
 
@@ -37,11 +48,11 @@ class _Bar:
     n: int
     hits: int
     needed: int
-    plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    searched: bool = False
-    blind: bool = False
-    scored: bool = True
-    null: Null | str = ""
+    plan: Plan
+    searched: bool
+    blind: bool
+    scored: bool
+    null: Null | Unranked
 
 
 def judge(
@@ -66,14 +77,7 @@ def judge(
     ranks = [rank_of(row, own, null) for row, own in zip(kept, scores, strict=True)]
     p = p_values(ranks, policy.delta)
     rejected = benjamini_hochberg(p, policy.fdr, header.planned)
-    bar = replace(
-        _bar(null, header.planned, policy),
-        plan=header.plan,
-        searched=bool(header.index),
-        blind=no_threshold(header.index),
-        scored=policy.asks_scores,
-        null=null,
-    )
+    bar = _bar(null, header, policy)
     decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
     own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
     results = [_result(*found) for found in zip(kept, own, decided, strict=True)]
@@ -87,11 +91,19 @@ def judge(
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 
-def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
-    if isinstance(null, str):
-        return _Bar(0, 0, n_needed(planned, policy.fdr))
-    smallest = simes_levels(null.n, policy.delta)[0] if policy.delta is not None and null.n > 1 else None
-    return _Bar(null.n, hits_needed(null.n, planned, policy.fdr, smallest), n_needed(planned, policy.fdr))
+def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:
+    n = 0 if isinstance(null, Unranked) else null.n
+    smallest = simes_levels(n, policy.delta)[0] if policy.delta is not None and n > 1 else None
+    return _Bar(
+        n=n,
+        hits=hits_needed(n, header.planned, policy.fdr, smallest) if n else 0,
+        needed=n_needed(header.planned, policy.fdr),
+        plan=header.plan,
+        searched=bool(header.index),
+        blind=no_threshold(header.index),
+        scored=policy.asks_scores,
+        null=null,
+    )
 
 
 def _result(row: Measurement, p: dict[str, float | None], decided: tuple[Outcome, str]) -> Result:
@@ -100,20 +112,21 @@ def _result(row: Measurement, p: dict[str, float | None], decided: tuple[Outcome
     return made
 
 
-def _own_p(row: Measurement, scores: ItemScores, p: float | None, null: Null | str) -> dict[str, float | None]:
-    own = dict.fromkeys(row.scores) if isinstance(null, str) or row.prompt is None else null.own_p(scores)
+def _own_p(row: Measurement, scores: ItemScores, p: float | None, null: Null | Unranked) -> dict[str, float | None]:
+    own = dict.fromkeys(row.scores) if isinstance(null, Unranked) or row.prompt is None else null.own_p(scores)
     return {"combined": p, **own}
 
 
-def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
+def _outcome(row: Measurement, ranked: Ranked, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
     """The worst that holds; `clear` only where everything that was asked could be searched, compared and ranked."""
     copied = next((match for match in row.matches if match.copy_found), None)
     if copied is not None:
         return "copy", f"image {copied.seed} is a copy of {copied.key}"
     if row.status != "ok":
-        return "inconclusive", f"{ranked}: {row.notes[-1]}" if row.notes else str(ranked)
-    if rejected and not isinstance(ranked, str):
-        return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
+        why = ranked.reason if isinstance(ranked, Unranked) else ""
+        return "inconclusive", f"{why}: {row.notes[-1]}" if row.notes else why
+    if rejected and isinstance(ranked, Rank):
+        return "suspicious", f"p = {p:.2g} among {ranked.n} clean prompts"
     return _searched(row, bar) or _ranked(row, ranked, bar)
 
 
@@ -133,17 +146,17 @@ def _searched(row: Measurement, bar: _Bar) -> tuple[Outcome, str] | None:
     return ("similar", f"image {near[0].seed} is similar to {near[0].key}, but the pixels differ") if near else None
 
 
-def _ranked(row: Measurement, ranked: Rank, bar: _Bar) -> tuple[Outcome, str]:
+def _ranked(row: Measurement, ranked: Ranked, bar: _Bar) -> tuple[Outcome, str]:
     """What the score says where the training images say nothing; under a policy on copies it is not asked."""
     if bar.searched and not bar.scored:
         return "clear", "no copy was found; scores were not judged"
-    if not isinstance(bar.null, str) and bar.null.recalls(row):
+    if isinstance(bar.null, Null) and bar.null.recalls(row):
         return "inconclusive", "the prompt, or one of its family, is known to be memorized by this model"
-    if isinstance(ranked, str):
-        return "inconclusive", ranked
-    if ranked[0] == 1:
+    if isinstance(ranked, Unranked):
+        return "inconclusive", ranked.reason
+    if ranked.rank == 1:
         return "inconclusive", (
-            f"above all {ranked[1]} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
+            f"above all {ranked.n} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
         )
     return "clear", ""
 
@@ -157,7 +170,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         measured=len(found.results),
         counts=_counts(found.results),
         calibrated=bar.n,
-        missing=found.null if isinstance(found.null, str) else "",
+        missing=found.null.reason if isinstance(found.null, Unranked) else "",
         unusable=sum(row.status != "ok" for row in found.results),
         suppressed=sum(bool(row.suppressed) for row in found.results),
         hits=bar.hits,
@@ -189,7 +202,7 @@ def _fixed(found: Findings, policy: Policy) -> bool:
     header = found.header
     digest = found.calibration.cut(header.plan).digest if found.calibration else ""
     named = (header.policy_digest, header.calibration, header.plan_digest)
-    return named == (policy.digest, digest, plan_digest(header.plan))
+    return named == (policy.digest, digest, header.plan.digest)
 
 
 def _counts(results: Iterable[Result]) -> Mapping[Outcome, int]:

@@ -16,7 +16,7 @@ def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -
     passed = verdict.verdict == "pass"
     said = "; ".join([*verdict.reasons, verdict.claim])
     lines = [_line("notice" if passed else "error", f"memdetect: {verdict.verdict}", said)]
-    found = [row for row in strongest(results, str(header.plan["detectors"][0])) if row.outcome in LISTED]
+    found = [row for row in strongest(results, header.plan.detectors[0]) if row.outcome in LISTED]
     found = [row for row in found if not row.suppressed]
     room = {"error": MOST - (not passed), "warning": MOST, "notice": MOST - passed}
     for row in found:

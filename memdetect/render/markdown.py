@@ -31,7 +31,7 @@ def render_markdown(
 
 
 def _first(header: Header) -> str:
-    return str(header.plan["detectors"][0])
+    return str(header.plan.detectors[0])
 
 
 def text(words: str, width: int = 200) -> str:
@@ -101,8 +101,7 @@ def _tail(header: Header, verdict: Verdict) -> Iterator[str]:
         yield ""
         yield from (f"- {text(note, 500)}" for note in verdict.notes[:50])
         yield ""
-    model = str(header.plan.get("model", ""))
     yield (
-        f"memdetect {text(header.memdetect)}, model {code(header.model)} {code(model, 80)}, "
+        f"memdetect {text(header.memdetect)}, model {code(header.model)} {code(header.plan.model, 80)}, "
         f"policy {code(verdict.policy_digest[:16])}, {'fixed' if verdict.fixed else 'not fixed'} before the run"
     )

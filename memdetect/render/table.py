@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from memdetect.judging import Verdict
-from memdetect.judging.calibration import members_of
 from memdetect.judging.search_rules import alike
 from memdetect.render.shown import plain, strongest, subject
 from memdetect.runs.header import Header
@@ -32,7 +31,7 @@ def render_table(
     """The strongest results by score, and the run's summary."""
     out = StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
-    names: list[str] = header.plan["detectors"]
+    names = header.plan.detectors
     table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
     table.add_column("outcome")
     table.add_column("p", justify="right")
@@ -67,17 +66,17 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     lines += _set_aside(header, results)
     if verdict.calibrated:
         lines.append(
-            f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(members_of(plan))}, against "
+            f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(plan.deciding)}, against "
             f"{verdict.calibrated} clean prompts; with these it takes {verdict.hits} clear hits to find any."
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
     sigmas = looked_at(header.sigmas)
     point = f" [{header.default_point}]" if header.default_point else ""
-    lines.append(f"Looked at {', '.join(plan['layers'])} at {sigmas}{point}.")
+    lines.append(f"Looked at {', '.join(plan.layers)} at {sigmas}{point}.")
     lines.append(
-        f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, "
-        f"guidance {plan['guidance_scale']:g}, seed {plan['seed']}, {plan['dtype']}."
+        f"{header.model}: {plan.num_seeds} images a prompt, {plan.steps} steps, "
+        f"guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}."
     )
     lines += _searched(header, results)
     lines += [f"Note: {note}." for note in verdict.notes]

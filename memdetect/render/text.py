@@ -54,7 +54,7 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> s
 
     Cells that a spreadsheet would run are disarmed, what cannot be seen is written out (\n, \x1b, \u202e).
     """
-    names: list[str] = header.plan["detectors"]
+    names = header.plan.detectors
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
     columns += [f"{name}{part}" for name in names for part in ("", ":p")]
     columns += ["suppressed", "files"]

@@ -1,10 +1,11 @@
 """The whole flow in one readable function: scan(); and calibrate(), which shares its sampling loop."""
 
 from memdetect.inputs.captions import captioned, prompts_of
-from memdetect.scanning.calibrating import Matcher, calibrate
+from memdetect.scanning.calibrating import Matcher, calibrate, calibrate_by
 from memdetect.scanning.flow import Run, calibration_of, scan
 from memdetect.scanning.loop import Watch
-from memdetect.scanning.prepare import Options, plan, prepare, settings
+from memdetect.scanning.planning import header_of, plan_of, settings_of
+from memdetect.scanning.prepare import Options, prepare
 
 __all__ = [
     "Matcher",
@@ -12,11 +13,13 @@ __all__ = [
     "Run",
     "Watch",
     "calibrate",
+    "calibrate_by",
     "calibration_of",
     "captioned",
-    "plan",
+    "header_of",
+    "plan_of",
     "prepare",
     "prompts_of",
     "scan",
-    "settings",
+    "settings_of",
 ]

@@ -21,7 +21,8 @@ from memdetect.scanning.base_null import FOLDER, paired_null, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
-from memdetect.scanning.prepare import Bench, Options, plan, prepare
+from memdetect.scanning.planning import header_of
+from memdetect.scanning.prepare import Bench, Options, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,11 @@ def scan(
     _refuse_another(requests, bench, out)
     calibration = _null(requests, bench, out, watch)
     if options.base is not None and calibration is None:
-        header = plan(bench, requests)
+        header = header_of(bench, requests)
         return Run(out, header, *judge(header, (), None, options.policy), interrupted=True)
     if options.train_images and options.search:
         bench = with_own_index(bench, options.train_images, out, out / FOLDER / "images" if options.base else None)
-    header = plan(bench, requests, calibration)
+    header = header_of(bench, requests, calibration)
     kept = calibration.cut(header.plan) if calibration else None
     folder = RunFolder(out)
     with folder.locked():
@@ -76,8 +77,8 @@ def scan(
 def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
     """Refuse to continue a run with another plan or policy, before a base or an index writes anything into it."""
     own = bench.options.train_images is not None and bench.options.search
-    held = RunFolder(out).continued(plan(bench, requests), later=("index", "top_k") if own else ())
-    if held and own and not held.plan.get("index"):
+    held = RunFolder(out).continued(header_of(bench, requests), later=("index", "top_k") if own else ())
+    if held and own and not held.plan.index:
         raise MemdetectError(
             f"{out} holds a run with another plan: no index was searched, now that of {bench.options.train_images}; "
             "choose another --out"

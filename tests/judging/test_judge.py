@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_runs import INDEX, calibration, header, match, row, searched, words
+from synthetic_runs import INDEX, calibration, header, match, plan_of, row, searched, words
 
 from memdetect.errors import Exit
 from memdetect.inputs.wording import family_key
@@ -393,7 +393,7 @@ def test_the_bar_is_known_to_be_set_before_or_after():
     assert judge(head, rows, made, Policy())[1].fixed
     assert not judge(head, rows, made, Policy(fdr=0.1))[1].fixed
     assert not judge(head, rows, clean(2400, 9), Policy())[1].fixed
-    assert not judge(head.model_copy(update={"plan": {**head.plan, "seed": 5}}), rows, made, Policy())[1].fixed
+    assert not judge(head.model_copy(update={"plan": plan_of(seed=5)}), rows, made, Policy())[1].fixed
 
 
 def high(rows: list[Measurement]) -> int:

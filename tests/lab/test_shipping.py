@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from synthetic_runs import plan_of
 
 from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import Calibration
@@ -78,7 +79,7 @@ def test_memorized_prompts_are_those_of_the_reporting_half_that_came_back(world,
 def test_scores_of_memorized_prompts_go_with_the_clean_ones(tmp_path):
     made = clean_scores(run_of(tmp_path / "clean"), "two prompts", ["up.*"])
     known = RunFolder(tmp_path / "known")
-    known.open(Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=1))
+    known.open(Header(memdetect="0", created="", model="m", versions={}, plan=plan_of(**PLAN), planned=1))
     cells = {layer: {"50": [0.9, 0.8]} for layer in PLAN["layers"]}
     score = {"spikiness": Score(score=1.0, cells=cells)}
     known.write_shard(
@@ -91,7 +92,7 @@ def test_scores_of_memorized_prompts_go_with_the_clean_ones(tmp_path):
 
 def run_of(folder: Path, count: int = 2, value: float | None = 0.5) -> Path:
     run = RunFolder(folder)
-    run.open(Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=2))
+    run.open(Header(memdetect="0", created="", model="m", versions={}, plan=plan_of(**PLAN), planned=2))
     for i in range(count):
         cells = {layer: {"50": [value, i + k / 10]} for k, layer in enumerate(PLAN["layers"])}
         scores = {"spikiness": Score(score=1.0, cells=cells)}
@@ -105,8 +106,8 @@ def test_clean_scores_are_those_of_the_run(tmp_path):
         "spikiness": {"up.0": {"50": [[0.5, 0.0], [0.5, 1.0]]}, "up.1": {"50": [[0.5, 0.1], [0.5, 1.1]]}}
     }
     kept = {**PLAN, "layers": ["up.0", "up.1"]}
-    assert made.difference(kept) is None
-    assert "steps" in (made.difference({**kept, "steps": 4}) or "")
+    assert made.difference(plan_of(**kept)) is None
+    assert "steps" in (made.difference(plan_of(**{**kept, "steps": 4})) or "")
     assert Calibration.model_validate_json(made.model_dump_json()) == made
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from synthetic_runs import plan_of
 
 from memdetect.copies.match import Match
 from memdetect.judging import Verdict, judge
-from memdetect.judging.calibration import SHARED, Calibration, Item
+from memdetect.judging.calibration import Calibration, Item
 from memdetect.render.shown import plain
 from memdetect.render.table import ROWS, render_table
 from memdetect.runs.header import Header
@@ -43,12 +44,19 @@ def item(index: int, prompt: str | None, score: float | None = 1.0, **changes: A
 
 def run(*rows: Measurement, clean: int = 0, **changes: Any) -> tuple[Header, list[Result], Verdict]:
     """A run judged against `clean` clean scores of 0, -0.01, -0.02, ..., or against none."""
-    values = {"memdetect": "0", "created": "", "model": "tiny", "versions": {}, "plan": PLAN, "planned": len(rows)}
-    header = Header(**{**values, "sigmas": {"50": 0.25}, **changes})
+    values = {
+        "memdetect": "0",
+        "created": "",
+        "model": "tiny",
+        "versions": {},
+        "plan": plan_of(**PLAN),
+        "planned": len(rows),
+    }
+    header = Header(**{**values, "planned": len(rows), "sigmas": {"50": 0.25}, **changes})
     cells = {"up_blocks.0.resnets.0": {"50": [[-i / 100, -i / 100] for i in range(clean)]}}
     scores = {"spikiness": cells, "spikiness-l4": cells}
     items = tuple(Item(id=f"clean-{i}", family=f"clean-{i}") for i in range(clean))
-    made = Calibration(settings={key: PLAN[key] for key in SHARED}, items=items, scores=scores) if clean else None
+    made = Calibration(settings=header.plan.settings, items=items, scores=scores) if clean else None
     return (header, *judge(header, rows, made))
 
 

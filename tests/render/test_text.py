@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_runs import plan_of
 
 from memdetect.judging import OUTCOMES, Verdict, judge
 from memdetect.render import FORMATS, render_csv, render_json, render_jsonl
@@ -43,7 +44,7 @@ HOSTILE = [
 
 def run(prompts: list[str], replaced: list[str] | None = None, **changes: Any) -> tuple[Header, list[Result], Verdict]:
     """A judged run of prompts, with a score for the first detector alone; `replaced` stand in for what is invalid."""
-    header = Header(memdetect="0", created="", model="tiny", versions={}, plan=PLAN, planned=len(prompts))
+    header = Header(memdetect="0", created="", model="tiny", versions={}, plan=plan_of(**PLAN), planned=len(prompts))
     scores = {"spikiness": Score(score=0.25, cells={"up": {"50": [0.25]}})}
     rows = [
         Measurement(**{"index": i, "id": f"i{i}", "prompt": p, "source": "p.txt", "scores": scores, **changes})
@@ -121,7 +122,7 @@ def test_json_holds_claim_verdict_run_and_findings() -> None:
     header, results, verdict = run(HOSTILE)
     results[2] = results[2].model_copy(update={"outcome": "copy", "reason": "image 0 is a copy of x"})
     found = json.loads(render_json(header, results, verdict))
-    assert Header.model_validate(found["run"]) == header
+    assert Header.model_validate_json(json.dumps(found["run"])) == header
     assert (found["claim"], found["claim"][-1]) == (verdict.claim, ".")
     assert [(row["id"], row["prompt"], row["scores"]) for row in found["findings"]] == [
         ("i2", HOSTILE[2], {"spikiness": 0.25})

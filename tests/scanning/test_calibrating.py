@@ -9,7 +9,7 @@ import pytest
 from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import read_calibration
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import Options, Watch, calibrate, scan
+from memdetect.scanning import Options, calibrate, calibrate_by, scan
 from memdetect.scanning.calibrating import LEAST
 
 OPTIONS = Options(steps=1, num_seeds=2, batch_size=8, save_images=False)
@@ -31,7 +31,7 @@ def test_a_calibration_judges_a_scan_of_the_same_model(clean: list[Path], pipe: 
     assert len(made.items) == len(PROMPTS)
     assert (made.checked, made.parts) == ("", "drawn")
     assert made.provenance["seconds_per_image"] > 0
-    assert {"model", "scheduler", "steps", "guidance_scale", "size", "dtype", "noise"} <= set(made.settings)
+    assert made.settings == RunFolder(tmp_path / "calibration.run").header().plan.settings
     again = scan(clean, pipe, tmp_path / "run", replace(OPTIONS, calibration=out))
     assert again.verdict.calibrated == len(PROMPTS)
     assert {row.reason for row in again.results} == {"the prompt, or one of its family, is among the clean ones"}
@@ -43,10 +43,10 @@ def test_a_calibration_judges_a_scan_of_the_same_model(clean: list[Path], pipe: 
 
 def test_a_stopped_calibration_is_resumed(clean: list[Path], pipe: Any, tmp_path: Path) -> None:
     out, asked = tmp_path / "c.json", iter([False, True])
-    assert calibrate(clean, pipe, out, OPTIONS, watch=Watch(stop=lambda: next(asked))) is None
+    assert calibrate(clean, pipe, out, OPTIONS, stop=lambda: next(asked)) is None
     assert not out.exists()
     seen: list[int] = []
-    made = calibrate(clean, pipe, out, OPTIONS, watch=Watch(progress=lambda done, _planned, _note: seen.append(done)))
+    made = calibrate(clean, pipe, out, OPTIONS, progress=lambda done, _planned, _note: seen.append(done))
     assert made is not None
     assert seen[0] == 4
     assert made.scores == getattr(calibrate(clean, pipe, tmp_path / "whole.json", OPTIONS), "scores", None)
@@ -68,7 +68,7 @@ def test_copies_among_the_strongest_are_removed_and_listed(clean: list[Path], pi
         searched.append(own.id)
         return [own.id in wanted, False]
 
-    made = calibrate(clean, pipe, tmp_path / "c.json", OPTIONS, matcher=matcher)
+    made = calibrate_by(matcher, clean, pipe, tmp_path / "c.json", OPTIONS)
     assert made is not None
     found = {entry.id for entry in made.removed}
     assert found == wanted & set(searched)

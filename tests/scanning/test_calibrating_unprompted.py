@@ -12,7 +12,7 @@ from memdetect.inputs.labels import label_requests, unconditional_requests
 from memdetect.inputs.wording import text_key
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.runs.policy import Policy
-from memdetect.scanning import Options, calibrate, scan
+from memdetect.scanning import Options, calibrate, calibrate_by, scan
 
 FAST = ["--steps", "1", "--device", "cpu"]
 OPTIONS = Options(steps=1, num_seeds=1, save_images=False)
@@ -93,7 +93,7 @@ def test_a_gate_never_passes_on_the_models_own_images_unless_copies_were_removed
     policy = Policy(fail_on="suspicious")
 
     def judged(name: str, matcher: Any) -> Any:
-        calibrate(unconditional_requests(39, "clean"), saved("ddpm"), tmp_path / name, OPTIONS, matcher=matcher)
+        calibrate_by(matcher, unconditional_requests(39, "clean"), saved("ddpm"), tmp_path / name, OPTIONS)
         options = Options(**changes(num_seeds=1, calibration=tmp_path / name, policy=policy))
         return scan(unconditional_requests(2), saved("ddpm"), tmp_path / f"{name}.scan", options).verdict
 

@@ -52,7 +52,7 @@ def test_p_values_are_ranks_among_the_rounds_of_the_base(
 ) -> None:
     run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base))
     drawn = list(RunFolder(tmp_path / "run" / "base").measurements())
-    name = run.header.plan["detectors"][0]
+    name = run.header.plan.detectors[0]
     rounds = {row.id: [score(row, name, 2 * k, 2) for k in range(3)] for row in drawn}
     null = sorted(s - fmean(own[:k] + own[k + 1 :]) for own in rounds.values() for k, s in enumerate(own))
     assert run.verdict.calibrated == len(null) == 9
@@ -92,11 +92,11 @@ def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_
     assert len(null.items) == 60
     name, lifted = bench.detectors[0].name, next(iter(null.offsets[bench.detectors[0].name]))
     from memdetect.judging import judge
-    from memdetect.scanning.prepare import plan
+    from memdetect.scanning.planning import header_of
 
     rows = list(RunFolder(tmp_path / "base").measurements())
     scanned = [row.model_copy(update={"scores": {name: _cut(row, name, 10 * (row.id == lifted))}}) for row in rows]
-    header = plan(replace(bench, detectors=bench.detectors[:1]), read(prompts), null)
+    header = header_of(replace(bench, detectors=bench.detectors[:1]), read(prompts), null)
     results, _ = judge(header, scanned, null)
     p = {row.id: row.p["combined"] for row in results}
     assert p.pop(lifted) == pytest.approx(1 / 61)
@@ -239,7 +239,7 @@ def test_outputs_are_looked_up_among_the_training_pictures(
     assert f"--index {tmp_path / 'run' / 'train.index'}" in render_explanation(run.header, run.results[0])
     assert run.header.index["null_queries"] == 18
     assert (run.header.index["coverage"], run.header.index["stated_by"]) == (1, "the folder itself")
-    assert run.header.index["as_trained"] == f"{min(run.header.plan['size'])},center"
+    assert run.header.index["as_trained"] == f"{min(run.header.plan.size)},center"
     assert (run.header.index["pictures"], run.header.index["planted"]) == (3, 3)
     assert set(run.header.index["finds"]) == {"mirrored", "cropped", "shifted"}
     assert all(len(row.matches) > 0 for row in run.results)
