@@ -18,7 +18,8 @@ from memdetect.errors import MemdetectError
 from memdetect.evaluation import halves
 from memdetect.judging import judge, read_runs
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, make_null, rank_of, scores_of
+from memdetect.judging.ranks import Null, Unranked, make_null, rank_of
+from memdetect.judging.rows import rows_of
 from memdetect.judging.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
 from memdetect.judging.statistics.conformal import rank_at
 from memdetect.runs.header import Header
@@ -149,11 +150,12 @@ def clean_ranks(rows: Sequence[Measurement], header: Header, null: Null) -> tupl
     """Ranks and combined scores of clean prompts; MemdetectError for one that has none."""
     ranks: list[int] = []
     values: list[float] = []
-    for row, scores in zip(rows, scores_of(rows, header.plan), strict=True):
-        ranked, value = rank_of(row, scores, null), null.score(scores)
-        if isinstance(ranked, str) or value is None:
+    for row in rows_of(rows, header.plan):
+        value = null.score(row.scores)
+        ranked = rank_of(row, value, null)
+        if isinstance(ranked, Unranked) or value is None:
             raise MemdetectError(f"clean prompt {row.id} cannot be ranked: {ranked}")
-        ranks.append(ranked[0])
+        ranks.append(ranked.rank)
         values.append(value)
     return ranks, values
 
@@ -182,8 +184,10 @@ def report(given: argparse.Namespace) -> int:
     """Work everything out and print it."""
     run = read_runs([given.clean], given.calibration)
     null = make_null(run.header.plan, run.calibration)
-    if isinstance(null, str) or run.calibration is None or len(null.by_stratum) != 1:
-        raise MemdetectError(null if isinstance(null, str) else "strata are not compared here; judge them one by one")
+    if isinstance(null, Unranked):
+        raise MemdetectError(null.reason)
+    if run.calibration is None or len(null.by_stratum) != 1:
+        raise MemdetectError("strata are not compared here; judge them one by one")
     ranks, values = clean_ranks(run.rows, run.header, null)
     held = next(iter(null.by_stratum.values()))
     rates = [realised(ranks, null.n, level) for level in LEVELS]

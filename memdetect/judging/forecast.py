@@ -116,9 +116,8 @@ def _ideal(
 
 def _ordinary(name: str, i: int, count: int, null: Null | Unranked) -> float | None:
     """The clean score at the middle of the i-th of `count` equal parts, and never the highest."""
-    if isinstance(null, Unranked) or not null.own.get(name):
+    if isinstance(null, Unranked) or not (own := null.own(name)):
         return None
-    own = null.own[name]
     return own[min(int((i + 0.5) / count * len(own)), max(len(own) - 2, 0))]
 
 

@@ -72,10 +72,10 @@ def _ranks(null: Null, calibration: Calibration) -> Iterator[Ranked]:
             return
         scores[name] = [quartile(row) for row in rows]
     for i, item in enumerate(calibration.known):
-        yield _rank(null, item.stratum, {name: own[i] for name, own in scores.items()})
+        yield _rank(null, item.stratum, [own[i] for own in scores.values()])
 
 
-def _rank(null: Null, stratum: str, scores: Mapping[str, float]) -> Ranked:
+def _rank(null: Null, stratum: str, scores: Sequence[float]) -> Ranked:
     clean: Sequence[float] | None = null.by_stratum.get(stratum if null.strata else "")
     score = null.score(scores)
     if clean is None or score is None:

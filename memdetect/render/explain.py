@@ -19,17 +19,18 @@ def render_explanation(header: Header, row: Result) -> str:
     lines += [plain(what, 500), f"from {plain(row.source, 200)}" + (f", line {row.line}" if row.line else "")]
     lines += [f"note: {plain(note, 500)}" for note in row.notes]
     for name, score in row.scores.items():
-        lines += ["", *_scores(name, score, row.p.get(name))]
-    if (p := row.p.get("combined")) is not None:
-        lines += ["", f"p = {p:.4g}, which decides"]
+        lines += ["", *_scores(name, score, row.judged.get(name), row.p.get(name))]
+    p, score = row.p.get("combined"), row.judged.get("combined")
+    if p is not None and score is not None:
+        lines += ["", f"p = {p:.4g} of {score:.4f}, which decides"]
     lines += ["", *_matches(row, header)]
     lines += ["", *_again(header, row)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _scores(name: str, score: Score, p: float | None) -> list[str]:
-    """A detector's score, and its parts: rows are layers, columns timesteps; each is a mean over seeds."""
-    value = "not finite" if score.score is None else f"{score.score:.4f}"
+def _scores(name: str, score: Score, judged: float | None, p: float | None) -> list[str]:
+    """A detector's score as it is judged, and its parts: rows are layers, columns timesteps, each a mean over seeds."""
+    value = "not finite" if judged is None else f"{judged:.4f}"
     lines = [f"{name} {value}" + ("" if p is None else f" (p = {p:.4g})")]
     times = list(dict.fromkeys(t for cells in score.cells.values() for t in cells))
     width = max((len(layer) for layer in score.cells), default=0)

@@ -48,13 +48,13 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
     return _header(header), rows, decision
 
 
-def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | None) -> list[Result]:
+def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | None) -> Sequence[Result]:
     """Results whose `files` are as asked: none; the sha256 of each image of the run folder; or their names.
 
     No format holds pixels yet; `thumbs` names the images that one will show.
     """
     if evidence == "thumbs":
-        return list(results)
+        return results
     hashed = (
         [] if evidence == "none" or folder is None else [[_hash(folder, name) for name in r.files] for r in results]
     )

@@ -49,9 +49,12 @@ class Measurement(_Strict):
 class Result(Measurement):
     """A measurement and what was decided of it; one line of results.jsonl.
 
-    p: `combined`, which decides, and each detector's own, which describes. suppressed: who answers for the finding.
+    p: `combined`, which decides, and each detector's own, which describes. judged: the scores that these are of, less
+    what a base gives the same prompt; without clean scores `combined` is that of the first detector that decides.
+    suppressed: who answers for the finding.
     """
 
+    judged: dict[str, float | None] = {}
     p: dict[str, float | None] = {}
     outcome: Outcome
     reason: str = ""

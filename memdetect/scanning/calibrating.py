@@ -18,7 +18,8 @@ from memdetect.inputs.prompts import Request, Requests, read
 from memdetect.inputs.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
 from memdetect.judging.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.judging.integrity import unaltered
-from memdetect.judging.ranks import Unranked, make_null, scores_of
+from memdetect.judging.ranks import Unranked, make_null
+from memdetect.judging.rows import rows_of
 from memdetect.judging.search_rules import useless
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
@@ -213,8 +214,7 @@ def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -
     null = make_null(header.plan, made)
     if isinstance(null, Unranked):
         raise MemdetectError(null.reason)
-    found = zip(rows, scores_of(rows, header.plan), strict=True)
-    scores = {row.id: null.score(own) for row, own in found}
+    scores = {row.id: null.score(row.scores) for row in rows_of(rows, header.plan)}
     order = sorted(rows, key=lambda row: -inf if (s := scores[row.id]) is None else s, reverse=True)
     return order[: max(LEAST, ceil(SHARE * len(rows)))]
 

@@ -13,7 +13,7 @@ from memdetect.inputs.prompts import Requests, read
 from memdetect.judging import Verdict, judge
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds
-from memdetect.judging.integrity import altered
+from memdetect.judging.integrity import altered, shard_digests
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement, Result
@@ -60,7 +60,7 @@ def scan(
     calibration = _null(requests, bench, out, watch)
     if options.base is not None and calibration is None:
         header = header_of(bench, requests)
-        return Run(out, header, *judge(header, (), None, options.policy), interrupted=True)
+        return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
     if options.train_images and options.search:
         bench = with_own_index(bench, options.train_images, out, out / FOLDER / "images" if options.base else None)
     header = header_of(bench, requests, calibration)
@@ -123,8 +123,9 @@ def _close(
 ) -> Run:
     rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
     found = (seen_from_here(row, bench.evidence) for row in rows) if bench.evidence else rows
-    changed = altered(folder, header, rows)
-    results, verdict = judge(header, found, calibration, bench.options.policy, altered=changed)
+    changed = altered(folder, header, rows, shard_digests(folder))
+    made, verdict = judge(header, found, calibration, bench.options.policy, altered=changed)
+    results = list(made)
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

@@ -22,7 +22,7 @@ def one(folder, first=0, count=20, made=MADE, **changes):
 def test_a_run_is_read_as_it_was_written(tmp_path):
     folder = one(tmp_path / "a")
     found = read_runs([folder])
-    assert found.rows == list(RunFolder(folder).measurements())
+    assert list(found.rows) == list(RunFolder(folder).measurements())
     assert found.calibration == MADE.cut(found.header.plan)
     assert found.damaged == ()
     assert judge(found.header, found.rows, found.calibration)[1].fixed

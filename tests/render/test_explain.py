@@ -38,6 +38,7 @@ def row(**changes) -> Result:
         "files": ["images/0-0.png", "images/0-1.png"],
         "scores": {"spikiness": Score(score=1.5, cells={"mid": {"50": [1.0, 2.0], "100": [None, 1.0]}})},
         "matches": [near.model_copy(update={"copy_found": True})],
+        "judged": {"combined": 1.25, "spikiness": 1.25},
         "p": {"combined": 0.02, "spikiness": 0.03},
         "outcome": "copy",
         "reason": "image 1 is a copy of k.png",
@@ -48,7 +49,8 @@ def row(**changes) -> Result:
 def test_scores_matches_and_reason_are_there():
     text = render_explanation(HEADER, row())
     assert "x1: copy (image 1 is a copy of k.png)" in text
-    assert "spikiness 1.5000 (p = 0.03)" in text
+    assert "spikiness 1.2500 (p = 0.03)" in text
+    assert "p = 0.02 of 1.2500, which decides" in text
     assert "t=50" in text
     assert "1.5000           -" in text  # the mean over seeds at t = 50; a value that is missing at t = 100
     assert "images/0-1.png #1: copy k.png [t/k.png] similarity 0.9800, p 0.01, tile 0.100, MS-SSIM 0.900" in text

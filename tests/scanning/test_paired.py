@@ -16,7 +16,6 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.prompts import read
 from memdetect.judging.calibration import read_calibration
-from memdetect.judging.ranks import scores_of
 from memdetect.judging.statistics.combine import quartile
 from memdetect.judging.statistics.conformal import rank
 from memdetect.judging.statistics.multiple import hits_needed
@@ -131,7 +130,7 @@ def test_the_run_is_judged_again_from_its_folder(prompts: list[Path], pipe: Any,
     folder = RunFolder(tmp_path / "run")
     results, _ = judge(folder.header(), folder.measurements(), kept)
     assert [row.p for row in results] == [row.p for row in run.results]
-    assert scores_of(results, run.header.plan)
+    assert all(row.judged["combined"] is not None for row in results)
 
 
 @pytest.mark.parametrize(
