@@ -130,7 +130,7 @@ def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]
         raise MemdetectError(f"{len(items)} clean prompts leave none for part B; calibrate with more")
     tails = {m: fit_tail(m, [scores[m][i] for i in part_a]) for m in members} if len(members) > 1 else {}
     values = {i: combined(tails, {m: scores[m][i] for m in members}) if tails else first[i] for i in part_b}
-    own = cache(lambda name: _own(_quartiles(calibration, name, plan.places), part_b))
+    own = cache(lambda name: _own(scores.get(name) or _quartiles(calibration, name, plan.places), part_b))
     for name in members:
         if len({scores[name][i] for i in part_b}) == 1 < len(part_b):
             raise MemdetectError(f"detector {name!r} is constant on the calibration prompts; leave it out")
@@ -185,7 +185,7 @@ def rank_of(row: Row, score: float | None, null: Null | Unranked) -> Ranked:
         return Unranked(apart)
     if null.holds(row):
         return Unranked("the prompt, or one of its family, is among the clean ones")
-    clean = null.by_stratum.get(null.stratum(row))
+    clean = null.by_stratum.get(null.stratum(row) if null.strata else "")
     if clean is None or (null.strata and len(clean) < SMALLEST_STRATUM):
         held = len(clean or ())
         return Unranked(f"stratum {null.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}")

@@ -64,7 +64,7 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
     if calibration is not None:
         header, clean = _judged_by(calibration, header, rows)
         return Runs(header, Records(rows, header.plan), clean, tuple(damaged), tuple(changed), policies)
-    kept = [read_calibration(folder / "calibration.json") for folder, _ in found]
+    kept = [read_calibration(folder / "calibration.json", own.calibration) for folder, own in found]
     changed += list(dict.fromkeys(line for own in kept for line in exchanged(header, own)))
     return Runs(header, Records(rows, header.plan), kept[0], tuple(damaged), tuple(changed), policies)
 
@@ -91,13 +91,13 @@ def _read_rows(folder: Path, header: Header, damaged: list[str]) -> tuple[list[R
     """Rows of a run, and the sha256 of each of its shards; each file is read once, each line parsed once."""
     rows: list[Row] = []
     digests: dict[str, str] = {}
-    reader = Reader.of(header.plan)
+    reader, parse = Reader(header.plan), Measurement.model_validate_json
     for shard in RunFolder(folder).shards():
         data = shard.read_bytes()
         digests[shard.name] = hashlib.sha256(data).hexdigest()
         for number, line in enumerate(data.splitlines(), 1):
             try:
-                rows.append(reader.row(Measurement.model_validate_json(line), line))
+                rows.append(reader.row(parse(line), line))
             except ValidationError:
                 damaged.append(f"{shard}, line {number} is damaged; delete this shard and scan again")
     return rows, digests

@@ -12,7 +12,7 @@ from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Outcome, Result
 
 # Copied for each item: the fields of a measurement were validated when it was read.
-_BLANK = Result(index=0, id="", source="", outcome="inconclusive")
+_BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive")
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Results(Sequence[Result]):
     def __init__(self, items: Sequence[Judged], plan: Plan, null: Null | Unranked, made: Calibration | None) -> None:
         self.items = items
         self._plan, self._null, self._made = plan, null, made
-        self._reader = Reader.of(plan)
+        self._reader = Reader(plan)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -55,14 +55,18 @@ class Results(Sequence[Result]):
     def __iter__(self) -> Iterator[Result]:
         return map(self._result, self.items)
 
-    def _result(self, item: Judged) -> Result:
+    def plain(self, index: int) -> Result:
+        """A result without the p-values that describe, for which each detector's clean scores would be gone through."""
+        return self._result(self.items[index], described=False)
+
+    def _result(self, item: Judged, *, described: bool = True) -> Result:
         found = item.row.measurement
         own = self._own(found)
         made = copy(_BLANK)
         vars(made).update(
             vars(found),
             judged={"combined": item.score, **own},
-            p={"combined": item.p, **self._own_p(found, own)},
+            p={"combined": item.p, **(self._own_p(found, own) if described else {})},
             outcome=item.outcome,
             reason=item.reason,
             suppressed=item.suppressed,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, cast, overload
+from typing import Any, overload
 
 from memdetect.copies.match import Match
 from memdetect.judging.statistics.combine import quartile
@@ -41,20 +41,17 @@ class Row:
         return found if found.index == self.index else found.model_copy(update={"index": self.index})
 
 
-@dataclass(frozen=True, slots=True)
 class Reader:
-    """Makes rows for a plan."""
+    """Makes the rows of a plan."""
 
-    plan: Plan
-    where: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def of(cls, plan: Plan) -> "Reader":
-        """The reader of a plan."""
-        return cls(plan, tuple(plan.places.cells))
+    def __init__(self, plan: Plan) -> None:
+        self._where = tuple(plan.places.cells)
+        self._seeds = plan.num_seeds
+        self._deciding = plan.deciding
 
     def row(self, found: Measurement, held: bytes | None = None) -> Row:
         """The row of a measurement; held: the line that it was read from, which is kept in its place."""
+        scores = found.scores
         return Row(
             found.index,
             found.id,
@@ -66,7 +63,7 @@ class Reader:
             found.one_colour or (),
             found.status,
             found.notes or (),
-            tuple([self.score(found.scores.get(name)) for name in self.plan.deciding]),
+            tuple([self.score(scores.get(name)) for name in self._deciding]),
             held or found,
         )
 
@@ -77,14 +74,14 @@ class Reader:
         """
         if held is None:
             return None
+        found = held.cells
         try:
-            cells = cast("list[list[float]]", [held.cells[layer][t] for layer, t in self.where])
-            sums = list(map(sum, zip(*cells, strict=True)))
+            cells: list[Any] = [found[layer][t] for layer, t in self._where]
+            sums: list[float] = sorted(map(sum, zip(*cells, strict=True)))
         except (KeyError, TypeError, ValueError):  # no such cell; a value that is None; cells of unequal length
             return None
         # The quartile of sums over their number is that of the means, to the last bit: division keeps the order.
-        whole = len(sums) == self.plan.num_seeds and isfinite(sum(sums))
-        return quartile(sums) / len(cells) if whole else None
+        return quartile(sums) / len(cells) if len(sums) == self._seeds and isfinite(sum(sums)) else None
 
 
 class Records(Sequence[Measurement]):
@@ -112,7 +109,7 @@ class Records(Sequence[Measurement]):
 
 def rows_of(found: Iterable[Measurement], plan: Plan) -> Sequence[Row]:
     """The rows of measurements for a plan; those of records that were read for such a plan are there already."""
-    reader = Reader.of(plan)
+    reader = Reader(plan)
     if isinstance(found, Records) and (found.plan.places, found.plan.deciding) == (plan.places, plan.deciding):
         return found.rows
     return [reader.row(measurement) for measurement in found]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -23,7 +24,7 @@ MAX_TEXT_SHIFT = 0.70
 UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Findings:
     """What the rules look at: every item as it was judged, and what it was judged by.
 
@@ -45,7 +46,12 @@ class Findings:
         worst = {"copy": ["copy"], "suspicious": ["copy", "suspicious"], "none": []}[policy.fail_on]
         return Counter(item.outcome for item in self.items if item.outcome in worst and not item.suppressed)
 
-    @property
+    @cached_property
+    def kinds(self) -> Counter[str]:
+        """How many items there are of each kind of prompt."""
+        return Counter(kind_of(item.row.meta) for item in self.items)
+
+    @cached_property
     def copied(self) -> set[str]:
         """The families with a copy."""
         return {family_key(item.row.meta, item.row.prompt) for item in self.items if item.outcome == "copy"}
@@ -218,7 +224,7 @@ def _sensitivity(found: Findings, policy: Policy) -> Rule:
     limit = policy.min_sensitivity
     if not limit:
         return Rule("sensitivity", "pass", "", None, limit)
-    kinds = Counter(kind_of(item.row.meta) for item in found.items)
+    kinds = found.kinds
     if unknown := sum(count for kind, count in kinds.items() if kind not in found.sensitivity):
         reason = f"{why} and what the score can miss is not known for {unknown} of {kinds.total()} prompts"
         cure = "scan with an index, or calibrate with --memorized prompts of their kind"

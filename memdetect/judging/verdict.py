@@ -1,10 +1,10 @@
 """judge(): from the records of a run to the outcome of each item and the verdict on all of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from memdetect.inputs.wording import kind_of
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
 from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
@@ -93,8 +93,11 @@ def _judged(rows: Sequence[Row], bar: _Bar, policy: Policy) -> list[Judged]:
     ranks = [rank_of(row, score, null) for row, score in zip(rows, scores, strict=True)]
     p = p_values(ranks, policy.delta)
     rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
-    found = zip(rows, scores, ranks, p, rejected, strict=True)
-    return [Judged(*own, *_outcome(own[0], *own[2:], bar)) for own in found]
+    items: list[Judged] = []
+    for row, score, ranked, value, out in zip(rows, scores, ranks, p, rejected, strict=True):
+        outcome, reason = _outcome(row, ranked, value, out, bar)
+        items.append(Judged(row, score, ranked, value, out, outcome, reason))
+    return items
 
 
 def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:
@@ -115,7 +118,7 @@ def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:
 
 def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
     """The worst that holds; `clear` only where everything that was asked could be searched, compared and ranked."""
-    copied = next((match for match in row.matches if match.copy_found), None)
+    copied = next((match for match in row.matches if match.copy_found), None) if row.matches else None
     if copied is not None:
         return "copy", f"image {copied.seed} is a copy of {copied.key}"
     if row.status != "ok":
@@ -128,7 +131,7 @@ def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Ba
 
 def _searched(row: Row, bar: _Bar) -> tuple[Outcome, str] | None:
     """What the training images near an item say where none of them is a copy; None where they say nothing."""
-    if len(set(row.one_colour)) >= images_of(row, bar.plan):
+    if row.one_colour and len(set(row.one_colour)) >= images_of(row, bar.plan):
         return "inconclusive", "its images have a single colour"
     if not bar.searched:
         return None
@@ -160,7 +163,6 @@ def _ranked(row: Row, ranked: Ranked, bar: _Bar) -> tuple[Outcome, str]:
 def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:
     rate, shift = rate_of(found, policy), shift_of(found)
     asked = rules(found, policy, rate, shift, (bar.hits, bar.needed))
-    kinds = dict.fromkeys(kind_of(item.row.meta) for item in found.items)
     base = Verdict(
         planned=found.header.planned,
         measured=len(found.items),
@@ -178,7 +180,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest,
         fixed=_fixed(found, policy),
-        sensitivity=tuple(found.sensitivity[kind] for kind in kinds if kind in found.sensitivity),
+        sensitivity=tuple(found.sensitivity[kind] for kind in found.kinds if kind in found.sensitivity),
         memorized=_memorized(found, rate, policy),
         tally=_tally([item.row for item in found.items], found.header.plan),
     )
@@ -188,10 +190,9 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
 
 def _memorized(found: Findings, rate: Rate | None, policy: Policy) -> float | None:
     """Upper bound of the share of memorized families, by the kind of prompt that the score finds worst."""
-    kinds = {kind_of(item.row.meta) for item in found.items}
-    if rate is None or not rate.rank or not rate.families or not kinds <= found.sensitivity.keys():
+    if rate is None or not rate.rank or not rate.families or not found.kinds.keys() <= found.sensitivity.keys():
         return None
-    known = [found.sensitivity[kind] for kind in kinds]
+    known = [found.sensitivity[kind] for kind in found.kinds]
     return max(memorized_share(rate.flagged, rate.families, k.flagged, k.known, policy.confidence) for k in known)
 
 
@@ -203,20 +204,19 @@ def _fixed(found: Findings, policy: Policy) -> bool:
 
 
 def _counts(items: Iterable[Judged]) -> Mapping[Outcome, int]:
-    counts: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
-    for item in items:
-        counts[item.outcome] += 1
-    return counts
+    found = Counter(item.outcome for item in items)
+    return {outcome: found[outcome] for outcome in OUTCOMES}
 
 
 def _tally(rows: Sequence[Row], plan: Plan) -> Tally:
     """What a reader is told of all rows, beside their outcomes."""
     usable = [row for row in rows if row.status == "ok"]
+    status = Counter(row.status for row in rows)
     matched = [row for row in rows if row.matches]
     return Tally(
-        unreadable=sum(row.status == "unreadable" for row in rows),
-        nonfinite=sum(row.status == "nonfinite" for row in rows),
-        truncated=sum(any("truncated" in note for note in row.notes) for row in usable),
+        unreadable=status["unreadable"],
+        nonfinite=status["nonfinite"],
+        truncated=sum(any("truncated" in note for note in row.notes) for row in usable if row.notes),
         images=sum(images_of(row, plan) for row in usable),
         copied=sum(len({match.seed for match in row.matches if match.copy_found}) for row in matched),
         similar=sum(len(alike(row)) for row in matched),

@@ -47,6 +47,12 @@ class Trace:
         latents = None if self.latents is None else self.latents[chosen[1:]]
         return replace(self, arrays=arrays, timesteps=self.timesteps[steps], sigmas=self.sigmas[steps], latents=latents)
 
+    def apart(self) -> "Trace":
+        """The same trace with each seed of each item as an item of its own: item by item, one seed each."""
+        arrays = {key: array.flatten(1, 2).unsqueeze(2) for key, array in self.arrays.items()}
+        latents = None if self.latents is None else self.latents.flatten(0, 1).unsqueeze(1)
+        return replace(self, arrays=arrays, latents=latents)
+
     def reorder(self, items: Sequence[int]) -> "Trace":
         """The same trace with its items in another order."""
         rows = list(items)

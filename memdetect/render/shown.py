@@ -55,10 +55,13 @@ def place(row: Result) -> str:
 
 
 def strongest(results: Sequence[Result], count: int | None = None) -> list[Result]:
-    """At most `count` results by outcome first, then by the score that decides, highest first; unscored ones last."""
+    """At most `count` results by outcome first, then by the score that decides, highest first; unscored ones last.
+
+    Of p-values they may hold the one that decides alone.
+    """
     keys = _keys(results)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return [results[i] for i in order[:count]]
+    order = sorted(range(len(keys)), key=keys.__getitem__)[:count]
+    return [results.plain(i) if isinstance(results, Results) else results[i] for i in order]
 
 
 def listed(results: Sequence[Result]) -> list[Result]:

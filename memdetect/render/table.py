@@ -1,14 +1,10 @@
 """The table that a person reads: strongest first, then what the run was and what it can say."""
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from memdetect.judging import Verdict
 from memdetect.judging.outcome import Tally
+from memdetect.render.layout import GAP, columns, paragraph, styled
 from memdetect.render.shown import plain, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
@@ -28,36 +24,31 @@ def render_table(
     header: Header, results: Sequence[Result], verdict: Verdict, *, colour: bool = False, width: int = 120
 ) -> str:
     """The strongest results by score, and the run's summary."""
-    out = StringIO()
-    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
-    names = columns(header)
-    table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
-    table.add_column("outcome")
-    table.add_column("p", justify="right")
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("prompt or image")
-    for row in strongest(results, ROWS):
-        table.add_row(*_cells(row, names))
-    console.print(table)
+    names = scores_of(header)
+    shown = strongest(results, ROWS)
+    rows = [["outcome", "p", *names, "prompt or image"], *(_cells(row, names) for row in shown)]
+    right = [False, True, *(True for _ in names), False]
+    first, *others = columns(rows, right, width)
+    styles = [COLOURS[row.outcome] if colour else "" for row in shown]
+    lines = [GAP.join(styled(cell, "bold" if colour else "") for cell in first)]
+    lines += [GAP.join([styled(cells[0], style), *cells[1:]]) for cells, style in zip(others, styles, strict=True)]
     for line in summary(header, results, verdict):
-        console.print(Text(plain(line, len(line))))
-    return out.getvalue()
+        lines += paragraph(plain(line, len(line)), width)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def columns(header: Header) -> list[str]:
+def scores_of(header: Header) -> list[str]:
     """Names of the scores, the one that decides first: of the combination where several detectors decide."""
     deciding, every = header.plan.deciding, header.plan.detectors
     return list(dict.fromkeys([*(["combined"] if len(deciding) > 1 else []), *deciding, *every]))
 
 
-def _cells(row: Result, names: Sequence[str]) -> list[Text]:
+def _cells(row: Result, names: Sequence[str]) -> list[str]:
     p = row.p.get("combined")
-    scores = [row.judged.get(name) for name in names]
     outcome = f"{row.outcome}, suppressed" if row.suppressed else row.outcome
-    cells = [Text(outcome, COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
-    cells += [Text("-" if s is None else f"{s:.4f}") for s in scores]
-    return [*cells, Text(plain(subject(row)))]
+    scores = [row.judged.get(name) for name in names]
+    numbers = ["-" if value is None else f"{value:.4f}" for value in (p, *scores)]
+    return [outcome, *numbers, plain(subject(row))]
 
 
 def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +14,7 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True, allow_inf_nan=False)
 
 
 class Settings(_Strict):
@@ -98,7 +99,9 @@ class Plan(Settings):
 
 def inputs_digest(items: Iterable[tuple[str, str | None, str | None]]) -> str:
     """The sha256, in hex, of what a run is asked: id, prompt, and sha256 of the image file of each item, in order."""
-    total = hashlib.sha256()
-    for item in items:
-        total.update(json.dumps(list(item)).encode())
-    return total.hexdigest()
+    lines = [f"[{_json(name)}, {_json(prompt)}, {_json(image)}]" for name, prompt, image in items]  # as json.dumps does
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _json(part: str | None) -> str:
+    return "null" if part is None else encode_basestring_ascii(part)

@@ -12,7 +12,7 @@ Outcome = Literal["copy", "suspicious", "similar", "clear", "inconclusive"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Score(_Strict):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ Cells = dict[str, dict[str, list[list[float]]]]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
 
 class Item(_Strict):
@@ -92,10 +93,16 @@ class Calibration(_Strict):
                             )
         return self
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The sha256, in hex, of the calibration as JSON, without the prompts' own words."""
+        """The sha256, in hex, of the calibration as JSON, without the prompts' own words; worked out once."""
         return hashlib.sha256(self._wordless().model_dump_json().encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Calibration":
+        """A copy, with a digest of its own."""
+        made = super().model_copy(update=update, deep=deep)
+        vars(made).pop("digest", None)
+        return made
 
     def _wordless(self) -> "Calibration":
         if not any(item.prompt for item in self.items):
@@ -155,6 +162,8 @@ class Calibration(_Strict):
     def cut(self, plan: Plan) -> "Calibration":
         """What a run of this plan needs, without the prompts' own words: it goes with the run, for judging it later."""
         layers, times = set(plan.layers), {str(t) for t in plan.timesteps}
+        if self._is_cut(plan, layers, times):
+            return self
 
         def kept(held: Mapping[str, Cells]) -> dict[str, Cells]:
             return {
@@ -170,23 +179,43 @@ class Calibration(_Strict):
         changed = {"scores": kept(self.scores), "known_scores": kept(self.known_scores), "removed": ()}
         return self._wordless().model_copy(update=changed)
 
+    def _is_cut(self, plan: Plan, layers: set[str], times: set[str]) -> bool:
+        """Whether nothing is here but what the plan needs."""
+        tables = [*self.scores.items(), *self.known_scores.items()]
+        cells = [(layer, t, rows) for _, table in tables for layer, own in table.items() for t, rows in own.items()]
+        return (
+            not self.removed
+            and not any(item.prompt for item in self.items)
+            and all(name in plan.detectors for name, _ in tables)
+            and all(layer in layers and t in times for layer, t, _ in cells)
+            and all(len(row) <= plan.num_seeds for _, _, rows in cells for row in rows)
+        )
+
 
 def _seeds(table: Cells, places: Places, count: int) -> list[list[float]]:
     cells = [table[layer][t] for layer, t in places.cells]
-    return [seed_means([cell[i] for cell in cells], places.num_seeds) for i in range(count)]
+    return [seed_means(own, places.num_seeds) for own in zip(*(cell[:count] for cell in cells), strict=True)]
 
 
 def seed_means(cells: Sequence[Sequence[float]], seeds: int) -> list[float]:
     """Mean over cells, in their order, of each of the first seeds."""
-    return [sum(values) / len(cells) for values in zip(*(cell[:seeds] for cell in cells), strict=True)]
+    over = len(cells)
+    return [sum(values) / over for values in zip(*[cell[:seeds] for cell in cells], strict=True)]
 
 
-def read_calibration(path: Path) -> Calibration | None:
-    """The calibration in a file, None when there is no such file; MemdetectError for one that does not parse."""
+def read_calibration(path: Path, named: str = "") -> Calibration | None:
+    """The calibration in a file, None when there is no such file; MemdetectError for one that does not parse.
+
+    named: the digest that it should have; where the file's own text has it, it is not worked out again.
+    """
     if not path.exists():
         return None
+    text = path.read_bytes()
     try:
-        return Calibration.model_validate_json(path.read_bytes())
+        made = Calibration.model_validate_json(text)
+        if hashlib.sha256(text.rstrip(b"\n")).hexdigest() == named:
+            vars(made)["digest"] = named
+        return made
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
