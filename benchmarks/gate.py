@@ -14,9 +14,10 @@ from startup import compare
 
 from memdetect.files import write_atomic
 from memdetect.inputs.wording import text_key
-from memdetect.judging.calibration import SHARED, Calibration, Item
+from memdetect.judging.calibration import Calibration, Item
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import Header, inputs_digest, plan_digest
+from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan, inputs_digest
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Score
 
@@ -40,25 +41,23 @@ if __name__ == "__main__":
     app()
 """
 LAYERS = ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1", "up_blocks.0.resnets.2")
-PLAN = {
-    "inputs": "",
-    "model": "abc",
-    "family": "StableDiffusionPipeline",
-    "scheduler": "DDIMScheduler:abc",
-    "size": [64, 64],
-    "noise": "own for each item",
-    "call": {},
-    "num_seeds": 4,
-    "detectors": ["spikiness", "spikiness-l4"],
-    "members": ["spikiness"],
-    "strata": "",
-    "layers": list(LAYERS),
-    "timesteps": [400],
-    "steps": 25,
-    "guidance_scale": 3.0,
-    "seed": 0,
-    "dtype": "fp32",
-}
+PLAN = Plan(
+    inputs="",
+    model="abc",
+    family="StableDiffusionPipeline",
+    dtype="fp32",
+    scheduler="DDIMScheduler:abc",
+    steps=25,
+    guidance_scale=3.0,
+    size=(64, 64),
+    noise="own for each item",
+    num_seeds=4,
+    seed=0,
+    detectors=("spikiness", "spikiness-l4"),
+    members=("spikiness",),
+    layers=LAYERS,
+    timesteps=(400,),
+)
 
 
 def cells(rng: random.Random) -> dict[str, dict[str, list[float]]]:
@@ -71,17 +70,17 @@ def make_run(folder: Path, records: int, clean: int, shard: int = 64) -> None:
     rng = random.Random(0)
     words = [hashlib.sha256(str(i).encode()).hexdigest().translate(str.maketrans("0123456789", "ghijklmnop")) for i in
              range(records + clean)]  # fmt: skip
-    kept = [{name: cells(rng) for name in PLAN["detectors"]} for _ in range(clean)]
+    kept = [{name: cells(rng) for name in PLAN.detectors} for _ in range(clean)]
     calibration = Calibration(
-        settings={key: PLAN[key] for key in SHARED},
+        settings=PLAN.settings,
         items=tuple(Item(id=w, family=text_key(w), text=text_key(w)) for w in words[records:]),
         scores={
             name: {layer: {"400": [row[name][layer]["400"] for row in kept]} for layer in LAYERS}
-            for name in PLAN["detectors"]
+            for name in PLAN.detectors
         },
     )
     prompts = [(word[:16], f"a picture of {word[:40]}") for word in words[:records]]
-    plan = {**PLAN, "inputs": inputs_digest((name, prompt, None) for name, prompt in prompts)}
+    plan = PLAN.model_copy(update={"inputs": inputs_digest((name, prompt, None) for name, prompt in prompts)})
     header = Header(
         memdetect="0",
         created="",
@@ -92,14 +91,14 @@ def make_run(folder: Path, records: int, clean: int, shard: int = 64) -> None:
         sigmas={"400": 1.0},
         policy=Policy().model_dump(mode="json"),
         policy_digest=Policy().digest,
-        plan_digest=plan_digest(plan),
+        plan_digest=plan.digest,
         calibration=calibration.cut(PLAN).digest,
     )
     run = RunFolder(folder)
     run.open(header)
     rows = []
     for i, (name, prompt) in enumerate(prompts):
-        scores = {name: Score(score=0.25, cells=cells(rng)) for name in PLAN["detectors"]}
+        scores = {name: Score(score=0.25, cells=cells(rng)) for name in PLAN.detectors}
         rows.append(Measurement(index=i, id=name, prompt=prompt, source="p", scores=scores))
     for i in range(0, records, shard):
         run.write_shard(rows[i : i + shard])

@@ -7,12 +7,12 @@ from typing import Any
 
 from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
 from memdetect.inputs.prompts import Requests, read
-from memdetect.scanning import Run, Settings, Watch, run_calibration, run_scan
+from memdetect.scanning import Options, Run, Watch, run_calibration, run_scan
 
 RECORDS = {"loading": Loading, "sampling": Sampling, "probing": Probing, "lookup": Lookup, "judging": Judging}
 
 
-def changed(settings: Settings, **flat: Any) -> Settings:
+def changed(settings: Options, **flat: Any) -> Options:
     """The settings with some options changed."""
     for name, record in RECORDS.items():
         own = {each.name for each in fields(record)} - {"policy"}
@@ -21,17 +21,17 @@ def changed(settings: Settings, **flat: Any) -> Settings:
     return replace(settings, **flat)
 
 
-def settings(**flat: Any) -> Settings:
-    return changed(Settings(), **flat)
+def settings(**flat: Any) -> Options:
+    return changed(Options(), **flat)
 
 
 def requests_of(inputs: Requests | Sequence[str | Path]) -> Requests:
     return inputs if isinstance(inputs, Requests) else read(inputs)
 
 
-def scan(inputs: Any, model: Any, out: Path | str, options: Settings | None = None, **watch: Any) -> Run:
+def scan(inputs: Any, model: Any, out: Path | str, options: Options | None = None, **watch: Any) -> Run:
     return run_scan(requests_of(inputs), model, Path(out), options, Watch(**watch))
 
 
-def calibrate(inputs: Any, model: Any, out: Path | str, options: Settings | None = None, **more: Any) -> Any:
+def calibrate(inputs: Any, model: Any, out: Path | str, options: Options | None = None, **more: Any) -> Any:
     return run_calibration(requests_of(inputs), model, Path(out), options, **more)

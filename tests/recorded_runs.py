@@ -9,8 +9,9 @@ from typing import Any
 from memdetect.files import write_atomic
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import Header, inputs_digest, plan_digest
+from memdetect.runs.header import Header
 from memdetect.runs.index_facts import found_by
+from memdetect.runs.plan import Plan, inputs_digest
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
 
@@ -93,19 +94,18 @@ def scene(name: str, policy: Policy | None = None, *, index: bool = True, calibr
     made = clean_scores()
     cells = rows[0].scores["spikiness"].cells
     facts = index_of_model() if index else {}
-    plan = {
-        **made.settings,
-        "inputs": inputs_digest((row.id, row.prompt, None) for row in rows),
-        "num_seeds": len(rows[0].seeds),
-        "seed": 0,
-        "detectors": list(rows[0].scores),
-        "members": ["spikiness"],
-        "strata": "",
-        "layers": list(cells),
-        "timesteps": [int(t) for t in next(iter(cells.values()))],
-        "index": facts.get("digest", ""),
-        "base": "",
-    }
+    plan = Plan(
+        **dict(made.settings),
+        inputs=inputs_digest((row.id, row.prompt, None) for row in rows),
+        num_seeds=len(rows[0].seeds),
+        seed=0,
+        detectors=tuple(rows[0].scores),
+        members=("spikiness",),
+        layers=tuple(cells),
+        timesteps=tuple(int(t) for t in next(iter(cells.values()))),
+        index=facts.get("digest", ""),
+        top_k=facts.get("top_k"),
+    )
     kept = made.cut(plan) if calibrated else None
     header = Header(
         memdetect="0.1.0",
@@ -118,7 +118,7 @@ def scene(name: str, policy: Policy | None = None, *, index: bool = True, calibr
         index=facts,
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest,
-        plan_digest=plan_digest(plan),
+        plan_digest=plan.digest,
         calibration=kept.digest if kept else "",
         wording={"auroc": 0.5, "low": 0.45, "scanned": 60, "clean": 2000, "calibration": kept.digest} if kept else {},
     )

@@ -40,7 +40,13 @@ def run(
     """A run with these prompts, taken as they are even where a record would refuse them; outcomes in turn."""
     results = [
         Result(**dict(row(i, 0.5 - i / 1000)), outcome=outcomes[i % len(outcomes)]).model_copy(
-            update={"prompt": prompt, "line": i + 1, "p": {"combined": 0.01, "spikiness": 0.02}, **changes}
+            update={
+                "prompt": prompt,
+                "line": i + 1,
+                "judged": {"combined": 0.5 - i / 1000, "spikiness": 0.5 - i / 1000},
+                "p": {"combined": 0.01, "spikiness": 0.02},
+                **changes,
+            }
         )
         for i, prompt in enumerate(prompts)
     ]

@@ -1,5 +1,6 @@
 """Runs and calibrations made of given scores, with every digest as a scan would write it."""
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 from memdetect.copies.match import Match
 from memdetect.files import write_atomic
 from memdetect.inputs.wording import text_key
-from memdetect.judging.calibration import SHARED, Calibration, Item, Known, Part
+from memdetect.judging.calibration import Calibration, Item, Known, Part
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import Header, inputs_digest, plan_digest
+from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan, inputs_digest
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Score
 
@@ -52,6 +54,11 @@ INDEX: dict[str, Any] = {
 LETTERS = "abcdefghij"
 
 
+def plan_of(**changes: Any) -> Plan:
+    """The plan above, changed, as a run.json would be read."""
+    return Plan.model_validate_json(json.dumps({**PLAN, **changes}))
+
+
 def words(i: int, kind: str = "scanned") -> str:
     """A prompt unlike all others: digits would not tell families apart."""
     return f"{kind} {''.join(LETTERS[int(digit)] for digit in str(i))}"
@@ -65,7 +72,7 @@ def calibration(
     count = len(next(iter(table.values())))
     items = tuple(_item(i, _part(i, part_a), strata[i] if strata else "") for i in range(count))
     values = {
-        "settings": {key: PLAN[key] for key in SHARED},
+        "settings": plan_of().settings,
         "parts": "given" if part_a else "drawn",
         "strata": "kind" if strata else "",
         "items": items,
@@ -122,7 +129,7 @@ def known(scores: Sequence[float], kind: str = "scene", **changes: Any) -> dict[
 
 def header(planned: int, clean: Calibration | None = None, policy: Policy | None = None, **changes: Any) -> Header:
     """A header as a scan writes it before the first image; changes to the plan under `plan`."""
-    plan = {**PLAN, **changes.pop("plan", {})}
+    plan = plan_of(**changes.pop("plan", {}))
     policy = policy or Policy()
     values = {
         "memdetect": "0",
@@ -134,7 +141,7 @@ def header(planned: int, clean: Calibration | None = None, policy: Policy | None
         "sigmas": {"50": 0.25},
         "policy": policy.model_dump(mode="json"),
         "policy_digest": policy.digest,
-        "plan_digest": plan_digest(plan),
+        "plan_digest": plan.digest,
         "calibration": clean.cut(plan).digest if clean else "",
     }
     return Header(**{**values, **changes})
@@ -155,7 +162,8 @@ def write_run(
 
 def _planned(head: Header, rows: Sequence[Measurement]) -> Header:
     """The header with the digest of these inputs in its plan, where they are all that was planned."""
-    if len(rows) != head.planned or head.plan_digest != plan_digest(head.plan):
+    if len(rows) != head.planned or head.plan_digest != head.plan.digest:
         return head
-    plan = {**head.plan, "inputs": inputs_digest((row.id, row.prompt, row.sha256 or None) for row in rows)}
-    return head.model_copy(update={"plan": plan, "plan_digest": plan_digest(plan)})
+    inputs = inputs_digest((row.id, row.prompt, row.sha256 or None) for row in rows)
+    plan = head.plan.model_copy(update={"inputs": inputs})
+    return head.model_copy(update={"plan": plan, "plan_digest": plan.digest})

@@ -53,10 +53,10 @@ def calibrate_command(
     checked_model(model)
     known = asked_for(memorized, replace(inputs, labels=None, unconditional=None)) if memorized else None
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
-        from memdetect.scanning import Settings, Watch, run_calibration
+        from memdetect.scanning import Options, Watch, run_calibration
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Settings(loading, sampling, probing, lookup, memorized=known)
+        settings = Options(loading, sampling, probing, lookup, memorized=known)
         say_loading(model, loading)
         made = run_calibration(requests, model, out, settings, watch=Watch(progress, interrupt.asked))
     if made is None:

@@ -22,9 +22,6 @@ def gate_command(
     Exit codes: 0 pass, 1 fail, 2 usage or input, 3 inconclusive: incomplete, not calibrated, or too small; 4 error.
     """
     wanted = reports(reporting, runs=runs)
-    import gc
-
-    gc.disable()  # the records stay until the end; going through them again and again takes as long as reading them
     from memdetect.judging.run import judge_folders
 
     judged = judge_folders(runs, judging)

@@ -58,10 +58,10 @@ def scan_command(
     requests = _requests(files or [], inputs, lookup)
     checked_model(model)
     with Interrupt().listening() as interrupt:
-        from memdetect.scanning import Settings, Watch, run_scan
+        from memdetect.scanning import Options, Watch, run_scan
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Settings(loading, sampling, probing, lookup, judging, policy, save_images)
+        settings = Options(loading, sampling, probing, lookup, judging, policy, save_images)
         if dry_run:
             print_plan(requests, model, settings)
         with progress_bar("scan") as progress:

@@ -57,9 +57,9 @@ def sweep_command(
     question = compared.question()
     check_halves(labels_of(requests.items, None, question))
     with Interrupt().listening() as interrupt, progress_bar("sweep") as progress:
-        from memdetect.scanning import Settings, Watch, run_scan
+        from memdetect.scanning import Options, Watch, run_scan
 
-        settings = Settings(loading, sampling, _every_place(probing), save_images=False)
+        settings = Options(loading, sampling, _every_place(probing), save_images=False)
         loaded = opened(model, loading)
         run = run_scan(requests, loaded, out, settings, Watch(progress, interrupt.asked))
     if run.interrupted:

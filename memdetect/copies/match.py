@@ -8,7 +8,7 @@ Finding = Literal["copy", "similar", "clear", "inconclusive"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Match(_Strict):

@@ -9,6 +9,7 @@ import numpy as np
 from memdetect.errors import MemdetectError
 from memdetect.evaluation.estimates import Estimate, Sample, estimate
 from memdetect.evaluation.groups import Labels
+from memdetect.judging.statistics.auroc import auroc
 from memdetect.runs.records import Measurement
 
 PAPER_LAYERS, PAPER_TIMESTEP = "up_blocks.0.resnets.*", "50"
@@ -37,6 +38,15 @@ class Scores:
 
         positive = sample(labels.positive)
         return {name: estimate(positive, negative) for name in labels.rivals if len(negative := sample(name))}
+
+    def area(self, key: Key, ids: set[str]) -> float:
+        """AUROC of the positive group against its first rival, among the given ids; nothing else is worked out."""
+        values, groups = self.cells[key], self.labels.groups
+        kept = sorted(ids & values.keys())
+        positive, rival = (
+            [values[i] for i in kept if groups[i] == g] for g in (self.labels.positive, self.labels.rivals[0])
+        )
+        return auroc(positive, rival)
 
     def halves(self) -> tuple[set[str], set[str]]:
         """Ids for choosing and for reporting."""

@@ -14,7 +14,8 @@ from memdetect.errors import MemdetectError
 from memdetect.evaluation.groups import halves
 from memdetect.judging import Runs, judge
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, make_null, rank_of, scores_of
+from memdetect.judging.ranks import Null, Unranked, make_null, rank_of
+from memdetect.judging.rows import rows_of
 from memdetect.judging.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
 from memdetect.judging.statistics.conformal import rank_at
 from memdetect.runs.header import Header
@@ -116,8 +117,10 @@ def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -
     Raises MemdetectError for a run without calibration or with several strata, and for a prompt without a rank.
     """
     null = make_null(clean.header.plan, clean.calibration)
-    if isinstance(null, str) or clean.calibration is None or len(null.by_stratum) != 1:
-        raise MemdetectError(null if isinstance(null, str) else "strata are not compared here; judge them one by one")
+    if isinstance(null, Unranked):
+        raise MemdetectError(null.reason)
+    if clean.calibration is None or len(null.by_stratum) != 1:
+        raise MemdetectError("strata are not compared here; judge them one by one")
     ranks, values = _clean_ranks(clean.rows, clean.header, null)
     pool = [*next(iter(null.by_stratum.values())), *values]
     again = [resplits(pool, null.n, level, splits) for level in levels if rank_at(null.n, level)]
@@ -212,10 +215,11 @@ def _clean_ranks(rows: Sequence[Measurement], header: Header, null: Null) -> tup
     """Ranks and combined scores of clean prompts; MemdetectError for one that has none."""
     ranks: list[int] = []
     values: list[float] = []
-    for row, scores in zip(rows, scores_of(rows, header.plan), strict=True):
-        ranked, value = rank_of(row, scores, null), null.score(scores)
-        if isinstance(ranked, str) or value is None:
+    for row in rows_of(rows, header.plan):
+        value = null.score(row.scores)
+        ranked = rank_of(row, value, null)
+        if isinstance(ranked, Unranked) or value is None:
             raise MemdetectError(f"clean prompt {row.id} cannot be ranked: {ranked}")
-        ranks.append(ranked[0])
+        ranks.append(ranked.rank)
         values.append(value)
     return ranks, values

@@ -122,8 +122,7 @@ def ranking(all_scores: Mapping[str, Scores], count: int = 12) -> Iterator[tuple
     rows: list[tuple[float, Place]] = []
     for name, scores in all_scores.items():
         choosing, _ = scores.halves()
-        rival = scores.labels.rivals[0]
-        rows += [(scores.estimates(key, choosing)[rival].auroc, (name, *key)) for key in scores.cells]
+        rows += [(scores.area(key, choosing), (name, *key)) for key in scores.cells]
     for area, place in sorted(rows, key=lambda row: -row[0])[:count]:
         scores, key = all_scores[place[0]], (place[1], place[2])
         yield place, area, scores.estimates(key, scores.halves()[1])
@@ -162,8 +161,8 @@ def heat_map(all_scores: Mapping[str, Scores], out: Path) -> None:
     figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", sharey=True)
     image = None
     for panel, (name, scores) in zip(panels.flat, all_scores.items(), strict=False):
-        rival, ids = scores.labels.rivals[0], scores.halves()[1]
-        grid = np.array([[scores.estimates((layer, t), ids)[rival].auroc for t in times] for layer in layers])
+        ids = scores.halves()[1]
+        grid = np.array([[scores.area((layer, t), ids) for t in times] for layer in layers])
         image = panel.imshow(grid, vmin=0, vmax=1, cmap="RdBu_r", aspect="auto")
         panel.set_title(name, fontsize=9)
         panel.set_xticks(range(len(times)), times, fontsize=7)

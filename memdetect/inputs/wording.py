@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 FAMILY_COLUMN = "family"
 KIND_COLUMNS = ("kind", "group")
 _DIGIT = re.compile(r"\d")
+_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 @runtime_checkable
@@ -38,9 +39,11 @@ def normalised(text: str) -> str:
 
     A text of digits alone, a class label, keeps them: it has nothing else.
     """
-    plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
-    plain = " ".join(plain.split())
-    return plain if is_label(plain) else _DIGIT.sub("0", plain)
+    simple = text.isascii()
+    plain = " ".join((text.lower() if simple else unicodedata.normalize("NFKC", text).casefold()).split())
+    if is_label(plain):
+        return plain
+    return plain.encode().translate(_ZEROS).decode() if simple else _DIGIT.sub("0", plain)
 
 
 def unseen(text: str) -> str:
@@ -75,6 +78,8 @@ def family_key(meta: Mapping[str, Any], prompt: str | None) -> str:
 
 def kind_of(meta: Mapping[str, Any]) -> str:
     """What kind of prompt a row is, by its column `kind`, else `group`; "" where neither says."""
+    if not meta:
+        return ""
     said = (str(meta[name]).strip() for name in KIND_COLUMNS if meta.get(name) is not None)
     return next((kind for kind in said if kind), "")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from memdetect.judging.calibration import Calibration, members_of
+from memdetect.judging.calibration import Calibration
 from memdetect.judging.outcome import OUTCOMES, Verdict
 from memdetect.judging.suppressions import Suppressions
 from memdetect.runs.header import Header
@@ -70,10 +70,7 @@ def _bound(verdict: Verdict) -> str:
 
 def _scope(header: Header) -> str:
     plan = header.plan
-    said = [
-        f"{plan[key]} {what}" for key, what in (("num_seeds", "images a prompt"), ("steps", "steps")) if key in plan
-    ]
-    return f"for {header.model} by {' and '.join(members_of(plan))}{', ' if said else ''}{', '.join(said)}"
+    return f"for {header.model} by {' and '.join(plan.deciding)}, {plan.num_seeds} images a prompt, {plan.steps} steps"
 
 
 def _assumed(verdict: Verdict, calibration: Calibration | None) -> str:

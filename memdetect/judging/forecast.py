@@ -9,7 +9,7 @@ from math import ceil
 from memdetect.copies.match import Match
 from memdetect.inputs.wording import Worded
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, make_null
+from memdetect.judging.ranks import Null, Unranked, make_null
 from memdetect.judging.statistics.beta import beta_binomial_cdf
 from memdetect.judging.statistics.conformal import rank_at, simes_levels
 from memdetect.judging.statistics.multiple import chance_of_top, hits_needed, n_needed
@@ -90,18 +90,18 @@ def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], mad
 
 
 def _ideal(
-    header: Header, items: Sequence[Worded], null: Null | str, made: Calibration | None
+    header: Header, items: Sequence[Worded], null: Null | Unranked, made: Calibration | None
 ) -> Iterator[Measurement]:
     """Rows of a clean run: scores spread evenly over the clean ones, every image far from every training image."""
     plan, far = header.plan, Match(rank=1, key="", similarity=-1.0)
     for i, item in enumerate(items):
-        scores = {name: _ordinary(name, i, len(items), null) for name in plan["detectors"]}
-        cells = {
-            name: {layer: {str(t): [x] * plan["num_seeds"] for t in plan["timesteps"]} for layer in plan["layers"]}
+        scores = {name: _ordinary(name, i, len(items), null) for name in plan.detectors}
+        cells: dict[str, dict[str, dict[str, list[float | None]]]] = {
+            name: {layer: {str(t): [x] * plan.num_seeds for t in plan.timesteps} for layer in plan.layers}
             for name, x in scores.items()
             if x is not None
         }
-        images = plan["num_seeds"] if item.prompt is not None else 1
+        images = plan.num_seeds if item.prompt is not None else 1
         yield Measurement(
             index=i,
             id=f"planned-{i}",
@@ -114,11 +114,10 @@ def _ideal(
         )
 
 
-def _ordinary(name: str, i: int, count: int, null: Null | str) -> float | None:
+def _ordinary(name: str, i: int, count: int, null: Null | Unranked) -> float | None:
     """The clean score at the middle of the i-th of `count` equal parts, and never the highest."""
-    if isinstance(null, str) or not null.own.get(name):
+    if isinstance(null, Unranked) or not (own := null.own(name)):
         return None
-    own = null.own[name]
     return own[min(int((i + 0.5) / count * len(own)), max(len(own) - 2, 0))]
 
 

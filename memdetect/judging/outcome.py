@@ -50,6 +50,22 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """Items and images by what a reader is told of them.
+
+    unreadable, nonfinite, truncated: items. images: of the items that could be used; copied: those that are copies;
+    similar: those near a training image by the embedder whose pixels differ.
+    """
+
+    unreadable: int = 0
+    nonfinite: int = 0
+    truncated: int = 0
+    images: int = 0
+    copied: int = 0
+    similar: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The decision on a run and what it rests on.
 
@@ -61,6 +77,7 @@ class Verdict:
     in the run's header before its first image. basis: what the verdict rests on, in its first words. sensitivity: of
     the deciding score, for each kind of prompt scanned of which memorized ones are known. memorized: upper bound of the
     share of memorized prompt families, if those are flagged as often as the known ones; None where that is not known.
+    tally: what a reader is told of all items and images.
     """
 
     planned: int
@@ -82,6 +99,7 @@ class Verdict:
     basis: str = ""
     sensitivity: tuple[Sensitivity, ...] = ()
     memorized: float | None = None
+    tally: Tally = Tally()
     claim: str = ""
     notes: tuple[str, ...] = ()
 

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.integrity import altered, exchanged
+from memdetect.judging.rows import Reader, Records, Row
 from memdetect.judging.text_shift import FEWEST, compare_wording
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import SHARES, Header, plan_digest
+from memdetect.runs.header import SHARES, Header
 from memdetect.runs.policy import Policy, held_policy
 from memdetect.runs.records import Measurement
 
@@ -29,7 +30,7 @@ class Runs:
     """
 
     header: Header
-    rows: list[Measurement]
+    rows: Records
     calibration: Calibration | None
     damaged: tuple[str, ...]
     altered: tuple[str, ...] = ()
@@ -50,22 +51,22 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
     for folder, header in found:
         _same(*found[0], folder, header)
     damaged: list[str] = []
-    parts = [_read_rows(folder, damaged) for folder, _ in found]
-    rows = [row for part in parts for row in part]
-    if len(found) > 1:
-        rows = [row.model_copy(update={"index": i}) for i, row in enumerate(rows)]
+    changed: list[str] = []
+    rows: list[Row] = []
+    for folder, own in found:
+        part, digests = _read_rows(folder, own, damaged)
+        where = f"{str(folder)!r}: " if len(found) > 1 else ""
+        changed += [f"{where}{line}" for line in altered(RunFolder(folder), own, part, digests)]
+        rows += part
+    for i, row in enumerate(rows) if len(found) > 1 else ():
+        row.index = i
     header = _together([header for _, header in found])
-    changed = [
-        f"{f'{str(folder)!r}: ' if len(found) > 1 else ''}{line}"
-        for (folder, own), part in zip(found, parts, strict=True)
-        for line in altered(RunFolder(folder), own, part)
-    ]
     if calibration is not None:
         header, clean = _judged_by(calibration, header, rows)
-        return Runs(header, rows, clean, tuple(damaged), tuple(changed), policies)
-    kept = [read_calibration(folder / "calibration.json") for folder, _ in found]
+        return Runs(header, Records(rows, header.plan), clean, tuple(damaged), tuple(changed), policies)
+    kept = [read_calibration(folder / "calibration.json", own.calibration) for folder, own in found]
     changed += list(dict.fromkeys(line for own in kept for line in exchanged(header, own)))
-    return Runs(header, rows, kept[0], tuple(damaged), tuple(changed), policies)
+    return Runs(header, Records(rows, header.plan), kept[0], tuple(damaged), tuple(changed), policies)
 
 
 def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:
@@ -74,7 +75,7 @@ def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:
     return sorted(found, key=lambda pair: (pair[1].model_dump_json(), str(pair[0].resolve())))
 
 
-def _judged_by(file: Path, header: Header, rows: Sequence[Measurement]) -> tuple[Header, Calibration]:
+def _judged_by(file: Path, header: Header, rows: Sequence[Row]) -> tuple[Header, Calibration]:
     """Clean scores of a file for these rows, and the header with their prompts' wording compared with those."""
     found = read_calibration(file)
     if found is None:
@@ -86,15 +87,20 @@ def _judged_by(file: Path, header: Header, rows: Sequence[Measurement]) -> tuple
     return header.model_copy(update={"wording": wording}), kept
 
 
-def _read_rows(folder: Path, damaged: list[str]) -> list[Measurement]:
-    rows: list[Measurement] = []
+def _read_rows(folder: Path, header: Header, damaged: list[str]) -> tuple[list[Row], dict[str, str]]:
+    """Rows of a run, and the sha256 of each of its shards; each file is read once, each line parsed once."""
+    rows: list[Row] = []
+    digests: dict[str, str] = {}
+    reader, parse = Reader(header.plan), Measurement.model_validate_json
     for shard in RunFolder(folder).shards():
-        for number, line in enumerate(shard.read_bytes().splitlines(), 1):
+        data = shard.read_bytes()
+        digests[shard.name] = hashlib.sha256(data).hexdigest()
+        for number, line in enumerate(data.splitlines(), 1):
             try:
-                rows.append(Measurement.model_validate_json(line))
+                rows.append(reader.row(parse(line), line))
             except ValidationError:
                 damaged.append(f"{shard}, line {number} is damaged; delete this shard and scan again")
-    return rows
+    return rows, digests
 
 
 def _same(first: Path, held: Header, other: Path, header: Header) -> None:
@@ -108,7 +114,7 @@ def _same(first: Path, held: Header, other: Path, header: Header) -> None:
 
 
 def _shared(header: Header) -> Mapping[str, Any]:
-    plan = {key: value for key, value in header.plan.items() if key not in OWN}
+    plan = header.plan.model_dump(mode="json", exclude=set(OWN))
     return {**plan, "index": header.index.get("digest"), "calibration": header.calibration}
 
 
@@ -117,13 +123,13 @@ def _together(headers: Sequence[Header]) -> Header:
     first = headers[0]
     if len(headers) == 1:
         return first
-    inputs = "\n".join(sorted(str(header.plan["inputs"]) for header in headers))
-    plan = {**first.plan, "inputs": hashlib.sha256(inputs.encode()).hexdigest()}
+    inputs = "\n".join(sorted(header.plan.inputs for header in headers))
+    plan = first.plan.model_copy(update={"inputs": hashlib.sha256(inputs.encode()).hexdigest()})
     digests = {header.policy_digest for header in headers}
     return first.model_copy(
         update={
             "plan": plan,
-            "plan_digest": plan_digest(plan) if all(h.plan_digest == plan_digest(h.plan) for h in headers) else "",
+            "plan_digest": plan.digest if all(h.plan_digest == h.plan.digest for h in headers) else "",
             "planned": sum(header.planned for header in headers),
             "dropped": {
                 key: sum(header.dropped.get(key, 0) for header in headers)

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 from typing import Any
 
 from memdetect.inputs.wording import family_key, kind_of
-from memdetect.judging.calibration import Calibration, members_of
+from memdetect.judging.calibration import Calibration
 from memdetect.judging.outcome import Rule, Shift
-from memdetect.judging.ranks import ItemScores, Null
+from memdetect.judging.ranks import Null, Rank, Unranked
+from memdetect.judging.results import Judged
 from memdetect.judging.search_rules import index_rules
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
@@ -17,37 +19,42 @@ from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level,
 from memdetect.judging.statistics.shift import all_below, bulk_check
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import Result
 
 MAX_TEXT_SHIFT = 0.70
 UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Findings:
-    """What the rules look at: the results; their scores, ranks (or why there is none), and what was rejected.
+    """What the rules look at: every item as it was judged, and what it was judged by.
 
     sensitivity: of the deciding score, by kind of prompt; kinds of which no memorized prompt is known are not there.
     """
 
     header: Header
-    results: Sequence[Result]
-    scores: Sequence[ItemScores]
-    ranks: Sequence[tuple[int, int] | str]
-    rejected: Sequence[bool]
-    null: Null | str
+    items: Sequence[Judged]
+    null: Null | Unranked
     calibration: Calibration | None
     sensitivity: Mapping[str, Sensitivity]
 
-    def ranked(self) -> list[tuple[int, int]]:
+    def ranked(self) -> list[Rank]:
         """Ranks of the items that have one and were not rejected."""
-        pairs = zip(self.ranks, self.rejected, strict=True)
-        return [rank for rank, out in pairs if not isinstance(rank, str) and not out]
+        return [item.ranked for item in self.items if isinstance(item.ranked, Rank) and not item.rejected]
 
     def failing(self, policy: Policy) -> Counter[str]:
         """Findings by outcome that the policy fails on and nobody answers for."""
         worst = {"copy": ["copy"], "suspicious": ["copy", "suspicious"], "none": []}[policy.fail_on]
-        return Counter(row.outcome for row in self.results if row.outcome in worst and not row.suppressed)
+        return Counter(item.outcome for item in self.items if item.outcome in worst and not item.suppressed)
+
+    @cached_property
+    def kinds(self) -> Counter[str]:
+        """How many items there are of each kind of prompt."""
+        return Counter(kind_of(item.row.meta) for item in self.items)
+
+    @cached_property
+    def copied(self) -> set[str]:
+        """The families with a copy."""
+        return {family_key(item.row.meta, item.row.prompt) for item in self.items if item.outcome == "copy"}
 
 
 def shift_of(found: Findings) -> Shift:
@@ -60,7 +67,7 @@ def shift_of(found: Findings) -> Shift:
     text = _wording(found)
     low = text.get("low")
     bulk = bulk_check(found.ranked())
-    every = [rank for rank in found.ranks if not isinstance(rank, str)]
+    every = [item.ranked for item in found.items if isinstance(item.ranked, Rank)]
     auroc = text.get("auroc") if low is not None else None
     uncompared = {key: str(text.get(key, "")) for key in ("missing", "few")}
     return Shift(
@@ -77,9 +84,8 @@ def _wording(found: Findings) -> Mapping[str, Any]:
 
 def _dead(found: Findings) -> str:
     """What gives most prompts the very same score measures nothing: which member does, "" for none."""
-    for name in members_of(found.header.plan):
-        pairs = zip(found.results, found.scores, strict=True)
-        values = Counter(scores[name] for row, scores in pairs if row.status == "ok")
+    for place, name in enumerate(found.header.plan.deciding):
+        values = Counter(item.row.scores[place] for item in found.items if item.row.status == "ok")
         del values[None]
         most = max(values.values(), default=0)
         if most > 1 and 2 * most >= values.total():
@@ -89,24 +95,24 @@ def _dead(found: Findings) -> str:
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
     """Families with an item flagged at the fixed level, or a copy, among those that could be judged."""
-    if isinstance(found.null, str):
+    if isinstance(found.null, Unranked):
         return None
     limits = flagging_ranks(found.null, policy)
     families: dict[str, bool] = {}
-    for row, rank in zip(found.results, found.ranks, strict=True):
-        if not isinstance(rank, str) or row.outcome == "copy":
-            flagged = row.outcome == "copy" or (not isinstance(rank, str) and rank[0] <= limits[rank[1]])
-            key = family_key(row.meta, row.prompt)
+    for item in found.items:
+        ranked, copied = item.ranked, item.outcome == "copy"
+        if copied or isinstance(ranked, Rank):
+            flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
+            key = family_key(item.row.meta, item.row.prompt)
             families[key] = families.get(key, False) or flagged
     n = found.null.n
-    copied = {family_key(row.meta, row.prompt) for row in found.results if row.outcome == "copy"}
     made = count_rate(sum(families.values()), len(families), n, policy.level, policy.confidence, policy.max_rate)
-    return replace(made, rank=limits[n], copies=len(copied))
+    return replace(made, rank=limits[n], copies=len(found.copied))
 
 
-def flagging_ranks(null: Null | str, policy: Policy) -> dict[int, int]:
+def flagging_ranks(null: Null | Unranked, policy: Policy) -> dict[int, int]:
     """By the n of each stratum, the largest rank that counts as flagged; 0 = none."""
-    sizes = set[int]() if isinstance(null, str) else {len(s) for s in null.by_stratum.values()}
+    sizes = set[int]() if isinstance(null, Unranked) else {len(s) for s in null.by_stratum.values()}
     return {n: _flagging_rank(n, policy) for n in sizes}
 
 
@@ -122,7 +128,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     if scored:
         made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
         made += [] if found.header.index else [_sensitivity(found, policy)]
-    made += [_undetectable(found, policy, scored), *index_rules(found.header, found.results, policy)]
+    made += [_undetectable(found, policy, scored), *index_rules(found.header, found.items, policy)]
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
     return tuple(made)
@@ -136,9 +142,9 @@ def integrity(altered: Sequence[str]) -> Iterator[Rule]:
 
 
 def _complete(found: Findings) -> Rule:
-    measured, planned = len({row.id for row in found.results}), found.header.planned
-    if len(found.results) != measured:
-        return Rule("complete", "inconclusive", f"{len(found.results) - measured} items are in the records twice")
+    measured, planned = len({item.row.id for item in found.items}), found.header.planned
+    if len(found.items) != measured:
+        return Rule("complete", "inconclusive", f"{len(found.items) - measured} items are in the records twice")
     if measured == planned > 0:
         return Rule("complete", "pass", "", measured, planned)
     reason = f"{measured} of {planned} planned items were measured; run the same scan again to resume"
@@ -158,8 +164,8 @@ def _findings(found: Findings, policy: Policy, shift: Shift) -> Rule:
 
 
 def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
-    if isinstance(found.null, str):
-        return Rule("calibration", "inconclusive", found.null)
+    if isinstance(found.null, Unranked):
+        return Rule("calibration", "inconclusive", found.null.reason)
     n, hits = found.null.n, bar[0]
     if hits > found.header.planned:
         least = smallest_n(policy.fdr) if policy.delta is None else smallest_conditional_n(policy.fdr, policy.delta)
@@ -201,9 +207,8 @@ def _compared(shift: Shift) -> Rule:
 
 
 def _unresolved(found: Findings, needed: int) -> Rule:
-    pairs = zip(found.results, found.ranks, strict=True)
-    decided = ("copy", "suspicious")
-    top = [row for row, rank in pairs if row.outcome not in decided and not isinstance(rank, str) and rank[0] == 1]
+    first = [item for item in found.items if isinstance(item.ranked, Rank) and item.ranked.rank == 1]
+    top = [item for item in first if item.outcome not in ("copy", "suspicious")]
     if not top:
         return Rule("resolution", "pass", "", 0, 0)
     reason = f"{len(top)} above every clean prompt cannot be decided; it takes {needed} clean prompts"
@@ -219,7 +224,7 @@ def _sensitivity(found: Findings, policy: Policy) -> Rule:
     limit = policy.min_sensitivity
     if not limit:
         return Rule("sensitivity", "pass", "", None, limit)
-    kinds = Counter(kind_of(row.meta) for row in found.results)
+    kinds = found.kinds
     if unknown := sum(count for kind, count in kinds.items() if kind not in found.sensitivity):
         reason = f"{why} and what the score can miss is not known for {unknown} of {kinds.total()} prompts"
         cure = "scan with an index, or calibrate with --memorized prompts of their kind"
@@ -238,13 +243,14 @@ def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
     What is above every clean prompt is left to `resolution`, which no limit tolerates.
     """
     lost: list[str] = []
-    for row, rank in zip(found.results, found.ranks, strict=True):
-        if scored and isinstance(rank, str) and row.outcome != "copy":
-            lost.append(rank)
-        elif row.outcome == "inconclusive" and (isinstance(rank, str) or rank[0] > 1):
-            lost.append(row.reason)
+    for item in found.items:
+        ranked = item.ranked
+        if scored and isinstance(ranked, Unranked) and item.outcome != "copy":
+            lost.append(ranked.reason)
+        elif item.outcome == "inconclusive" and (isinstance(ranked, Unranked) or ranked.rank > 1):
+            lost.append(item.reason)
     limit = policy.max_undetectable or 0.0
-    if len(lost) <= limit * len(found.results):
+    if len(lost) <= limit * len(found.items):
         return Rule("undetectable", "pass", "", len(lost), limit)
     reason, count = Counter(lost).most_common(1)[0]
     more = f" ({len(lost)} in all)" if count < len(lost) else ""
@@ -273,5 +279,5 @@ def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) 
 
 def _copies_exceed(found: Findings, rate: Rate, policy: Policy) -> bool:
     """Whether the families of copies alone are over the limit."""
-    copied = len({family_key(row.meta, row.prompt) for row in found.results if row.outcome == "copy"})
+    copied = len(found.copied)
     return count_rate(copied, rate.families, rate.n, policy.level, policy.confidence, policy.max_rate).outcome == "fail"

@@ -25,7 +25,7 @@ class Run:
 
     folder: Path
     header: Header
-    results: list[Result]
+    results: Sequence[Result]
     verdict: Verdict
     interrupted: bool = False
 
@@ -57,7 +57,7 @@ class Judged:
     """Runs judged as one: what was read, the results, and the verdict by the policy in force."""
 
     found: Runs
-    results: list[Result]
+    results: Sequence[Result]
     verdict: Verdict
 
 

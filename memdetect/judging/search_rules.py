@@ -5,11 +5,15 @@ from typing import Any
 
 from memdetect.copies.match import Match
 from memdetect.judging.outcome import Rule
+from memdetect.judging.results import Judged
+from memdetect.judging.rows import Row
 from memdetect.judging.statistics.beta import incomplete_beta
 from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import Measurement, Result
+from memdetect.runs.records import Measurement
 
+Seen = Row | Measurement
 NO_THRESHOLD = "the index has no threshold, so that nothing can be called a copy; build it with --held-out images"
 CONFIDENCE = 0.95
 PLANTED = 50  # planted copies that show what an index finds; of a smaller one all its pictures
@@ -43,13 +47,13 @@ def useless(index: Mapping[str, Any], policy: Policy) -> str:
     return ""
 
 
-def not_compared(row: Measurement) -> Match | None:
+def not_compared(row: Seen) -> Match | None:
     """The nearest training image by the embedder whose pixels could not be compared: there may be a copy, or not."""
     unseen = [match for match in row.matches if match.similar and match.tile is None]
     return max(unseen, key=lambda match: match.similarity, default=None)
 
 
-def alike(row: Measurement) -> list[Match]:
+def alike(row: Seen) -> list[Match]:
     """The most similar training image of each image that is similar to one, with other pixels, and a copy of none."""
     copies = {match.seed for match in row.matches if match.copy_found}
     found: dict[int, Match] = {}
@@ -60,12 +64,12 @@ def alike(row: Measurement) -> list[Match]:
     return [found[seed] for seed in sorted(found)]
 
 
-def images_of(row: Measurement, plan: Mapping[str, Any]) -> int:
+def images_of(row: Seen, plan: Plan) -> int:
     """How many images an item has: one that was given, else one for each seed of the plan."""
-    return 1 if row.image is not None else int(plan["num_seeds"])
+    return 1 if row.image is not None else plan.num_seeds
 
 
-def unsearched(row: Measurement, plan: Mapping[str, Any]) -> list[int]:
+def unsearched(row: Seen, plan: Plan) -> list[int]:
     """Images of an item of which no training image is recorded: they were not looked up."""
     searched = {match.seed for match in row.matches}
     return [k for k in range(images_of(row, plan)) if k not in searched]
@@ -79,9 +83,9 @@ def most_similar(images: int, level: float) -> int:
     return k
 
 
-def index_rules(header: Header, results: Sequence[Result], policy: Policy) -> Iterator[Rule]:
+def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
     """Rules about what was searched and compared, and how well; without an index only where one is due."""
-    yield from _one_colour(header, results, policy)
+    yield from _one_colour(header, items, policy)
     index: dict[str, Any] = header.index
     if not index:
         if policy.fail_on == "copy" or policy.min_coverage is not None:
@@ -90,12 +94,12 @@ def index_rules(header: Header, results: Sequence[Result], policy: Policy) -> It
     if reason := useless(index, policy):
         yield Rule("index", "inconclusive", reason)
         return
-    usable = [row for row in results if row.status == "ok"]
-    missed = sum(row.outcome != "copy" and bool(unsearched(row, header.plan)) for row in usable)
+    usable = [item for item in items if item.row.status == "ok"]
+    missed = sum(item.outcome != "copy" and bool(unsearched(item.row, header.plan)) for item in usable)
     if missed:
         reason = f"{len(usable) - missed} of {len(usable)} items were searched for in the index with all their images"
         yield Rule("index", "inconclusive", f"{reason}; scan anew", missed, 0)
-    unseen = sum(row.outcome != "copy" and not_compared(row) is not None for row in results)
+    unseen = sum(item.outcome != "copy" and not_compared(item.row) is not None for item in items)
     if unseen:
         reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"
         yield Rule("index", "inconclusive", f"{reason}; put it back where the index expects it and scan anew", unseen)
@@ -104,13 +108,13 @@ def index_rules(header: Header, results: Sequence[Result], policy: Policy) -> It
     yield from _coverage(index, policy)
 
 
-def _similar(header: Header, usable: Sequence[Result]) -> Rule:
+def _similar(header: Header, usable: Sequence[Judged]) -> Rule:
     """Images that are similar but no copies: no more than the threshold's level lets through."""
     level = header.index.get("level")
     if not isinstance(level, float) or not 0 < level < 1:
         return Rule("similar", "inconclusive", "the header says no level of the index's threshold; scan anew")
-    images = sum(images_of(row, header.plan) for row in usable)
-    found = sum(len(alike(row)) for row in usable if not row.suppressed)
+    images = sum(images_of(item.row, header.plan) for item in usable)
+    found = sum(len(alike(item.row)) for item in usable if not item.suppressed)
     most = most_similar(images, level) if level <= LOOSE else 0
     if found <= most:
         return Rule("similar", "pass", "", found, most)
@@ -118,10 +122,10 @@ def _similar(header: Header, usable: Sequence[Result]) -> Rule:
     return Rule("similar", "inconclusive", f"{reason} may be so at a level of {level:.2g}; look at them", found, most)
 
 
-def _one_colour(header: Header, results: Sequence[Result], policy: Policy) -> Iterator[Rule]:
+def _one_colour(header: Header, items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
     """Images of a single colour show nothing of what the model does."""
-    plain = sum(len(row.one_colour) for row in results)
-    images = sum(images_of(row, header.plan) for row in results if row.status == "ok")
+    plain = sum(len(item.row.one_colour) for item in items)
+    images = sum(images_of(item.row, header.plan) for item in items if item.row.status == "ok")
     limit = policy.max_one_colour
     if plain:
         share = plain / max(images, 1)

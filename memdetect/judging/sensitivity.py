@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, Rank, p_values
+from memdetect.judging.ranks import Null, Rank, Ranked, Unranked, p_values
 from memdetect.judging.statistics.beta import lower_bound
 from memdetect.judging.statistics.combine import quartile
 from memdetect.judging.statistics.conformal import rank
@@ -36,13 +36,13 @@ class Sensitivity:
 
 
 def sensitivities(
-    null: Null | str, calibration: Calibration | None, policy: Policy, planned: int, limits: Mapping[int, int]
+    null: Null | Unranked, calibration: Calibration | None, policy: Policy, planned: int, limits: Mapping[int, int]
 ) -> dict[str, Sensitivity]:
     """Sensitivity by kind, of a run of `planned` prompts; {} where no memorized prompt is known, or scores are missing.
 
     limits: n -> the largest rank that counts as flagged. Against a base nothing is known: its scores are differences.
     """
-    if calibration is None or isinstance(null, str) or calibration.base or not calibration.known:
+    if calibration is None or isinstance(null, Unranked) or calibration.base or not calibration.known:
         return {}
     ranks = list(_ranks(null, calibration))
     if not ranks:
@@ -52,30 +52,32 @@ def sensitivities(
     for kind in dict.fromkeys(item.kind for item in calibration.known):
         own = [(r, q) for item, r, q in zip(calibration.known, ranks, p, strict=True) if item.kind == kind]
         noticed = sum(_noticed(r, q, policy.fdr, planned) for r, q in own)
-        flagged = sum(not isinstance(r, str) and r[0] <= limits.get(r[1], 0) for r, _ in own)
+        flagged = sum(isinstance(r, Rank) and r.rank <= limits.get(r.n, 0) for r, _ in own)
         found[kind] = Sensitivity(kind, len(own), noticed, flagged, lower_bound(noticed, len(own), CONFIDENCE))
     return found
 
 
-def _noticed(ranked: Rank, p: float | None, fdr: float, planned: int) -> bool:
-    if isinstance(ranked, str) or p is None:
+def _noticed(ranked: Ranked, p: float | None, fdr: float, planned: int) -> bool:
+    if isinstance(ranked, Unranked) or p is None:
         return False
-    return ranked[0] == 1 or p * planned <= fdr * _ULP
+    return ranked.rank == 1 or p * planned <= fdr * _ULP
 
 
-def _ranks(null: Null, calibration: Calibration) -> Iterator[Rank]:
+def _ranks(null: Null, calibration: Calibration) -> Iterator[Ranked]:
     """Rank of each known memorized prompt; nothing at all where a member's scores are not there."""
     scores: dict[str, list[float]] = {}
     for name in null.members:
-        rows = calibration.known_seeds(name, null.plan)
+        rows = calibration.known_seeds(name, null.plan.places)
         if rows is None:
             return
         scores[name] = [quartile(row) for row in rows]
     for i, item in enumerate(calibration.known):
-        yield _rank(null, item.stratum, {name: own[i] for name, own in scores.items()})
+        yield _rank(null, item.stratum, [own[i] for own in scores.values()])
 
 
-def _rank(null: Null, stratum: str, scores: Mapping[str, float]) -> Rank:
+def _rank(null: Null, stratum: str, scores: Sequence[float]) -> Ranked:
     clean: Sequence[float] | None = null.by_stratum.get(stratum if null.strata else "")
     score = null.score(scores)
-    return "no clean prompts of its stratum" if clean is None or score is None else (rank(clean, score), len(clean))
+    if clean is None or score is None:
+        return Unranked("no clean prompts of its stratum")
+    return Rank(rank(clean, score), len(clean))

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
+from memdetect.judging.results import Judged
 from memdetect.runs.header import Header
 from memdetect.runs.policy import HEX, Ignore, Policy
-from memdetect.runs.records import Outcome, Result
+from memdetect.runs.records import Outcome
 
 FINDINGS: tuple[Outcome, ...] = ("copy", "suspicious", "similar")  # the worst first
 
@@ -27,12 +28,12 @@ class Suppressions:
     exceeded: tuple[Ignore, ...] = ()
 
 
-def suppressions(policy: Policy, results: Iterable[Result], header: Header, today: date) -> Suppressions:
+def suppressions(policy: Policy, items: Iterable[Judged], header: Header, today: date) -> Suppressions:
     """Match a policy's ignore entries with a run's findings on a day; each entry ends in one place.
 
     Of several runs judged as one the header's plan is of all of them, so that entries for one run are foreign.
     """
-    found = {row.id: row for row in results if row.outcome in FINDINGS}
+    found = {item.row.id: item for item in items if item.outcome in FINDINGS}
     used: dict[str, Ignore] = {}
     rest: dict[str, list[Ignore]] = {"expired": [], "foreign": [], "unused": [], "exceeded": []}
     for entry in policy.ignore:
@@ -40,9 +41,9 @@ def suppressions(policy: Policy, results: Iterable[Result], header: Header, toda
             rest["expired"].append(entry)
         elif not _meant(entry, header):
             rest["foreign"].append(entry)
-        elif (row := found.get(entry.id)) is None:
+        elif (item := found.get(entry.id)) is None:
             rest["unused"].append(entry)
-        elif not _covers(entry, row):
+        elif not _covers(entry, item):
             rest["exceeded"].append(entry)
         else:
             used[entry.id] = entry
@@ -54,28 +55,27 @@ def _meant(entry: Ignore, header: Header) -> bool:
     if entry.run is not None:
         return header.plan_digest.startswith(entry.run)
     name = entry.model or ""
-    digest = str(header.plan.get("model", ""))
     # A LoRA does not change the name of its base, only the digest.
     named = name == header.model and not header.opening.get("loras")
-    return named or (re.match(HEX, name) is not None and digest.startswith(name))
+    return named or (re.match(HEX, name) is not None and header.plan.model.startswith(name))
 
 
-def _covers(entry: Ignore, row: Result) -> bool:
+def _covers(entry: Ignore, item: Judged) -> bool:
     """Whether an entry answers for all of a finding."""
     if entry.outcome is not None:
-        return FINDINGS.index(row.outcome) >= FINDINGS.index(entry.outcome)
-    copies = {match.key for match in row.matches if match.copy_found}
-    return row.outcome == "copy" and copies == {entry.copy_of}
+        return FINDINGS.index(item.outcome) >= FINDINGS.index(entry.outcome)
+    copies = {match.key for match in item.row.matches if match.copy_found}
+    return item.outcome == "copy" and copies == {entry.copy_of}
 
 
-def with_suppressed(results: Sequence[Result], aside: Suppressions) -> list[Result]:
-    """Results in which every finding that somebody answers for says who, until when and why."""
+def with_suppressed(items: Sequence[Judged], aside: Suppressions) -> Sequence[Judged]:
+    """Items in which every finding that somebody answers for says who, until when and why."""
     if not aside.used:
-        return list(results)
-    return [_answered(row, aside.used.get(row.id) if row.outcome in FINDINGS else None) for row in results]
+        return items
+    return [_answered(item, aside.used.get(item.row.id) if item.outcome in FINDINGS else None) for item in items]
 
 
-def _answered(row: Result, entry: Ignore | None) -> Result:
+def _answered(item: Judged, entry: Ignore | None) -> Judged:
     if entry is None:
-        return row
-    return row.model_copy(update={"suppressed": f"{entry.owner} until {entry.expires}: {entry.reason}"})
+        return item
+    return replace(item, suppressed=f"{entry.owner} until {entry.expires}: {entry.reason}")

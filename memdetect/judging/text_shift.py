@@ -6,7 +6,6 @@ from typing import Any
 
 from memdetect.inputs.wording import Worded, family_key, is_label, text_key
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.statistics.auroc import auroc, lower_area
 
 MOST, FEWEST, FOLDS = 2000, 20, 5
 
@@ -44,6 +43,8 @@ def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str
         scores = cross_fitted(texts, labels, families)
     except ImportError:
         return {"missing": "scikit-learn is not installed here; install it, or judge where it is"}
+    from memdetect.judging.statistics.auroc import auroc, lower_area
+
     positive, negative = scores[: len(scanned)], scores[len(scanned) :]
     area, low = auroc(positive, negative), lower_area(positive, negative)
     return {"auroc": area, "low": low, "scanned": len(scanned), "clean": len(clean)}

@@ -1,16 +1,16 @@
 """judge(): from the records of a run to the outcome of each item and the verdict on all of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any
 
-from memdetect.inputs.wording import kind_of
-from memdetect.judging.calibration import Calibration, members_of
+from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
-from memdetect.judging.outcome import OUTCOMES, Verdict
-from memdetect.judging.ranks import ItemScores, Null, Rank, centred, make_null, p_values, rank_of, scores_of
+from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
+from memdetect.judging.ranks import Null, Rank, Ranked, Unranked, less_base, make_null, p_values, rank_of
+from memdetect.judging.results import Judged, Results
+from memdetect.judging.rows import Row, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
 from memdetect.judging.search_rules import NO_THRESHOLD, alike, images_of, no_threshold, not_compared, unsearched
 from memdetect.judging.sensitivity import sensitivities
@@ -18,30 +18,29 @@ from memdetect.judging.statistics.conformal import simes_levels
 from memdetect.judging.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
 from memdetect.judging.statistics.rates import Rate, memorized_share
 from memdetect.judging.suppressions import Suppressions, suppressions, with_suppressed
-from memdetect.runs.header import Header, plan_digest
+from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Outcome, Result
-
-# Copied for each item: the fields of a measurement were validated when it was read.
-_BLANK = Result(index=0, id="", source="", outcome="inconclusive")
 
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
     """What BH needs at this size: smallest p, hits needed, and clean prompts needed for a single hit.
 
-    plan: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy. scored: whether
-    the policy asks for scores. null: what they are ranked among.
+    plan, planned: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy. scored:
+    whether the policy asks for scores. null: what they are ranked among.
     """
 
     n: int
     hits: int
     needed: int
-    plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    searched: bool = False
-    blind: bool = False
-    scored: bool = True
-    null: Null | str = ""
+    plan: Plan
+    planned: int
+    searched: bool
+    blind: bool
+    scored: bool
+    null: Null | Unranked
 
 
 def judge(
@@ -52,7 +51,7 @@ def judge(
     *,
     today: date | None = None,
     altered: Sequence[str] = (),
-) -> tuple[list[Result], Verdict]:
+) -> tuple[Sequence[Result], Verdict]:
     """Results and verdict of a run's measurements, against clean scores made with the same settings.
 
     Benjamini-Hochberg at `policy.fdr` over all planned items, those that were never measured with p = 1. `today`
@@ -60,75 +59,79 @@ def judge(
     (`integrity.altered`), a line each. Pure: reads nothing, writes nothing.
     """
     policy = policy or Policy()
-    kept = list(rows)
     null = make_null(header.plan, calibration)
-    scores = centred(kept, scores_of(kept, header.plan), calibration)
-    ranks = [rank_of(row, own, null) for row, own in zip(kept, scores, strict=True)]
+    bar = _bar(null, header, policy)
+    items = _judged(_centred(rows_of(rows, header.plan), header.plan, calibration), bar, policy)
+    aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
+    items = with_suppressed(items, aside)
+    known = sensitivities(null, calibration, policy, header.planned, flagging_ranks(null, policy))
+    verdict = _verdict(Findings(header, items, null, calibration, known), policy, bar, aside)
+    broken = tuple(integrity(altered))
+    said = tuple(rule.reason for rule in broken)
+    results = Results(items, header.plan, null, calibration)
+    return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
+
+
+def _centred(rows: Sequence[Row], plan: Plan, calibration: Calibration | None) -> Sequence[Row]:
+    """Rows with scores less what the base gives the same prompt; without a base as they are."""
+    if calibration is None or not calibration.base:
+        return rows
+    named = [(row, zip(plan.deciding, row.scores, strict=True)) for row in rows]
+    return [
+        replace(row, scores=tuple(less_base(score, name, row.id, calibration) for name, score in scores))
+        for row, scores in named
+    ]
+
+
+def _judged(rows: Sequence[Row], bar: _Bar, policy: Policy) -> list[Judged]:
+    """Each row with its score, rank and p-value, whether it is rejected among all of them, and its outcome.
+
+    Without clean scores several detectors are not combined, and the score is that of the first.
+    """
+    null = bar.null
+    scores = [null.score(row.scores) if isinstance(null, Null) else row.scores[0] for row in rows]
+    ranks = [rank_of(row, score, null) for row, score in zip(rows, scores, strict=True)]
     p = p_values(ranks, policy.delta)
-    rejected = benjamini_hochberg(p, policy.fdr, header.planned)
-    bar = replace(
-        _bar(null, header.planned, policy),
+    rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
+    items: list[Judged] = []
+    for row, score, ranked, value, out in zip(rows, scores, ranks, p, rejected, strict=True):
+        outcome, reason = _outcome(row, ranked, value, out, bar)
+        items.append(Judged(row, score, ranked, value, out, outcome, reason))
+    return items
+
+
+def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:
+    n = 0 if isinstance(null, Unranked) else null.n
+    smallest = simes_levels(n, policy.delta)[0] if policy.delta is not None and n > 1 else None
+    return _Bar(
+        n=n,
+        hits=hits_needed(n, header.planned, policy.fdr, smallest) if n else 0,
+        needed=n_needed(header.planned, policy.fdr),
         plan=header.plan,
+        planned=header.planned,
         searched=bool(header.index),
         blind=no_threshold(header.index),
         scored=policy.asks_scores,
         null=null,
     )
-    decided = [_outcome(*found, bar) for found in zip(kept, ranks, p, rejected, strict=True)]
-    own = [_own_p(*found, null) for found in zip(kept, scores, p, strict=True)]
-    made = zip(kept, own, decided, _deciding(scores, null, header.plan), strict=True)
-    results = [_result(*found) for found in made]
-    aside = suppressions(policy, results, header, today or datetime.now(UTC).date())
-    results = with_suppressed(results, aside)
-    known = sensitivities(null, calibration, policy, header.planned, flagging_ranks(null, policy))
-    found = Findings(header, results, scores, ranks, rejected, null, calibration, known)
-    verdict = _verdict(found, policy, bar, aside)
-    broken = tuple(integrity(altered))
-    said = tuple(rule.reason for rule in broken)
-    return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 
-def _bar(null: Null | str, planned: int, policy: Policy) -> _Bar:
-    if isinstance(null, str):
-        return _Bar(0, 0, n_needed(planned, policy.fdr))
-    smallest = simes_levels(null.n, policy.delta)[0] if policy.delta is not None and null.n > 1 else None
-    return _Bar(null.n, hits_needed(null.n, planned, policy.fdr, smallest), n_needed(planned, policy.fdr))
-
-
-def _result(row: Measurement, p: dict[str, float | None], decided: tuple[Outcome, str], score: float | None) -> Result:
-    made = copy(_BLANK)
-    vars(made).update(vars(row), p=p, outcome=decided[0], reason=decided[1], score=score)
-    return made
-
-
-def _deciding(scores: Sequence[ItemScores], null: Null | str, plan: Mapping[str, Any]) -> list[float | None]:
-    """What is ranked of each item; without clean scores the deciding detector's score, None where several decide."""
-    if not isinstance(null, str):
-        return [null.score(own) for own in scores]
-    members = members_of(plan)
-    return [own[members[0]] if len(members) == 1 else None for own in scores]
-
-
-def _own_p(row: Measurement, scores: ItemScores, p: float | None, null: Null | str) -> dict[str, float | None]:
-    own = dict.fromkeys(row.scores) if isinstance(null, str) or row.prompt is None else null.own_p(scores)
-    return {"combined": p, **own}
-
-
-def _outcome(row: Measurement, ranked: Rank, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
+def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
     """The worst that holds; `clear` only where everything that was asked could be searched, compared and ranked."""
-    copied = next((match for match in row.matches if match.copy_found), None)
+    copied = next((match for match in row.matches if match.copy_found), None) if row.matches else None
     if copied is not None:
         return "copy", f"image {copied.seed} is a copy of {copied.key}"
     if row.status != "ok":
-        return "inconclusive", f"{ranked}: {row.notes[-1]}" if row.notes else str(ranked)
-    if rejected and not isinstance(ranked, str):
-        return "suspicious", f"p = {p:.2g} among {ranked[1]} clean prompts"
+        why = ranked.reason if isinstance(ranked, Unranked) else ""
+        return "inconclusive", f"{why}: {row.notes[-1]}" if row.notes else why
+    if rejected and isinstance(ranked, Rank):
+        return "suspicious", f"p = {p:.2g} among {ranked.n} clean prompts"
     return _searched(row, bar) or _ranked(row, ranked, bar)
 
 
-def _searched(row: Measurement, bar: _Bar) -> tuple[Outcome, str] | None:
+def _searched(row: Row, bar: _Bar) -> tuple[Outcome, str] | None:
     """What the training images near an item say where none of them is a copy; None where they say nothing."""
-    if len(set(row.one_colour)) >= images_of(row, bar.plan):
+    if row.one_colour and len(set(row.one_colour)) >= images_of(row, bar.plan):
         return "inconclusive", "its images have a single colour"
     if not bar.searched:
         return None
@@ -142,17 +145,17 @@ def _searched(row: Measurement, bar: _Bar) -> tuple[Outcome, str] | None:
     return ("similar", f"image {near[0].seed} is similar to {near[0].key}, but the pixels differ") if near else None
 
 
-def _ranked(row: Measurement, ranked: Rank, bar: _Bar) -> tuple[Outcome, str]:
+def _ranked(row: Row, ranked: Ranked, bar: _Bar) -> tuple[Outcome, str]:
     """What the score says where the training images say nothing; under a policy on copies it is not asked."""
     if bar.searched and not bar.scored:
         return "clear", "no copy was found; scores were not judged"
-    if not isinstance(bar.null, str) and bar.null.recalls(row):
+    if isinstance(bar.null, Null) and bar.null.recalls(row):
         return "inconclusive", "the prompt, or one of its family, is known to be memorized by this model"
-    if isinstance(ranked, str):
-        return "inconclusive", ranked
-    if ranked[0] == 1:
+    if isinstance(ranked, Unranked):
+        return "inconclusive", ranked.reason
+    if ranked.rank == 1:
         return "inconclusive", (
-            f"above all {ranked[1]} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
+            f"above all {ranked.n} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
         )
     return "clear", ""
 
@@ -160,15 +163,14 @@ def _ranked(row: Measurement, ranked: Rank, bar: _Bar) -> tuple[Outcome, str]:
 def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:
     rate, shift = rate_of(found, policy), shift_of(found)
     asked = rules(found, policy, rate, shift, (bar.hits, bar.needed))
-    kinds = dict.fromkeys(kind_of(row.meta) for row in found.results)
     base = Verdict(
         planned=found.header.planned,
-        measured=len(found.results),
-        counts=_counts(found.results),
+        measured=len(found.items),
+        counts=_counts(found.items),
         calibrated=bar.n,
-        missing=found.null if isinstance(found.null, str) else "",
-        unusable=sum(row.status != "ok" for row in found.results),
-        suppressed=sum(bool(row.suppressed) for row in found.results),
+        missing=found.null.reason if isinstance(found.null, Unranked) else "",
+        unusable=sum(item.row.status != "ok" for item in found.items),
+        suppressed=sum(bool(item.suppressed) for item in found.items),
         hits=bar.hits,
         needed=bar.needed,
         fdr=policy.fdr,
@@ -178,8 +180,9 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest,
         fixed=_fixed(found, policy),
-        sensitivity=tuple(found.sensitivity[kind] for kind in kinds if kind in found.sensitivity),
+        sensitivity=tuple(found.sensitivity[kind] for kind in found.kinds if kind in found.sensitivity),
         memorized=_memorized(found, rate, policy),
+        tally=_tally([item.row for item in found.items], found.header.plan),
     )
     base = replace(base, basis=basis(base, found.header, found.calibration))
     return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))
@@ -187,10 +190,9 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
 
 def _memorized(found: Findings, rate: Rate | None, policy: Policy) -> float | None:
     """Upper bound of the share of memorized families, by the kind of prompt that the score finds worst."""
-    kinds = {kind_of(row.meta) for row in found.results}
-    if rate is None or not rate.rank or not rate.families or not kinds <= found.sensitivity.keys():
+    if rate is None or not rate.rank or not rate.families or not found.kinds.keys() <= found.sensitivity.keys():
         return None
-    known = [found.sensitivity[kind] for kind in kinds]
+    known = [found.sensitivity[kind] for kind in found.kinds]
     return max(memorized_share(rate.flagged, rate.families, k.flagged, k.known, policy.confidence) for k in known)
 
 
@@ -198,11 +200,24 @@ def _fixed(found: Findings, policy: Policy) -> bool:
     header = found.header
     digest = found.calibration.cut(header.plan).digest if found.calibration else ""
     named = (header.policy_digest, header.calibration, header.plan_digest)
-    return named == (policy.digest, digest, plan_digest(header.plan))
+    return named == (policy.digest, digest, header.plan.digest)
 
 
-def _counts(results: Iterable[Result]) -> Mapping[Outcome, int]:
-    counts: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
-    for row in results:
-        counts[row.outcome] += 1
-    return counts
+def _counts(items: Iterable[Judged]) -> Mapping[Outcome, int]:
+    found = Counter(item.outcome for item in items)
+    return {outcome: found[outcome] for outcome in OUTCOMES}
+
+
+def _tally(rows: Sequence[Row], plan: Plan) -> Tally:
+    """What a reader is told of all rows, beside their outcomes."""
+    usable = [row for row in rows if row.status == "ok"]
+    status = Counter(row.status for row in rows)
+    matched = [row for row in rows if row.matches]
+    return Tally(
+        unreadable=status["unreadable"],
+        nonfinite=status["nonfinite"],
+        truncated=sum(any("truncated" in note for note in row.notes) for row in usable if row.notes),
+        images=sum(images_of(row, plan) for row in usable),
+        copied=sum(len({match.seed for match in row.matches if match.copy_found}) for row in matched),
+        similar=sum(len(alike(row)) for row in matched),
+    )

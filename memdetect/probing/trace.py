@@ -46,3 +46,9 @@ class Trace:
         steps = chosen[0]
         latents = None if self.latents is None else self.latents[chosen[1:]]
         return replace(self, arrays=arrays, timesteps=self.timesteps[steps], sigmas=self.sigmas[steps], latents=latents)
+
+    def apart(self) -> "Trace":
+        """The same trace with each seed of each item as an item of its own: item by item, one seed each."""
+        arrays = {key: array.flatten(1, 2).unsqueeze(2) for key, array in self.arrays.items()}
+        latents = None if self.latents is None else self.latents.flatten(0, 1).unsqueeze(1)
+        return replace(self, arrays=arrays, latents=latents)

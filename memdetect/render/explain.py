@@ -3,12 +3,12 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from memdetect.copies.match import Match
 from memdetect.render.shown import escaped, plain
 from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.records import Result, Score
 
 
@@ -19,17 +19,18 @@ def render_explanation(header: Header, row: Result) -> str:
     lines += [plain(what, 500), f"from {plain(row.source, 200)}" + (f", line {row.line}" if row.line else "")]
     lines += [f"note: {plain(note, 500)}" for note in row.notes]
     for name, score in row.scores.items():
-        lines += ["", *_scores(name, score, row.p.get(name))]
-    if (p := row.p.get("combined")) is not None:
-        lines += ["", f"p = {p:.4g}, which decides"]
+        lines += ["", *_scores(name, score, row.judged.get(name), row.p.get(name))]
+    p, score = row.p.get("combined"), row.judged.get("combined")
+    if p is not None and score is not None:
+        lines += ["", f"p = {p:.4g} of {score:.4f}, which decides"]
     lines += ["", *_matches(row, header)]
     lines += ["", *_again(header, row)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _scores(name: str, score: Score, p: float | None) -> list[str]:
-    """A detector's score, and its parts: rows are layers, columns timesteps; each is a mean over seeds."""
-    value = "not finite" if score.score is None else f"{score.score:.4f}"
+def _scores(name: str, score: Score, judged: float | None, p: float | None) -> list[str]:
+    """A detector's score as it is judged, and its parts: rows are layers, columns timesteps, each a mean over seeds."""
+    value = "not finite" if judged is None else f"{judged:.4f}"
     lines = [f"{name} {value}" + ("" if p is None else f" (p = {p:.4g})")]
     times = list(dict.fromkeys(t for cells in score.cells.values() for t in cells))
     width = max((len(layer) for layer in score.cells), default=0)
@@ -72,7 +73,6 @@ def _match(row: Result, match: Match) -> str:
 
 def _again(header: Header, row: Result) -> list[str]:
     """A shell command that makes the item's images once more, from the same seeds, and looks them up as before."""
-    plan = header.plan
     if row.prompt is None:
         inputs, feed = [row.image or ""], ""
     elif row.source == "--unconditional":  # their ids count from 0
@@ -82,7 +82,7 @@ def _again(header: Header, row: Result) -> list[str]:
     else:
         line = json.dumps({"id": row.id, "prompt": row.prompt})
         inputs, feed = ["-", "--prompts-format", "jsonl"], f"printf '%s\\n' {_word(line)} | "
-    command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(plan), *_places(header)]
+    command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(header.plan), *_places(header)]
     folder = re.sub(r"[^\w.-]+", "_", row.id).strip(".")  # an id may be anything
     command += ["--out", f"runs/{folder or 'again'}"]
     return ["make it again:", f"  {feed}{' '.join(map(_word, command))}"]
@@ -100,7 +100,7 @@ def _places(header: Header) -> list[str]:
             found += [flag, header.index[name]] if header.index.get(name) else []
         found += ["--trust-torchscript"] if header.index.get("trust_torchscript") else []
         return [*found, "--top-k", f"{header.index.get('top_k', 3)}"]
-    return [*found, "--no-index"] if "index" in header.plan else found
+    return [*found, "--no-index"]
 
 
 def _word(text: str) -> str:
@@ -116,13 +116,13 @@ def _byte_codes(c: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in c.encode(errors="surrogateescape"))
 
 
-def _settings(plan: Mapping[str, Any]) -> list[str]:
-    names = {"num_seeds": "--num-seeds", "seed": "--seed", "steps": "--steps", "guidance_scale": "--guidance-scale"}
-    found = [part for key, flag in names.items() if key in plan for part in (flag, f"{plan[key]}")]
-    for key, flag in (("layers", "--layer"), ("timesteps", "--timestep"), ("detectors", "--detector")):
-        found += [part for value in plan.get(key, []) for part in (flag, f"{value}")]
-    if plan.get("dtype") in ("fp32", "bf16", "fp16"):
-        found += ["--dtype", plan["dtype"]]
-    for name, value in (plan.get("call") or {}).items():
+def _settings(plan: Plan) -> list[str]:
+    found = ["--num-seeds", f"{plan.num_seeds}", "--seed", f"{plan.seed}", "--steps", f"{plan.steps}"]
+    found += ["--guidance-scale", f"{plan.guidance_scale}"]
+    for values, flag in ((plan.layers, "--layer"), (plan.timesteps, "--timestep"), (plan.detectors, "--detector")):
+        found += [part for value in values for part in (flag, f"{value}")]
+    if plan.dtype in ("fp32", "bf16", "fp16"):
+        found += ["--dtype", plan.dtype]
+    for name, value in plan.call.items():
         found += ["--call", f"{name}={json.dumps(value)}"]
     return found

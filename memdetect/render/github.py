@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from memdetect.judging import Verdict
-from memdetect.render.shown import LISTED, place, plain, strongest, subject
+from memdetect.render.shown import listed, place, plain, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -16,8 +16,7 @@ def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -
     passed = verdict.verdict == "pass"
     said = "; ".join([*verdict.reasons, verdict.claim])
     lines = [_line("notice" if passed else "error", f"memdetect: {verdict.verdict}", said)]
-    found = [row for row in strongest(results, str(header.plan["detectors"][0])) if row.outcome in LISTED]
-    found = [row for row in found if not row.suppressed]
+    found = [row for row in strongest(listed(results)) if not row.suppressed]
     room = {"error": MOST - (not passed), "warning": MOST, "notice": MOST - passed}
     for row in found:
         level = LEVELS[row.outcome]

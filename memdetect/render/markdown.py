@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from memdetect.judging import OUTCOMES, Verdict
 from memdetect.render.escapes import code, text
-from memdetect.render.shown import LISTED, strongest, subject, untested
+from memdetect.render.shown import listed, strongest, subject, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -16,22 +16,18 @@ def render_markdown(
     header: Header, results: Sequence[Result], verdict: Verdict, *, rows: int = ROWS, limit: int = LIMIT
 ) -> str:
     """Verdict, claim, rules, and at most `rows` findings, fewer where the whole would pass `limit` bytes."""
-    found = [row for row in strongest(results, _first(header)) if row.outcome in LISTED]
+    found = strongest(listed(results))
     head = "".join(f"{line}\n" for line in _head(verdict))
     tail = "".join(f"{line}\n" for line in _tail(header, verdict))
     left = limit - len(head.encode()) - len(tail.encode()) - 300  # for the findings' own heading and last line
     table: list[str] = []
     for row in found[:rows]:
-        line = f"{_row(row, header)}\n"
+        line = f"{_row(row)}\n"
         left -= len(line.encode())
         if left < 0:
             break
         table.append(line)
     return head + _findings(table, len(found)) + tail
-
-
-def _first(header: Header) -> str:
-    return str(header.plan["detectors"][0])
 
 
 def _head(verdict: Verdict) -> Iterator[str]:
@@ -52,13 +48,13 @@ def _head(verdict: Verdict) -> Iterator[str]:
         yield ""
 
 
-def _row(row: Result, header: Header) -> str:
-    score = row.scores.get(_first(header))
+def _row(row: Result) -> str:
+    score = row.judged.get("combined")
     p = row.p.get("combined")
     cells = [
         f"{row.outcome}, suppressed" if row.suppressed else row.outcome,
         "" if p is None else f"{p:.4g}",
-        "" if score is None or score.score is None else f"{score.score:.4g}",
+        "" if score is None else f"{score:.4g}",
         "" if row.line is None else str(row.line),
         code(subject(row)),
         text(row.reason),
@@ -86,8 +82,7 @@ def _tail(header: Header, verdict: Verdict) -> Iterator[str]:
         yield ""
         yield from (f"- {text(note, 500)}" for note in verdict.notes[:50])
         yield ""
-    model = str(header.plan.get("model", ""))
     yield (
-        f"memdetect {text(header.memdetect)}, model {code(header.model)} {code(model, 80)}, "
+        f"memdetect {text(header.memdetect)}, model {code(header.model)} {code(header.plan.model, 80)}, "
         f"policy {code(verdict.policy_digest[:16])}, {'fixed' if verdict.fixed else 'not fixed'} before the run"
     )

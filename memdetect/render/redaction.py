@@ -16,16 +16,14 @@ from typing import Any, Literal
 from memdetect.copies.match import Match
 from memdetect.judging import Verdict
 from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.records import Result
 
 Evidence = Literal["none", "hash", "thumbs"]
 Text = Callable[[str], str]
 GONE = "[redacted]"
-# Of a plan, what says nothing of the user's own: numbers, digests, and names that memdetect or diffusers gave.
-PLAN = (
-    *("inputs", "model", "family", "dtype", "scheduler", "steps", "guidance_scale", "num_seeds", "seed", "size"),
-    *("noise", "detectors", "members", "layers", "timesteps"),
-)
+# Of a plan, what may be the user's own; all else are numbers, digests, and names that memdetect or diffusers gave.
+OWN = ("call", "strata", "index", "base")
 
 
 def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple[Header, list[Result], Verdict]:
@@ -50,13 +48,13 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
     return _header(header), rows, decision
 
 
-def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | None) -> list[Result]:
+def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | None) -> Sequence[Result]:
     """Results whose `files` are as asked: none; the sha256 of each image of the run folder; or their names.
 
     No format holds pixels yet; `thumbs` names the images that one will show.
     """
     if evidence == "thumbs":
-        return list(results)
+        return results
     hashed = (
         [] if evidence == "none" or folder is None else [[_hash(folder, name) for name in r.files] for r in results]
     )
@@ -81,7 +79,7 @@ def _id(row: Result) -> str:
 
 
 def _model(header: Header) -> str:
-    return f"model {header.plan.get('model', 'without a digest')!s:.19}"
+    return f"model {header.plan.model:.19}"
 
 
 def _row(row: Result, words: Text) -> Result:
@@ -105,12 +103,10 @@ def _match(match: Match) -> Match:
 
 
 def _header(header: Header) -> Header:
-    held = {key: value for key, value in header.plan.items() if key in PLAN}
-    hashed = {key: _short(json.dumps(value, default=str)) for key, value in header.plan.items() if key not in PLAN}
     return header.model_copy(
         update={
             "model": _model(header),
-            "plan": {**held, **({"redacted": hashed} if hashed else {})},
+            "plan": _plan(header.plan),
             "default_point": "",
             "index": {key: _value(value) for key, value in header.index.items()},
             "opening": {key: _value(value) for key, value in header.opening.items()},
@@ -119,6 +115,12 @@ def _header(header: Header) -> Header:
             "seal": "",  # of what is no longer there
         }
     )
+
+
+def _plan(plan: Plan) -> Plan:
+    """A plan with hashes in place of what may be the user's own."""
+    hashed = {key: _short(json.dumps(getattr(plan, key), default=str)) for key in OWN}
+    return plan.model_copy(update={**hashed, "call": {"redacted": hashed["call"]}})
 
 
 def _value(value: Any) -> Any:
@@ -150,7 +152,7 @@ def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
 def _secrets(header: Header, results: Iterable[Result], verdict: Verdict) -> list[str]:
     """Every text of the user's own of at least six characters, the longest first: the second line of defence."""
     ignored: Any = (verdict.policy or {}).get("ignore", ())
-    mine = {key: value for key, value in header.plan.items() if key not in PLAN}
+    mine = header.plan.model_dump(include=set(OWN))
     index = {key: value for key, value in header.index.items() if key != "stated_by"}  # an option's name, or our words
     found = {header.model, *_strings(mine), *_strings(ignored), *_strings(index), *_strings(header.opening)}
     for row in results:

@@ -3,13 +3,16 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from math import inf
 
+from memdetect.judging.results import Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.records import Result
 
 FINDINGS = ("copy", "suspicious")
 LISTED = (*FINDINGS, "similar")  # what a reader should look at
+ORDER = {outcome: i for i, outcome in enumerate((*LISTED, "clear", "inconclusive"))}
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
 # GitHub's runner takes "##[" anywhere in a line of output, and "::" at its start, for commands to itself.
@@ -51,15 +54,29 @@ def place(row: Result) -> str:
     return "" if outside or ".." in source.split("/") else source
 
 
-def strongest(results: Sequence[Result], name: str) -> list[Result]:
-    """Results by outcome first, then by the score of a detector, highest first; unscored ones last."""
-    order = ("copy", "suspicious", "similar", "clear", "inconclusive")
+def strongest(results: Sequence[Result], count: int | None = None) -> list[Result]:
+    """At most `count` results by outcome first, then by the score that decides, highest first; unscored ones last.
 
-    def key(row: Result) -> tuple[int, float]:
-        score = row.scores[name].score if name in row.scores else None
-        return order.index(row.outcome), -score if score is not None else float("inf")
+    Of p-values they may hold the one that decides alone.
+    """
+    keys = _keys(results)
+    order = sorted(range(len(keys)), key=keys.__getitem__)[:count]
+    return [results.plain(i) if isinstance(results, Results) else results[i] for i in order]
 
-    return sorted(results, key=key)
+
+def listed(results: Sequence[Result]) -> list[Result]:
+    """The results that a reader should look at, in their own order."""
+    worst = len(LISTED)
+    return [results[i] for i, (outcome, _) in enumerate(_keys(results)) if outcome < worst]
+
+
+def _keys(results: Sequence[Result]) -> list[tuple[int, float]]:
+    """Of each result how bad it is and how low its score; of results that are made on demand without making any."""
+    if isinstance(results, Results):
+        found = [(item.outcome, item.score) for item in results.items]
+    else:
+        found = [(row.outcome, row.judged.get("combined")) for row in results]
+    return [(ORDER[outcome], inf if score is None else -score) for outcome, score in found]
 
 
 def untested(header: Header) -> list[str]:

@@ -1,16 +1,10 @@
 """The table that a person reads: strongest first, then what the run was and what it can say."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from io import StringIO
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from memdetect.judging import Verdict
-from memdetect.judging.calibration import members_of
-from memdetect.judging.search_rules import alike
+from memdetect.judging.outcome import Tally
+from memdetect.render.layout import GAP, columns, paragraph, styled
 from memdetect.render.shown import plain, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
@@ -30,30 +24,31 @@ def render_table(
     header: Header, results: Sequence[Result], verdict: Verdict, *, colour: bool = False, width: int = 120
 ) -> str:
     """The strongest results by score, and the run's summary."""
-    out = StringIO()
-    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
-    names: list[str] = header.plan["detectors"]
-    table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
-    table.add_column("outcome")
-    table.add_column("p", justify="right")
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("prompt or image")
-    for row in strongest(results, names[0])[:ROWS]:
-        table.add_row(*_cells(row, names))
-    console.print(table)
+    names = scores_of(header)
+    shown = strongest(results, ROWS)
+    rows = [["outcome", "p", *names, "prompt or image"], *(_cells(row, names) for row in shown)]
+    right = [False, True, *(True for _ in names), False]
+    first, *others = columns(rows, right, width)
+    styles = [COLOURS[row.outcome] if colour else "" for row in shown]
+    lines = [GAP.join(styled(cell, "bold" if colour else "") for cell in first)]
+    lines += [GAP.join([styled(cells[0], style), *cells[1:]]) for cells, style in zip(others, styles, strict=True)]
     for line in summary(header, results, verdict):
-        console.print(Text(plain(line, len(line))))
-    return out.getvalue()
+        lines += paragraph(plain(line, len(line)), width)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _cells(row: Result, names: Sequence[str]) -> list[Text]:
+def scores_of(header: Header) -> list[str]:
+    """Names of the scores, the one that decides first: of the combination where several detectors decide."""
+    deciding, every = header.plan.deciding, header.plan.detectors
+    return list(dict.fromkeys([*(["combined"] if len(deciding) > 1 else []), *deciding, *every]))
+
+
+def _cells(row: Result, names: Sequence[str]) -> list[str]:
     p = row.p.get("combined")
-    scores = [row.scores[n].score if n in row.scores else None for n in names]
     outcome = f"{row.outcome}, suppressed" if row.suppressed else row.outcome
-    cells = [Text(outcome, COLOURS[row.outcome]), Text("-" if p is None else f"{p:.4f}")]
-    cells += [Text("-" if s is None else f"{s:.4f}") for s in scores]
-    return [*cells, Text(plain(subject(row)))]
+    scores = [row.judged.get(name) for name in names]
+    numbers = ["-" if value is None else f"{value:.4f}" for value in (p, *scores)]
+    return [outcome, *numbers, plain(subject(row))]
 
 
 def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list[str]:
@@ -64,22 +59,22 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         lines.append(f"({len(results) - ROWS} more rows; --format jsonl or the run's results.jsonl has them all)")
     found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name not in ("copy", "similar"))
     lines.append(f"{verdict.measured} of {verdict.planned} items measured: {found}.")
-    lines += _set_aside(header, results)
+    lines += _set_aside(header, verdict.tally)
     if verdict.calibrated:
         lines.append(
-            f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(members_of(plan))}, against "
+            f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(plan.deciding)}, against "
             f"{verdict.calibrated} clean prompts; with these it takes {verdict.hits} clear hits to find any."
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
     sigmas = looked_at(header.sigmas)
     point = f" [{header.default_point}]" if header.default_point else ""
-    lines.append(f"Looked at {', '.join(plan['layers'])} at {sigmas}{point}.")
+    lines.append(f"Looked at {', '.join(plan.layers)} at {sigmas}{point}.")
     lines.append(
-        f"{header.model}: {plan['num_seeds']} images a prompt, {plan['steps']} steps, "
-        f"guidance {plan['guidance_scale']:g}, seed {plan['seed']}, {plan['dtype']}."
+        f"{header.model}: {plan.num_seeds} images a prompt, {plan.steps} steps, "
+        f"guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}."
     )
-    lines += _searched(header, results)
+    lines += _searched(header, verdict.tally)
     lines += [f"Note: {note}." for note in verdict.notes]
     return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
 
@@ -89,7 +84,7 @@ def looked_at(sigmas: Mapping[str, float | None]) -> str:
     return ", ".join(f"t={t} (sigma {s:.3f})" if s is not None else f"t={t}" for t, s in sigmas.items())
 
 
-def _searched(header: Header, results: Sequence[Result]) -> list[str]:
+def _searched(header: Header, tally: Tally) -> list[str]:
     """What a copy is, of which training images, and how often one was hit; or that none were searched."""
     index = header.index
     if not index:
@@ -104,24 +99,21 @@ def _searched(header: Header, results: Sequence[Result]) -> list[str]:
         )
     else:
         lines.append("The index has no threshold: no image is known not to be a copy, so that none can be called one.")
-    hits = sum(len({m.seed for m in r.matches if m.copy_found}) for r in results)
-    tried = sum(1 if r.image is not None else max(len(r.seeds), 1) for r in results if r.status == "ok")
-    lines.append(f"{hits} of {tried} images are copies.")
-    if similar := sum(len(alike(row)) for row in results):
-        lines.append(f"As similar to a training image, but with other pixels: {similar} more; look at them.")
+    lines.append(f"{tally.copied} of {tally.images} images are copies.")
+    if tally.similar:
+        lines.append(f"As similar to a training image, but with other pixels: {tally.similar} more; look at them.")
     return lines
 
 
-def _set_aside(header: Header, results: Sequence[Result]) -> list[str]:
+def _set_aside(header: Header, tally: Tally) -> list[str]:
     """What was left out of the input, could not be used, or was cut: one line, or none when there was nothing."""
-    status = Counter(row.status for row in results)
     counts = {
         "blank lines left out": header.dropped.get("blank", 0),
         "repetitions left out": header.dropped.get("repeated", 0),
         "images named beside a prompt and not looked at": header.dropped.get("beside", 0),
-        "unreadable": status["unreadable"],
-        "not finite": status["nonfinite"],
-        "truncated": sum(any("truncated" in note for note in r.notes) for r in results if r.status == "ok"),
+        "unreadable": tally.unreadable,
+        "not finite": tally.nonfinite,
+        "truncated": tally.truncated,
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]
     return [f"Noted: {', '.join(found)}."] if found else []

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from memdetect.judging import Verdict
-from memdetect.render.shown import LISTED, ascii_json, escaped, untested
+from memdetect.render.shown import ascii_json, escaped, listed, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -32,15 +32,15 @@ def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> 
         },
         "not_tested": untested(header),
         "run": header.model_dump(mode="json"),
-        "findings": [_finding(row) for row in results if row.outcome in LISTED],
+        "findings": [_finding(row) for row in listed(results)],
     }
     return ascii_json(json.dumps(summary, indent=1, allow_nan=False)) + "\n"
 
 
 def _finding(row: Result) -> dict[str, Any]:
-    """A finding without the parts of its scores."""
-    scores = {name: score.score for name, score in row.scores.items()}
-    return {**row.model_dump(mode="json", exclude={"schema_version", "scores", "seeds"}), "scores": scores}
+    """A finding with the scores that were judged, and without the parts of what was measured."""
+    kept = row.model_dump(mode="json", exclude={"schema_version", "scores", "seeds", "judged"})
+    return {**kept, "scores": row.judged}
 
 
 def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
@@ -50,22 +50,21 @@ def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict) ->
 
 
 def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    r"""Flat rows, each in one line: id, outcome, score and p-value of each detector.
+    r"""Flat rows, each in one line: id, outcome, the score and p-value that decide, and those of each detector.
 
     Cells that a spreadsheet would run are disarmed, what cannot be seen is written out (\n, \x1b, \u202e).
     """
-    names: list[str] = header.plan["detectors"]
+    names = header.plan.detectors
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
-    columns += [f"{name}{part}" for name in names for part in ("", ":p")]
+    columns += [f"{name}{part}" for name in ("combined", *names) for part in ("", ":p")]
     columns += ["suppressed", "files"]
     out = StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow([guard(name) for name in columns])
     for row in results:
         cells: list[Any] = [row.id, row.outcome, row.reason, row.prompt, row.image, row.source, row.line]
-        for name in names:
-            score = row.scores.get(name)
-            cells += [score.score if score else None, row.p.get(name)]
+        for name in ("combined", *names):
+            cells += [row.judged.get(name), row.p.get(name)]
         writer.writerow([guard(cell) for cell in [*cells, row.suppressed, " ".join(row.files)]])
     return out.getvalue()
 

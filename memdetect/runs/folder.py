@@ -57,12 +57,11 @@ class RunFolder:
         """
         if not (self.path / "run.json").exists():
             return None
-        held, now = self.header(), json.loads(header.model_dump_json())
+        held = self.header()
         resume = "choose another --out, or give the same inputs and options to resume"
-        _same(self.path, "plan", _without(held.plan, later), _without(now["plan"], later), resume)
+        _same(self.path, "plan", _of_plan(held, later), _of_plan(header, later), resume)
         bar = "choose another --out, or resume with the same policy and judge by another with gate"
-        set_aside = ("ignore",)
-        _same(self.path, "policy", _without(held.policy, set_aside), _without(now["policy"], set_aside), bar)
+        _same(self.path, "policy", _of_policy(held), _of_policy(header), bar)
         return held
 
     def header(self) -> Header:
@@ -148,8 +147,12 @@ class RunFolder:
         return MemdetectError(f"cannot write to {self.path}: {problem.strerror}; choose another --out")
 
 
-def _without(table: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key not in keys}
+def _of_plan(header: Header, later: Collection[str]) -> dict[str, Any]:
+    return header.plan.model_dump(mode="json", exclude=set(later))
+
+
+def _of_policy(header: Header) -> dict[str, Any]:
+    return {key: value for key, value in header.policy.items() if key != "ignore"}
 
 
 def _same(path: Path, what: str, held: Mapping[str, Any], wanted: Mapping[str, Any], hint: str) -> None:

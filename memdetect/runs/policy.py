@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ Said = Annotated[str, AfterValidator(_seen)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True, allow_inf_nan=False)
 
 
 class Ignore(_Strict):
@@ -233,6 +232,8 @@ def read_ignores(path: Path) -> tuple[Ignore, ...]:
 
 
 def _toml(path: Path) -> Mapping[str, Any]:
+    import tomllib  # only where there is such a file
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:

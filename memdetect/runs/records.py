@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from memdetect.copies.match import Match
 
@@ -12,7 +12,7 @@ Outcome = Literal["copy", "suspicious", "similar", "clear", "inconclusive"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Score(_Strict):
@@ -49,12 +49,18 @@ class Measurement(_Strict):
 class Result(Measurement):
     """A measurement and what was decided of it; one line of results.jsonl.
 
-    p: `combined`, which decides, and each detector's own, which describes. suppressed: who answers for the finding.
-    score: what was ranked to decide; not in files, since judging gives it again.
+    p: `combined`, which decides, and each detector's own, which describes. judged: the scores that these are of, less
+    what a base gives the same prompt; without clean scores `combined` is that of the first detector that decides.
+    suppressed: who answers for the finding.
     """
 
+    judged: dict[str, float | None] = {}
     p: dict[str, float | None] = {}
     outcome: Outcome
     reason: str = ""
     suppressed: str = ""
-    score: float | None = Field(default=None, exclude=True)
+
+    @property
+    def score(self) -> float | None:
+        """What was ranked to decide."""
+        return self.judged.get("combined")

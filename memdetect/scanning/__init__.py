@@ -6,7 +6,8 @@ from memdetect.judging.run import Run
 from memdetect.scanning.calibrating import Matcher, run_calibration
 from memdetect.scanning.flow import calibration_of, run_scan
 from memdetect.scanning.loop import Watch
-from memdetect.scanning.prepare import Settings, plan, prepare, settings
+from memdetect.scanning.planning import header_of, plan_of, settings_of
+from memdetect.scanning.prepare import Options, prepare
 from memdetect.scanning.python import calibrate, scan, score
 
 __all__ = [
@@ -14,20 +15,21 @@ __all__ = [
     "Loading",
     "Lookup",
     "Matcher",
+    "Options",
     "Probing",
     "Run",
     "Sampling",
-    "Settings",
     "Watch",
     "calibrate",
     "calibration_of",
     "captioned",
-    "plan",
+    "header_of",
+    "plan_of",
     "prepare",
     "prompts_of",
     "run_calibration",
     "run_scan",
     "scan",
     "score",
-    "settings",
+    "settings_of",
 ]

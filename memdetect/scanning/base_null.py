@@ -9,14 +9,15 @@ from statistics import fmean
 from memdetect.adapters import Model
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Requests
-from memdetect.judging.calibration import SHARED, Calibration, Item, seed_means
+from memdetect.judging.calibration import Calibration, Item, seed_means
 from memdetect.judging.integrity import unaltered
 from memdetect.judging.statistics.combine import quartile
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
 from memdetect.scanning.loop import Watch, sample_all
-from memdetect.scanning.prepare import Bench, plan, prepare, settings
+from memdetect.scanning.planning import header_of, settings_of
+from memdetect.scanning.prepare import Bench, prepare
 
 NULL_SIZE = 200  # drawings of all prompts together, within the bounds of ROUNDS
 ROUNDS = (20, 40)  # with 20 rounds one memorized prompt among any number can be found at an FDR of 5 %
@@ -50,7 +51,7 @@ def paired_null(
     folder = RunFolder(out / FOLDER)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.locked():
-        header = folder.open(plan(other, requests))
+        header = folder.open(header_of(other, requests))
         if not sample_all(requests.items, other, folder, watch):
             return None
         rows = unaltered(folder)
@@ -93,12 +94,11 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
 
     Raises MemdetectError when the base ran with settings other than the scan's, or gave no finite scores.
     """
-    wanted, seeds = settings(bench), bench.sampler.num_seeds
-    for key in SHARED:
-        if key != "model" and header.plan.get(key) != wanted[key]:
-            raise MemdetectError(
-                f"the base has another {key} ({header.plan.get(key)!r}, the model {wanted[key]!r}); it is no base of it"
-            )
+    wanted, seeds, strata = settings_of(bench), bench.sampler.num_seeds, bench.options.probing.strata
+    held = header.plan.settings.model_copy(update={"model": wanted.model})
+    if different := held.difference(wanted):
+        name, base, model = different
+        raise MemdetectError(f"the base has another {name} ({base!r}, the model {model!r}); it is no base of it")
     usable = [row for row in rows if row.status == "ok"]
     if not usable:
         raise MemdetectError(f"none of {header.planned} prompts has finite scores on the base; scan it to see why")
@@ -111,21 +111,21 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
             id=f"{row.id}#{k}",
             family=f"{row.id}#{k}",
             part="B" if k % 2 else "A",
-            stratum=str(row.meta.get(wanted["strata"], "")),
+            stratum=str(row.meta.get(strata, "")),
         )
         for row in usable
         for k in range(rounds)
     ]
     return Calibration(
         about=f"{len(usable)} prompts of the scan, drawn {rounds} times each by {header.model}",
-        settings={key: wanted[key] for key in SHARED},
+        settings=wanted,
         provenance={
-            "base": header.plan["model"],
+            "base": header.plan.model,
             "rounds": rounds,
             "versions": header.versions,
             **({"nonfinite": lost} if lost else {}),
         },
-        strata=wanted["strata"],
+        strata=strata,
         base=header.model,
         offsets={name: {item: fmean(found) for item, found in means[name].items()} for name in names},
         items=tuple(items),

@@ -18,7 +18,8 @@ from memdetect.inputs.prompts import Request, Requests
 from memdetect.inputs.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
 from memdetect.judging.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.judging.integrity import unaltered
-from memdetect.judging.ranks import make_null, scores_of
+from memdetect.judging.ranks import Unranked, make_null
+from memdetect.judging.rows import rows_of
 from memdetect.judging.search_rules import useless
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
@@ -26,7 +27,8 @@ from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
-from memdetect.scanning.prepare import Bench, Settings, plan, prepare, searched
+from memdetect.scanning.planning import header_of, searched
+from memdetect.scanning.prepare import Bench, Options, prepare
 from memdetect.scanning.soundness import single_colour
 
 Matcher = Callable[[list[Path]], list[bool]]
@@ -37,23 +39,22 @@ def run_calibration(
     requests: Requests,
     model: Any,
     out: Path,
-    options: Settings | None = None,
-    *,
-    matcher: Matcher | None = None,
+    options: Options | None = None,
     watch: Watch | None = None,
+    matcher: Matcher | None = None,
 ) -> Calibration | None:
     """Measure clean prompts, one a family, and write their scores to the file `out`; None when it was stopped.
 
-    The run is kept beside `out`, in NAME.run, and the same call resumes it. matcher: images -> whether each is a copy
-    of a training image (default: by the options' index, or the one that ships with the model); with it the strongest
-    max(10, 1 %) of the prompts are generated and searched, matches are left out, and whoever moves up is searched in
-    turn. Without it, or where the index could not have told a copy, the calibration says that it was not checked.
-    options.memorized: prompts that the model is known to have memorized, each of a kind (`wording.kind_of`), on which
-    the sensitivity of its scores is measured; their run is kept in NAME.memorized.run. Raises MemdetectError for
-    images, for parts other than A and B, for memorized prompts without a kind or among the clean ones, for clean
-    prompts of which none has finite scores, and for one to be searched whose images are not finite.
+    The run is kept beside `out`, in NAME.run, and the same call resumes it; `stop` is asked before every batch. With an
+    index (the options', or the one that ships with the model) the strongest max(10, 1 %) of the prompts are generated
+    and searched, copies are left out, and whoever moves up is searched in turn. Without one, or where it could not have
+    told a copy, the calibration says that it was not checked. options.memorized: prompts that the model is known to
+    have memorized, each of a kind (`wording.kind_of`), on which the sensitivity of its scores is measured; their run is
+    kept in NAME.memorized.run. Raises MemdetectError for images, for parts other than A and B, for memorized prompts
+    without a kind or among the clean ones, for clean prompts of which none has finite scores, and for one to be
+    searched whose images are not finite.
     """
-    options, watch = replace(options or Settings(), save_images=False), watch or Watch()
+    options, watch = replace(options or Options(), save_images=False), watch or Watch()
     requests = _clean(requests)
     known = _memorized(options.memorized, requests) if options.memorized else None
     bench = prepare(load(model, options.loading), options)
@@ -80,7 +81,7 @@ def _measured(
     """Header and finite rows of a run of prompts; None when it was stopped."""
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with folder.locked():
-        header = folder.open(plan(bench, requests))
+        header = folder.open(header_of(bench, requests))
         if not sample_all(requests.items, bench, folder, watch):
             return None
         rows = [row for row in unaltered(folder) if row.status == "ok"]
@@ -197,10 +198,9 @@ def _unchecked(made: Calibration, reason: str) -> Calibration:
 
 def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -> list[Measurement]:
     null = make_null(header.plan, made)
-    if isinstance(null, str):
-        raise MemdetectError(null)
-    found = zip(rows, scores_of(rows, header.plan), strict=True)
-    scores = {row.id: null.score(own) for row, own in found}
+    if isinstance(null, Unranked):
+        raise MemdetectError(null.reason)
+    scores = {row.id: null.score(row.scores) for row in rows_of(rows, header.plan)}
     order = sorted(rows, key=lambda row: -inf if (s := scores[row.id]) is None else s, reverse=True)
     return order[: max(LEAST, ceil(SHARE * len(rows)))]
 

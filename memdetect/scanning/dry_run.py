@@ -13,12 +13,13 @@ from memdetect.copies.index.write import LEVEL
 from memdetect.inputs import bundled
 from memdetect.inputs.prompts import Requests
 from memdetect.inputs.wording import family_key
-from memdetect.judging.calibration import SHARED, Calibration, Item, read_calibration
+from memdetect.judging.calibration import Calibration, Item, read_calibration
 from memdetect.judging.forecast import clean_count, forecast, forecast_lines, with_obstacles
-from memdetect.judging.text_shift import compare_wording
-from memdetect.runs.header import Header, plan_digest
+from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_null import rounds_for
-from memdetect.scanning.prepare import INDEX, Settings, index_facts, searched_index
+from memdetect.scanning.planning import bar_of, index_facts
+from memdetect.scanning.prepare import INDEX, Options, searched_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Planned:
     """
 
     model: str
-    options: Settings
+    options: Options
     folder: Path | None
     card: Card
     clean: Calibration | None
@@ -47,7 +48,7 @@ class Planned:
         return self.options.base_of(self.model)
 
 
-def dry_run_lines(requests: Requests, model: str, options: Settings) -> Iterator[str]:
+def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[str]:
     """The plan in words; what is not told is taken from the card. No weights are opened.
 
     What a plan can show is worked out by `judge`, on an ideal run of the same items. Of an index only the manifest is
@@ -76,7 +77,7 @@ def dry_run_lines(requests: Requests, model: str, options: Settings) -> Iterator
     yield from _costs(len(items) * (1 + rounds), made, clean, folder)
 
 
-def _planned(model: str, options: Settings) -> Planned:
+def _planned(model: str, options: Options) -> Planned:
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
     asked, sampling, probing = options.loading, options.sampling, options.probing
@@ -91,7 +92,7 @@ def _planned(model: str, options: Settings) -> Planned:
         "dtype": asked.dtype,
     }
     made = {key: getattr(card, key, None) if given is None else given for key, given in wanted.items()}
-    usual = card.members if options.detectors == Settings().detectors else ()
+    usual = card.members if options.detectors == Options().detectors else ()
     deciding = tuple(probing.combine) or tuple(usual) or options.detectors[:1]
     planned = Planned(model, options, folder, card, None, made, deciding)
     shipped = folder / "calibration.json" if folder and not made["loras"] else None
@@ -101,47 +102,52 @@ def _planned(model: str, options: Settings) -> Planned:
 
 def _header(requests: Requests, planned: Planned) -> Header:
     """The header as the scan would write it; what only the weights tell is taken as the clean scores say."""
-    options, made, clean = planned.options, planned.made, planned.clean
-    unknown = {**dict.fromkeys(SHARED), "model": "", "dtype": "", "call": {}}
-    held: dict[str, Any] = dict(clean.settings) if clean else unknown
-    times = list(made.get("timesteps") or ()) or list(planned.card.timesteps)
-    plan = {
-        **held,
-        **{key: made[key] for key in ("steps", "guidance_scale", "num_seeds")},
-        **{key: wanted for key in ("call", "dtype") if (wanted := made.get(key)) not in (None, "", "auto")},
-        "inputs": "",
-        "seed": options.sampling.seed,
-        "detectors": list(options.detectors),
-        "members": list(planned.members),
-        "strata": options.probing.strata,
-        "layers": _layers(planned),
-        "timesteps": times,
-    }
     index = _index_facts(planned)
-    words = compare_wording(requests.items, clean) if clean else {}
-    digest = clean.cut(plan).digest if clean else ""
+    made = _plan(planned, index)
     return Header(
         memdetect=__version__,
         created="",
         model=planned.model,
         versions={},
-        plan={**plan, "index": index.get("digest", "")},
+        plan=made,
         planned=len(requests.items),
         index=index,
-        policy=options.policy.model_dump(mode="json"),
-        policy_digest=options.policy.digest,
-        plan_digest=plan_digest({**plan, "index": index.get("digest", "")}),
-        calibration=digest,
-        wording={**words, "calibration": digest} if words else {},
+        **bar_of(planned.options.policy, made, requests.items, planned.clean),
     )
 
 
-def _layers(planned: Planned) -> list[str]:
+def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
+    """The plan as the scan would make it; what only the weights tell is taken as the clean scores say."""
+    options, made = planned.options, planned.made
+    return Plan(
+        **dict(_settings(planned)),
+        inputs="",
+        num_seeds=made["num_seeds"],
+        seed=options.sampling.seed,
+        detectors=tuple(options.detectors),
+        members=tuple(planned.members),
+        strata=options.probing.strata,
+        layers=_layers(planned),
+        timesteps=tuple(made.get("timesteps") or planned.card.timesteps),
+        index=index.get("digest", ""),
+        top_k=index.get("top_k"),
+    )
+
+
+def _settings(planned: Planned) -> Settings:
+    made, clean = planned.made, planned.clean
+    unknown: dict[str, Any] = {"model": "", "family": "", "dtype": "", "scheduler": "", "size": (0, 0), "noise": ""}
+    held = dict(clean.settings) if clean else unknown
+    own = {key: wanted for key in ("call", "dtype") if (wanted := made.get(key)) not in (None, "", "auto")}
+    return Settings(**{**held, **own, "steps": made["steps"], "guidance_scale": made["guidance_scale"]})
+
+
+def _layers(planned: Planned) -> tuple[str, ...]:
     """The layers by name where the clean scores have them; as they were given, where only the weights tell."""
-    given = list(planned.options.probing.layers or planned.card.layers)
+    given = tuple(planned.options.probing.layers or planned.card.layers)
     tables = list(planned.clean.scores.values()) if planned.clean else []
     held = list(tables[0]) if tables else []
-    found = [name for name in held if any(fnmatchcase(name, glob) for glob in given)]
+    found = tuple(name for name in held if any(fnmatchcase(name, glob) for glob in given))
     return found or given
 
 
@@ -159,19 +165,19 @@ def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Cali
     """The null of a base as large as it will be; its scores are made up, since only their number counts here."""
     plan, items = header.plan, requests.items
     drawn = [f"planned-{i}#{k}" for i in range(len(items)) for k in range(rounds)]
-    rows = [[float(i)] * plan["num_seeds"] for i in range(len(drawn))]
-    cells = {layer: {str(t): rows for t in plan["timesteps"]} for layer in plan["layers"]}
+    rows = [[float(i)] * plan.num_seeds for i in range(len(drawn))]
+    cells = {layer: {str(t): rows for t in plan.timesteps} for layer in plan.layers}
     zero = {f"planned-{i}": 0.0 for i in range(len(items))}
     return Calibration(
-        settings={key: plan[key] for key in SHARED},
-        strata=plan["strata"],
+        settings=plan.settings,
+        strata=plan.strata,
         base=base,
-        offsets=dict.fromkeys(plan["detectors"], zero),
+        offsets=dict.fromkeys(plan.detectors, zero),
         items=tuple(
-            Item(id=name, family=name, stratum=_stratum(items[i // rounds].meta, plan["strata"]))
+            Item(id=name, family=name, stratum=_stratum(items[i // rounds].meta, plan.strata))
             for i, name in enumerate(drawn)
         ),
-        scores=dict.fromkeys(plan["detectors"], cells),
+        scores=dict.fromkeys(plan.detectors, cells),
     )
 
 

@@ -12,7 +12,7 @@ from memdetect.inputs.prompts import Requests
 from memdetect.judging import judge
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds
-from memdetect.judging.integrity import altered
+from memdetect.judging.integrity import altered, shard_digests
 from memdetect.judging.run import Run
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
@@ -21,28 +21,29 @@ from memdetect.scanning.base_null import FOLDER, paired_null, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
-from memdetect.scanning.prepare import Bench, Settings, plan, prepare
+from memdetect.scanning.planning import header_of
+from memdetect.scanning.prepare import Bench, Options, prepare
 
 
 def run_scan(
-    requests: Requests, model: Any, out: Path, options: Settings | None = None, watch: Watch | None = None
+    requests: Requests, model: Any, out: Path, options: Options | None = None, watch: Watch | None = None
 ) -> Run:
     """Examine prompts and images with a model and keep everything in the run folder `out`.
 
     model: what `load` takes. The same call again continues where it stopped; `stop` is asked before every batch. A
     base draws the prompts first, in `out`/base. Raises MemdetectError.
     """
-    options, watch = with_base(model, options or Settings()), watch or Watch()
+    options, watch = with_base(model, options or Options()), watch or Watch()
     bench = prepare(load(model, options.loading), options)
     _refuse_another(requests, bench, out)
     calibration = _null(requests, bench, out, watch)
     base, pictures = options.judging.base is not None, options.lookup.train_images
     if base and calibration is None:
-        header = plan(bench, requests)
-        return Run(out, header, *judge(header, (), None, options.policy), interrupted=True)
+        header = header_of(bench, requests)
+        return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
     if pictures and options.lookup.search:
         bench = with_own_index(bench, Path(pictures), out, out / FOLDER / "images" if base else None)
-    header = plan(bench, requests, calibration)
+    header = header_of(bench, requests, calibration)
     kept = calibration.cut(header.plan) if calibration else None
     folder = RunFolder(out)
     with folder.locked():
@@ -53,7 +54,7 @@ def run_scan(
         return _close(folder, header, kept, bench, interrupted=not finished)
 
 
-def with_base(model: Any, options: Settings) -> Settings:
+def with_base(model: Any, options: Options) -> Options:
     """The settings with the base, if there is one, opened like the model but without its LoRAs."""
     base = options.base_of(model)
     if base is None:
@@ -65,8 +66,8 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
     """Refuse to continue a run with another plan or policy, before a base or an index writes anything into it."""
     asked = bench.options.lookup
     own = asked.train_images is not None and asked.search
-    held = RunFolder(out).continued(plan(bench, requests), later=("index", "top_k") if own else ())
-    if held and own and not held.plan.get("index"):
+    held = RunFolder(out).continued(header_of(bench, requests), later=("index", "top_k") if own else ())
+    if held and own and not held.plan.index:
         raise MemdetectError(
             f"{out} holds a run with another plan: no index was searched, now that of {asked.train_images}; "
             "choose another --out"
@@ -111,8 +112,9 @@ def _close(
 ) -> Run:
     rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
     found = (seen_from_here(row, bench.evidence) for row in rows) if bench.evidence else rows
-    changed = altered(folder, header, rows)
-    results, verdict = judge(header, found, calibration, bench.options.policy, altered=changed)
+    changed = altered(folder, header, rows, shard_digests(folder))
+    made, verdict = judge(header, found, calibration, bench.options.policy, altered=changed)
+    results = list(made)
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from PIL import Image
 
 from memdetect.adapters import Model
-from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import IN_PART, open_ways, said_ways, to_array
 from memdetect.inputs.prompts import Request
@@ -21,6 +20,7 @@ from memdetect.probing.batches import Batching
 from memdetect.probing.trace import Trace
 from memdetect.runs.records import Measurement, Score
 from memdetect.scanning.prepare import Bench
+from memdetect.scanning.scoring import scores_in
 from memdetect.scanning.soundness import checked
 
 Indexed = tuple[int, Request]
@@ -44,15 +44,16 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
     )
     decoding = Batching(bench.sampler.batch_size)
     made = _decoded(trace, bench, decoding) if bench.options.save_images or bench.evidence else [[] for _ in shard]
+    scores = scores_in(trace, bench.detectors)
     rows: list[Measurement] = []
     for i, (index, request) in enumerate(shard):
-        own, latents = trace.select(item=i), trace.latents
+        latents = trace.latents
         assert latents is not None
         facts = {
             "files": _save(made[i], index, images) if bench.options.save_images else [],
             "notes": _prompt_notes(bench.model, request),
         }
-        row = _row(index, request, bench, own).model_copy(update=facts)
+        row = _row(index, request, bench, scores[i]).model_copy(update=facts)
         rows.append(checked(row, latents[i], made[i], bench.evidence))
     return rows, {**trace.notes, "halved": [*trace.notes["halved"], *decoding.halved]}
 
@@ -86,7 +87,9 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
         sampler=bench.sampler,
         look=bench.look,
     )
-    rows += [_image_row(*found, bench, trace.select(item=i)) for i, found in enumerate(good)]
+    assert trace.latents is not None
+    found = zip(good, trace.latents, scores_in(trace, bench.detectors), strict=True)
+    rows += [_image_row(*own, latents[:1], scores, bench) for own, latents, scores in found]
     return sorted(rows, key=lambda row: row.index), dict(trace.notes)
 
 
@@ -103,11 +106,16 @@ def _open(path: Path, size: tuple[int, int]) -> _Given | str:
     return _Given(whole, fitted, notes, digest_of(path), tuple(other.image for other in others), said)
 
 
-def _image_row(item: Indexed, given: _Given, bench: Bench, trace: Trace) -> Measurement:
-    assert trace.latents is not None
+def _image_row(
+    item: Indexed,
+    given: _Given,
+    latents: Float[torch.Tensor, "image chan row col"],
+    scores: dict[str, Score],
+    bench: Bench,
+) -> Measurement:
     facts = {"sha256": given.sha256, "notes": [*given.notes, *([given.said] if given.said and bench.evidence else [])]}
-    row = _row(*item, bench, trace).model_copy(update=facts)
-    row = checked(row, trace.latents[0, :1], [given.image], bench.evidence, given.ways)
+    row = _row(*item, bench, scores).model_copy(update=facts)
+    row = checked(row, latents, [given.image], bench.evidence, given.ways)
     if IN_PART in given.notes and row.status == "ok":
         row = row.model_copy(update={"status": "unreadable"})
     if row.one_colour or not given.image.finite or np.ptp(given.fitted, axis=(1, 2)).any():
@@ -140,7 +148,7 @@ def _unreadable(item: Indexed, reason: str) -> Measurement:
     )
 
 
-def _row(index: int, request: Request, bench: Bench, trace: Trace) -> Measurement:
+def _row(index: int, request: Request, bench: Bench, scores: dict[str, Score]) -> Measurement:
     return Measurement(
         index=index,
         id=request.id,
@@ -150,28 +158,8 @@ def _row(index: int, request: Request, bench: Bench, trace: Trace) -> Measuremen
         line=request.line,
         meta=dict(request.meta),
         seeds=bench.sampler.seeds(request.id),
-        scores={d.name: _score(d, trace) for d in bench.detectors},
+        scores=scores,
     )
-
-
-def _score(detector: Detector, trace: Trace) -> Score:
-    """Score of a trace of one item, and of each of its layers, timesteps and seeds alone."""
-    cells = {
-        layer: {
-            f"{t:g}": [
-                _number(detector.score(trace.select(layer=layer, step=s, seed=k)))
-                for k in range(next(iter(trace.arrays.values())).shape[2])
-            ]
-            for s, t in enumerate(trace.timesteps)
-        }
-        for layer in trace.layers
-    }
-    return Score(score=_number(detector.score(trace)), cells=cells)
-
-
-def _number(scores: torch.Tensor) -> float | None:
-    value = scores.item()
-    return value if np.isfinite(value) else None
 
 
 def _prompt_notes(model: Model, request: Request) -> list[str]:

@@ -1,43 +1,29 @@
-"""What a scan will do: settings resolved against the model and checked before the first image."""
+"""Options of a scan, resolved against the model and checked before the first image."""
 
-import hashlib
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from memdetect import __version__
-from memdetect.adapters import Model, check_call, load
-from memdetect.adapters.conditions import arguments
-from memdetect.adapters.schedule import fingerprint
+from memdetect.adapters import Model, check_call
 from memdetect.copies.asking import source_in
-from memdetect.copies.index import Manifest
 from memdetect.copies.matching import Evidence, open_evidence
 from memdetect.detectors import DEFAULT, find
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
-from memdetect.inputs.prompts import Request, Requests
-from memdetect.judging.calibration import Calibration
+from memdetect.inputs.prompts import Requests
 from memdetect.judging.statistics.combine import MOST
-from memdetect.judging.text_shift import compare_wording
-from memdetect.probing import Look, Sampler, image_size
-from memdetect.runs.header import Header, inputs_digest, plan_digest
-from memdetect.runs.index_facts import found_by
+from memdetect.probing import Look, Sampler
 from memdetect.runs.policy import Policy
 
 INDEX = "train.index"
-PACKAGES = ("torch", "diffusers", "transformers", "numpy")
-# Noise of images and looks comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
-NOISE = "own for each item"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Options:
     """Everything that a run is told, a record each.
 
     policy: what it will be judged by, as `judging` says it. save_images: whether generated images are kept. memorized:
@@ -72,11 +58,11 @@ class Bench:
     sampler: Sampler
     look: Look
     detectors: tuple[Detector, ...]
-    options: Settings
+    options: Options
     evidence: Evidence | None = None
 
 
-def prepare(model: Model, options: Settings) -> Bench:
+def prepare(model: Model, options: Options) -> Bench:
     """Resolve and check all settings against the model; MemdetectError for what it does not know."""
     sampler = sampler_of(model, options.sampling)
     detectors = find(options.detectors)
@@ -105,7 +91,7 @@ def sampler_of(model: Model, asked: Sampling) -> Sampler:
     return Sampler.of(model, **{each.name: getattr(asked, each.name) for each in fields(asked)} | {"call": call})
 
 
-def _evidence(model: Model, options: Settings) -> Evidence | None:
+def _evidence(model: Model, options: Options) -> Evidence | None:
     """The opened index that outputs are looked up in, if any."""
     asked = options.lookup
     if asked.top_k < 1:
@@ -136,7 +122,7 @@ def searched_index(model: Path | None, lookup: Lookup, *, tuned: bool = False) -
     return Path(index) if index else (shipped if search and shipped and shipped.is_dir() else None)
 
 
-def members(model: Model, options: Settings, detectors: Sequence[Detector]) -> list[str]:
+def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
     """The detectors that decide together: those asked for, else the card's with the usual detectors, else the first."""
     names = [d.name for d in detectors]
     usual = options.detectors == tuple(d.name for d in DEFAULT)
@@ -146,109 +132,3 @@ def members(model: Model, options: Settings, detectors: Sequence[Detector]) -> l
     if len(found) > MOST:
         raise MemdetectError(f"{len(found)} detectors are to decide, at most {MOST} can; name fewer")
     return found
-
-
-def settings(bench: Bench) -> dict[str, Any]:
-    """What a score depends on besides the input; a calibration has to agree in the part that it names."""
-    scheduler = bench.model.pipe.scheduler
-    return {
-        "model": bench.model.digest,
-        "family": bench.model.family.pipeline,
-        "dtype": bench.model.dtype,
-        "scheduler": f"{type(scheduler).__name__}:{fingerprint(scheduler)}",
-        "steps": bench.sampler.steps,
-        "guidance_scale": bench.sampler.guidance_scale,
-        "num_seeds": bench.sampler.num_seeds,
-        "seed": bench.sampler.seed,
-        "size": list(image_size(bench.model, bench.sampler.call)),
-        "noise": NOISE,
-        "call": bench.sampler.call,
-        "detectors": [d.name for d in bench.detectors],
-        "members": members(bench.model, bench.options, bench.detectors),
-        "strata": bench.options.probing.strata,
-        "layers": [p.name for p in bench.look.points],
-        "timesteps": list(bench.look.timesteps),
-    }
-
-
-def _content(image: Path | None) -> str | None:
-    """Hash of an image file: its id may be the caller's own and stay when the file changes."""
-    if image is None:
-        return None
-    try:
-        with image.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as problem:
-        raise MemdetectError(f"{str(image)!r}: cannot be read ({problem.strerror}); check the file") from None
-
-
-def plan(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:
-    """The run's header, complete before the first image: the plan, and the bar that it will be judged by."""
-    arguments(bench.model, [r.prompt for r in requests.items if r.prompt is not None])  # a wrong one is refused here
-    total = inputs_digest((request.id, request.prompt, _content(request.image)) for request in requests.items)
-    sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
-    index, asked, probed = searched(bench.evidence), bench.options, bench.options.probing
-    made = {"inputs": total, **settings(bench), "index": index.get("digest", "")}
-    made["base"] = load(asked.judging.base).digest if asked.judging.base is not None else ""
-    if index:
-        made["top_k"] = index["top_k"]
-    return Header(
-        memdetect=__version__,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        model=bench.model.name,
-        versions={name: version(name) for name in PACKAGES},
-        plan=made,
-        planned=len(requests.items),
-        sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
-        default_point="" if any((probed.layers, probed.timesteps, probed.sigmas)) else bench.model.card.default,
-        dropped={"blank": requests.blank, "repeated": requests.repeated, "beside": requests.beside},
-        index=index | (_given(bench) if index else {}),
-        opening=bench.model.loading.unusual,
-        **_bar(bench.options.policy, made, requests.items, calibration),
-    )
-
-
-def _given(bench: Bench) -> dict[str, Any]:
-    """How the index was named, so that it can be searched again, and from where its embedder came."""
-    asked, evidence = bench.options.lookup, bench.evidence
-    folder = evidence.index.folder if evidence and asked.train_images else asked.index
-    given = {"given": folder, "weights": asked.weights}
-    found: dict[str, Any] = {name: str(path) for name, path in given.items() if path}
-    return found | ({"trust_torchscript": True} if asked.trust_torchscript else {})
-
-
-def searched(evidence: Evidence | None) -> dict[str, Any]:
-    """What the header says of the index: which, how much of the training set, what it rests on, what it finds."""
-    if evidence is None:
-        return {}
-    return index_facts(evidence.index.folder.name, evidence.index.manifest, evidence.top_k)
-
-
-def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
-    """The same from an index's manifest alone. level: of the threshold; None where there is none."""
-    limit = manifest.threshold
-    return {
-        "name": name,
-        "digest": manifest.digest,
-        "rows": manifest.count,
-        "embedder": manifest.embedder.name,
-        "top_k": top_k,
-        "similarity": limit.similarity,
-        "level": None if limit.similarity is None else limit.level if limit.shown else limit.attainable,
-        "null_queries": limit.queries,
-        **found_by(manifest.model_dump(mode="json")),
-    }
-
-
-def _bar(
-    policy: Policy, made: Mapping[str, Any], items: Sequence[Request], calibration: Calibration | None
-) -> dict[str, Any]:
-    """Policy; digests of policy, plan and calibration; whether the prompts' text tells them from the clean ones."""
-    digest = calibration.cut(made).digest if calibration else ""
-    return {
-        "policy": policy.model_dump(mode="json"),
-        "policy_digest": policy.digest,
-        "plan_digest": plan_digest(made),
-        "calibration": digest,
-        "wording": {**compare_wording(items, calibration), "calibration": digest} if calibration else {},
-    }

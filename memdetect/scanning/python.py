@@ -24,7 +24,7 @@ from memdetect.probing import Look, Sampler, probe_prompts
 from memdetect.scanning.calibrating import run_calibration
 from memdetect.scanning.flow import run_scan
 from memdetect.scanning.loop import Watch
-from memdetect.scanning.prepare import Settings, sampler_of
+from memdetect.scanning.prepare import Options, sampler_of
 
 Prompt = str | Mapping[str, Any]
 RECORDS: Mapping[str, type[Any]] = {
@@ -162,11 +162,11 @@ def _requests(told: Mapping[str, Any], home: Path) -> Requests:
     return requests_from(told, home)
 
 
-def _settings(told: Mapping[str, Any], **more: Any) -> Settings:
+def _settings(told: Mapping[str, Any], **more: Any) -> Options:
     records = {name: told.get(name, kind()) for name, kind in RECORDS.items()}
     if told.get("unconditional"):
         records["sampling"] = records["sampling"].without_prompts()
-    return Settings(**records, policy=policy_of(records["judging"]).policy, **more)
+    return Options(**records, policy=policy_of(records["judging"]).policy, **more)
 
 
 def _watch(told: Mapping[str, Any]) -> Watch:

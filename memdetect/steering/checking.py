@@ -11,6 +11,7 @@ from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.statistics.conformal import p_value
 from memdetect.probing import Look, Sampler, trace_of
 from memdetect.probing.batches import Batching
+from memdetect.runs.plan import Places
 from memdetect.steering.references import References
 
 LEVEL = 0.01  # of a p-value among clean prompts
@@ -78,9 +79,9 @@ def _clean(model: Model, look: Look, sampler: Sampler) -> list[float] | None:
     calibration: Calibration | None = read_calibration(model.folder / "calibration.json") if model.folder else None
     if calibration is None:
         return None
-    ours = {"model": model.digest, "steps": sampler.steps, "guidance_scale": sampler.guidance_scale}
-    if any(calibration.settings[key] != value for key, value in ours.items()):
+    held = calibration.settings
+    if (held.model, held.steps, held.guidance_scale) != (model.digest, sampler.steps, sampler.guidance_scale):
         return None
-    plan = {"layers": [p.name for p in look.points], "timesteps": list(look.timesteps), "num_seeds": 1}
-    rows = calibration.seeds(SPIKINESS.name, plan)
+    places = Places(tuple(p.name for p in look.points), tuple(look.timesteps), num_seeds=1)
+    rows = calibration.seeds(SPIKINESS.name, places)
     return sorted(row[0] for row in rows) if rows else None

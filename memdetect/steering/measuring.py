@@ -181,8 +181,7 @@ def _beside(detectors: Sequence[Detector], trace: Trace) -> dict[str, Score]:
     """Detectors' scores of one item at strength 0, as one cell over the card's layers and timesteps."""
     found: dict[str, Score] = {}
     for detector in detectors:
-        draws = next(iter(trace.arrays.values())).shape[2]
-        seeds = [_finite(detector.score(trace.select(seed=k))) for k in range(draws)]
+        seeds = [_finite(score) for score in detector.score(trace.apart())]
         found[detector.name] = Score(score=_finite(detector.score(trace)), cells={PLACE: {WHOLE: seeds}})
     return found
 

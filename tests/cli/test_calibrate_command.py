@@ -30,7 +30,7 @@ def test_the_scores_are_kept_with_their_settings(work, capsys):
     assert made is not None
     assert len(made.items) == 27
     assert set(made.scores) == {"spikiness", "spikiness-l4"}
-    assert made.settings["steps"] == 1
+    assert made.settings.steps == 1
 
 
 def test_a_scan_that_is_asked_to_judge_exits_as_the_gate_does(work, model_folder, capsys, monkeypatch):

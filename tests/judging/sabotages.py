@@ -239,7 +239,7 @@ def swapped() -> Iterator[Sabotage]:
 
 
 def aged() -> Iterator[Sabotage]:
-    for version in (0, 2, 99):
+    for version in (0, 1, 99):
         for file in ("run.json", "calibration.json"):
             change = partial(edit, file, partial(set_in, "schema_version", version))
             yield Sabotage(f"{file} of schema {version}", "clean", change, frozenset({USAGE, INCONCLUSIVE}))

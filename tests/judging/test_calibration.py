@@ -1,15 +1,15 @@
 """What a calibration keeps, cuts, refuses; how it is made of a run, one prompt a family."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_runs import PLAN, calibration, header, row, words
+from synthetic_runs import calibration, header, plan_of, row, words
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.judging.calibration import (
-    SHARED,
     Calibration,
     calibration_of_run,
     draw_parts,
@@ -17,15 +17,16 @@ from memdetect.judging.calibration import (
     read_calibration,
     with_known,
 )
+from memdetect.runs.plan import Places
 
 CELLS = {
     "up": {"50": [[1.0, 3.0], [5.0, 7.0]], "100": [[3.0, 5.0], [7.0, 9.0]]},
     "mid": {"50": [[10.0, 12.0], [14.0, 16.0]]},
 }
-ASKED = {**PLAN, "num_seeds": 2}
+ASKED = Places(("up",), (50,), 2)
 
 
-SETTINGS = {key: PLAN[key] for key in SHARED}
+SETTINGS = plan_of().settings.model_dump(mode="json")
 ITEMS = [{"id": "a", "family": "a"}, {"id": "b", "family": "b"}]
 
 
@@ -37,22 +38,22 @@ def text(items: int = 1, **changes: Any) -> str:
 def test_seeds_are_means_over_layers_and_timesteps_of_each_seed() -> None:
     made = Calibration.model_validate_json(text(2, scores={"spikiness": CELLS}))
     assert made.seeds("spikiness", ASKED) == [[1, 3], [5, 7]]
-    assert made.seeds("spikiness", {**ASKED, "num_seeds": 1}) == [[1], [5]]
-    assert made.seeds("spikiness", {**ASKED, "timesteps": [50, 100]}) == [[2, 4], [6, 8]]
-    assert made.seeds("spikiness", {**ASKED, "layers": ["up", "mid"]}) == [[5.5, 7.5], [9.5, 11.5]]
-    for changes in ({"layers": ["down"]}, {"timesteps": [60]}, {"num_seeds": 3}, {"layers": []}):
-        assert made.seeds("spikiness", {**ASKED, **changes}) is None
+    assert made.seeds("spikiness", replace(ASKED, num_seeds=1)) == [[1], [5]]
+    assert made.seeds("spikiness", replace(ASKED, timesteps=(50, 100))) == [[2, 4], [6, 8]]
+    assert made.seeds("spikiness", replace(ASKED, layers=("up", "mid"))) == [[5.5, 7.5], [9.5, 11.5]]
+    for changes in ({"layers": ("down",)}, {"timesteps": (60,)}, {"num_seeds": 3}, {"layers": ()}):
+        assert made.seeds("spikiness", replace(ASKED, **changes)) is None
     assert made.seeds("other", ASKED) is None
 
 
 def test_a_cut_holds_what_the_plan_needs_and_no_words() -> None:
     made = calibration({"spikiness": [1.0, 2.0], "other": [3.0, 4.0]})
-    cut = made.cut({**ASKED, "num_seeds": 1})
+    cut = made.cut(plan_of(num_seeds=1))
     assert cut.scores == {"spikiness": {"up": {"50": [[1.0], [2.0]]}}}
     assert not any(item.prompt for item in cut.items)
     assert "clean a" not in cut.model_dump_json()
-    assert cut.cut({**ASKED, "num_seeds": 1}) == cut
-    assert cut.difference({**ASKED, "num_seeds": 1}) is None
+    assert cut.cut(plan_of(num_seeds=1)) == cut
+    assert cut.difference(plan_of(num_seeds=1)) is None
 
 
 def test_the_digest_knows_scores_and_not_words() -> None:
@@ -63,10 +64,10 @@ def test_the_digest_knows_scores_and_not_words() -> None:
 
 def test_difference_names_the_key() -> None:
     made = calibration([1.0, 2.0])
-    assert made.difference(PLAN) is None
-    assert made.difference({**PLAN, "steps": 50}) == "steps (calibrated 25, scanned 50)"
-    without = {key: value for key, value in PLAN.items() if key != "noise"}
-    assert made.difference(without) == "noise (calibrated 'own for each item', scanned None)"
+    assert made.difference(plan_of()) is None
+    assert made.difference(plan_of(steps=50)) == "steps (calibrated 25, scanned 50)"
+    assert made.difference(plan_of(noise="shared")) == "noise (calibrated 'own for each item', scanned 'shared')"
+    assert made.difference(plan_of(strata="kind")) == "strata (calibrated '', scanned 'kind')"
 
 
 def test_parts_are_drawn_by_family_whatever_the_order() -> None:
@@ -108,9 +109,8 @@ def test_given_parts_are_kept_and_half_given_ones_refused() -> None:
 def test_a_run_becomes_a_calibration_of_its_settings() -> None:
     made = calibration_of_run(header(3), [row(i, float(i)) for i in range(3)])
     assert made.scores == {"spikiness": {"up": {"50": [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]}}}
-    assert made.difference(PLAN) is None
-    assert made.settings["model"] == "abc"
-    assert "seed" not in made.settings
+    assert made.difference(plan_of()) is None
+    assert made.settings.model == "abc"
     assert [item.prompt for item in made.items] == [words(i) for i in range(3)]
     with pytest.raises(MemdetectError, match="i0 has a score that is not finite"):
         calibration_of_run(header(1), [row(0, None)])
@@ -135,8 +135,8 @@ def test_read_calibration_round_trip(tmp_path: Path) -> None:
         (text(scores={"s": {"up": {"50": [[float("nan")]]}}}), "finite"),
         (text(scores={"s": {"up": {"50": [[None]]}}}), "scores.s.up.50.0.0"),
         (text(scores={"s": {"up": {"50": [["high"]]}}}), "scores.s.up.50.0.0"),
-        (text(settings={}), "settings say nothing of model"),
-        (text(settings={"model": "abc"}), "settings say nothing of family"),
+        (text(settings={}), "settings.model: Field required"),
+        (text(settings={"model": "abc"}), "settings.family: Field required"),
         (text(known=[{"id": "k", "family": "k", "text": "k", "kind": ""}]), "known.0.kind"),
         (text(known_scores={"s": {"up": {"50": [[1.0]]}}}), "s, up, t=50.*expected 0"),
         (text(schema_version=2), "schema_version"),
@@ -167,8 +167,8 @@ def test_known_memorized_prompts_are_one_a_family_of_a_kind_each_and_of_the_same
     assert [item.kind for item in found.known] == ["scene", "scene"]
     assert found.known_seeds("spikiness", ASKED) == [[float(item.id[1:])] * 2 for item in found.known]
     assert found.known_seeds("other", ASKED) is None
-    assert found.known_seeds("spikiness", {**ASKED, "num_seeds": 3}) is None
-    assert found.cut({**ASKED, "num_seeds": 1}).known_seeds("spikiness", {**ASKED, "num_seeds": 1}) is not None
+    assert found.known_seeds("spikiness", replace(ASKED, num_seeds=3)) is None
+    assert found.cut(plan_of(num_seeds=1)).known_seeds("spikiness", replace(ASKED, num_seeds=1)) is not None
     assert found.digest != made.digest
     with pytest.raises(MemdetectError, match="memorized prompt i0 is of no kind"):
         with_known(made, header(1), [row(0, 1.0)])

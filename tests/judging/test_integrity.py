@@ -14,7 +14,7 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.judging import judge, read_runs
 from memdetect.judging.integrity import unaltered
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import inputs_digest, plan_digest
+from memdetect.runs.plan import inputs_digest
 from memdetect.runs.policy import Policy
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
@@ -151,7 +151,7 @@ def test_the_content_of_given_images_is_part_of_the_inputs(tmp_path: Path) -> No
     given = [row(0, 1.0, prompt=None, image="a.png", sha256="1" * 64), row(1, 1.0)]
     folder = write_run(tmp_path / "run", header(2), given, None)
     assert read_runs([folder]).altered == ()
-    assert read_runs([folder]).header.plan["inputs"] == inputs_digest(
+    assert read_runs([folder]).header.plan.inputs == inputs_digest(
         [("i0", None, "1" * 64), ("i1", given[1].prompt, None)]
     )
     for sha256, said in (("2" * 64, INPUTS), ("", "1 given images were measured without their sha256")):
@@ -160,8 +160,9 @@ def test_the_content_of_given_images_is_part_of_the_inputs(tmp_path: Path) -> No
 
 
 def test_digests_are_those_of_plain_json() -> None:
-    plan = {"b": 1, "a": [1.5, "x"]}
-    assert plan_digest(plan) == hashlib.sha256(b'{"a": [1.5, "x"], "b": 1}').hexdigest()
+    plan = header(1).plan
+    text = json.dumps(json.loads(plan.model_dump_json()), sort_keys=True)
+    assert plan.digest == hashlib.sha256(text.encode()).hexdigest()
     assert inputs_digest([("a", "b", None)]) == hashlib.sha256(b'["a", "b", null]').hexdigest()
     head = header(1)
     text = json.dumps(head.model_dump(mode="json", exclude={"seal"}), sort_keys=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_runs import INDEX, calibration, header, match, row, searched, words
+from synthetic_runs import INDEX, calibration, header, match, plan_of, row, searched, words
 
 from memdetect.errors import Exit
 from memdetect.inputs.wording import family_key
@@ -393,7 +393,7 @@ def test_the_bar_is_known_to_be_set_before_or_after():
     assert judge(head, rows, made, Policy())[1].fixed
     assert not judge(head, rows, made, Policy(fdr=0.1))[1].fixed
     assert not judge(head, rows, clean(2400, 9), Policy())[1].fixed
-    assert not judge(head.model_copy(update={"plan": {**head.plan, "seed": 5}}), rows, made, Policy())[1].fixed
+    assert not judge(head.model_copy(update={"plan": plan_of(seed=5)}), rows, made, Policy())[1].fixed
 
 
 def high(rows: list[Measurement]) -> int:
@@ -430,7 +430,7 @@ def test_the_claim_tells_copies_from_high_scores():
 def test_a_measurement_is_kept_whole_in_its_result():
     measured = row(0, 1.0, line=3, meta={"group": "x"}, seeds=[1, 2], files=["images/0.png"], notes=["cut"])
     found = judged([measured], clean(99), index={})[0][0]
-    assert found.model_dump(exclude={"p", "outcome", "reason", "suppressed"}) == measured.model_dump()
+    assert found.model_dump(exclude={"judged", "p", "outcome", "reason", "suppressed"}) == measured.model_dump()
 
 
 @settings(max_examples=40)

@@ -9,7 +9,6 @@ from synthetic_runs import calibration, header, match, row, write_run
 from memdetect.errors import MemdetectError
 from memdetect.judging import judge, read_runs
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import plan_digest
 from memdetect.runs.policy import Policy
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
@@ -23,7 +22,7 @@ def one(folder, first=0, count=20, made=MADE, **changes):
 def test_a_run_is_read_as_it_was_written(tmp_path):
     folder = one(tmp_path / "a")
     found = read_runs([folder])
-    assert found.rows == list(RunFolder(folder).measurements())
+    assert list(found.rows) == list(RunFolder(folder).measurements())
     assert found.calibration == MADE.cut(found.header.plan)
     assert found.damaged == ()
     assert judge(found.header, found.rows, found.calibration)[1].fixed
@@ -149,7 +148,7 @@ def test_runs_together_have_a_plan_of_their_own(tmp_path):
     """A suppression that was given for one of them is not for all."""
     folders = [one(tmp_path / "a"), one(tmp_path / "b", 100)]
     head = read_runs(folders).header
-    assert head.plan_digest == plan_digest(head.plan)
+    assert head.plan_digest == head.plan.digest
     assert head.plan_digest not in [header_of(folder).plan_digest for folder in folders]
 
 

@@ -44,7 +44,7 @@ def gate(*arguments: object) -> int:
 
 def test_the_recorded_scenes_are_of_the_shipped_weights() -> None:
     """Other weights need other records: see recorded_runs.recorded for the command."""
-    assert clean_scores().settings["model"].startswith(MODEL_DIGEST)
+    assert clean_scores().settings.model.startswith(MODEL_DIGEST)
     copies = [row.id for row in recorded("memorizing") if any(match.copy_found for match in row.matches)]
     assert len(copies) == 20
     assert not [row.id for row in recorded("clean") if any(match.copy_found for match in row.matches)]
@@ -136,7 +136,7 @@ def test_clean_scores_that_hold_memorized_prompts_or_others_are_not_green(scenes
             "scores": {"spikiness": {"up_blocks.1.resnets.1": {"100": [[0.9, 0.9]] * 10}}},
         }
     )
-    other = made.model_copy(update={"settings": {**made.settings, "steps": 50}})
+    other = made.model_copy(update={"settings": made.settings.model_copy(update={"steps": 50})})
     own = made.model_copy(
         update={
             "items": tuple(

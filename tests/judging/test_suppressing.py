@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from synthetic_runs import header, row
 
 from memdetect.copies.match import Match
+from memdetect.judging.ranks import Rank
+from memdetect.judging.results import Judged
+from memdetect.judging.rows import rows_of
 from memdetect.judging.suppressions import FINDINGS, suppressions, with_suppressed
 from memdetect.runs.policy import Ignore, Policy
-from memdetect.runs.records import Outcome, Result
+from memdetect.runs.records import Outcome
 
 TODAY = date(2026, 11, 24)
 HEAD = header(3, plan={"model": "0123456789abcdef"})
@@ -22,15 +25,16 @@ def entry(id: str = "i0", expires: date = date(2027, 1, 1), **changes: Any) -> I
     return Ignore(id=id, reason="licensed", owner="legal", expires=expires, **given)
 
 
-def found(outcome: Outcome = "copy", keys: str = "k", i: int = 0) -> Result:
+def found(outcome: Outcome = "copy", keys: str = "k", i: int = 0, **changes: Any) -> Judged:
     matches = [Match(seed=s, rank=1, key=key, similarity=0.9, copy_found=True) for s, key in enumerate(keys)]
     matches.append(Match(seed=0, rank=2, key="near", similarity=0.8))
-    return Result(**dict(row(i, 1.0, matches=matches)), outcome=outcome)
+    (own,) = rows_of([row(i, 1.0, matches=matches, **changes)], HEAD.plan)
+    return Judged(own, 1.0, Rank(1, 99), 0.01, True, outcome, "")
 
 
-def ended(ignore: Ignore, *results: Result) -> str:
+def ended(ignore: Ignore, *items: Judged) -> str:
     """In which place an entry ends."""
-    aside = suppressions(Policy(ignore=(ignore,)), results, HEAD, TODAY)
+    aside = suppressions(Policy(ignore=(ignore,)), items, HEAD, TODAY)
     places = {"used": tuple(aside.used.values()), **{k: getattr(aside, k) for k in PLACES}}
     (place,) = [name for name, entries in places.items() if entries == (ignore,)]
     return place
@@ -115,7 +119,7 @@ def test_a_finding_says_who_answers_for_it() -> None:
 )
 def test_every_entry_ends_in_one_place(ids: set[str], pairs: list[tuple[str, date]], today: date) -> None:
     policy = Policy(ignore=tuple(entry(id, expires) for id, expires in pairs))
-    results = [found().model_copy(update={"id": id}) for id in ids]
+    results = [found(id=id) for id in ids]
     aside = suppressions(policy, results, HEAD, today)
     rest = [e for place in PLACES for e in getattr(aside, place)]
     assert sorted([*aside.used.values(), *rest], key=str) == sorted(policy.ignore, key=str)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_runs import plan_of
 
 from memdetect.lab.world.labelled import World, make_world
 from memdetect.lab.world.pictures import NAMES
@@ -36,7 +37,7 @@ def _run_of(folder, images: dict[str, list[np.ndarray]], world: World | None = N
     prompts = {e.id: e.caption for e in (*world.labelled, *world.clean)} if world else {}
     run = RunFolder(folder)
     planned = len(images) if planned is None else planned
-    run.open(Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=planned))
+    run.open(Header(memdetect="0", created="", model="m", versions={}, plan=plan_of(**PLAN), planned=planned))
     (folder / "images").mkdir(exist_ok=True)
     rows = []
     for i, (name, arrays) in enumerate(images.items()):

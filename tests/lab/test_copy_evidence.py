@@ -53,7 +53,9 @@ def make_run(folder: Path, items, index: dict) -> Path:
             Image.fromarray(image).save(folder / file)
         rows.append(Measurement(index=i, id=name, prompt="a", source="p", files=files, matches=matches))
     run.write_shard(rows)
-    header = Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=len(rows), index=index)
+    header = Header(
+        memdetect="0", created="", model="m", versions={}, plan=plan_of(**PLAN), planned=len(rows), index=index
+    )
     write_atomic(folder / "run.json", header.model_dump_json())
     return folder
 

@@ -234,7 +234,7 @@ def test_the_base_of_a_lora_is_the_model_without_it(photos: Path, tmp_path: Path
     header = RunFolder(tmp_path / "run").header()
     assert (header.index["pictures"], header.index["rows"]) == (3, 6), "whole, and as the squares of training"
     assert header.index["null_queries"] == 12
-    assert header.plan["model"] != RunFolder(tmp_path / "alone").header().plan["model"]
+    assert header.plan.model != RunFolder(tmp_path / "alone").header().plan.model
 
 
 # Scenes that a model has never been shown

@@ -4,6 +4,8 @@ import json
 import shlex
 import subprocess
 
+from synthetic_runs import plan_of
+
 from memdetect.copies.match import Match
 from memdetect.render.explain import render_explanation
 from memdetect.runs.header import Header
@@ -20,7 +22,7 @@ PLAN = {
     "dtype": "fp32",
     "call": {"negative_prompt": "it's red"},
 }
-HEADER = Header(memdetect="0", created="", model="m", versions={}, plan=PLAN, planned=1, index={"rows": 3})
+HEADER = Header(memdetect="0", created="", model="m", versions={}, plan=plan_of(**PLAN), planned=1, index={"rows": 3})
 NASTY = "a 'cat' \x1b[31m $(rm) \\n"
 
 
@@ -36,6 +38,7 @@ def row(**changes) -> Result:
         "files": ["images/0-0.png", "images/0-1.png"],
         "scores": {"spikiness": Score(score=1.5, cells={"mid": {"50": [1.0, 2.0], "100": [None, 1.0]}})},
         "matches": [near.model_copy(update={"copy_found": True})],
+        "judged": {"combined": 1.25, "spikiness": 1.25},
         "p": {"combined": 0.02, "spikiness": 0.03},
         "outcome": "copy",
         "reason": "image 1 is a copy of k.png",
@@ -46,7 +49,8 @@ def row(**changes) -> Result:
 def test_scores_matches_and_reason_are_there():
     text = render_explanation(HEADER, row())
     assert "x1: copy (image 1 is a copy of k.png)" in text
-    assert "spikiness 1.5000 (p = 0.03)" in text
+    assert "spikiness 1.2500 (p = 0.03)" in text
+    assert "p = 0.02 of 1.2500, which decides" in text
     assert "t=50" in text
     assert "1.5000           -" in text  # the mean over seeds at t = 50; a value that is missing at t = 100
     assert "images/0-1.png #1: copy k.png [t/k.png] similarity 0.9800, p 0.01, tile 0.100, MS-SSIM 0.900" in text
@@ -77,19 +81,21 @@ def test_a_given_image_and_a_run_without_an_index():
 def test_the_command_names_index_lora_and_revision_and_what_was_not_searched():
     opening = {"loras": ["a b.safetensors@0.7", "c.safetensors"], "revision": "v2", "cpu_offload": True}
     index = {"rows": 3, "top_k": 5, "given": "my index"}
-    words = again(HEADER.model_copy(update={"opening": opening, "index": index, "plan": {**PLAN, "index": "d"}}), row())
+    words = again(
+        HEADER.model_copy(update={"opening": opening, "index": index, "plan": plan_of(**PLAN, index="d")}), row()
+    )
     assert [words[i + 1] for i, word in enumerate(words) if word == "--lora"] == opening["loras"]
     for flag, value in (("--revision", "v2"), ("--index", "my index"), ("--top-k", "5")):
         assert words[words.index(flag) + 1] == value
     assert "--cpu-offload" in words
     assert "--no-index" not in words
-    words = again(HEADER.model_copy(update={"index": {}, "plan": {**PLAN, "index": ""}}), row())
+    words = again(HEADER.model_copy(update={"index": {}, "plan": plan_of(**PLAN)}), row())
     assert "--no-index" in words
 
 
 def test_the_command_names_the_embedders_weights_and_writes_below_runs():
     index = {"rows": 3, "top_k": 5, "weights": "w/sscd.pt", "trust_torchscript": True}
-    words = again(HEADER.model_copy(update={"index": index, "plan": {**PLAN, "index": "d"}}), row())
+    words = again(HEADER.model_copy(update={"index": index, "plan": plan_of(**PLAN, index="d")}), row())
     assert words[words.index("--weights") + 1] == "w/sscd.pt"
     assert "--trust-torchscript" in words
     words = again(HEADER, row(id="../../x y/z"))

@@ -17,8 +17,9 @@ from memdetect.copies.match import Match
 from memdetect.judging import Rule, Verdict
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.render import FORMATS, redact, with_evidence
-from memdetect.render.redaction import PLAN
+from memdetect.render.redaction import OWN
 from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Ignore, Policy
 from memdetect.runs.records import Measurement, Result
 
@@ -42,7 +43,7 @@ def private(secret: str, other: str = "") -> Run:
         reason=f"image 0 is a copy of {secret}",
         suppressed=f"{secret} until {EXPIRES}: {secret}",
     )
-    plan = {**header.plan, "call": {"negative_prompt": secret}, "strata": secret}
+    plan = header.plan.model_copy(update={"call": {"negative_prompt": secret}, "strata": secret})
     header = header.model_copy(
         update={
             "model": secret,
@@ -79,7 +80,7 @@ def private(secret: str, other: str = "") -> Run:
 def without_hashes(made: Run) -> Run:
     """Hashes follow what they are of, on purpose: those of keys, settings and names are set to one value."""
     header, results, verdict = made
-    plan = {**header.plan, "redacted": sorted(header.plan["redacted"])}
+    plan = header.plan.model_copy(update={"call": {"redacted": "#"}, "strata": "#"})
     index = {**header.index, "name": "#"}
     header = header.model_copy(update={"plan": plan, "index": index, "wording": {**header.wording, "word": "#"}})
     rows = [
@@ -119,7 +120,7 @@ def test_what_is_no_secret_stays() -> None:
     assert results[0].scores["spikiness"].score == 0.5
     assert results[0].matches[0].similarity == 0.97
     assert results[0].notes == ["prompt truncated to its first 12 tokens"]
-    assert header.plan["steps"] == 25
+    assert header.plan.steps == 25
     assert header.index["coverage"] == 0.5
     assert header.index["rows"] == 7
     assert verdict.claim == "Of 3 items 3 were measured; for model abc by spikiness, 25 steps; checked [redacted]."
@@ -146,7 +147,8 @@ def test_an_id_that_is_a_hash_of_its_prompt_stays_and_any_other_is_hashed() -> N
 
 def test_every_field_of_a_record_has_been_thought_of() -> None:
     """A field that is new here has to be kept or redacted on purpose: add it to one of the two sets."""
-    kept = {"schema_version", "index", "line", "seeds", "scores", "files", "status", "p", "outcome", "one_colour"}
+    kept = {"schema_version", "index", "line", "seeds", "scores", "files", "status", "p", "judged", "outcome"}
+    kept |= {"one_colour"}
     changed = {"id", "prompt", "image", "sha256", "source", "meta", "matches", "notes", "reason", "suppressed"}
     assert set(Result.model_fields) == kept | changed >= set(Measurement.model_fields)
     assert set(Match.model_fields) == {
@@ -158,7 +160,9 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
     assert set(Header.model_fields) == kept | {
         *("model", "plan", "default_point", "index", "opening", "policy", "wording", "seal"),
     }
-    assert not {"call", "strata"} & set(PLAN)
+    kept = {"model", "family", "dtype", "scheduler", "steps", "guidance_scale", "size", "noise", "inputs", "num_seeds"}
+    kept |= {"seed", "detectors", "members", "layers", "timesteps", "top_k"}
+    assert set(Plan.model_fields) == kept | set(OWN)
 
 
 @pytest.fixture

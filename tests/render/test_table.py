@@ -1,14 +1,16 @@
 """The table is fit for a terminal whatever a prompt holds, fits its width, and says what the run can say."""
 
+import random
 import re
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from synthetic_runs import calibration, header, plan_of, row
 
 from memdetect.copies.match import Match
 from memdetect.judging import Verdict, judge
-from memdetect.judging.calibration import SHARED, Calibration, Item
+from memdetect.judging.calibration import Calibration, Item
 from memdetect.render.shown import plain
 from memdetect.render.table import ROWS, render_table
 from memdetect.runs.header import Header
@@ -43,13 +45,21 @@ def item(index: int, prompt: str | None, score: float | None = 1.0, **changes: A
 
 def run(*rows: Measurement, clean: int = 0, **changes: Any) -> tuple[Header, list[Result], Verdict]:
     """A run judged against `clean` clean scores of 0, -0.01, -0.02, ..., or against none."""
-    values = {"memdetect": "0", "created": "", "model": "tiny", "versions": {}, "plan": PLAN, "planned": len(rows)}
-    header = Header(**{**values, "sigmas": {"50": 0.25}, **changes})
+    values = {
+        "memdetect": "0",
+        "created": "",
+        "model": "tiny",
+        "versions": {},
+        "plan": plan_of(**PLAN),
+        "planned": len(rows),
+    }
+    header = Header(**{**values, "planned": len(rows), "sigmas": {"50": 0.25}, **changes})
     cells = {"up_blocks.0.resnets.0": {"50": [[-i / 100, -i / 100] for i in range(clean)]}}
     scores = {"spikiness": cells, "spikiness-l4": cells}
     items = tuple(Item(id=f"clean-{i}", family=f"clean-{i}") for i in range(clean))
-    made = Calibration(settings={key: PLAN[key] for key in SHARED}, items=items, scores=scores) if clean else None
-    return (header, *judge(header, rows, made))
+    made = Calibration(settings=header.plan.settings, items=items, scores=scores) if clean else None
+    results, verdict = judge(header, rows, made)
+    return header, list(results), verdict
 
 
 def table(*prompts: str) -> str:
@@ -129,9 +139,41 @@ def test_the_strongest_stand_first() -> None:
 
 
 def test_cells_of_a_row() -> None:
+    """The scores are those that are judged: without a value for each seed there is none."""
     text = render_table(*run(item(0, "a cat", 1.23456), item(1, "a dog", None, status="nonfinite"), clean=99))
-    assert rows_of(text)[0].split() == ["suspicious", "0.0100", "1.2346", "0.5000", "a", "cat"]
-    assert rows_of(text)[1].split() == ["inconclusive", "-", "-", "0.5000", "a", "dog"]
+    assert rows_of(text)[0].split() == ["suspicious", "0.0100", "1.2346", "-", "a", "cat"]
+    assert rows_of(text)[1].split() == ["inconclusive", "-", "-", "-", "a", "dog"]
+
+
+def test_the_score_that_is_shown_and_sorted_by_is_the_one_that_decides() -> None:
+    """Two detectors decide together, and order the items otherwise than the first of them alone."""
+    rng = random.Random(0)
+    clean = {name: [rng.gauss(0, 1) for _ in range(600)] for name in ("spikiness", "other")}
+    made = calibration(clean, part_a=200)
+    both = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+    scores = [{"spikiness": 1.0, "other": -1.0}, {"spikiness": -1.0, "other": 2.0}]
+    head = header(2, made, plan=both)
+    results, verdict = judge(head, [row(i, own) for i, own in enumerate(scores)], made)
+    by_p = sorted(results, key=lambda result: result.p["combined"] or 1.0)
+    assert [result.outcome for result in results] == ["clear", "clear"]
+    assert [result.id for result in by_p] == ["i1", "i0"]
+    text = render_table(head, results, verdict)
+    assert text.splitlines()[0].split()[:5] == ["outcome", "p", "combined", "spikiness", "other"]
+    shown = [line.split() for line in rows_of(text)]
+    assert [line[2:5] for line in shown] == [
+        [f"{result.judged['combined']:.4f}", *(f"{x:.4f}" for x in scores[int(result.id[1:])].values())]
+        for result in by_p
+    ]
+    assert render_table(head, list(results), verdict) == text
+
+
+def test_a_seed_that_stands_out_does_not_decide() -> None:
+    """What is shown is the quartile of the seeds, which is ranked, and not their mean."""
+    cells = {"up": {"50": [0.0, 8.0]}}
+    measured = row(0, 0.0).model_copy(update={"scores": {"spikiness": Score(score=4.0, cells=cells)}})
+    made = calibration([float(i) for i in range(99)])
+    results, verdict = judge(header(1, made), [measured], made)
+    assert rows_of(render_table(header(1, made), results, verdict))[0].split()[:3] == ["clear", "1.0000", "0.0000"]
 
 
 def test_rows_that_are_left_out_are_counted() -> None:

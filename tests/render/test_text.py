@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_runs import plan_of
 
 from memdetect.judging import OUTCOMES, Verdict, judge
 from memdetect.render import FORMATS, render_csv, render_json, render_jsonl
@@ -43,13 +44,14 @@ HOSTILE = [
 
 def run(prompts: list[str], replaced: list[str] | None = None, **changes: Any) -> tuple[Header, list[Result], Verdict]:
     """A judged run of prompts, with a score for the first detector alone; `replaced` stand in for what is invalid."""
-    header = Header(memdetect="0", created="", model="tiny", versions={}, plan=PLAN, planned=len(prompts))
+    header = Header(memdetect="0", created="", model="tiny", versions={}, plan=plan_of(**PLAN), planned=len(prompts))
     scores = {"spikiness": Score(score=0.25, cells={"up": {"50": [0.25]}})}
     rows = [
         Measurement(**{"index": i, "id": f"i{i}", "prompt": p, "source": "p.txt", "scores": scores, **changes})
         for i, p in enumerate(prompts)
     ]
-    results, verdict = judge(header, rows)
+    judged, verdict = judge(header, rows)
+    results = list(judged)
     for i, prompt in enumerate(replaced or ()):
         results[i] = results[i].model_copy(update={"prompt": prompt})
     return header, results, verdict
@@ -84,11 +86,10 @@ def test_csv_disarms_every_text_column(column: str) -> None:
 
 def test_csv_leaves_harmless_cells_and_numbers_alone() -> None:
     header, results, verdict = run(["a = b - c", "1+1"])
-    negative = {"spikiness": Score(score=-0.5, cells={})}
-    results = [row.model_copy(update={"scores": negative}) for row in results]
+    results = [row.model_copy(update={"judged": {"combined": -0.25, "spikiness": -0.5}}) for row in results]
     rows = cells(render_csv(header, results, verdict))
     assert [row["prompt"] for row in rows] == ["a = b - c", "1+1"]
-    assert rows[0]["spikiness"] == "-0.5"
+    assert (rows[0]["combined"], rows[0]["spikiness"]) == ("-0.25", "-0.5")
 
 
 def test_csv_is_a_line_a_row_with_what_cannot_be_seen_written_out() -> None:
@@ -97,7 +98,8 @@ def test_csv_is_a_line_a_row_with_what_cannot_be_seen_written_out() -> None:
     shown = [*HOSTILE]
     shown[1:2], shown[3:5] = ["line\\nbreak\\r\\nand\\rmore"], ["\\x1b[31mred", "\\u202egnp.exe"]
     assert [row["prompt"] for row in cells(text)] == shown
-    start = "id,outcome,reason,prompt,image,source,line,spikiness,spikiness:p,other,other:p,suppressed,files\r\n"
+    start = "id,outcome,reason,prompt,image,source,line,combined,combined:p,"
+    start += "spikiness,spikiness:p,other,other:p,suppressed,files\r\n"
     assert text.startswith(start)
     assert text.count("\n") == text.count("\r\n") == len(HOSTILE) + 1
 
@@ -121,10 +123,10 @@ def test_json_holds_claim_verdict_run_and_findings() -> None:
     header, results, verdict = run(HOSTILE)
     results[2] = results[2].model_copy(update={"outcome": "copy", "reason": "image 0 is a copy of x"})
     found = json.loads(render_json(header, results, verdict))
-    assert Header.model_validate(found["run"]) == header
+    assert Header.model_validate_json(json.dumps(found["run"])) == header
     assert (found["claim"], found["claim"][-1]) == (verdict.claim, ".")
     assert [(row["id"], row["prompt"], row["scores"]) for row in found["findings"]] == [
-        ("i2", HOSTILE[2], {"spikiness": 0.25})
+        ("i2", HOSTILE[2], {"combined": 0.25, "spikiness": 0.25, "other": None})
     ]
     assert found["verdict"]["counts"] == {**dict.fromkeys(OUTCOMES, 0), "inconclusive": len(HOSTILE)}
     assert (found["verdict"]["planned"], found["verdict"]["complete"]) == (len(HOSTILE), True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from synthetic_runs import plan_of
 from memdetect.errors import Exit, MemdetectError
 from memdetect.runs.policy import Policy
 from memdetect.runs.header import Header
@@ -22,7 +23,7 @@ PLAN = {
 
 
 def header(**plan: Any) -> Header:
-    return Header(memdetect="0", created="now", model="tiny", versions={}, plan={**PLAN, **plan}, planned=4)
+    return Header(memdetect="0", created="now", model="tiny", versions={}, plan=plan_of(**{**PLAN, **plan}), planned=4)
 
 
 def row(index: int, **changes: Any) -> Measurement:
@@ -111,7 +112,7 @@ def test_a_damaged_shard_is_named_with_its_line(damage: bytes, folder: RunFolder
         ("inputs", "dd", 'inputs was "aa", now "dd"'),
         ("guidance_scale", 7.0, "guidance_scale was 7.5, now 7.0"),
         ("call", {}, 'call was {"eta": 0.1}, now {}'),
-        ("eta", 1, "eta was null, now 1"),
+        ("top_k", 1, "top_k was null, now 1"),
     ],
 )
 def test_another_plan_is_refused_by_its_key(key: str, value: Any, said: str, folder: RunFolder) -> None:

@@ -31,7 +31,7 @@ def test_a_calibration_judges_a_scan_of_the_same_model(clean: list[Path], pipe: 
     assert len(made.items) == len(PROMPTS)
     assert (made.checked, made.parts) == ("", "drawn")
     assert made.provenance["seconds_per_image"] > 0
-    assert {"model", "scheduler", "steps", "guidance_scale", "size", "dtype", "noise"} <= set(made.settings)
+    assert made.settings == RunFolder(tmp_path / "calibration.run").header().plan.settings
     again = scan(clean, pipe, tmp_path / "run", changed(OPTIONS, calibration=out))
     assert again.verdict.calibrated == len(PROMPTS)
     assert {row.reason for row in again.results} == {"the prompt, or one of its family, is among the clean ones"}

@@ -63,7 +63,7 @@ def test_the_planted_image_is_the_evidence_of_a_copy(run):
 def test_the_header_says_what_was_searched(run, first):
     held = RunFolder(first / "searched").header()
     assert (held.index["rows"], held.index["embedder"], held.index["coverage"]) == (41, "pixels", None)
-    assert held.plan["index"] == held.index["digest"]
+    assert held.plan.index == held.index["digest"]
     assert (held.index["recall"], held.index["planted"], held.index["pictures"]) == (1.0, 41, 41)
     assert (held.index["stated_by"], held.index["as_trained"]) == ("", "")
     assert set(held.index["finds"]) == {"mirrored", "cropped", "shifted"}

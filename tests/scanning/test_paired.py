@@ -17,7 +17,6 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.prompts import read
 from memdetect.judging.calibration import read_calibration
-from memdetect.judging.ranks import scores_of
 from memdetect.judging.statistics.combine import quartile
 from memdetect.judging.statistics.conformal import rank
 from memdetect.judging.statistics.multiple import hits_needed
@@ -53,7 +52,7 @@ def test_p_values_are_ranks_among_the_rounds_of_the_base(
 ) -> None:
     run = scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, base=base))
     drawn = list(RunFolder(tmp_path / "run" / "base").measurements())
-    name = run.header.plan["detectors"][0]
+    name = run.header.plan.detectors[0]
     rounds = {row.id: [score(row, name, 2 * k, 2) for k in range(3)] for row in drawn}
     null = sorted(s - fmean(own[:k] + own[k + 1 :]) for own in rounds.values() for k, s in enumerate(own))
     assert run.verdict.calibrated == len(null) == 9
@@ -93,11 +92,11 @@ def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_
     assert len(null.items) == 60
     name, lifted = bench.detectors[0].name, next(iter(null.offsets[bench.detectors[0].name]))
     from memdetect.judging import judge
-    from memdetect.scanning.prepare import plan
+    from memdetect.scanning.planning import header_of
 
     rows = list(RunFolder(tmp_path / "base").measurements())
     scanned = [row.model_copy(update={"scores": {name: _cut(row, name, 10 * (row.id == lifted))}}) for row in rows]
-    header = plan(replace(bench, detectors=bench.detectors[:1]), read(prompts), null)
+    header = header_of(replace(bench, detectors=bench.detectors[:1]), read(prompts), null)
     results, _ = judge(header, scanned, null)
     p = {row.id: row.p["combined"] for row in results}
     assert p.pop(lifted) == pytest.approx(1 / 61)
@@ -132,7 +131,7 @@ def test_the_run_is_judged_again_from_its_folder(prompts: list[Path], pipe: Any,
     folder = RunFolder(tmp_path / "run")
     results, _ = judge(folder.header(), folder.measurements(), kept)
     assert [row.p for row in results] == [row.p for row in run.results]
-    assert scores_of(results, run.header.plan)
+    assert all(row.judged["combined"] is not None for row in results)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +242,7 @@ def test_outputs_are_looked_up_among_the_training_pictures(
     assert f"--index {tmp_path / 'run' / 'train.index'}" in render_explanation(run.header, run.results[0])
     assert run.header.index["null_queries"] == 18
     assert (run.header.index["coverage"], run.header.index["stated_by"]) == (1, "the folder itself")
-    assert run.header.index["as_trained"] == f"{min(run.header.plan['size'])},center"
+    assert run.header.index["as_trained"] == f"{min(run.header.plan.size)},center"
     assert (run.header.index["pictures"], run.header.index["planted"]) == (3, 3)
     assert set(run.header.index["finds"]) == {"mirrored", "cropped", "shifted"}
     assert all(len(row.matches) > 0 for row in run.results)

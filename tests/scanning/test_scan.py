@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.judging.calibration import SHARED, Calibration
+from memdetect.judging.calibration import Calibration
 from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Run
 
@@ -412,8 +412,8 @@ def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts
     """Scores of the same settings judge; scores of other settings are refused by name."""
     plain = scan(prompts, str(model_folder), tmp_path / "plain", OPTIONS)
     assert plain.verdict.missing == "there are no clean scores for this model; run `memdetect calibrate`"
-    settings = {key: plain.header.plan[key] for key in SHARED}
-    cells = {layer: {"50": [[-float(i), -1.0] for i in range(99)]} for layer in plain.header.plan["layers"]}
+    settings = plain.header.plan.settings
+    cells = {layer: {"50": [[-float(i), -1.0] for i in range(99)]} for layer in plain.header.plan.layers}
     items = [{"id": f"clean-{i}", "family": f"clean-{i}"} for i in range(99)]
     table = {"settings": settings, "items": items, "scores": {"spikiness": cells}}
     clean = Calibration.model_validate(table)

@@ -163,7 +163,7 @@ def test_the_plans_digest_of_inputs_follows_from_the_rows(place: Path, pipe: Any
     total = hashlib.sha256()
     for row in run.results:
         total.update(json.dumps([row.id, row.prompt, row.sha256 or None]).encode())
-    assert total.hexdigest() == run.header.plan["inputs"]
+    assert total.hexdigest() == run.header.plan.inputs
 
 
 def test_given_images_of_one_colour_are_named(place: Path, pipe: Any, tmp_path: Path) -> None:

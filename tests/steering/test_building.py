@@ -8,13 +8,14 @@ import pytest
 import torch
 from PIL import Image
 from steered_pipes import request_of
+from synthetic_runs import plan_of
 
 from memdetect.adapters import load
 from memdetect.adapters.schedule import levels
 from memdetect.copies.embedders import load_embedder
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import to_array
-from memdetect.judging.calibration import SHARED, Calibration, Item
+from memdetect.judging.calibration import Calibration, Item
 from memdetect.probing import Sampler
 from memdetect.probing.batches import seed_of
 from memdetect.steering import Recipe, build, checking, references
@@ -177,7 +178,7 @@ def test_a_reference_is_ranked_among_clean_scores_where_they_hold(pipe, monkeypa
         items = tuple(Item(id=str(k), family=str(k)) for k in range(199))
         cells = {layer: {"50": [[level] for _ in items]} for layer in layers}
         return Calibration(
-            settings={**dict.fromkeys(SHARED), "guidance_scale": SAMPLER.guidance_scale, **settings},
+            settings=plan_of(**{"steps": 2, "guidance_scale": SAMPLER.guidance_scale, **settings}).settings,
             items=items,
             scores={"spikiness": cells},
         )

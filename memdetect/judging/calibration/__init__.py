@@ -2,19 +2,16 @@
 
 from memdetect.judging.calibration.making import calibration_of_run, draw_parts, parts_of, with_known
 from memdetect.judging.calibration.records import (
-    SHARED,
     Calibration,
     Item,
     Known,
     Part,
     Removed,
-    members_of,
     read_calibration,
     seed_means,
 )
 
 __all__ = [
-    "SHARED",
     "Calibration",
     "Item",
     "Known",
@@ -22,7 +19,6 @@ __all__ = [
     "Removed",
     "calibration_of_run",
     "draw_parts",
-    "members_of",
     "parts_of",
     "read_calibration",
     "seed_means",

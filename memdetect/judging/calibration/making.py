@@ -1,14 +1,14 @@
 """From runs of clean prompts, and of prompts known to be memorized, to a calibration."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
-from typing import Any
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import KIND_COLUMNS, Worded, family_key, kind_of, one_a_family, text_key
-from memdetect.judging.calibration.records import SHARED, Calibration, Cells, Item, Known, Part
+from memdetect.judging.calibration.records import Calibration, Cells, Item, Known, Part
 from memdetect.runs.header import Header
+from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement
 
 
@@ -34,22 +34,22 @@ def calibration_of_run(header: Header, rows: Sequence[Measurement]) -> Calibrati
             text=text_key(row.prompt or ""),
             prompt=row.prompt or "",
             part=part,
-            stratum=str(row.meta.get(plan.get("strata") or "", "")),
+            stratum=str(row.meta.get(plan.strata, "")),
         )
         for row, part in zip(kept, parts, strict=True)
     ]
     return Calibration(
-        settings={key: plan[key] for key in SHARED if key in plan},
+        settings=plan.settings,
         provenance={
-            "prompts": plan.get("inputs", ""),
+            "prompts": plan.inputs,
             "versions": header.versions,
             "memdetect": header.memdetect,
             "sigmas": header.sigmas,
         },
         parts="given" if given else "drawn",
-        strata=plan.get("strata", ""),
+        strata=plan.strata,
         items=tuple(items),
-        scores=_table(plan, kept, plan["layers"]),
+        scores=_table(plan, kept, plan.layers),
     )
 
 
@@ -60,9 +60,9 @@ def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -
     clean prompts, and for one whose scores are not finite.
     """
     layers = list(next(iter(made.scores.values())))
-    if absent := [layer for layer in layers if layer not in header.plan["layers"]]:
+    if absent := [layer for layer in layers if layer not in header.plan.layers]:
         raise MemdetectError(f"the memorized prompts were measured without layer {absent[0]!r}; measure them again")
-    asked = {**header.plan, "layers": layers, "strata": made.strata}
+    asked = header.plan.model_copy(update={"layers": tuple(layers), "strata": made.strata})
     if different := made.difference(asked):
         raise MemdetectError(f"the memorized prompts were measured with another {different}; measure them again")
     kept, clean = one_a_family(rows), {item.family for item in made.items}
@@ -84,12 +84,12 @@ def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -
     return made.model_copy(update={"known": tuple(known), "known_scores": _table(header.plan, kept, layers)})
 
 
-def _table(plan: Mapping[str, Any], rows: Sequence[Measurement], layers: Sequence[str]) -> dict[str, Cells]:
+def _table(plan: Plan, rows: Sequence[Measurement], layers: Sequence[str]) -> dict[str, Cells]:
     """Scores by detector, by layer and by timestep."""
-    times = [str(t) for t in plan["timesteps"]]
+    times = [str(t) for t in plan.timesteps]
     return {
         name: {layer: {t: [_finite(row, name, layer, t) for row in rows] for t in times} for layer in layers}
-        for name in plan["detectors"]
+        for name in plan.detectors
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,15 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import text_key
+from memdetect.runs.plan import Places, Plan, Settings
 
 Part = Literal["A", "B"]
 Cells = dict[str, dict[str, list[list[float]]]]
-# What a scan has to share with the clean scores; seeds, layers and timesteps are chosen among those kept.
-SHARED = ("model", "family", "dtype", "scheduler", "steps", "guidance_scale", "size", "noise", "call")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
 
 class Item(_Strict):
@@ -55,11 +55,11 @@ class Removed(_Strict):
 class Calibration(_Strict):
     """Clean scores, kept by cell so that any choice of detectors, layers, timesteps and seeds has its null.
 
-    settings: what a scan has to share with it (model digest, steps, guidance, ...). provenance: versions, prompt set,
-    pace. parts: whether A and B were given, so that choices may have been made on A, or drawn. strata: the column that
-    p-values stay within. checked: how the prompts were searched for copies, "" = not at all, or not so that one would
-    have been found. scores: detector -> layer -> timestep -> one list of per-seed scores for each item. known,
-    known_scores: the same of prompts that this model is known to have memorized.
+    settings: what a scan has to share with it; seeds, layers and timesteps are chosen among those kept. provenance:
+    versions, prompt set, pace. parts: whether A and B were given, so that choices may have been made on A, or drawn.
+    strata: the column that p-values stay within. checked: how the prompts were searched for copies, "" = not at all, or
+    not so that one would have been found. scores: detector -> layer -> timestep -> one list of per-seed scores for each
+    item. known, known_scores: the same of prompts that this model is known to have memorized.
 
     base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
     of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
@@ -67,7 +67,7 @@ class Calibration(_Strict):
 
     schema_version: Literal[3] = 3
     about: str = ""
-    settings: dict[str, Any]
+    settings: Settings
     provenance: dict[str, Any] = {}
     parts: Literal["given", "drawn"] = "drawn"
     strata: str = ""
@@ -82,8 +82,6 @@ class Calibration(_Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> "Calibration":
-        if absent := [key for key in SHARED if key not in self.settings]:
-            raise ValueError(f"settings say nothing of {absent[0]}, expected {', '.join(SHARED)}")
         for table, count in ((self.scores, len(self.items)), (self.known_scores, len(self.known))):
             for detector, layers in table.items():
                 for layer, cells in layers.items():
@@ -95,10 +93,16 @@ class Calibration(_Strict):
                             )
         return self
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The sha256, in hex, of the calibration as JSON, without the prompts' own words."""
+        """The sha256, in hex, of the calibration as JSON, without the prompts' own words; worked out once."""
         return hashlib.sha256(self._wordless().model_dump_json().encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Calibration":
+        """A copy, with a digest of its own."""
+        made = super().model_copy(update=update, deep=deep)
+        vars(made).pop("digest", None)
+        return made
 
     def _wordless(self) -> "Calibration":
         if not any(item.prompt for item in self.items):
@@ -111,90 +115,107 @@ class Calibration(_Strict):
         kept = {item.text for item in self.items} - {""}
         return kept != {text_key("")} if kept else None
 
-    def difference(self, plan: Mapping[str, Any]) -> str | None:
+    def difference(self, plan: Plan) -> str | None:
         """The first setting in which a scan differs from the calibration, as `key (theirs, ours)`, or None.
 
         Beyond equal settings, the scan's detectors that decide, its layers, timesteps and seeds have to be kept here.
         """
-        for key, value in self.settings.items():
-            if plan.get(key) != value:
-                return f"{key} (calibrated {value!r}, scanned {plan.get(key)!r})"
-        if plan.get("strata", "") != self.strata:
-            return f"strata (calibrated {self.strata!r}, scanned {plan.get('strata', '')!r})"
-        for name in members_of(plan):
-            if different := self._uncovered(name, plan):
+        if found := self.settings.difference(plan):
+            name, ours, theirs = found
+            return f"{name} (calibrated {ours!r}, scanned {theirs!r})"
+        if plan.strata != self.strata:
+            return f"strata (calibrated {self.strata!r}, scanned {plan.strata!r})"
+        for name in plan.deciding:
+            if different := self._uncovered(name, plan.places):
                 return different
         return None
 
-    def _uncovered(self, name: str, plan: Mapping[str, Any]) -> str | None:
+    def _uncovered(self, name: str, places: Places) -> str | None:
         if name not in self.scores:
             return f"detector (calibrated {', '.join(self.scores) or 'none'}, scanned {name})"
         table = self.scores[name]
-        for layer in plan["layers"]:
+        for layer in places.layers:
             if layer not in table:
                 return f"layer (calibrated {', '.join(table)}, scanned {layer})"
-            for t in map(str, plan["timesteps"]):
+            for t in map(str, places.timesteps):
                 if t not in table[layer]:
                     return f"timestep (calibrated {', '.join(table[layer])}, scanned {t})"
-                kept = min(map(len, table[layer][t]), default=plan["num_seeds"])
-                if kept < plan["num_seeds"]:
-                    return f"num_seeds (calibrated {kept}, scanned {plan['num_seeds']})"
+                kept = min(map(len, table[layer][t]), default=places.num_seeds)
+                if kept < places.num_seeds:
+                    return f"num_seeds (calibrated {kept}, scanned {places.num_seeds})"
         return None
 
-    def seeds(self, name: str, plan: Mapping[str, Any]) -> list[list[float]] | None:
-        """For each item, a detector's score of each of the scan's seeds; None when it was not kept."""
-        if self._uncovered(name, plan) or not plan["layers"] or not plan["timesteps"]:
+    def seeds(self, name: str, places: Places) -> list[list[float]] | None:
+        """For each item, a detector's score of each of the scan's seeds; None when it was not kept, or nowhere read."""
+        if self._uncovered(name, places) or not places.cells:
             return None
-        return _seeds(self.scores[name], plan, len(self.items))
+        return _seeds(self.scores[name], places, len(self.items))
 
-    def known_seeds(self, name: str, plan: Mapping[str, Any]) -> list[list[float]] | None:
-        """The same for each known memorized prompt; None when a cell or a seed of the plan was not kept."""
+    def known_seeds(self, name: str, places: Places) -> list[list[float]] | None:
+        """The same for each known memorized prompt; None when a cell or a seed was not kept."""
         try:
-            found = _seeds(self.known_scores[name], plan, len(self.known))
+            found = _seeds(self.known_scores[name], places, len(self.known))
         except KeyError:
             return None
-        return found if all(len(own) == plan["num_seeds"] for own in found) else None
+        return found if all(len(own) == places.num_seeds for own in found) else None
 
-    def cut(self, plan: Mapping[str, Any]) -> "Calibration":
+    def cut(self, plan: Plan) -> "Calibration":
         """What a run of this plan needs, without the prompts' own words: it goes with the run, for judging it later."""
-        layers, times = set(plan["layers"]), {str(t) for t in plan["timesteps"]}
+        layers, times = set(plan.layers), {str(t) for t in plan.timesteps}
+        if self._is_cut(plan, layers, times):
+            return self
 
         def kept(held: Mapping[str, Cells]) -> dict[str, Cells]:
             return {
                 name: {
-                    layer: {t: [row[: plan["num_seeds"]] for row in rows] for t, rows in cells.items() if t in times}
+                    layer: {t: [row[: plan.num_seeds] for row in rows] for t, rows in cells.items() if t in times}
                     for layer, cells in table.items()
                     if layer in layers
                 }
                 for name, table in held.items()
-                if name in plan["detectors"]
+                if name in plan.detectors
             }
 
         changed = {"scores": kept(self.scores), "known_scores": kept(self.known_scores), "removed": ()}
         return self._wordless().model_copy(update=changed)
 
+    def _is_cut(self, plan: Plan, layers: set[str], times: set[str]) -> bool:
+        """Whether nothing is here but what the plan needs."""
+        tables = [*self.scores.items(), *self.known_scores.items()]
+        cells = [(layer, t, rows) for _, table in tables for layer, own in table.items() for t, rows in own.items()]
+        return (
+            not self.removed
+            and not any(item.prompt for item in self.items)
+            and all(name in plan.detectors for name, _ in tables)
+            and all(layer in layers and t in times for layer, t, _ in cells)
+            and all(len(row) <= plan.num_seeds for _, _, rows in cells for row in rows)
+        )
 
-def members_of(plan: Mapping[str, Any]) -> list[str]:
-    """The detectors whose combination decides: those that the plan names, else its first one."""
-    return list(plan.get("members") or plan["detectors"][:1])
 
-
-def _seeds(table: Cells, plan: Mapping[str, Any], count: int) -> list[list[float]]:
-    cells = [table[layer][str(t)] for layer in plan["layers"] for t in plan["timesteps"]]
-    return [seed_means([cell[i] for cell in cells], plan["num_seeds"]) for i in range(count)]
+def _seeds(table: Cells, places: Places, count: int) -> list[list[float]]:
+    cells = [table[layer][t] for layer, t in places.cells]
+    return [seed_means(own, places.num_seeds) for own in zip(*(cell[:count] for cell in cells), strict=True)]
 
 
 def seed_means(cells: Sequence[Sequence[float]], seeds: int) -> list[float]:
     """Mean over cells, in their order, of each of the first seeds."""
-    return [sum(values) / len(cells) for values in zip(*(cell[:seeds] for cell in cells), strict=True)]
+    over = len(cells)
+    return [sum(values) / over for values in zip(*[cell[:seeds] for cell in cells], strict=True)]
 
 
-def read_calibration(path: Path) -> Calibration | None:
-    """The calibration in a file, None when there is no such file; MemdetectError for one that does not parse."""
+def read_calibration(path: Path, named: str = "") -> Calibration | None:
+    """The calibration in a file, None when there is no such file; MemdetectError for one that does not parse.
+
+    named: the digest that it should have; where the file's own text has it, it is not worked out again.
+    """
     if not path.exists():
         return None
+    text = path.read_bytes()
     try:
-        return Calibration.model_validate_json(path.read_bytes())
+        made = Calibration.model_validate_json(text)
+        if hashlib.sha256(text.rstrip(b"\n")).hexdigest() == named:
+            vars(made)["digest"] = named
+        return made
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,7 +1,8 @@
 """Whether scanned prompts and clean ones are of one kind, seen in the bulk of their p-values."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 AT = (0.5, 0.1)
@@ -28,11 +29,15 @@ def bulk_check(ranks: Sequence[tuple[int, int]]) -> tuple[Bulk, ...]:
     z = (share - a) / sqrt(a (1 - a) (1/m + 1/(n + 2))), a = floor(level (n + 1)) / (n + 1), two-sided. Prompts of
     several strata, each with its n, are added up. Leave out what was rejected. Empty for no prompts.
     """
-    sizes = {n: sum(1 for _, own in ranks if own == n) for n in {n for _, n in ranks if n}}
-    return tuple(_bulk(ranks, sizes, level) for level in AT) if sizes else ()
+    counts = Counter(ranks)
+    sizes = Counter[int]()
+    for (_, n), count in counts.items():
+        sizes[n] += count if n else 0
+    sizes = +sizes
+    return tuple(_bulk(counts, sizes, level) for level in AT) if sizes else ()
 
 
-def _bulk(ranks: Sequence[tuple[int, int]], sizes: dict[int, int], level: float) -> Bulk:
+def _bulk(ranks: Mapping[tuple[int, int], int], sizes: Mapping[int, int], level: float) -> Bulk:
     limits = {n: math.floor(level * (n + 1)) for n in sizes}
     shares = {n: limits[n] / (n + 1) for n in sizes}
     m = sum(sizes.values())
@@ -40,7 +45,7 @@ def _bulk(ranks: Sequence[tuple[int, int]], sizes: dict[int, int], level: float)
     variance = sum(
         (count / m) ** 2 * shares[n] * (1 - shares[n]) * (1 / count + 1 / (n + 2)) for n, count in sizes.items()
     )
-    share = sum(c <= limits[n] for c, n in ranks if n) / m
+    share = sum(count for (c, n), count in ranks.items() if n and c <= limits[n]) / m
     return Bulk(expected, share, (share - expected) / math.sqrt(variance) if variance > 0 else 0.0)
 
 

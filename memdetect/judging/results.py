@@ -1,0 +1,84 @@
+"""What was decided of each item, and the results that are made of it when somebody asks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import overload
+
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.ranks import Null, Ranked, Unranked, less_base
+from memdetect.judging.rows import Reader, Row
+from memdetect.runs.plan import Plan
+from memdetect.runs.records import Measurement, Outcome, Result
+
+# Copied for each item: the fields of a measurement were validated when it was read.
+_BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive")
+
+
+@dataclass(slots=True)
+class Judged:
+    """What was decided of a row. score: the one that decides and is ranked; rejected: by Benjamini-Hochberg."""
+
+    row: Row
+    score: float | None
+    ranked: Ranked
+    p: float | None
+    rejected: bool
+    outcome: Outcome
+    reason: str
+    suppressed: str = ""
+
+
+class Results(Sequence[Result]):
+    """The results of a run in the order of its rows, each made when it is asked for.
+
+    Each detector's own score and p-value describe; they are worked out here, for no decision rests on them.
+    """
+
+    def __init__(self, items: Sequence[Judged], plan: Plan, null: Null | Unranked, made: Calibration | None) -> None:
+        self.items = items
+        self._plan, self._null, self._made = plan, null, made
+        self._reader = Reader(plan)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | list[Result]:
+        if isinstance(index, slice):
+            return [self._result(item) for item in self.items[index]]
+        return self._result(self.items[index])
+
+    def __iter__(self) -> Iterator[Result]:
+        return map(self._result, self.items)
+
+    def plain(self, index: int) -> Result:
+        """A result without the p-values that describe, for which each detector's clean scores would be gone through."""
+        return self._result(self.items[index], described=False)
+
+    def _result(self, item: Judged, *, described: bool = True) -> Result:
+        found = item.row.measurement
+        own = self._own(found)
+        made = copy(_BLANK)
+        vars(made).update(
+            vars(found),
+            judged={"combined": item.score, **own},
+            p={"combined": item.p, **(self._own_p(found, own) if described else {})},
+            outcome=item.outcome,
+            reason=item.reason,
+            suppressed=item.suppressed,
+        )
+        return made
+
+    def _own(self, found: Measurement) -> dict[str, float | None]:
+        names = dict.fromkeys([*self._plan.deciding, *self._plan.detectors])
+        scores = {name: self._reader.score(found.scores.get(name)) for name in names}
+        return {name: less_base(score, name, found.id, self._made) for name, score in scores.items()}
+
+    def _own_p(self, found: Measurement, own: Mapping[str, float | None]) -> dict[str, float | None]:
+        if isinstance(self._null, Unranked) or found.prompt is None:
+            return dict.fromkeys(found.scores)
+        return {name: self._null.own_p(name, own[name]) for name in self._plan.detectors}

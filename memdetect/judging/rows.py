@@ -1,0 +1,115 @@
+"""What judging needs of each measurement, kept apart from the cells of its scores, which are looked at once."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, overload
+
+from memdetect.copies.match import Match
+from memdetect.judging.statistics.combine import quartile
+from memdetect.runs.plan import Plan
+from memdetect.runs.records import Measurement, Score, Status
+
+_NO_COLUMNS: Mapping[str, Any] = {}
+
+
+@dataclass(slots=True)
+class Row:
+    """A measurement without its cells; scores: of the detectors that decide, in the plan's order.
+
+    held: the measurement itself, or the line that it was read from. A run of many rows is little for the garbage
+    collector to go through: what is empty is shared, and lines are one object each.
+    """
+
+    index: int
+    id: str
+    prompt: str | None
+    image: str | None
+    sha256: str
+    meta: Mapping[str, Any]
+    matches: Sequence[Match]
+    one_colour: Sequence[int]
+    status: Status
+    notes: Sequence[str]
+    scores: tuple[float | None, ...]
+    held: Measurement | bytes
+
+    @property
+    def measurement(self) -> Measurement:
+        """All that was measured, of a line that was read parsed once more."""
+        found = self.held if isinstance(self.held, Measurement) else Measurement.model_validate_json(self.held)
+        return found if found.index == self.index else found.model_copy(update={"index": self.index})
+
+
+class Reader:
+    """Makes the rows of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._where = tuple(plan.places.cells)
+        self._seeds = plan.num_seeds
+        self._deciding = plan.deciding
+
+    def row(self, found: Measurement, held: bytes | None = None) -> Row:
+        """The row of a measurement; held: the line that it was read from, which is kept in its place."""
+        scores = found.scores
+        return Row(
+            found.index,
+            found.id,
+            found.prompt,
+            found.image,
+            found.sha256,
+            found.meta or _NO_COLUMNS,
+            found.matches or (),
+            found.one_colour or (),
+            found.status,
+            found.notes or (),
+            tuple([self.score(scores.get(name)) for name in self._deciding]),
+            held or found,
+        )
+
+    def score(self, held: Score | None) -> float | None:
+        """A detector's score of an item: per seed the mean over the plan's places, then the quartile over seeds.
+
+        None unless each seed of the plan has a finite value in each cell: never an aggregate of what survived.
+        """
+        if held is None:
+            return None
+        found = held.cells
+        try:
+            cells: list[Any] = [found[layer][t] for layer, t in self._where]
+            sums: list[float] = sorted(map(sum, zip(*cells, strict=True)))
+        except (KeyError, TypeError, ValueError):  # no such cell; a value that is None; cells of unequal length
+            return None
+        # The quartile of sums over their number is that of the means, to the last bit: division keeps the order.
+        return quartile(sums) / len(cells) if len(sums) == self._seeds and isfinite(sum(sums)) else None
+
+
+class Records(Sequence[Measurement]):
+    """The measurements of a run, each made when it is asked for; their rows are kept."""
+
+    def __init__(self, rows: Sequence[Row], plan: Plan) -> None:
+        self.rows = rows
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Measurement]: ...
+    def __getitem__(self, index: int | slice) -> Measurement | list[Measurement]:
+        if isinstance(index, slice):
+            return [row.measurement for row in self.rows[index]]
+        return self.rows[index].measurement
+
+    def __iter__(self) -> Iterator[Measurement]:
+        return (row.measurement for row in self.rows)
+
+
+def rows_of(found: Iterable[Measurement], plan: Plan) -> Sequence[Row]:
+    """The rows of measurements for a plan; those of records that were read for such a plan are there already."""
+    reader = Reader(plan)
+    if isinstance(found, Records) and (found.plan.places, found.plan.deciding) == (plan.places, plan.deciding):
+        return found.rows
+    return [reader.row(measurement) for measurement in found]

@@ -1,0 +1,144 @@
+"""The plan and the header of a run, made of prepared settings and complete before the first image."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memdetect import __version__
+from memdetect.adapters import load
+from memdetect.adapters.conditions import arguments
+from memdetect.adapters.schedule import fingerprint
+from memdetect.copies.index import Manifest
+from memdetect.copies.matching import Evidence
+from memdetect.errors import MemdetectError
+from memdetect.inputs.prompts import Request, Requests
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.text_shift import compare_wording
+from memdetect.probing import image_size
+from memdetect.runs.header import Header
+from memdetect.runs.index_facts import found_by
+from memdetect.runs.plan import Plan, Settings, inputs_digest
+from memdetect.runs.policy import Policy
+from memdetect.scanning.prepare import Bench, members
+
+PACKAGES = ("torch", "diffusers", "transformers", "numpy")
+# Noise of images and looks comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
+NOISE = "own for each item"
+
+
+def settings_of(bench: Bench) -> Settings:
+    """What a score depends on besides the input and the places, and clean scores have to share."""
+    scheduler = bench.model.pipe.scheduler
+    height, width = image_size(bench.model, bench.sampler.call)
+    return Settings(
+        model=bench.model.digest,
+        family=bench.model.family.pipeline,
+        dtype=bench.model.dtype,
+        scheduler=f"{type(scheduler).__name__}:{fingerprint(scheduler)}",
+        steps=bench.sampler.steps,
+        guidance_scale=bench.sampler.guidance_scale,
+        size=(height, width),
+        noise=NOISE,
+        call=bench.sampler.call,
+    )
+
+
+def plan_of(bench: Bench, requests: Requests) -> Plan:
+    """What the run will measure, and of what; MemdetectError for a prompt that the model cannot take."""
+    arguments(bench.model, [r.prompt for r in requests.items if r.prompt is not None])  # a wrong one is refused here
+    index, asked = searched(bench.evidence), bench.options
+    return Plan(
+        **dict(settings_of(bench)),
+        inputs=inputs_digest((request.id, request.prompt, _content(request.image)) for request in requests.items),
+        num_seeds=bench.sampler.num_seeds,
+        seed=bench.sampler.seed,
+        detectors=tuple(d.name for d in bench.detectors),
+        members=tuple(members(bench.model, asked, bench.detectors)),
+        strata=asked.probing.strata,
+        layers=tuple(point.name for point in bench.look.points),
+        timesteps=tuple(bench.look.timesteps),
+        index=index.get("digest", ""),
+        top_k=index.get("top_k"),
+        base=load(asked.judging.base).digest if asked.judging.base is not None else "",
+    )
+
+
+def header_of(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:
+    """The run's header: the plan, where everything came from, and the bar that the run will be judged by."""
+    made, asked, index = plan_of(bench, requests), bench.options, searched(bench.evidence)
+    probed = asked.probing
+    sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
+    return Header(
+        memdetect=__version__,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        model=bench.model.name,
+        versions={name: version(name) for name in PACKAGES},
+        plan=made,
+        planned=len(requests.items),
+        sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
+        default_point="" if any((probed.layers, probed.timesteps, probed.sigmas)) else bench.model.card.default,
+        dropped={"blank": requests.blank, "repeated": requests.repeated, "beside": requests.beside},
+        index=index | (_given(bench) if index else {}),
+        opening=bench.model.loading.unusual,
+        **bar_of(asked.policy, made, requests.items, calibration),
+    )
+
+
+def bar_of(policy: Policy, made: Plan, items: Sequence[Request], calibration: Calibration | None) -> dict[str, Any]:
+    """Policy; digests of policy, plan and calibration; whether the prompts' text tells them from the clean ones."""
+    digest = calibration.cut(made).digest if calibration else ""
+    return {
+        "policy": policy.model_dump(mode="json"),
+        "policy_digest": policy.digest,
+        "plan_digest": made.digest,
+        "calibration": digest,
+        "wording": {**compare_wording(items, calibration), "calibration": digest} if calibration else {},
+    }
+
+
+def searched(evidence: Evidence | None) -> dict[str, Any]:
+    """What the header says of the index: which, how much of the training set, what it rests on, what it finds."""
+    if evidence is None:
+        return {}
+    return index_facts(evidence.index.folder.name, evidence.index.manifest, evidence.top_k)
+
+
+def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
+    """The same from an index's manifest alone. level: of the threshold; None where there is none."""
+    limit = manifest.threshold
+    return {
+        "name": name,
+        "digest": manifest.digest,
+        "rows": manifest.count,
+        "embedder": manifest.embedder.name,
+        "top_k": top_k,
+        "similarity": limit.similarity,
+        "level": None if limit.similarity is None else limit.level if limit.shown else limit.attainable,
+        "null_queries": limit.queries,
+        **found_by(manifest.model_dump(mode="json")),
+    }
+
+
+def _given(bench: Bench) -> dict[str, Any]:
+    """How the index was named, so that it can be searched again, and from where its embedder came."""
+    asked, evidence = bench.options.lookup, bench.evidence
+    folder = evidence.index.folder if evidence and asked.train_images else asked.index
+    given = {"given": folder, "weights": asked.weights}
+    found: dict[str, Any] = {name: str(path) for name, path in given.items() if path}
+    return found | ({"trust_torchscript": True} if asked.trust_torchscript else {})
+
+
+def _content(image: Path | None) -> str | None:
+    """Hash of an image file: its id may be the caller's own and stay when the file changes."""
+    if image is None:
+        return None
+    try:
+        with image.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as problem:
+        raise MemdetectError(f"{str(image)!r}: cannot be read ({problem.strerror}); check the file") from None
