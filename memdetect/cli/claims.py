@@ -1,24 +1,23 @@
 """Commands of `memdetect lab` that evaluate claims: each measures anew what a page of docs/ says."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from memdetect.cli.options import Compared
+from memdetect.cli.options import Compared, Count
 from memdetect.cli.output import hush, write
-from memdetect.cli.unfold import unfolded
+from memdetect.cli.unfold import Take, unfolded
+from memdetect.cli.world import WorldPlace, world_of
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.options import Judging
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders written by memdetect scan.")]
-WorldFolder = Annotated[
-    Path | None,
-    typer.Option("--world", help="Folder of a world; default: the bundled one, whose pictures are fetched."),
-]
-WorldSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bundled world.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here as well.")]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw the figure; needs the `report` extra.")]
-TestPart = Annotated[list[str] | None, typer.Option("--test-part", help="Part to report on; repeatable.")]
+Reported: TypeAlias = Annotated[Compared, Take(only=("test",), default=Compared(""))]
+Discoveries: TypeAlias = Annotated[Judging, Take(only=("calibration", "fdr"))]
 
 
 @unfolded
@@ -41,22 +40,20 @@ def separation(
     _write_json(json_file, document(found))
 
 
+@unfolded
 def power(
     clean: Annotated[Path, typer.Argument(help="Run of clean prompts that nothing was chosen on.")],
+    judging: Discoveries,
+    reported: Reported,
     labelled: Annotated[Path | None, typer.Option("--labelled", help="Run of prompts with a column `group`.")] = None,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="Clean scores, instead of those in the runs.")
-    ] = None,
     pair: Annotated[
-        list[str] | None,
+        Sequence[str],
         typer.Option("--pair", metavar="GROUP=CONTROL", help="Repeatable; default: the groups of a `lab` world."),
-    ] = None,
-    test_part: TestPart = None,
+    ] = (),
     half: Annotated[
         bool, typer.Option("--half", help="Of prompts without parts, the half by hash that nothing was chosen on.")
     ] = False,
     splits: Annotated[int, typer.Option("--splits", min=1, help="Re-splits of the clean scores.")] = 200,
-    fdr: Annotated[float, typer.Option("--fdr", min=0, max=1, help="False discovery rate of the power.")] = 0.05,
     json_file: Json = None,
 ) -> None:
     """Realised rates of calibrated p-values and power by group; exit 1 when a rate is outside its 95 % interval."""
@@ -68,18 +65,21 @@ def power(
     from memdetect.lab.world.compared import CONTROLS, TEST_PARTS
     from memdetect.runs.policy import Policy
 
-    wanted = Wanted(_pairs(pair) if pair else CONTROLS, tuple(test_part or TEST_PARTS), half)
+    wanted = Wanted(_pairs(pair) if pair else CONTROLS, tuple(reported.test) or TEST_PARTS, half)
+    policy = Policy() if judging.fdr is None else Policy(fdr=judging.fdr)
+    calibration = None if judging.calibration is None else Path(judging.calibration)
     run = read_runs([clean], calibration)
     realised, again = rates(run, splits)
     write("".join(f"{line}\n" for line in (*realised, *again)))
     others = read_runs([labelled], calibration) if labelled else None
-    found = powers(others, run.rows, wanted, Policy(fdr=fdr)) if others else []
-    write("".join(f"{each.line(fdr)}\n" for each in found))
+    found = powers(others, run.rows, wanted, policy) if others else []
+    write("".join(f"{each.line(policy.fdr)}\n" for each in found))
     tables = {"rates": realised, "resplits": again, "power": found}
     _write_json(json_file, {name: [asdict(each) for each in table] for name, table in tables.items()})
     raise typer.Exit(int(Exit.OK if all(each.inside for each in realised if each.rank) else Exit.FAILED))
 
 
+@unfolded
 def dose_response(
     world: Annotated[Path, typer.Argument(help="Folder with truth.jsonl, judged by `lab truth`.")],
     run: Annotated[Path, typer.Argument(help="Run of its labelled.jsonl.")],
@@ -100,6 +100,7 @@ def dose_response(
         curve.plot(points, str(cell), plot)
 
 
+@unfolded
 def copy_evidence(
     world: Annotated[Path, typer.Argument(help="Folder with world.json.")],
     runs: Runs,
@@ -111,6 +112,7 @@ def copy_evidence(
     write("".join(f"{line}\n" for line in report(count(world, runs))))
 
 
+@unfolded
 def text_control(
     prompts: Annotated[
         list[str] | None, typer.Argument(help="Prompt files with group and family, such as labelled.jsonl.")
@@ -132,14 +134,12 @@ def text_control(
         write(f"{line}\n")
 
 
+@unfolded
 def pixel_rule(
     vae: Annotated[Path, typer.Argument(help="Folder of an autoencoder, such as models/NAME/vae.")],
-    count: Annotated[
-        int, typer.Option("--count", min=4, help="Fresh scenes; the rule is chosen on half of them.")
-    ] = 500,
+    where: WorldPlace,
+    count: Count = 500,
     plot: Plot = None,
-    folder: WorldFolder = None,
-    seed: WorldSeed = 0,
 ) -> None:
     """Choose the pixel thresholds between damaged copies and redraws, and count on the other half what they tell."""
     hush()
@@ -147,23 +147,23 @@ def pixel_rule(
     from memdetect.lab.training import pixel_rule as rule
     from memdetect.lab.training.embedding import open_vae
 
-    trial = rule.try_rule(open_vae(vae), _world(folder, seed), count)
+    trial = rule.try_rule(open_vae(vae), world_of(where), count)
     write("".join(f"{line}\n" for line in trial.lines()))
     if plot:
         rule.plot(trial.rows, CopyRule(), plot)
 
 
+@unfolded
 def embedder_trial(
     model: Annotated[Path, typer.Argument(help="Folder of a model, which holds vae/.")],
     embedder: Annotated[Path, typer.Argument(help="Folder that holds embedder/, such as the same.")],
+    where: WorldPlace,
     embedders: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Embedders; default: scenes, pdq, pixels.")
     ] = None,
     indexed: Annotated[int, typer.Option("--indexed", min=2, help="Scenes in the index.")] = 2000,
     queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of each kind, at most as indexed.")] = 300,
     nulls: Annotated[int, typer.Option("--nulls", min=1, help="Scenes that are not in the index.")] = 2000,
-    folder: WorldFolder = None,
-    seed: WorldSeed = 0,
 ) -> None:
     """Damaged copies that an embedder finds in an index of scenes; redraws and siblings that it takes for copies."""
     hush()
@@ -171,20 +171,14 @@ def embedder_trial(
     from memdetect.lab.training.embedder_trial import Sizes, make_trial
     from memdetect.lab.training.embedding import open_vae
 
-    trial = make_trial(open_vae(model / "vae"), _world(folder, seed), Sizes(indexed, min(queries, indexed), nulls))
+    trial = make_trial(open_vae(model / "vae"), world_of(where), Sizes(indexed, min(queries, indexed), nulls))
     write(f"{trial.heading()}\n")
     for name in embedders or ("scenes", "pdq", "pixels"):
         for line in trial.table(load_embedder(name, folder=embedder)):
             write(f"{line}\n")
 
 
-def _world(folder: Path | None, seed: int) -> Any:
-    from memdetect.lab.world.recipe import find_world, read_world
-
-    return read_world(folder) if folder else find_world(seed=seed)
-
-
-def _pairs(given: list[str]) -> dict[str, str]:
+def _pairs(given: Sequence[str]) -> dict[str, str]:
     """Controls by group."""
     found = {group: control for group, _, control in (pair.partition("=") for pair in given)}
     if not all(found.keys()) or not all(found.values()):

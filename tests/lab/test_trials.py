@@ -68,3 +68,8 @@ def test_embedders_are_tried_on_fresh_scenes(world, model, capsys):
 def test_a_folder_without_an_autoencoder_is_refused(world, tmp_path, capsys):
     assert run(["lab", "pixel-rule", str(tmp_path), "--world", str(world)]) == 2
     assert "holds no autoencoder" in capsys.readouterr().err
+
+
+def test_too_few_scenes_are_refused(world, model, capsys):
+    assert run(["lab", "pixel-rule", str(model / "vae"), "--count", "3", "--world", str(world)]) == 2
+    assert "give 4 or more" in capsys.readouterr().err

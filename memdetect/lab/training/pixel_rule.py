@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from memdetect.copies.pixels import CopyRule, ms_ssim, tile_distance
+from memdetect.errors import MemdetectError
 from memdetect.lab.theory.figures import pyplot
 from memdetect.lab.training.damage import round_trip
 from memdetect.lab.world.labelled import World
@@ -25,6 +26,7 @@ from memdetect.lab.world.stock import Stock
 
 FAR_AWAY = 5_000_000  # scenes of the stream that no training reaches
 TAIL = 0.005
+FEWEST = 4
 SEED = 5
 
 Images = UInt8[np.ndarray, "image row col 3"]
@@ -58,7 +60,12 @@ class Trial:
 
 
 def try_rule(vae: Any, made: tuple[World, Stock], count: int) -> Trial:
-    """Measure damaged copies, redraws and siblings of `count` fresh scenes of a world, and its clip arts."""
+    """Measure damaged copies, redraws and siblings of `count` fresh scenes of a world, and its clip arts.
+
+    Raises MemdetectError for fewer than four scenes.
+    """
+    if count < FEWEST:
+        raise MemdetectError(f"{count} scenes are too few to choose a rule on half of them; give {FEWEST} or more")
     (world, stock), rng = made, np.random.default_rng(SEED)
     scenes = list(islice((s for s in world.stream(FAR_AWAY) if len(s.pictures) > 1), count))
     originals = np.stack([paint(s, stock.pictures) for s in scenes])
