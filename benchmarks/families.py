@@ -5,7 +5,7 @@ No weights, no run: FlopCounterMode counts matrix products, convolutions and att
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -139,10 +139,11 @@ def count(net: nn.Module, call: dict[str, Any], points: Any, *, stop: bool) -> i
     return counter.get_total_flops()
 
 
-def rows() -> list[tuple[str, float, int, int, str]]:
+def rows(names: Iterable[str]) -> list[tuple[str, float, int, int, str]]:
     """Name, parameters in millions, operations of a whole and of an ended pass, and the default layers."""
     found = []
-    for name, (family, make) in NETWORKS.items():
+    for name in names:
+        family, make = NETWORKS[name]
         with torch.device("meta"):
             net, call = make()
         aliases = spelled_out(FAMILIES[family].aliases, net)
@@ -152,12 +153,14 @@ def rows() -> list[tuple[str, float, int, int, str]]:
     return found
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table in Markdown."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=NETWORKS, metavar="ROW", help=f"one of {', '.join(map(repr, NETWORKS))}")
+    given = parser.parse_args(arguments)
     print("| model; pixels | parameters, M | TFLOP of a pass | TFLOP to the point | share | default point |")
     print("|---|---:|---:|---:|---:|---|")
-    for name, size, whole, ended, point in rows():
+    for name, size, whole, ended, point in rows([given.only] if given.only else NETWORKS):
         print(f"| {name} | {size:,.0f} | {whole / 1e12:.3g} | {ended / 1e12:.3g} | {ended / whole:.2f} | `{point}` |")
     return 0
 

@@ -18,10 +18,10 @@ from startup import Ratio, compare
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from memdetect import load, probe_prompts
+from memdetect import load
 from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
-from memdetect.probing import Look, Sampler, generators, watch
+from memdetect.probing import Look, Sampler, generators, probe_prompts, watch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from tiny_families import FAMILY_MAKERS, tiny_family

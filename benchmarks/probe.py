@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from memdetect import load, probe_images
-from memdetect.adapters import FAMILIES, list_points
+from memdetect import load
+from memdetect.adapters import FAMILIES, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.adapters.schedule import add_noise, levels
-from memdetect.probing import Look, Sampler, watch
+from memdetect.inputs.options import Loading
+from memdetect.probing import Look, Sampler, probe_images, watch
 from memdetect.probing.batches import seed_of
 
 OVERHEAD_BAR, SHARE_BAR = 1.10, 0.50
@@ -28,23 +29,28 @@ class Enough(Exception):
 
 
 @contextmanager
-def ends_at_the_paper_point(unet: nn.Module, seen: list[Tensor]) -> Iterator[None]:
-    """Forwards end where the last residual block of the first up block hands SiLU(norm2) to its second convolution."""
+def ends_at(unet: nn.Module, points: Sequence[Point], seen: dict[str, list[Tensor]]) -> Iterator[None]:
+    """Forwards end at the last of the points, whose features are kept by name: what the look itself probes."""
 
-    def stop(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.append(args[0])
-        raise Enough
+    def keep(name: str, features: Tensor) -> None:
+        seen[name].append(features)
+        if len({len(kept) for kept in seen.values()}) == 1:
+            raise Enough
 
-    handle = unet.get_submodule("up_blocks.0").resnets[-1].conv2.register_forward_pre_hook(stop)
-    try:
+    with ExitStack() as hooks:
+        for point in points:
+            module = unet.get_submodule(point.module)
+            if point.read == "input":
+                handle = module.register_forward_pre_hook(lambda _, args, name=point.name: keep(name, args[0]))
+            else:
+                handle = module.register_forward_hook(lambda _, _args, out, name=point.name: keep(name, out))
+            hooks.callback(handle.remove)
         yield
-    finally:
-        handle.remove()
 
 
 def overhead(given: argparse.Namespace) -> bool:
     """`probe_images` on given latents over bare forwards of the same batches at the same timestep."""
-    model = load(given.model, device="cpu")
+    model = load(given.model, Loading(device="cpu"))
     unet = model.denoiser
     look = Look.at(model, timesteps=[given.timestep])
     sampler = Sampler.of(model, num_seeds=1, batch_size=given.batch)
@@ -58,10 +64,10 @@ def overhead(given: argparse.Namespace) -> bool:
     noisy = add_noise(latents, noise, levels(model.pipe.scheduler, given.timestep)).to(unet.dtype)
     with torch.inference_mode():
         empty = model.pipe.encode_prompt("", "cpu", 1, False)[0]
-    seen: list[Tensor] = []
+    seen: dict[str, list[Tensor]] = {}
 
     def bare() -> None:
-        seen.clear()
+        seen.update({point.name: [] for point in look.points})
         with torch.inference_mode():
             for x in noisy.split(given.batch):
                 try:
@@ -75,17 +81,18 @@ def overhead(given: argparse.Namespace) -> bool:
 
     def alone(call: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
-            with ends_at_the_paper_point(unet, seen):
+            with ends_at(unet, look.points, seen):
                 call()
 
         return run
 
     alone(bare)()
-    wanted = torch.cat(seen).amax(dim=(2, 3)).float()
-    found = list(probe(look).need("peak").values())[-1][0, :, 0]
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4, msg="the two do not see the same features")
+    for layer, found in probe(look).need("peak").items():
+        wanted = torch.cat(seen[layer]).amax(dim=(2, 3)).float()
+        torch.testing.assert_close(found[0, :, 0], wanted, rtol=1e-4, atol=1e-4, msg=f"{layer}: other features")
 
     print(f"{model.name}: {given.batches} batches of {given.batch} latents, t = {given.timestep}, {model.dtype}")
+    print(f"up to {', '.join(point.name for point in look.points)}")
     ratio = compare(lambda: probe(look), alone(bare), given.rounds)
     print(ratio.report("probe_images over a bare truncated forward", OVERHEAD_BAR))
     first = compare(lambda: probe(None), alone(bare), given.rounds)
@@ -93,10 +100,15 @@ def overhead(given: argparse.Namespace) -> bool:
     return ratio.median <= OVERHEAD_BAR
 
 
-def stable_diffusion_15(device: str) -> UNet2DConditionModel:
-    """A U-Net of the shape of Stable Diffusion 1.5; small random weights, written once instead of initialised."""
+def stable_diffusion_15(device: str, width: int = 320) -> UNet2DConditionModel:
+    """A U-Net of the shape of Stable Diffusion 1.5; small random weights, written once instead of initialised.
+
+    width: channels of the outermost blocks; others than 320 keep the proportions.
+    """
+    widths = (width, 2 * width, 4 * width, 4 * width)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().requires_grad_(False)
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, block_out_channels=widths)
+        unet.eval().requires_grad_(False)
     if device != "meta":
         unet.to_empty(device=device)
         for parameter in unet.parameters():
@@ -135,11 +147,11 @@ def share(given: argparse.Namespace) -> bool:
     """A look at the paper's point over a whole forward, in time and in operations."""
     side = given.latent_side
     print(f"Stable Diffusion 1.5 shape, random weights, fp32, batch 2, {side} x {side} latents, cpu")
-    shape = stable_diffusion_15("meta")
+    shape = stable_diffusion_15("meta", given.width)
     for layer, what in (("paper", "the paper's point in up_blocks.0"), ("up_blocks.0", "the end of up_blocks.0")):
         look, whole = passes(shape, side, "meta", layer)
         print(f"share of operations up to {what}: {flops(look) / flops(whole):.3f}")
-    ratio = compare(*passes(stable_diffusion_15("cpu"), side, "cpu"), given.share_rounds)
+    ratio = compare(*passes(stable_diffusion_15("cpu", given.width), side, "cpu"), given.share_rounds)
     print(ratio.report("share of time: a look at the paper's point over a whole forward", SHARE_BAR))
     return ratio.median <= SHARE_BAR
 
@@ -154,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timestep", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=20, help="of the overhead")
     parser.add_argument("--latent-side", type=int, default=64, help="of the share")
+    parser.add_argument("--width", type=int, default=320, help="of the share: channels of the outermost blocks")
     parser.add_argument("--share-rounds", type=int, default=5, help="of the share; a round takes a minute on a laptop")
     given = parser.parse_args(arguments)
     met = [run(given) for run in (overhead, share) if given.only in (None, run.__name__)]

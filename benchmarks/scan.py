@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,32 +18,31 @@ import torch
 from PIL import Image
 from startup import compare
 
-from memdetect import load
+from memdetect import load, scan
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import build_index
-from memdetect.lab.world.labelled import Counts, make_world
-from memdetect.lab.world.pictures import NAMES, draw, fetch
-from memdetect.lab.world.scenes import paint
-from memdetect.lab.world.stock import PICTURE_SIDE
 from memdetect.probing import Sampler
-from memdetect.scanning import Options, scan
+from memdetect.scanning import Lookup, Sampling
 
 BAR = 1.10
 LOOKUP_BAR = 1.03
+PROMPTS = Path(__file__).parents[1] / "sample_prompts" / "clean-b.jsonl"
+SCENES = 700
 
 
 def write_prompts(path: Path, count: int) -> list[tuple[str, str]]:
-    """A prompt file of `count` different captions; returns (id, prompt) of its rows."""
-    world = make_world(counts=Counts(verbatim=0, clean=0), names=NAMES)
-    captions = list(islice(dict.fromkeys(scene.caption for scene in islice(world.stream(), 3 * count)), count))
-    rows = [(f"p{i:05d}", text) for i, text in enumerate(captions)]
+    """A prompt file of `count` different clean captions; returns (id, prompt) of its rows."""
+    captions = dict.fromkeys(json.loads(line)["prompt"] for line in PROMPTS.read_text(encoding="utf-8").splitlines())
+    if count > len(captions):
+        raise SystemExit(f"{PROMPTS.name} has {len(captions)} different prompts, not {count}")
+    rows = [(f"p{i:05d}", text) for i, text in enumerate(islice(captions, count))]
     path.write_text("".join(json.dumps({"id": i, "prompt": p}) + "\n" for i, p in rows), encoding="utf-8")
     return rows
 
 
-def options(given: argparse.Namespace) -> Options:
+def options(given: argparse.Namespace) -> Sampling:
     """The scan's settings; None = the model's card decides."""
-    return Options(steps=given.steps, num_seeds=given.num_seeds, batch_size=given.batch)
+    return Sampling(steps=given.steps, num_seeds=given.num_seeds, batch_size=given.batch)
 
 
 def sample(model: Any, rows: Sequence[tuple[str, str]], sampler: Sampler, batch: int) -> list[Image.Image]:
@@ -72,7 +70,7 @@ def overhead(given: argparse.Namespace, folder: Path) -> bool:
 
     def whole_scan() -> None:
         shutil.rmtree(out, ignore_errors=True)
-        scan([folder / "prompts.jsonl"], model, out, options(given))
+        scan(model, files=[folder / "prompts.jsonl"], out=out, sampling=options(given))
 
     def bare() -> list[Image.Image]:
         return sample(model, rows, sampler, given.batch)
@@ -91,29 +89,36 @@ def overhead(given: argparse.Namespace, folder: Path) -> bool:
     return ratio.median <= BAR
 
 
+def paint_scenes(folder: Path) -> Path:
+    """Fresh scenes of the bundled world in a new folder, whose pictures are fetched (extra `lab`)."""
+    from memdetect.lab.world.recipe import find_world
+    from memdetect.lab.world.scenes import paint
+
+    world, stock = find_world()
+    folder.mkdir()
+    for k, scene in enumerate(islice(world.stream(), SCENES)):
+        Image.fromarray(paint(scene, stock.pictures)).save(folder / f"{k:04d}.png")
+    return folder
+
+
 def lookup(given: argparse.Namespace, folder: Path) -> bool:
     """A scan that looks every image up in an index over the same scan without, in processor time.
 
-    The index holds 700 scenes. What opening and verifying it costs is within the scan's time.
+    What opening and verifying the index costs is within the scan's time.
     """
-    world = make_world(counts=Counts(verbatim=0, clean=0), names=NAMES)
-    pictures = draw(fetch(), size=PICTURE_SIDE)
-    (folder / "images").mkdir()
-    for k, scene in enumerate(islice(world.stream(), 700)):
-        Image.fromarray(paint(scene, pictures)).save(folder / "images" / f"{k:04d}.png")
     embedder = load_embedder(given.embedder, folder=given.embedder_folder)
-    build_index([folder / "images"], embedder, folder / "train.index")
+    build_index([given.images or paint_scenes(folder / "images")], embedder, folder / "train.index")
     if given.embedder_folder:
         shutil.copytree(given.embedder_folder / "embedder", folder / "embedder")
     model = load(given.model)
     write_prompts(folder / "prompts.jsonl", given.prompts)
     plain = options(given)
 
-    def run(name: str, chosen: Options) -> None:
+    def run(name: str, chosen: Lookup) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
-        scan([folder / "prompts.jsonl"], model, folder / name, chosen)
+        scan(model, files=[folder / "prompts.jsonl"], out=folder / name, sampling=plain, lookup=chosen)
 
-    searched, alone = replace(plain, index=folder / "train.index"), replace(plain, search=False)
+    searched, alone = Lookup(index=folder / "train.index"), Lookup(search=False)
     run("searched", searched)
     ratio = compare(
         lambda: run("searched", searched), lambda: run("alone", alone), given.rounds, clock=time.process_time
@@ -136,7 +141,7 @@ def peak_memory() -> float:
 def scan_alone(given: argparse.Namespace, folder: Path) -> None:
     """Scan and print the peak memory; the body of a process of its own."""
     write_prompts(folder / "prompts.jsonl", given.prompts)
-    scan([folder / "prompts.jsonl"], given.model, folder / "run", options(given))
+    scan(given.model, files=[folder / "prompts.jsonl"], out=folder / "run", sampling=options(given))
     print(peak_memory())
 
 
@@ -166,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-seeds", type=int, help="default: the card's")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=Path, help=f"folder to index for `lookup`; default: {SCENES} fresh scenes")
     parser.add_argument("--embedder", default="pdq", help="what the index of the comparison `lookup` is made with")
     parser.add_argument("--embedder-folder", type=Path, help="folder that holds embedder/, for `--embedder scenes`")
     parser.add_argument("--memory-rounds", type=int, default=3)

@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memdetect.adapters import load
-    from memdetect.copies.index import build_index, open_index
+    from memdetect.copies.asking import build_index, look_up
     from memdetect.detectors.detector import Detector
-    from memdetect.judging import judge
-    from memdetect.probing import probe_images, probe_prompts
+    from memdetect.judging.run import judge, read_run
     from memdetect.probing.trace import Trace
-    from memdetect.scanning import calibrate, scan
+    from memdetect.scanning.python import calibrate, scan, score
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,23 +18,23 @@ __all__ = [
     "calibrate",
     "judge",
     "load",
-    "open_index",
-    "probe_images",
-    "probe_prompts",
+    "look_up",
+    "read_run",
     "scan",
+    "score",
 ]
 
 _HOME = {
     "Detector": "memdetect.detectors.detector",
     "Trace": "memdetect.probing.trace",
-    "build_index": "memdetect.copies.index",
-    "calibrate": "memdetect.scanning",
-    "judge": "memdetect.judging",
+    "build_index": "memdetect.copies.asking",
+    "calibrate": "memdetect.scanning.python",
+    "judge": "memdetect.judging.run",
     "load": "memdetect.adapters",
-    "open_index": "memdetect.copies.index",
-    "probe_images": "memdetect.probing",
-    "probe_prompts": "memdetect.probing",
-    "scan": "memdetect.scanning",
+    "look_up": "memdetect.copies.asking",
+    "read_run": "memdetect.judging.run",
+    "scan": "memdetect.scanning.python",
+    "score": "memdetect.scanning.python",
 }
 
 

@@ -12,18 +12,39 @@ os.environ.pop("GITHUB_STEP_SUMMARY", None)
 os.environ.pop("NO_COLOR", None)
 os.environ.pop("MEMDETECT_TRACEBACK", None)
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from hypothesis import settings
 from tiny_families import FAMILY_MAKERS, tiny_family
 from tiny_stable import tiny_stable_diffusion
+
+settings.register_profile("memdetect", deadline=None)  # a busy machine is no failure
+settings.load_profile("memdetect")
 
 MAKERS: dict[str, Callable[[Path], Any]] = {
     "sd-epsilon": tiny_stable_diffusion,
     "sd-v": lambda folder: tiny_stable_diffusion(folder, "v_prediction"),
 }
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: a search for garbage need not go through it each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands() -> Iterator[None]:
+    """Commands are put together once, not for each call of the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session", params=list(MAKERS))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,7 @@ def calibration(
     """Clean prompts with these scores for every seed, by detector; the first `part_a` of them given as part A."""
     table = scores if isinstance(scores, dict) else {"spikiness": scores}
     count = len(next(iter(table.values())))
-    items = tuple(
-        Item(
-            id=f"clean-{i}",
-            family=text_key(words(i, "clean")),
-            text=text_key(words(i, "clean")),
-            prompt=words(i, "clean"),
-            part=_part(i, part_a),
-            stratum=strata[i] if strata else "",
-        )
-        for i in range(count)
-    )
+    items = tuple(_item(i, _part(i, part_a), strata[i] if strata else "") for i in range(count))
     values = {
         "settings": plan_of().settings,
         "parts": "given" if part_a else "drawn",
@@ -88,6 +79,13 @@ def calibration(
         "scores": {name: {"up": {"50": [[float(x)] * 2 for x in own]}} for name, own in table.items()},
     }
     return Calibration(**{**values, **changes})
+
+
+@cache
+def _item(i: int, part: Part, stratum: str) -> Item:
+    prompt = words(i, "clean")
+    key = text_key(prompt)
+    return Item(id=f"clean-{i}", family=key, text=key, prompt=prompt, part=part, stratum=stratum)
 
 
 def _part(i: int, part_a: int) -> Part:

@@ -1,9 +1,16 @@
-"""What the benchmarks compute: ratios of two works on one machine."""
+"""What the benchmarks compute: ratios of two works on one machine. Each runs here once, tiny, whatever its ratio is."""
 
-from pathlib import Path
+import re
+import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 
+import pytest
 import torch
-from scripts import script
+from scripts import FOLDER, script
+from small_pictures import fill
+
+from memdetect.judging import judge, read_runs
 
 startup = script("startup")
 
@@ -33,9 +40,11 @@ def test_a_report_has_the_spread_and_the_bar():
     assert "bar 1.20: met" in startup.Ratio((1.2,)).report("A over B", 1.2)
 
 
+# What is compared
+
+
 def test_the_overhead_of_a_family_is_measured_against_its_own_bare_pipeline(monkeypatch):
     """The two works make the same latents, and an ended pass has fewer operations than a whole one."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     overhead = script("overhead")
     model = overhead.tiny("ddpm")
     sampler = overhead.Sampler.of(model, steps=2, num_seeds=1, batch_size=2)
@@ -50,3 +59,78 @@ def test_the_overhead_of_a_family_is_measured_against_its_own_bare_pipeline(monk
     trace = overhead.probe_prompts(model, ["", ""], ids=["0", "1"], sampler=sampler, look=look)
     bare = torch.from_numpy(made[0].images).permute(0, 3, 1, 2) * 2 - 1
     torch.testing.assert_close(trace.latents.flatten(0, 1), bare)
+
+
+def test_the_run_that_the_gate_is_timed_on_is_sound(tmp_path):
+    script("gate").make_run(tmp_path / "run", 30, 100)
+    found = read_runs([tmp_path / "run"])
+    _, verdict = judge(found.header, found.rows, found.calibration)
+    assert (verdict.measured, verdict.complete, verdict.fixed, verdict.calibrated) == (30, True, True, 100)
+
+
+# Each once
+
+ONCE = ["--rounds", "1"]
+SCAN = ["--prompts", "2", "--steps", "2", "--num-seeds", "1", "--batch", "2", *ONCE]
+TIMED = r": \d+\.\d{3} \(quartiles .*, 1 rounds"
+RUNS = {  # what is compared: script, its options, and the line that it prints; MODEL and IMAGES are folders
+    "startup": (ONCE, "memdetect --help over the help of a two-command Typer app" + TIMED),
+    "probe overhead": (
+        ["--only", "overhead", "--model", "MODEL", "--batch", "2", "--batches", "1", *ONCE],
+        "probe_images over a bare truncated forward" + TIMED,
+    ),
+    "probe share": (
+        ["--only", "share", "--width", "32", "--latent-side", "8", "--share-rounds", "1"],
+        "share of time: a look at the paper's point over a whole forward" + TIMED,
+    ),
+    "overhead": (
+        ["--family", "ddpm", "--steps", "2", "--batch", "2", *ONCE],
+        r"\| ddpm \| \d+\.\d\d \(.*\) \| \d+\.\d\d \(.*\) \| 0\.\d\d \| -?\d+\.\d\d \|",
+    ),
+    "scan overhead": (["--only", "overhead", "--model", "MODEL", *SCAN], "scan over the bare pipeline" + TIMED),
+    "scan lookup": (
+        ["--only", "lookup", "--model", "MODEL", "--images", "IMAGES", *SCAN],
+        r"scan with an index \(pdq\) over the same without" + TIMED,
+    ),
+    "scan memory": (
+        ["--only", "memory", "--model", "MODEL", "--prompts", "1", "--num-seeds", "1", "--memory-rounds", "1"],
+        r"peak memory of 4 over 1 prompts: \d+\.\d{3} \(",
+    ),
+    "index": (
+        ["--count", "500", "--dim", "8", "--queries", "5", *ONCE],
+        f"build of Flat over FAISS{TIMED}.*search of Flat over FAISS{TIMED}.*verify over reading and hashing{TIMED}",
+    ),
+    "index rate": (["--only", "rate", "--builds", "2"], r"false matches, leave-one-out, 2 indexes: \d+ of 100 = "),
+    "gate": (
+        ["--records", "30", "--clean", "100", *ONCE],
+        "gate on 30 records over a Typer program that reads them" + TIMED,
+    ),
+    "families": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
+}
+
+
+def test_every_benchmark_has_a_run():
+    assert {name.split()[0] for name in RUNS} == {path.stem for path in FOLDER.glob("*.py")}
+
+
+def run_here(command, **_):
+    """A scan that has a process of its own, in this one: importing torch anew takes ten times as long as the scan."""
+    with redirect_stdout(StringIO()) as out:
+        assert script("scan").main(command[2:]) == 0
+    return subprocess.CompletedProcess(command, 0, out.getvalue())
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_benchmark_ends_and_prints_what_it_compared(name, model_folder, tmp_path, capsys, monkeypatch):
+    """A bar may be missed here: nothing is asked of how long it takes."""
+    if name == "scan memory":
+        monkeypatch.setattr(subprocess, "run", run_here)
+    options, line = RUNS[name]
+    threads = torch.get_num_threads()
+    folders = {"MODEL": model_folder, "IMAGES": tmp_path / "images"}
+    fill(tmp_path / "images", range(12))
+    try:
+        assert script(name.split()[0]).main([str(folders.get(option, option)) for option in options]) in (0, 1)
+    finally:
+        torch.set_num_threads(threads)
+    assert re.search(line, capsys.readouterr().out, re.DOTALL)

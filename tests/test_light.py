@@ -14,7 +14,7 @@ from memdetect.render import FORMATS
 ROOT = Path(__file__).parents[1]
 BLOCKED = (
     *("torch", "faiss", "scipy", "numpy", "diffusers", "transformers", "jaxtyping", "PIL", "safetensors"),
-    *("sklearn", "jinja2", "accelerate", "pyarrow"),
+    *("sklearn", "huggingface_hub", "accelerate", "pyarrow"),
 )
 BLOCKER = f"""
 import sys

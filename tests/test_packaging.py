@@ -1,5 +1,6 @@
 """What pip sees: dependencies with tested pins, one command, and a wheel that carries its models."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -20,9 +21,20 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 CORE = {
-    "accelerate", "diffusers", "faiss-cpu", "jaxtyping", "jinja2", "numpy", "pillow", "pydantic", "rich", "safetensors",
-    "scikit-learn", "scipy", "torch", "transformers", "typer",
+    "accelerate", "diffusers", "faiss-cpu", "huggingface-hub", "jaxtyping", "numpy", "pillow", "pydantic", "rich",
+    "safetensors", "scikit-learn", "scipy", "torch", "transformers", "typer",
 }  # fmt: skip
+
+
+# Modules of the distributions whose names differ, and what is run or needed by others instead of imported.
+MODULES = {
+    "faiss-cpu": "faiss", "pillow": "PIL", "scikit-learn": "sklearn", "huggingface-hub": "huggingface_hub",
+    "markdown-it-py": "markdown_it", "resvg-py": "resvg_py",
+}  # fmt: skip
+NEEDED_BY_OTHERS = {"accelerate": "diffusers' device maps and offloading"}
+RUN = {"beartype": "pytest's --jaxtyping-packages", "build": "", "hatchling": "", "pyright": "", "ruff": ""}
+PARTS = {"pydantic_core": "pydantic"}  # which asks for one version of it
+BY_NAME = ("import_module", "find_spec")
 
 
 def pins() -> dict[str, Version]:
@@ -59,9 +71,48 @@ def test_the_build_backend_satisfies_its_own_requirement():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"lab", "lora", "parquet", "report", "ray", "test"}
+    assert set(EXTRAS) == {"lab", "lora", "parquet", "report", "test"}
     needed = {Requirement(line).name for extra in ("lab", "lora", "report") for line in EXTRAS[extra]}
     assert needed <= {Requirement(line).name for line in EXTRAS["test"]}, "the suite runs without skipping these"
+
+
+def imported(*folders: str) -> set[str]:
+    """Top-level modules that the files of folders import, by statement or by name, without Python's own and ours."""
+    found: set[str] = set()
+    own = {"memdetect", *(path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))}
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import():
+                    found |= {alias.name for alias in node.names}
+                case ast.ImportFrom(module=str(module), level=0):
+                    found.add(module)
+                case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(module)), *_]) if name in BY_NAME:
+                    found.add(module)
+    return {PARTS.get(top, top) for top in {name.partition(".")[0] for name in found} - own - sys.stdlib_module_names}
+
+
+def declared(*extras: str) -> set[str]:
+    """Distributions that are declared, of the core and of extras."""
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in EXTRAS[extra])]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def modules(names: set[str]) -> set[str]:
+    """The modules of distributions."""
+    return {MODULES.get(name, name) for name in names}
+
+
+def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported():
+    names = declared(*(set(EXTRAS) - {"test"}))
+    assert imported("memdetect") == modules(names - set(NEEDED_BY_OTHERS))
+
+
+def test_what_the_tests_import_is_declared_and_what_is_declared_for_them_is_used():
+    used = imported("tests", "benchmarks")
+    assert used <= modules(declared("test", "parquet"))
+    alone = {canonicalize_name(Requirement(line).name) for line in EXTRAS["test"]} - set(RUN)
+    assert modules(alone) <= used | imported("memdetect")
 
 
 def test_the_console_script_can_be_called():

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from memdetect.adapters.cards import card_of
-from memdetect.adapters.opening import Opening
 from memdetect.inputs import bundled
+from memdetect.inputs.options import Loading
 
 SECONDS = 10  # how long a hub may take to answer; a scan does not need to know
 _BESIDE = (".json", ".txt", ".model")
@@ -26,23 +26,23 @@ class Download:
         return f"{self.needed / 1e9:.2f} GB on disk, {self.missing / 1e9:.2f} GB of it to be downloaded"
 
 
-def download_of(name: str, opening: Opening | None = None) -> Download | None:
+def download_of(name: str, loading: Loading | None = None) -> Download | None:
     """What loading a hub id would fetch; None for what is on this machine, offline, and when the hub does not say.
 
     Counted are the .safetensors files of each network (those of the variant where there are some) and the small files
     beside them. Never raises for the hub's sake.
     """
-    opening = opening or Opening()
+    loading = loading or Loading()
     card = card_of(name)
     here = Path(name).exists() or bundled.model_folder(name) is not None
     place = card.repo or ("" if here or name.count("/") != 1 else name)
-    if not place or opening.offline:
+    if not place or loading.offline:
         return None
-    sizes = _sizes(place, opening.revision)
-    wanted = {file: size for file, size in sizes.items() if _is_opened(file, sizes, opening.variant)}
+    sizes = _sizes(place, loading.revision)
+    wanted = {file: size for file, size in sizes.items() if _is_opened(file, sizes, loading.variant)}
     if not wanted:
         return None
-    missing = sum(size for file, size in wanted.items() if not _cached(place, file, opening.revision))
+    missing = sum(size for file, size in wanted.items() if not _cached(place, file, loading.revision))
     return Download(sum(wanted.values()), missing)
 
 

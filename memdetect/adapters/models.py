@@ -15,12 +15,13 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
 from memdetect.adapters.cards import Card, card_of, read_card
-from memdetect.adapters.opening import PROBLEMS, Opening, add_loras, check_fits, open_pipeline, place, weight_bytes
+from memdetect.adapters.opening import PROBLEMS, add_loras, check_fits, open_pipeline, place, weight_bytes
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Family, family_of
 from memdetect.adapters.schedule import edm_point, is_edm
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
+from memdetect.inputs.options import Loading
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
@@ -52,7 +53,7 @@ class Model:
     device: str
     dtype: str
     folder: Path | None = None
-    opening: Opening = field(default_factory=Opening)
+    loading: Loading = field(default_factory=Loading)
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -86,14 +87,14 @@ class Model:
         return resolve(names, dict(sorted(listed.items(), key=lambda row: order[row[0]])), self.aliases)
 
 
-def load(model: Any, *, device: str | None = None, dtype: str | None = None, opening: Opening | None = None) -> Model:
+def load(model: Any, loading: Loading | None = None) -> Model:
     """Open a model given by bundled name, folder, .safetensors file, hub id, or live, which is taken as it is.
 
-    A live UNet2DModel is taken with the linear schedule of DDPM. device: `cuda`, `cuda:1`, `mps` or `cpu`; default the
-    best there is. dtype: `auto` (the default: the card's, else what `usual_dtype` says), `fp32`, `bf16` or `fp16`
-    (never on a CPU). opening: revision, LoRA and the like. Only safetensors are read. Raises MemdetectError (usage).
+    A live UNet2DModel is taken with the linear schedule of DDPM. loading: device, number format (`auto`: the card's,
+    else what `usual_dtype` says; never fp16 on a CPU), LoRA and the like; nothing of it touches a live pipeline. Only
+    safetensors are read. Raises MemdetectError (usage).
     """
-    opening = opening or Opening()
+    loading = loading or Loading()
     if isinstance(model, Model):
         return model
     if not isinstance(model, (str, Path)):
@@ -103,17 +104,17 @@ def load(model: Any, *, device: str | None = None, dtype: str | None = None, ope
     folder = _folder(str(model))
     card = read_card(folder.parent if folder and folder.is_file() else folder) if folder else card_of(str(model))
     where = folder or card.repo or str(model)
-    device, dtype = _placement(device, dtype or "auto", card.dtype)
-    pipe = _open(where, (device, dtype), opening, card)
+    device, dtype = _placement(loading.device, loading.dtype or "auto", card.dtype)
+    pipe = _open(where, (device, dtype), loading, card)
     family = family_of(type(pipe).__name__)
     digest = bundled.folder_digest(folder) if folder and folder.is_dir() else _weights_digest(pipe)
-    added = add_loras(pipe, opening.loras)
+    added = add_loras(pipe, loading.loras)
     digest = hashlib.sha256(f"{digest}{added}".encode()).hexdigest() if added else digest
-    pipe = place(pipe, device, opening)
+    pipe = place(pipe, device, loading)
     pipe.set_progress_bar_config(disable=True)
     inside = folder if folder and folder.is_dir() else None
     card = _fitted(card, family, pipe.scheduler)
-    return Model(str(model), pipe, family, card, digest, device, dtype, inside, opening)
+    return Model(str(model), pipe, family, card, digest, device, dtype, inside, loading)
 
 
 def unwrapped(module: Any) -> Any:
@@ -213,12 +214,12 @@ def _folder(name: str) -> Path | None:
     return None
 
 
-def _open(where: Path | str, placed: tuple[str, str], opening: Opening, card: Card) -> Any:
+def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Card) -> Any:
     device, dtype = placed
     try:
         if isinstance(where, Path):
-            check_fits(weight_bytes(where, DTYPES[dtype], opening.variant), device, dtype, opening)
-        return open_pipeline(where, DTYPES[dtype], opening)
+            check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
+        return open_pipeline(where, DTYPES[dtype], loading)
     except PROBLEMS as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 
 from memdetect.errors import MemdetectError
+from memdetect.inputs.options import Loading
 
 PROBLEMS = (OSError, ValueError, KeyError, AttributeError, ImportError, SafetensorError)
 SINGLE_FILES = {
@@ -23,37 +24,20 @@ SINGLE_FILES = {
     **dict.fromkeys(("sd3", "sd35_large", "sd35_medium"), "StableDiffusion3Pipeline"),
     **dict.fromkeys(("flux-dev", "flux-schnell"), "FluxPipeline"),
 }
+LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
 LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """How weights are opened; names as in diffusers.
-
-    revision, variant: of the files. config: folder or hub id with the configurations of a single file. loras: PATH or
-    PATH@SCALE each. cpu_offload: networks wait in main memory. device_map: accelerate's. offline: nothing is fetched.
-    """
-
-    revision: str | None = None
-    variant: str | None = None
-    config: str | None = None
-    loras: tuple[str, ...] = ()
-    cpu_offload: bool = False
-    vae_tiling: bool = False
-    device_map: str | None = None
-    offline: bool = False
-
-
-def open_pipeline(place: Path | str, dtype: torch.dtype, opening: Opening) -> Any:
+def open_pipeline(place: Path | str, dtype: torch.dtype, loading: Loading) -> Any:
     """The pipeline of a folder, file or hub id, on the CPU unless a device map says otherwise. Raises PROBLEMS."""
-    options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": opening.offline or isinstance(place, Path)}
+    options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": loading.offline or isinstance(place, Path)}
     if isinstance(place, Path) and place.is_file():
         kind = single_file_class(place)
-        options["local_files_only"] = opening.offline
-        if opening.config:
-            options["config"] = opening.config
+        options["local_files_only"] = loading.offline
+        if loading.config:
+            options["config"] = loading.config
         return getattr(diffusers, kind).from_single_file(str(place), **options)
-    given = {"revision": opening.revision, "variant": opening.variant, "device_map": opening.device_map}
+    given = {"revision": loading.revision, "variant": loading.variant, "device_map": loading.device_map}
     options |= {"use_safetensors": True, "safety_checker": None, **{k: v for k, v in given.items() if v}}
     return DiffusionPipeline.from_pretrained(str(place), **options)
 
@@ -87,7 +71,7 @@ def header(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def parse_lora(given: str) -> tuple[Path, float]:
-    """PATH or PATH@SCALE; MemdetectError when there is no such file, or it is no .safetensors."""
+    """PATH or PATH@SCALE; MemdetectError when there is no such .safetensors file, or the scale leaves nothing of it."""
     head, at, tail = given.rpartition("@")
     try:
         path, scale = (Path(head), float(tail)) if at else (Path(given), 1.0)
@@ -97,10 +81,13 @@ def parse_lora(given: str) -> tuple[Path, float]:
         path /= "pytorch_lora_weights.safetensors"
     if path.suffix != ".safetensors" or not path.is_file():
         raise MemdetectError(f"--lora {given!r}: no .safetensors file there; expected PATH or PATH@SCALE")
+    if not LEAST_SCALE <= abs(scale) < inf:
+        said = "with which the base would be audited without the LoRA, or nothing at all"
+        raise MemdetectError(f"--lora {given!r}: the scale is {scale}, {said}; give the one that you publish it for")
     return path, scale
 
 
-def add_loras(pipe: Any, loras: tuple[str, ...]) -> str:
+def add_loras(pipe: Any, loras: Sequence[str]) -> str:
     """Load LoRA weights into a pipeline, each at its scale; 16 hex digits of what was added, "" for nothing.
 
     Raises MemdetectError for a file that is not there, does not fit or is taken in part only, and without peft.
@@ -166,23 +153,23 @@ def memory_of(device: str) -> int:
         return 0
 
 
-def check_fits(needed: int, device: str, dtype: str, opening: Opening) -> None:
+def check_fits(needed: int, device: str, dtype: str, loading: Loading) -> None:
     """MemdetectError when the weights alone are more than the device holds and nothing was said to spread them."""
     held = memory_of(device)
-    if held and needed > held and not (opening.cpu_offload or opening.device_map):
+    if held and needed > held and not (loading.cpu_offload or loading.device_map):
         raise MemdetectError(
             f"the weights take {needed / 1e9:.1f} GB as {dtype}, {device} has {held / 1e9:.1f} GB; "
             "use --dtype bf16, --cpu-offload or --device-map balanced"
         )
 
 
-def place(pipe: Any, device: str, opening: Opening) -> Any:
+def place(pipe: Any, device: str, loading: Loading) -> Any:
     """Move a pipeline to its device, or let it be moved piece by piece. Raises MemdetectError for offload to a CPU."""
-    if opening.vae_tiling and getattr(pipe, "vae", None) is not None:
+    if loading.vae_tiling and getattr(pipe, "vae", None) is not None:
         pipe.vae.enable_tiling()
-    if opening.device_map:
+    if loading.device_map:
         return pipe
-    if not opening.cpu_offload:
+    if not loading.cpu_offload:
         return pipe.to(device)
     if device == "cpu":
         raise MemdetectError("--cpu-offload needs an accelerator to offload from, the device is cpu; leave it out")

@@ -1,28 +1,19 @@
 """`memdetect doctor`: whether this machine can scan, a line a check, without a network."""
 
 import json
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from memdetect.cli.options import FORMAT
 from memdetect.cli.output import hush, write
+from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit
 
 
-class Format(StrEnum):
-    """Formats of stdout."""
-
-    table = "table"
-    json = "json"
-
-
-def doctor_command(
-    format: Annotated[Format, typer.Option("--format", "-f", help="A line a check, or JSON for a bug report.")] = (
-        Format.table
-    ),
-) -> None:
-    """Check whether this machine can scan: a line a check; nothing is fetched.
+@unfolded
+def doctor_command(format: Annotated[Literal["table", "json"], FORMAT] = "table") -> None:
+    """Check whether this machine can scan: a line a check, or JSON for a bug report; nothing is fetched.
 
     Exit codes: 0 it can, 3 it cannot.
     """
@@ -30,7 +21,7 @@ def doctor_command(
     from memdetect.cli.machine import examine, healthy
 
     checks = list(examine())
-    if format is Format.json:
+    if format == "json":
         rows = [{"check": check.name, "outcome": check.outcome, "found": check.found} for check in checks]
         report = {"schema": "memdetect.doctor/1", "can_scan": healthy(checks), "checks": rows}
         write(json.dumps(report, indent=1) + "\n")

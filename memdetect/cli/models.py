@@ -1,10 +1,8 @@
 """`memdetect models` and `memdetect layers`: what can be scanned, and where it can be probed."""
 
-from typing import Annotated
-
-import typer
-
+from memdetect.cli.options import ModelName
 from memdetect.cli.output import hush, write
+from memdetect.inputs.options import Loading
 
 
 def models_command() -> None:
@@ -17,16 +15,12 @@ def models_command() -> None:
         write(f"{name}\t{card.licence}\t{card.about}\n")
 
 
-def layers_command(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
-    ],
-) -> None:
+def layers_command(model: ModelName) -> None:
     """List the layers of a model that can be probed; aliases first."""
     hush()
     from memdetect.adapters import list_points, load
 
-    loaded = load(model, device="cpu")
+    loaded = load(model, Loading(device="cpu"))
     for alias, pattern in loaded.aliases.items():
         write(f"{alias}\t= {pattern}\n")
     for point in list_points(loaded.denoiser).values():

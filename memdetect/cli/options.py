@@ -1,74 +1,80 @@
-"""Options that several commands have, so that each is called and described alike everywhere."""
+"""Options of commands that are no part of a record, and what commands do with their options before they work."""
 
-import json
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 import typer
 
 from memdetect.cli.output import say
+from memdetect.cli.unfold import Take
 from memdetect.errors import MemdetectError
+from memdetect.inputs.options import Inputs, Judging, Loading, Lookup, Probing, Sampling
+
+if TYPE_CHECKING:
+    from memdetect.evaluation import Question
+
+FORMAT = typer.Option("--format", "-f", help="What to print on stdout.")
+MODEL = typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
+
+ModelName = Annotated[str, MODEL]
+ModelBeside = Annotated[str | None, MODEL]  # of an embedder that ships with a model
+Out = Annotated[Path, typer.Option("--out", help="Folder or file that this command makes.")]
+TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Steps of training.")
+Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
+
+WEIGHTS = ("weights", "trust_torchscript")
+
+Labelled = Annotated[
+    list[str],
+    typer.Argument(metavar="LABELLED...", help="Prompt files with a column group."),
+]
 
 
-class Dtype(StrEnum):
-    """Number formats of the networks."""
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Which labelled items are compared, by their column `group`; parts: by their column `part`."""
 
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
+    panel: ClassVar[str] = "Groups"
+    positive: Annotated[
+        str, typer.Option("--positive", help="Group that should score high, such as the memorized prompts.")
+    ]
+    against: Annotated[
+        Sequence[str],
+        typer.Option(
+            "--against",
+            help="Group to compare it with; repeatable, the first counts most; default: every other, in order.",
+        ),
+    ] = ()
+    tuning: Annotated[
+        Sequence[str],
+        typer.Option("--tuning-part", help="Part to choose on; repeatable; default: a half of each group."),
+    ] = ()
+    test: Annotated[Sequence[str], typer.Option("--test-part", help="Part to report on; repeatable.")] = ()
+
+    def question(self) -> "Question":
+        """The same for `memdetect.evaluation`."""
+        from memdetect.evaluation import Question
+
+        return Question(self.positive, tuple(self.against), tuple(self.tuning), tuple(self.test))
 
 
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
+# Parts of records that several commands take.
+Reading: TypeAlias = Annotated[Inputs, Take(only=("prompt_column", "prompts_format"))]
+OnDevice: TypeAlias = Annotated[Loading, Take(only=("device",))]
+EmbedderFile: TypeAlias = Annotated[Lookup, Take(only=WEIGHTS, panel="Embedder")]
+ScanJudging: TypeAlias = Annotated[
+    Judging, Take(only=("calibration", "base", "base_rounds", "fail_on", "policy", "max_rate", "fdr"))
 ]
-Column = Annotated[
-    str | None, typer.Option("--prompt-column", help="Column that holds the prompt; found without it as a rule.")
+GateJudging: TypeAlias = Annotated[Judging, Take(without=("base", "base_rounds"))]
+CleanLookup: TypeAlias = Annotated[Lookup, Take(without=("train_images", "instance_prompt"))]
+Near: TypeAlias = Annotated[
+    Lookup, Take(only=("index", "top_k", *WEIGHTS), required=("index",), default=Lookup(top_k=5))
 ]
-PromptsFormat = Annotated[str | None, typer.Option(help="Read the input as txt, jsonl, json, csv or tsv.")]
-Layers = Annotated[list[str] | None, typer.Option(help="Layer to look at; name, glob or alias; repeatable.")]
-Timesteps = Annotated[list[int] | None, typer.Option(help="Timestep to look at; repeatable.")]
-Sigmas = Annotated[
-    list[float] | None,
-    typer.Option("--sigma", help="Noise over signal to look at, instead of timesteps: the nearest one; repeatable."),
-]
-Detectors = Annotated[list[str] | None, typer.Option(help="Detector; repeatable; the first one decides.")]
-Members = Annotated[list[str] | None, typer.Option(help="Detector that decides; repeatable, at most three.")]
-Strata = Annotated[str, typer.Option(help="Column that p-values stay within, the same in calibration and scan.")]
-NumSeeds = Annotated[int | None, typer.Option(min=1, help="Images for each prompt.")]
-Seed = Annotated[int, typer.Option(help="Seed of the run.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps.")]
-Guidance = Annotated[float | None, typer.Option(help="Classifier-free guidance.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; halved for a batch that does not fit.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")]
-DtypeOption = Annotated[
-    Dtype | None,
-    typer.Option(
-        help="Number format; auto, the default: the card's, else bf16 on a GPU that computes in it, fp16 on another, "
-        "fp32 elsewhere."
-    ),
-]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on its hub.")]
-Variant = Annotated[str | None, typer.Option(help="Variant of the weight files, such as fp16.")]
-Config = Annotated[str | None, typer.Option(help="Folder or hub id with the configurations of a single file.")]
-Lora = Annotated[
-    list[str] | None, typer.Option(metavar="PATH[@SCALE]", help="LoRA weights, .safetensors; repeatable; needs peft.")
-]
-CpuOffload = Annotated[bool, typer.Option("--cpu-offload", help="Networks wait in main memory until they run.")]
-VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode large images in tiles.")]
-DeviceMap = Annotated[str | None, typer.Option(help="How networks are spread over devices, such as balanced.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: folders, files and what is cached.")]
-Call = Annotated[
-    list[str] | None,
-    typer.Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
-]
-IndexFolder = Annotated[
-    Path | None, typer.Option(help="Index of the training images to search; bundled models bring theirs.")
-]
-Search = Annotated[bool, typer.Option("--search/--no-index", help="Search an index of training images.")]
-Weights = Annotated[Path | None, typer.Option(help="File with the weights of the index's embedder.")]
-Trust = Annotated[bool, typer.Option("--trust-torchscript", help="Open weights of an embedder that can run code.")]
+SweepProbing: TypeAlias = Annotated[Probing, Take(without=("combine", "strata"))]
+OneSeed: TypeAlias = Annotated[Sampling, Take(without=("call",), default=Sampling(num_seeds=1))]
+OneImage: TypeAlias = Annotated[Sampling, Take(without=("num_seeds", "call"), default=Sampling(num_seeds=1))]
 
 
 def checked_model(model: str) -> str:
@@ -78,23 +84,26 @@ def checked_model(model: str) -> str:
     return model
 
 
-def say_loading(model: str, opening: Any) -> None:
+def say_loading(model: str, loading: Loading) -> None:
     """Name the model on stderr, with what has to be downloaded for it, if a hub tells."""
     from memdetect.adapters.downloads import download_of
 
-    download = download_of(model, opening)
+    download = download_of(model, loading)
     say(f"loading {model}: {download}" if download else f"loading {model}")
 
 
-def pipeline_arguments(pairs: list[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs; a value is JSON where it parses, else text."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise MemdetectError(f"--call {pair!r} has no '='; expected NAME=VALUE, such as height=512")
-        try:
-            found[name] = json.loads(value)
-        except json.JSONDecodeError:
-            found[name] = value
-    return found
+def opened(model: str, loading: Loading) -> Any:
+    """The loaded model, with a line on stderr that it is being loaded."""
+    from memdetect.adapters import load
+
+    say_loading(checked_model(model), loading)
+    return load(model, loading)
+
+
+def asked_for(files: Sequence[str], inputs: Inputs, name: str = "unconditional") -> Any:
+    """The requests of files, labels or images without a prompt; name: the beginning of the ids of the last."""
+    from memdetect.inputs.labels import requests_of
+    from memdetect.inputs.prompts import read
+
+    found = requests_of(files, inputs.labels, inputs.unconditional, name)
+    return found or read(files, column=inputs.prompt_column, format=inputs.prompts_format)

@@ -1,57 +1,49 @@
-"""Options of the reports, shared by `scan` and `gate`, and the one place that prints and writes results."""
+"""The reports of `scan` and `gate`: their options, and the one place that prints and writes results."""
 
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
+from memdetect.cli.options import FORMAT
 from memdetect.cli.output import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
-RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images")
+RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
 
 
-class Format(StrEnum):
-    """Formats of stdout."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
-    md = "md"
-    github = "github"
+Format = Literal["table", "json", "jsonl", "csv", "md", "github"]
+Evidence = Literal["none", "hash", "thumbs"]
 
 
-class EvidenceMode(StrEnum):
-    """What a report holds of the images: nothing, their hashes, or their names for thumbnails."""
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """What is printed and written of a run. evidence: of the images nothing, their hashes, or names for thumbnails."""
 
-    none = "none"
-    hash = "hash"
-    thumbs = "thumbs"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What to print on stdout.")]
-Outputs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="[FORMAT=]FILE",
-        help="Write a report as well; repeatable; the format by name, else by suffix (.json .jsonl .csv .md .txt).",
-    ),
-]
-Redact = Annotated[
-    bool, typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
-]
-EvidenceOption = Annotated[
-    EvidenceMode | None,
-    typer.Option("--evidence", help="Of the images: none, hash, or thumbs. Default: hash when CI is set, else thumbs."),
-]
+    panel: ClassVar[str] = "Report"
+    format: Annotated[Format, FORMAT] = "table"
+    output: Annotated[
+        Sequence[str],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="[FORMAT=]FILE",
+            help="Write a report as well; repeatable; the format by name or suffix (.json .jsonl .csv .md .txt).",
+        ),
+    ] = ()
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
+    ] = False
+    evidence: Annotated[
+        Evidence | None,
+        typer.Option(
+            "--evidence", help="Of the images: none, hash, or thumbs. Default: hash if CI is set, else thumbs."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +53,18 @@ class Reports:
     format: Format
     files: tuple[tuple[str, Path], ...]
     redact: bool
-    evidence: EvidenceMode
+    evidence: Evidence
 
 
-def reports(
-    format: Format,
-    outputs: Sequence[str] | None,
-    redact: bool,
-    evidence: EvidenceMode | None,
-    *,
-    runs: Iterable[Path] = (),
-    inputs: Iterable[str] = (),
-) -> Reports:
+def reports(asked: Reporting, *, runs: Iterable[Path] = (), inputs: Iterable[str] = ()) -> Reports:
     """Check the options of the reports; MemdetectError (usage) for what would fail or overwrite something later.
 
     A report never replaces a file of a run folder, an input, or anything that is no regular file.
     """
-    if redact and evidence is EvidenceMode.thumbs:
+    if asked.redact and asked.evidence == "thumbs":
         raise MemdetectError("--redact leaves no pixel, --evidence thumbs asks for them; choose one of the two")
-    usual = EvidenceMode.hash if os.environ.get("CI") or redact else EvidenceMode.thumbs
-    files = tuple(_target(output) for output in outputs or ())
+    usual: Evidence = "hash" if os.environ.get("CI") or asked.redact else "thumbs"
+    files = tuple(_target(output) for output in asked.output)
     taken = {Path(name).resolve(): "an input" for name in inputs if name != "-"}
     taken |= {(run / name).resolve(): "a part of the run" for run in runs for name in RUN_FILES}
     for _, path in files:
@@ -89,7 +73,7 @@ def reports(
             raise MemdetectError(f"-o {path} would replace {held}; choose another file")
         taken[path.resolve()] = "another report"
         _check_writable(path)
-    return Reports(format, files, redact, evidence or usual)
+    return Reports(asked.format, files, asked.redact, asked.evidence or usual)
 
 
 def _target(output: str) -> tuple[str, Path]:
@@ -129,16 +113,16 @@ def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: S
     """
     from memdetect.render import FORMATS, WITH_FILES, redact, render_table, with_evidence
 
-    if WITH_FILES & {wanted.format.value, *(format for format, _ in wanted.files)}:
+    if WITH_FILES & {wanted.format, *(format for format, _ in wanted.files)}:
         folder = folders[0] if len(folders) == 1 else None
-        mode = wanted.evidence.value if folder else "none"
+        mode = wanted.evidence if folder else "none"
         results = with_evidence(results, mode, folder)
     if wanted.redact:
         header, results, verdict = redact(header, results, verdict)
-    if wanted.format is Format.table:
+    if wanted.format == "table":
         write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
     else:
-        write(FORMATS[wanted.format.value](header, results, verdict))
+        write(FORMATS[wanted.format](header, results, verdict))
     for format, path in wanted.files:
         _save(path, FORMATS[format](header, results, verdict))
         say(f"{format}: {path}")

@@ -2,68 +2,125 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from memdetect.cli.options import checked_model
-from memdetect.cli.output import hush, say
+import typer
+
+from memdetect.cli.output import hush, progress_bar, say, say_not_finite
 from memdetect.errors import MemdetectError
+from memdetect.inputs.options import EmbedderName, Inputs, Layers, Lookup
 
 if TYPE_CHECKING:
     from memdetect.adapters import Model as Loaded
     from memdetect.copies.embedders import Embedder
+    from memdetect.evaluation import Question
     from memdetect.inputs.prompts import Request
+    from memdetect.probing import Sampler
     from memdetect.runs.records import Measurement
-    from memdetect.steering import Edit, Vector, Window
+    from memdetect.steering import Course, Edit, Recipe, Vector, Window
 
 
-def read_requests(sources: Sequence[str], column: str | None, format: str | None) -> "tuple[Request, ...]":
+@dataclass(frozen=True, slots=True)
+class References:
+    """What a vector is made of, and how."""
+
+    panel: ClassVar[str] = "References"
+    shown: Annotated[
+        Sequence[str], typer.Option("--with", help="Prompts or images that show the edit; repeatable.")
+    ] = ()
+    without: Annotated[Sequence[str], typer.Option("--without", help="The same without the edit; repeatable.")] = ()
+    references: Annotated[
+        int | None, typer.Option("--references", min=1, help="References a side; fewer are an error.")
+    ] = None
+    method: Annotated[
+        Literal["mean", "difference", "orthogonal"] | None,
+        typer.Option("--method", help="Default: difference where there are references without the edit, else mean."),
+    ] = None
+    normalise: Annotated[bool, typer.Option("--normalise", help="Scale to the references' mean length.")] = False
+    layers: Layers = ()
+    at: Annotated[
+        Literal["output", "hidden"],
+        typer.Option("--at", help="output: what a layer returns; hidden: where a scan probes it."),
+    ] = "output"
+    timestep: Annotated[
+        int, typer.Option("--reference-timestep", min=0, help="Where references are probed; later for coarse traits.")
+    ] = 10
+    embedder: EmbedderName = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """A vector, and where it steers. Window: START:END of the steps, from 0, or the last ones; None = all of them."""
+
+    panel: ClassVar[str] = "Steering"
+    vector: Annotated[Path, typer.Option("--vector", help="Vector made by steer build.")]
+    layers: Layers = ()
+    window: Annotated[str | None, typer.Option("--window", help="Steps to steer, START:END, from 0; all.")] = None
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Steer the last so many steps.")] = None
+    skip_last: Annotated[
+        int | None, typer.Option("--skip-last", min=0, help="Leave out the very last so many steps.")
+    ] = None
+
+    def steps(self, count: int) -> "Window":
+        """The steps to steer, of so many."""
+        from memdetect.steering import Window
+
+        return Window.of(count, self.window, last=self.last, skip_last=self.skip_last)
+
+
+def read_requests(sources: Sequence[str], reading: Inputs) -> "tuple[Request, ...]":
     """Requests of prompt files or images; none for no sources."""
     from memdetect.inputs.prompts import read
 
-    return read(sources, column=column, format=format).items if sources else ()
+    return read(sources, column=reading.prompt_column, format=reading.prompts_format).items if sources else ()
 
 
 def read_given(
-    inputs: Sequence[str], column: str | None, format: str | None, strength: str, file: Path, layers: list[str] | None
+    files: Sequence[str], reading: Inputs, strength: str, steered: Steered
 ) -> "tuple[tuple[Request, ...], tuple[float, ...], Vector]":
     """Prompts, strengths and vector, checked before a model is loaded."""
-    requests = read_requests(inputs, column, format)
+    requests = read_requests(files, reading)
     if any(request.prompt is None for request in requests):
         raise MemdetectError("only prompts can be steered; images serve as references of `memdetect steer build`")
     hush()
     from memdetect.steering import read_vector, strengths_of
 
-    strengths, vector = strengths_of(strength), read_vector(file)
-    return requests, strengths, vector.only(layers) if layers else vector
+    strengths, vector = strengths_of(strength), read_vector(steered.vector)
+    return requests, strengths, vector.only(list(steered.layers)) if steered.layers else vector
 
 
-def load_model(model: str, device: str | None, dtype: Any) -> "Loaded":
-    """The model, with a line on stderr that it is being loaded."""
-    checked_model(model)
-    hush()
-    say(f"loading {model}")
-    from memdetect.adapters import load
+def recipe_of(asked: References) -> "Recipe":
+    """How a vector is made of references."""
+    from memdetect.steering import Recipe
 
-    return load(model, device=device, dtype=dtype.value if dtype else None)
+    return Recipe(asked.layers, asked.at, asked.method, asked.normalise, asked.timestep, asked.references)
 
 
-def window_of(steps: int, text: str | None, last: int | None, skip_last: int | None) -> "Window":
-    """The steps to steer."""
-    from memdetect.steering import Window
+def reference_embedder(name: str, model: "Loaded", lookup: Lookup) -> "Embedder | None":
+    """What embeds the references, with a line if something has to be said of it; None where none is wanted."""
+    from memdetect.copies.asking import source_in
+    from memdetect.copies.embedders import choose_embedder
 
-    return Window.of(steps, text, last=last, skip_last=skip_last)
+    if name == "none":
+        return None
+    chosen, note = choose_embedder(name, card=model.card.embedder, source=source_in(model.folder, lookup))
+    if note:
+        say(note)
+    return chosen
 
 
-def embedder_of(vector: "Vector", model: "Loaded", weights: Path | None, trust: bool) -> "Embedder | None":
+def embedder_of(vector: "Vector", model: "Loaded", lookup: Lookup) -> "Embedder | None":
     """The embedder that the vector was built with; None, and a line, where it is not to be had."""
-    from memdetect.copies.embedders import Source, load_embedder
+    from memdetect.copies.asking import source_in
+    from memdetect.copies.embedders import load_embedder
 
     made = vector.header.embedder
     if not made:
         return None
     try:
-        source = Source(model.folder, weights, trust)
+        source = source_in(model.folder, lookup)
         found = load_embedder(
             made["name"], folder=source.folder, weights=source.weights, trust_torchscript=source.trust_torchscript
         )
@@ -73,21 +130,6 @@ def embedder_of(vector: "Vector", model: "Loaded", weights: Path | None, trust: 
     if found.fingerprint != made["fingerprint"]:
         raise MemdetectError(f"the vector was built with another {made['name']} than the one found; build it again")
     return found
-
-
-def check_groups(requests: "Sequence[Request]", positive: str) -> None:
-    """Refuse prompts without a group, and a group that nothing is compared with."""
-    from memdetect.evaluation.cells import RIVALS
-
-    if positive not in RIVALS:
-        raise MemdetectError(f"no group {positive!r} is compared; expected one of {', '.join(RIVALS)}")
-    for request in requests:
-        if not request.meta.get("group"):
-            raise MemdetectError(f"{request.source}: item {request.id} has no group; give prompts labelled by group")
-    groups = [str(request.meta["group"]) for request in requests]
-    if groups.count(positive) < 2 or not any(groups.count(rival) >= 2 for rival in RIVALS[positive]):
-        wanted = f"{positive} and of one of {', '.join(RIVALS[positive])}"
-        raise MemdetectError(f"fewer than two prompts are of {wanted}; give more labelled prompts")
 
 
 def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Embedder | None") -> "Edit":
@@ -101,28 +143,37 @@ def edit_of(target: tuple[int, int, int] | None, vector: "Vector", embedder: "Em
     return along(embedder, vector.embedding)
 
 
-def compare(rows: "Sequence[Measurement]", positive: str, detectors: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def measured(
+    model: "Loaded", requests: "Sequence[Request]", course: "Course", edit: "Edit", sampler: "Sampler"
+) -> "list[Measurement]":
+    """The response of each prompt, with progress on stderr, and a line on those whose values are not finite."""
+    from memdetect.detectors import DEFAULT
+    from memdetect.steering import Trial, measure
+
+    with progress_bar("prompts") as progress:
+        rows = measure(model, requests, Trial(course, edit, DEFAULT), sampler, progress=progress)
+    say_not_finite([row.status == "ok" for row in rows], "prompts")
+    return rows
+
+
+def compare(rows: "Sequence[Measurement]", question: "Question") -> tuple[str, dict[str, Any]]:
     """The groups' responses and the detectors, as Markdown and as plain data."""
+    from memdetect.detectors import DEFAULT
     from memdetect.evaluation import labels_of
     from memdetect.evaluation.response import as_data, contrasts, render, separations
     from memdetect.steering import CURVES, DETECTORS, SHAPES
 
-    labels = labels_of(rows, None, positive)
+    labels = labels_of(rows, None, question)
     compared = contrasts(rows, labels, (*CURVES, *SHAPES))
-    areas = separations(rows, labels, (*DETECTORS, *detectors))
+    areas = separations(rows, labels, (*DETECTORS, *(d.name for d in DEFAULT)))
     return render(compared, areas), as_data(compared, areas)
 
 
 def colour_of(text: str) -> tuple[int, int, int]:
-    """A ground by name, or R,G,B from 0 to 255; MemdetectError for anything else."""
-    from memdetect.lab.world.scenes import GROUNDS
-
-    if text in GROUNDS:
-        return GROUNDS[text]
+    """A colour R,G,B, each from 0 to 255; MemdetectError for anything else."""
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        names = ", ".join(GROUNDS)
-        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B of 0 to 255, or one of {names}")
+        raise MemdetectError(f"--ground {text!r} is no colour; expected R,G,B, each 0 to 255, such as 205,60,60")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
 

@@ -1,75 +1,95 @@
 """`memdetect sweep`: which statistic, layer and timestep separate labelled prompts of a model best."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memdetect.cli.options import BatchSize, Model, NumSeeds, checked_model
+from memdetect.cli.options import (
+    Compared,
+    Labelled,
+    ModelName,
+    Out,
+    Reading,
+    SweepProbing,
+    asked_for,
+    checked_model,
+    opened,
+)
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, say_not_finite, write
+from memdetect.cli.unfold import unfolded
 from memdetect.errors import MemdetectError
+from memdetect.inputs.options import Loading, Probing, Sampling
 
 if TYPE_CHECKING:
+    from memdetect.evaluation import Question
     from memdetect.evaluation.sweep import Choice
 
+HeatMap = Annotated[
+    Path | None, typer.Option("--heat-map", help="PNG or SVG of the AUROC by layer and timestep, to write as well.")
+]
+WriteCard = Annotated[bool, typer.Option("--write-card", help="Write the chosen point into the model's card.")]
 
+
+@unfolded
 def sweep_command(
-    inputs: Annotated[list[str], typer.Argument(metavar="LABELLED...", help="Prompt files with a group and a part.")],
-    model: Model,
-    out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes.")] = Path(
-        "runs/sweep"
-    ),
-    positive: Annotated[str, typer.Option(help="Group that should score high.")] = "matched",
-    layer: Annotated[list[str] | None, typer.Option(help="Layer or glob; repeatable; default: all.")] = None,
-    timestep: Annotated[list[int] | None, typer.Option(help="Repeatable; default: 10 50 100 200 400.")] = None,
-    num_seeds: NumSeeds = None,
-    batch_size: BatchSize = 16,
-    heat_map: Annotated[Path | None, typer.Option(help="PNG or SVG of the AUROC by layer and timestep.")] = None,
-    write_card: Annotated[bool, typer.Option(help="Write the chosen point into the model's card.")] = False,
+    files: Labelled,
+    model: ModelName,
+    compared: Compared,
+    reading: Reading,
+    loading: Loading,
+    sampling: Sampling,
+    probing: SweepProbing,
+    out: Out = Path("runs/sweep"),
+    heat_map: HeatMap = None,
+    write_card: WriteCard = False,
 ) -> None:
-    """Scan labelled prompts with every statistic, layer and timestep; rank on one half, report on the other."""
+    """Scan labelled prompts with every statistic, layer and timestep; rank on one half, report on the other.
+
+    The run is kept in the folder --out; the same command again resumes. Default: all layers, at 10 50 100 200 400.
+    """
     hush()
-    from memdetect.inputs.prompts import read
-
-    requests = read(inputs)
-    for request in requests.items:
-        if not request.meta.get("group"):
-            raise MemdetectError(f"{request.source}: item {request.id} has no group; give prompts labelled by group")
+    requests = asked_for(files, reading)
     checked_model(model)
-    with Interrupt().listening() as interrupt, progress_bar("sweep") as progress:
-        say(f"loading {model}")
-        from memdetect.adapters import load
-        from memdetect.detectors import BUILT_IN
-        from memdetect.scanning import Options, scan
+    from memdetect.evaluation import check_halves, labels_of
 
-        options = Options(
-            layers=layer or ["*"],
-            timesteps=timestep or [10, 50, 100, 200, 400],
-            detectors=tuple(d.name for d in BUILT_IN if d.look == "image"),
-            num_seeds=num_seeds,
-            batch_size=batch_size,
-            save_images=False,
-        )
-        loaded = load(model)
-        run = scan(requests, loaded, out, options, progress=progress, stop=interrupt.asked)
+    question = compared.question()
+    check_halves(labels_of(requests.items, None, question))
+    with Interrupt().listening() as interrupt, progress_bar("sweep") as progress:
+        from memdetect.scanning import Options, Watch, run_scan
+
+        settings = Options(loading, sampling, _every_place(probing), save_images=False)
+        loaded = opened(model, loading)
+        run = run_scan(requests, loaded, out, settings, Watch(progress, interrupt.asked))
     if run.interrupted:
         say(f"stopped at {len(run.results)} of {run.header.planned}; the same command resumes")
         raise typer.Exit(int(interrupt.exit or 0))
-    choice = _report(run.folder, positive, heat_map)
+    choice = _report(run.folder, question, heat_map)
     if write_card:
         _write_card(loaded.folder, choice)
 
 
-def _report(folder: Path, positive: str, picture: Path | None) -> "Choice":
-    from memdetect.evaluation import labels_of, scores_of, sweep
+def _every_place(probing: Probing) -> Probing:
+    """Where a sweep probes: what was asked for, else every layer, five timesteps, and all detectors of images."""
+    from memdetect.detectors import BUILT_IN
+
+    return replace(
+        probing,
+        layers=probing.layers or ("*",),
+        timesteps=probing.timesteps or (() if probing.sigmas else (10, 50, 100, 200, 400)),
+        detectors=probing.detectors or tuple(d.name for d in BUILT_IN if d.look == "image"),
+    )
+
+
+def _report(folder: Path, question: "Question", picture: Path | None) -> "Choice":
+    from memdetect.evaluation import all_scores, labels_of, sweep
     from memdetect.evaluation.cells import PAPER_TIMESTEP
     from memdetect.runs.folder import RunFolder
 
     rows = list(RunFolder(folder).measurements())
     say_not_finite([row.status == "ok" for row in rows], "items")
-    labels = labels_of(rows, None, positive)
-    names = dict.fromkeys(name for row in rows for name in row.scores)
-    scores = {name: scores_of(rows, labels, name) for name in names}
+    scores = all_scores(rows, labels_of(rows, None, question))
     some = next(iter(scores.values()))
     choice = sweep.choose(scores, ("spikiness", some.default, PAPER_TIMESTEP))
     write(sweep.render(scores, choice))

@@ -1,7 +1,7 @@
 """Is this image in the training set? The nearest training images by embedding, each then compared by its pixels."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -16,6 +16,7 @@ from memdetect.copies.index import (
     Embeds,
     Index,
     Pair,
+    by_owner,
     centre_square,
     comparable,
     measure_all,
@@ -26,9 +27,9 @@ from memdetect.copies.index import (
 from memdetect.copies.match import Finding, Looked, Match
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
-from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_image
+from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_image, open_ways, said_ways, ways_of
 
-Pixels = Literal["all", "spare", "none"]
+Pixels = Literal["all", "spare"]
 Views = Sequence[Image.Image]
 Vectors = Float32[np.ndarray, "_view dim"]
 
@@ -59,9 +60,13 @@ class Evidence:
         """`evidence` of the images of one item; pixels of what is near and not similar are compared for the nearest."""
         return self.look(images).matches
 
-    def look(self, images: Sequence[Image.Image]) -> Seen:
-        """As `of`, and which of the images could be looked up: their vectors are finite and not zero."""
-        return look(images, self.index, self.embedder, self.top_k, pixels="spare")
+    def look(self, images: Sequence[Image.Image], others: Mapping[int, Views] | None = None) -> Seen:
+        """As `of`, and which of the images could be looked up: their vectors are finite and not zero.
+
+        others: of given images, by number, what further ways of decoding make of them.
+        """
+        named = [[image, *(others or {}).get(k, ())] for k, image in enumerate(images)]
+        return look(named, self.index, self.embedder, self.top_k, pixels="spare")
 
 
 def open_evidence(folder: Path, source: Source | None = None, top_k: int = 3) -> Evidence:
@@ -90,59 +95,61 @@ def evidence(
     The nearest copy among the DEPTH nearest is kept too, whatever `top_k`: how many are shown decides nothing.
     `copy_found` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
     image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
-    measured. pixels: of which to measure: "all"; "spare", those that decide something, which are the similar ones, and
-    the nearest, which is shown; or "none". p-values are those of one image looked up: for the best of n images
+    measured. pixels: of which to measure: "all"; or "spare", those that decide something, which are the similar ones,
+    and the nearest, which is shown. p-values are those of one image looked up: for the best of n images
     multiply by n. An image that is not square is looked up whole and as the square about its centre; one whose vector
     is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
     """
-    return look(images, index, embedder, top_k, rule, pixels).matches
+    return look([[image] for image in images], index, embedder, top_k, rule, pixels).matches
 
 
 def look(
-    images: Sequence[Image.Image],
+    images: Sequence[Views],
     index: Index,
     embedder: Embeds,
     top_k: int = 5,
     rule: CopyRule | None = None,
     pixels: Pixels = "all",
 ) -> Seen:
-    """`evidence`, and which images could be looked up. An image whose vector is not finite, or zero, has no match."""
+    """`evidence`, and which images could be looked up. An image whose vector is not finite, or zero, has no match.
+
+    images: each as it is, and then as further ways of decoding make it, of which the best match counts.
+    """
     index.check_embedder(embedder)
     if not images:
         return Seen([], [])
     if top_k < 1:
         raise MemdetectError(f"top-k is {top_k}, expected at least 1")
     views, vectors, finite = _views(images, embedder)
-    depth = top_k if pixels == "none" else max(top_k, DEPTH)
     found = [
         match.model_copy(update={"seed": k})
-        for k, near in enumerate(_nearest(vectors, index, depth))
+        for k, near in enumerate(_nearest(vectors, index, max(top_k, DEPTH)))
         for match in near
         if match.rank <= top_k or match.similar
     ]
-    if pixels == "none":
-        return Seen(found, finite)
     due = [pixels == "all" or match.similar or match.rank == 1 for match in found]
     measured = iter(_measured(views, list(compress(found, due)), index, rule))
     kept = _kept([next(measured) if now else match for match, now in zip(found, due, strict=True)], top_k)
     return Seen(kept, finite)
 
 
-def _views(images: Sequence[Image.Image], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Vectors], list[bool]]:
-    """Each image, and the square about its centre where it is not square; their sound vectors; and which have any.
+def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Vectors], list[bool]]:
+    """Each image as decoded, and the squares about the centres of those not square; sound vectors; which have any.
 
     As the null of an index was made: one that training cut to a square is found by that square.
     """
-    squares = {k: square for k, image in enumerate(images) if (square := centre_square(image))}
-    vectors = np.asarray(embedder.embed([*images, *squares.values()]), np.float32)
+    whole = [(k, way) for k, ways in enumerate(images) for way in ways]
+    squares = [(k, square) for k, way in whole if (square := centre_square(way))]
+    every = [*whole, *squares]
+    vectors = np.asarray(embedder.embed([view for _, view in every]), np.float32)
     fit = np.array(sound(vectors))
-    places = {k: [k] for k in range(len(images))}
-    for place, k in enumerate(squares, len(images)):
-        places[k].append(place)
-    finite = [bool(fit[k]) for k in range(len(images))]
-    views = [[image, squares[k]] if k in squares else [image] for k, image in enumerate(images)]
-    own = [vectors[[p for p in places[k] if fit[p]]] if finite[k] else vectors[:0] for k in range(len(images))]
-    return views, own, finite
+    places = by_owner([k for k, _ in every], len(images))
+    finite = [bool(fit[own[0]]) for own in places]
+    views = [[every[place][1] for place in own] for own in places]
+    kept = [
+        vectors[[p for p in own if fit[p]]] if fine else vectors[:0] for own, fine in zip(places, finite, strict=True)
+    ]
+    return views, kept, finite
 
 
 def _nearest(vectors: Sequence[Vectors], index: Index, depth: int) -> list[list[Match]]:
@@ -194,7 +201,7 @@ def _beside(views: Views, match: Match, index: Index) -> list[Pair] | str:
         row = index.row(match.row)
         if digest != row.sha256:
             return "the training image has changed since it was indexed"
-        other = row.seen(open_image(path, max_pixels=max(MAX_PIXELS, row.pixels)).image)
+        other = row.seen(open_image(path, max_pixels=max(MAX_PIXELS, row.pixels), way=row.decoded).image)
         return [comparable(view, other) for view in views]
     except (MemdetectError, OSError):
         return "the training image cannot be opened"
@@ -221,52 +228,53 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
         return "inconclusive", f"may be a copy: {unseen}"
     if not limit.shown:
         return "inconclusive", f"similar, but {limit.queries} null images cannot show a level of {limit.level:g}"
-    compared = any(match.tile is not None for match in near)
-    return "similar", "similar, but the pixels differ" if compared else "no pixels compared"
+    return "similar", "similar, but the pixels differ"
 
 
-def look_up(
-    paths: Iterable[Path],
+def look_up_files(
+    images: Iterable[Path | Image.Image],
     index: Index,
     embedder: Embeds,
     top_k: int = 5,
-    pixels: Pixels = "all",
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Looked]:
-    """Look up image files, a batch in memory at a time; one that cannot be opened is inconclusive, with the reason.
+    """Look up images, a batch in memory at a time; a file that cannot be opened is inconclusive, with the reason.
 
-    max_pixels: of an image; what has more is not opened.
+    Pictures that are no files are called by their place, `image 0` and so on. An image is looked up in each way of
+    decoding it that gives other pixels (`images.open_ways`). max_pixels: of a file; what has more is not opened.
     """
-    waiting: list[tuple[Path, Opened | str]] = []
+    waiting: list[tuple[str, list[Opened] | str]] = []
     held = 0
-    for path in paths:
+    for k, image in enumerate(images):
+        name = str(image) if isinstance(image, Path) else f"image {k}"
         try:
-            opened = open_image(path, max_pixels=max_pixels)
-            held += opened.image.width * opened.image.height
-            waiting.append((path, opened))
+            ways = open_ways(image, max_pixels=max_pixels) if isinstance(image, Path) else ways_of(image)
+            held += sum(opened.image.width * opened.image.height for opened in ways)
+            waiting.append((name, ways))
         except MemdetectError as problem:
-            waiting.append((path, str(problem).removeprefix(f"{str(path)!r}: ")))
+            waiting.append((name, str(problem).removeprefix(f"{name!r}: ")))
         if len(waiting) == BATCH or held >= WAITING:
-            yield from _looked(waiting, index, embedder, top_k, pixels)
+            yield from _looked(waiting, index, embedder, top_k)
             waiting, held = [], 0
-    yield from _looked(waiting, index, embedder, top_k, pixels)
+    yield from _looked(waiting, index, embedder, top_k)
 
 
 def _looked(
-    waiting: Sequence[tuple[Path, Opened | str]], index: Index, embedder: Embeds, top_k: int, pixels: Pixels
+    waiting: Sequence[tuple[str, list[Opened] | str]], index: Index, embedder: Embeds, top_k: int
 ) -> Iterator[Looked]:
-    images = [opened.image for _, opened in waiting if not isinstance(opened, str)]
-    found = look(images, index, embedder, top_k, pixels=pixels)
+    images = [[opened.image for opened in ways] for _, ways in waiting if not isinstance(ways, str)]
+    found = look(images, index, embedder, top_k)
     k = 0
-    for path, opened in waiting:
-        if isinstance(opened, str):
-            yield Looked(image=str(path), outcome="inconclusive", reason=opened)
+    for name, ways in waiting:
+        if isinstance(ways, str):
+            yield Looked(image=name, outcome="inconclusive", reason=ways)
             continue
         matches = [match for match in found.matches if match.seed == k]
         outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", NOT_FINITE)
-        if opened.in_part and outcome != "copy":
+        if ways[0].in_part and outcome != "copy":
             outcome, reason = "inconclusive", IN_PART
+        reason = "; ".join(part for part in (reason, said_ways([opened.way for opened in ways])) if part)
         # Each file is an item of its own here, and its image the only one.
         own = [match.model_copy(update={"seed": 0}) for match in matches]
-        yield Looked(image=str(path), outcome=outcome, reason=reason, matches=own)
+        yield Looked(image=name, outcome=outcome, reason=reason, matches=own)
         k += 1

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from memdetect.evaluation.cells import Labels, Scores, scores_of
+from memdetect.evaluation.cells import Scores, scores_of
 from memdetect.evaluation.estimates import FEWEST, Estimate
+from memdetect.evaluation.groups import Labels
 from memdetect.judging.statistics.bootstrap import Group, mean_difference_interval
 from memdetect.runs.records import Measurement
 

@@ -11,6 +11,7 @@ from scipy import stats
 from memdetect.errors import MemdetectError
 from memdetect.evaluation.cells import Key, Scores
 from memdetect.evaluation.estimates import LEVEL, Estimate, shuffle
+from memdetect.evaluation.groups import check_halves
 
 SHUFFLES = 500
 DRAWS = 1000
@@ -91,9 +92,7 @@ def _half(all_scores: Mapping[str, Scores], places: list[Place], rival: str, whi
     shared = set.intersection(*(set(s.cells[key]) for s in all_scores.values() for key in s.cells))
     kept = sorted(i for i in ids & shared if labels.groups[i] in (labels.positive, rival))
     positive = np.array([labels.groups[i] == labels.positive for i in kept], bool)
-    if min(positive.sum(), (~positive).sum()) < 2:
-        half = "choosing" if which == 0 else "reporting"
-        raise MemdetectError(f"the {half} half has fewer than two items of {labels.positive} or of {rival}; scan more")
+    check_halves(labels, shared)
     table = np.array([[all_scores[name].cells[layer, t][i] for i in kept] for name, layer, t in places])
     return _Half(table, positive, np.unique([labels.families[i] for i in kept], return_inverse=True)[1])
 

@@ -43,7 +43,8 @@ def grid(scores: Scores, rival: str) -> str:
     times = list(dict.fromkeys(t for _, t in scores.cells))
     lines = [f"| layer | {' | '.join(f't = {t}' for t in times)} |", "|---" * (len(times) + 1) + "|"]
     for layer in dict.fromkeys(layer for layer, _ in scores.cells):
-        areas = [f"{scores.estimates((layer, t), reporting)[rival].auroc:.3f}" for t in times]
+        found = [scores.estimates((layer, t), reporting).get(rival) for t in times]
+        areas = [f"{area.auroc:.3f}" if area else "" for area in found]
         lines.append(f"| {layer} | {' | '.join(areas)} |")
     return "\n".join(lines)
 

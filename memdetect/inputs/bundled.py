@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from difflib import get_close_matches
 from pathlib import Path
 
 from memdetect.errors import Exit, MemdetectError
@@ -35,17 +34,6 @@ def models() -> list[str]:
 def model_folder(name: str) -> Path | None:
     """The folder of a bundled model, or None when no bundled model has exactly this name."""
     return root() / "models" / name if name in models() else None
-
-
-def prompts_file(name: str) -> Path:
-    """A file of sample prompts by its name in sample_prompts/; MemdetectError (usage) for an unknown one."""
-    folder = root() / "sample_prompts"
-    have = sorted(path.name for path in folder.glob("*") if path.is_file())
-    if name in have:
-        return folder / name
-    close = get_close_matches(name, have, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise MemdetectError(f"no bundled prompt file named {name!r}; {hint}(have: {', '.join(have) or 'none'})")
 
 
 def folder_digest(folder: Path) -> str:

@@ -1,20 +1,29 @@
 """Training pictures and the captions that they were trained on, in the forms that trainers read."""
 
-import csv
-import io
-import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
-from memdetect.inputs.folders import images_in
-from memdetect.inputs.prompts import PROMPT_COLUMNS, Request, Requests, item_id
+from memdetect.inputs.folders import folder_names, images_in
+from memdetect.inputs.prompts import Request, Requests, as_text, item_id
+from memdetect.inputs.sidecars import (
+    FIELDS,
+    META,
+    captions_beside,
+    forget,
+    json_captions,
+    meta_captions,
+    read_text,
+    unread_captions,
+    whole_in,
+)
+from memdetect.inputs.tables import Row, rows_of
 
 METADATA = ("metadata.jsonl", "metadata.csv")
-BESIDE = (".txt", ".caption")
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
 MASKS = ("-masklabel.png", "-condlabel.png")  # OneTrainer's, named after the picture that they belong to
 
@@ -34,87 +43,127 @@ def captioned(folder: Path, instance_prompt: str | None = None) -> list[tuple[Pa
     """Pictures of a folder at any depth, in the order of their paths, each once with every caption that it has.
 
     Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above
-    (file_name, relative to it; prompt, caption or text) and of NAME.txt and NAME.caption beside it. Only where there is
-    none it is `instance_prompt`, else the caption in the name of a folder such as `10_sks dog`. Raises MemdetectError
-    for a folder without pictures, a picture without a caption, a row of a picture that is not there, and files that do
-    not parse.
+    (file_name, relative to it; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and
+    of the files beside it (`sidecars`). Only where there is none it is `instance_prompt`, else the captions in the
+    names of a folder such as `10_sks dog`, of which a linked one has several. Raises MemdetectError for a folder
+    without pictures, a picture without a caption, or with a file that may hold some and cannot be read, a row of a
+    picture that is not there, files that do not parse, and captions that cannot be written.
     """
     if not folder.is_dir():
         raise MemdetectError(f"--train-images {str(folder)!r} is no folder; give the folder of the training pictures")
     pictures = training_pictures(folder)
     if not pictures:
         raise MemdetectError(f"{str(folder)!r} holds no pictures at any depth; check the path")
-    listed: dict[Path, list[str]] = {path: [] for path in pictures}
-    for picture, caption, place in _rows(folder, pictures):
-        if picture not in listed:
-            raise MemdetectError(f"{place}: names {str(picture)!r}, which is not there; remove the row")
-        listed[picture].append(caption)
+    if odd := next((path for path in pictures if re.search("[\ud800-\udfff]", str(path))), None):
+        raise MemdetectError(
+            f"{str(odd)!r}: a name that is not UTF-8 cannot be written to the records; rename the file"
+        )
+    forget()
+    listed, read = _listed(folder, pictures)
     found: list[tuple[Path, str]] = []
-    for picture, captions in listed.items():
-        own = dict.fromkeys([*captions, *_beside(picture)]) or [_fallback(picture, folder, instance_prompt)]
+    names = folder_names(folder)
+    for picture in pictures:
+        own = _clean([*listed[picture], *captions_beside(picture)], picture)
+        if not own:
+            _refuse_unread(picture, folder, read)
+            own = _fallback(picture, folder, instance_prompt, names)
         found += [(picture, caption) for caption in own]
     return found
 
 
-def _rows(folder: Path, pictures: list[Path]) -> Iterator[tuple[Path, str, str]]:
-    """Picture, caption and place of each row of metadata in folders that hold pictures, and those above them."""
-    homes = {folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))}
-    for path in [home / name for home in sorted(homes) for name in METADATA if (home / name).is_file()]:
-        text = _read(path)
-        for number, row in _table(path, text) if path.suffix == ".csv" else _objects(text):
-            try:
-                caption = next(str(row[key]) for key in PROMPT_COLUMNS if row.get(key))
-                yield Path(os.path.normpath(path.parent / str(row["file_name"]))), caption, f"{path}:{number}"
-            except (AttributeError, TypeError, KeyError, StopIteration):
-                said = "expected an object with file_name and prompt, caption or text; correct the line"
-                raise MemdetectError(f"{path}:{number}: {said}") from None
+def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[str]], set[Path]]:
+    """Captions in files about whole folders, by picture, and which files these are."""
+    listed: dict[Path, list[str]] = {path: [] for path in pictures}
+    homes = sorted({folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))})
+    read: set[Path] = set()
+    for path in [home / name for home in homes for name in METADATA if (home / name).is_file()]:
+        for picture, captions, place in _rows(path):
+            read.add(path)
+            if picture not in listed:
+                raise MemdetectError(f"{place}: names {str(picture)!r}, which is not there; remove the row")
+            listed[picture] += captions
+    for path in [home / name for home in homes for name in whole_in(home) if META.fullmatch(name)]:
+        found = meta_captions(path, pictures)
+        read |= {path} if found else set()
+        for picture, captions in found.items():
+            listed[picture] += captions
+    return listed, read
 
 
-def _objects(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                yield number, None
+def _rows(path: Path) -> Iterator[tuple[Path, list[str], str]]:
+    """Picture, captions and place of each row of a metadata file."""
+    for line, row in _parsed(path):
+        place = f"{str(path)!r}, line {line}"
+        if row is None:
+            continue
+        fields: Mapping[str, Any] = {} if isinstance(row, str) else row
+        known = {name: value for name, value in fields.items() if name.lower() in FIELDS}
+        name = fields.get("file_name")
+        if not known or not isinstance(name, str) or not name.strip():
+            said = "expected an object with file_name and prompt, caption or text; correct the line"
+            raise MemdetectError(f"{place}: {said}")
+        captions: list[str] = []
+        for column, value in known.items():
+            texts = [] if value is None or value == [] else json_captions(value)
+            if texts is None or isinstance(value, dict):
+                said = "expected a text or a list of texts; write it as a text"
+                raise MemdetectError(f"{place}: {column} is {value!r:.60}, {said}")
+            captions += texts
+        yield Path(os.path.normpath(path.parent / name)), captions, place
 
 
-def _table(path: Path, text: str) -> Iterator[tuple[int, Mapping[str | Any, str | Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+def _parsed(path: Path) -> Iterator[tuple[int, Row | None]]:
     try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as problem:
-        raise MemdetectError(f"{path}:{reader.line_num}: is no table ({problem}); correct the line") from None
+        yield from rows_of(read_text(path), str(path), path.suffix[1:], None)
+    except MemdetectError as problem:  # the advice for prompt files, which name their format, is none here
+        raise MemdetectError(str(problem).replace(", or say --prompts-format", "")) from None
 
 
-def _beside(picture: Path) -> Iterator[str]:
-    for suffix in BESIDE:
-        path = picture.with_suffix(suffix)
-        if path.is_file() and (caption := " ".join(_read(path).split())):
-            yield caption
+def _clean(captions: list[str], picture: Path) -> list[str]:
+    """Captions as they are, those that differ in blanks once, without any that shows nothing.
+
+    MemdetectError (usage) for one that cannot be written, or is too long.
+    """
+    kept: dict[str, str] = {}
+    for caption in captions:
+        kept.setdefault(" ".join(caption.split()), caption)
+    try:
+        return [as_text(caption, "caption") for caption in kept.values() if _shows(caption)]
+    except ValueError as problem:
+        raise MemdetectError(f"{str(picture)!r}: {problem}") from None
 
 
-def _fallback(picture: Path, folder: Path, instance_prompt: str | None) -> str:
-    named = REPEATS.fullmatch(picture.parent.name) if picture.parent != folder else None
-    caption = (instance_prompt or "").strip() or (named[1] if named else "")
-    if not caption:
+def _shows(text: str) -> bool:
+    return any(unicodedata.category(c)[0] not in "CZ" for c in text)
+
+
+def _refuse_unread(picture: Path, folder: Path, read: set[Path]) -> None:
+    homes = [above for above in picture.parents if above.is_relative_to(folder)]
+    if path := unread_captions(picture, homes, read):
+        said = "write captions as NAME.txt or metadata.jsonl, or move it away if it holds none"
+        raise MemdetectError(f"{str(path)!r} may hold captions of {picture.name!r}, which were not found in it; {said}")
+
+
+def _fallback(
+    picture: Path, folder: Path, instance_prompt: str | None, names: Mapping[tuple[int, int], list[str]]
+) -> list[str]:
+    given = (instance_prompt or "").strip()
+    place = picture.parent.stat()
+    named = [] if picture.parent == folder else names.get((place.st_dev, place.st_ino), [])
+    captions = [given] if given else [found[1] for found in map(REPEATS.fullmatch, named) if found]
+    if not captions:
         said = f"write it into {picture.stem}.txt or {METADATA[0]}, or give --instance-prompt"
         raise MemdetectError(f"{str(picture)!r} has no caption; {said}; if it was not trained on, move it away")
-    return caption
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise MemdetectError(f"{path} cannot be read as UTF-8 text ({problem}); correct the file") from None
+    return _clean(captions, picture)
 
 
 def prompts_of(pictures: list[tuple[Path, str]]) -> Requests:
-    """One request for each caption, in the order of the pictures; the picture's name is its source."""
-    kept = {
-        caption: Request(item_id(caption, None), caption, None, str(path), None, {}) for path, caption in pictures[::-1]
-    }
-    order = dict.fromkeys(caption for _, caption in pictures)
-    return Requests(tuple(kept[caption] for caption in order), 0, len(pictures) - len(order))
+    """One request for each caption, in the order of the pictures; the first picture's name is its source.
+
+    Captions that differ in nothing but their Unicode form have one id, and are one request.
+    """
+    kept: dict[str, Request] = {}
+    for path, caption in pictures:
+        name = item_id(caption, None)
+        kept.setdefault(name, Request(name, caption, None, str(path), None, {}))
+    return Requests(tuple(kept.values()), 0, len(pictures) - len(kept))

@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from memdetect.errors import MemdetectError
 
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
-    *(".avif", ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".exr"),  # not opened, but never passed over
+    # Not opened, but never passed over.
+    *(".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".tga", ".psd", ".ppm", ".pgm", ".pbm", ".pnm", ".exr"),
+    *(".ico", ".icns", ".svg", ".hdr", ".dds", ".pcx", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
 # Files that stand beside pictures and are none, so that a million captions are not opened to see what they are.
 BESIDE = (
@@ -25,43 +27,86 @@ BESIDE = (
     ".npz",
     ".npy",
     ".safetensors",
+    ".pt",
 )
-ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+TEXTS = (".txt", ".jsonl", ".json", ".csv", ".tsv")  # of these, what may be prompts or a list
+ARCHIVES = (
+    *(".zip", ".tar", ".tgz", ".7z", ".rar", ".tbz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".lz4"),
+    *(".lzma", ".z", ".cbz", ".cbr", ".epub", ".iso", ".dmg", ".cab", ".beton", ".mat"),
+)
+TABLES = (".arrow", ".feather", ".tfrecord", ".tfrecords", ".h5", ".hdf5", ".mdb", ".lmdb", ".pkl", ".pdf", ".rec")
+VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv", ".mpg", ".mpeg")
+PARTS = re.compile(r".*\.((zip|7z|rar|tar)\.\d+|[zr]\d\d)", re.IGNORECASE)  # of an archive: set.zip.001, set.z01
+# What files begin with in which there may be pictures: zip, 7z, RAR, gzip, bzip2, xz, zstd, lz4, parquet, arrow, HDF5,
+# PDF, pickle, RecordIO, Matroska and WebM, AVI, MP4 and QuickTime. A tar says so further on.
+HELD = re.compile(
+    rb"PK\x03\x04|7z\xbc\xaf'\x1c|Rar!|\x1f\x8b|BZh[1-9]|\xfd7zXZ|\(\xb5/\xfd|\x04\x22M\x18|PAR1|ARROW1|\x89HDF|%PDF-"
+    rb"|\x80[\x02-\x05][}\](\x95cN]|\n#\xd7\xce|\x1aE\xdf\xa3|RIFF.{4}AVI "
+    rb"|.{4}ftyp(?!avi[fs]|hei[cfmsx]|mif1|msf1|crx )",
+    re.DOTALL,
+)
+DOCUMENTS = (".odt", ".odp", ".docx", ".pptx")  # zip files all of them, and seldom of training pictures
+TAR = slice(257, 262), b"ustar"
 # What image files begin with: PNG, JPEG, GIF, BMP, TIFF and BigTIFF, WebP, AVIF and HEIC, JPEG XL, JPEG 2000,
 # Photoshop, EXR, QOI.
 MARK = re.compile(
     rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|.{4}ftyp(avi[fs]|hei[cfmsx]|mif1)"
-    rb"|\xff\x0a|\0\0\0\x0c(JXL |jP  )\r\n|8BPS|v/1\x01|qoif",
+    rb"|\xff\x0a|\0\0\0\x0c(JXL |jP  )\r\n|8BPS|v/1\x01|qoif|P[1-6]\s\d+\s|\0\0\x01\0[\x01-\xff]\0|version https://git-lfs",
     re.DOTALL,
 )
+
+ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|data|file):(//)?\S+", re.IGNORECASE)
+ABSOLUTE = re.compile(r"[a-z]:[\\/]|[\\/~]|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def is_image(path: Path) -> bool:
     """Whether a file is an image: by its name, else by its first bytes.
 
-    Raises MemdetectError (usage) for a file of an unknown suffix that cannot be read.
+    A link to nowhere counts as one, unless its name is that of a companion: what it led to is not known (git-annex,
+    caches of a hub). Raises MemdetectError (usage) for a file of an unknown suffix that cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES or suffix in BESIDE:
         return suffix in IMAGE_SUFFIXES
-    if not path.is_file():  # a pipe, which would never end, or a link to nowhere
-        return False
+    if not path.is_file():  # a pipe, which would never end, or a link
+        return path.is_symlink() and not path.exists()
+    return bool(MARK.match(_first_bytes(path)))
+
+
+def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return bool(MARK.match(file.read(16)))
+            return file.read(TAR[0].stop)
     except OSError as problem:
         raise MemdetectError(f"{str(path)!r}: cannot be read ({problem.strerror}); give access to it") from None
 
 
 def names_image(text: str, folder: Path) -> bool:
-    """Whether a text, meant as a prompt, is the address of an image, or its path seen from `folder` or from here."""
-    if not text.lower().endswith(IMAGE_SUFFIXES) or "\n" in text:
+    """Whether a text, meant as a prompt, is the address or path of an image or video, alone or before a caption.
+
+    Paths are absolute, without blanks, or of a file that is there, seen from `folder` or from here. Any address counts.
+    """
+    if "\n" in text:
+        return False
+    head = _unquoted(re.split(r"[\t|]", text)[0])
+    if ADDRESS.fullmatch(head) or (ABSOLUTE.match(head) and _ends(head.split(",")[0])):
+        return True
+    if not _ends(head):
         return False
     try:
-        there = any((home / text).is_file() for home in (folder, Path()))
+        there = any((home / head).is_file() for home in (folder, Path()))
     except OSError:  # longer than a path can be
         return False
-    return there or bool(re.fullmatch(r"\S*[/\\]\S*", text))
+    return there or bool(ABSOLUTE.match(head) or re.fullmatch(r"\S*[/\\]\S*", head))
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().strip("\"'").strip()
+
+
+def _ends(path: str) -> bool:
+    """Whether a path or address ends as an image or a video does, before a query or a fragment."""
+    return _unquoted(re.split(r"[?#]", path)[0]).lower().endswith((*IMAGE_SUFFIXES, *VIDEOS))
 
 
 def images_in(folder: Path) -> Iterator[Path]:
@@ -69,8 +114,12 @@ def images_in(folder: Path) -> Iterator[Path]:
 
     Linked folders are entered, each folder once. Hidden files and folders are left out, as trainers leave them out.
     Memory holds the names of one folder at a time. Raises MemdetectError (usage) for a folder that cannot be read, and
-    for an archive, in which there may be images that nobody would look at.
+    as `no_container` does.
     """
+    return (path for path in _files_in(folder) if is_image(path))
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
     entered: set[tuple[int, int]] = set()
     for base, folders, files in os.walk(folder, onerror=_unread, followlinks=True):
         place = Path(base).stat()
@@ -79,23 +128,57 @@ def images_in(folder: Path) -> Iterator[Path]:
             continue
         entered.add((place.st_dev, place.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = (Path(base, name) for name in sorted(files) if not name.startswith("."))
-        yield from (path for path in map(_no_archive, shown) if is_image(path))
+        yield from (no_container(Path(base, name)) for name in sorted(files) if not name.startswith("."))
+
+
+def folder_names(folder: Path) -> dict[tuple[int, int], list[str]]:
+    """By device and inode, the names under which each folder below another one can be reached, links among them."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for base, folders, _ in os.walk(folder, onerror=_unread, followlinks=True):
+        shown, folders[:] = sorted(name for name in folders if not name.startswith(".")), []
+        for name in shown:
+            place = Path(base, name).stat()
+            if not found.setdefault((place.st_dev, place.st_ino), []):
+                folders.append(name)
+            found[place.st_dev, place.st_ino].append(name)
+    return found
+
+
+def strays(files: Sequence[Path]) -> list[Path]:
+    """Those of some files that may be prompts or lists: texts and tables that go with no image among the files.
+
+    A text goes with an image that it is named after (a.txt, a.json, a.png.txt), and metadata.* with all of them.
+    """
+    images = [path for path in files if path.suffix.lower() not in BESIDE]
+    named = {name for path in images for name in (path, path.with_suffix(""))}
+    texts = (path for path in files if path.suffix.lower() in TEXTS and not path.name.lower().startswith("metadata."))
+    return [path for path in texts if path.with_suffix("") not in named]
+
+
+def _images_alone(folder: Path) -> list[Path]:
+    """The images of a folder that is scanned. MemdetectError (usage) where prompt files lie there as well."""
+    files = list(_files_in(folder))
+    images = [path for path in files if is_image(path)]
+    if images and (others := strays(files)):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        said = "which a scan of the folder's images would pass over; name prompt files singly, or move them away"
+        raise MemdetectError(f"{str(folder)!r} holds {str(others[0].relative_to(folder))!r}{more}, {said}")
+    return images
 
 
 def files_of(source: str) -> list[Path]:
     """The files that a name stands for, in order: a file itself, the images of a folder, what a glob hits.
 
     Raises ValueError, or OSError for a name that no file can have, where that is nothing; MemdetectError as
-    `images_in` does.
+    `images_in` does, and for a folder that holds files besides which may be prompts.
     """
     path = Path(source)
     if source and path.exists():
         files, none = [path], "holds no image at any depth; name prompt files singly"
         if path.is_dir():
-            files = list(images_in(path))
+            files = _images_alone(path)
     elif re.search(r"[*?[]", source):
-        files = matching(source)
+        files = matching(source, _images_alone)
         none = f"no file matches this pattern in {str(Path.cwd())!r}; check it, or name the files"
     else:
         files, none = [], "no such file or folder; check the path, or pass - for stdin"
@@ -104,8 +187,8 @@ def files_of(source: str) -> list[Path]:
     return files
 
 
-def matching(pattern: str) -> list[Path]:
-    """The files that a glob hits, sorted; for a folder that it hits, the images in it.
+def matching(pattern: str, images: Callable[[Path], Iterable[Path]] = images_in) -> list[Path]:
+    """The files that a glob hits, sorted; for a folder that it hits, the images in it, as `images` lists them.
 
     Hidden ones are left out unless the glob names them. Raises ValueError for what is no glob, MemdetectError as
     `images_in` does.
@@ -114,13 +197,33 @@ def matching(pattern: str) -> list[Path]:
     named = {*path.parts}
     hits = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     shown = [hit for hit in hits if not any(part[0] == "." for part in {*hit.parts} - named)]
-    return list(dict.fromkeys(file for hit in shown for file in (images_in(hit) if hit.is_dir() else [hit])))
+    return list(dict.fromkeys(file for hit in shown for file in (images(hit) if hit.is_dir() else [hit])))
 
 
-def _no_archive(path: Path) -> Path:
-    if path.name.lower().endswith(ARCHIVES):
-        raise MemdetectError(f"{str(path)!r} is an archive, in which nothing is looked at; unpack it, or move it away")
+def no_container(path: Path) -> Path:
+    """The path itself. MemdetectError (usage) for a file in which there may be pictures that nobody would look at.
+
+    Archives, videos, tables and databases: by name, else by first bytes. Arrays and tensors (.npz, .npy, .pt,
+    .safetensors) are taken for caches of what lies beside them.
+    """
+    name, suffix = path.name.lower(), path.suffix.lower()
+    if suffix in ARCHIVES or PARTS.fullmatch(name):
+        raise _held(path, "an archive", "unpack it")
+    if suffix in VIDEOS:
+        raise _held(path, "a video", "save its frames as images")
+    if suffix == ".parquet":
+        raise _held(path, "a table that may hold pictures", "name it alone if it lists their paths")
+    if suffix in TABLES:
+        raise _held(path, "a container that may hold pictures", "write them out as image files")
+    if suffix not in (*IMAGE_SUFFIXES, *BESIDE, *DOCUMENTS) and path.is_file():
+        begins = _first_bytes(path)
+        if HELD.match(begins) or begins[TAR[0]] == TAR[1]:
+            raise _held(path, "a container by its first bytes", "unpack it")
     return path
+
+
+def _held(path: Path, what: str, cure: str) -> MemdetectError:
+    return MemdetectError(f"{str(path)!r} is {what}, in which nothing is looked at; {cure}, or move it away")
 
 
 def _unread(problem: OSError) -> None:

@@ -1,9 +1,11 @@
 """Image files -> RGB pixels, with a note for every change made on the way; what cannot be opened safely is an error."""
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from memdetect.errors import MemdetectError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
 ANIMATED = "animated: first frame of"
+# How a file becomes pixels: what lies under its transparency ("plain": whatever colour is stored there, 16 bits
+# clipped, as Pillow's own convert does), and whether it is turned as EXIF says.
+Way = Literal["white", "black", "plain", "white,unturned", "black,unturned", "plain,unturned"]
+UNTURNED = ",unturned"
 IN_PART = "only the first of several frames was looked up; give each frame as an image"
 
 
@@ -24,6 +30,7 @@ class Opened:
 
     image: Image.Image
     notes: tuple[str, ...]
+    way: Way = "white"
 
     @property
     def in_part(self) -> bool:
@@ -31,15 +38,60 @@ class Opened:
         return any(note.startswith(ANIMATED) for note in self.notes)
 
 
-def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Opened:
+def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, way: Way = "white") -> Opened:
     """Open a PNG, JPEG, WEBP, BMP, TIFF or GIF file as an RGB image and say what was changed.
 
-    EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, of several frames
-    the first is used. Colour profiles are ignored: the numbers in the file are taken for sRGB.
-    Raises MemdetectError, one line, for a file that is missing, not readable, empty, none of these formats, corrupt,
-    truncated, or of more than `max_pixels` pixels (read from the header, before anything is decoded; where Pillow takes
-    an image for a decompression bomb, from 178,956,970 on, it is refused whatever `max_pixels`).
+    EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, unless `way` says
+    otherwise; of several frames the first is used. Colour profiles are ignored: the numbers in the file are taken for
+    sRGB. Raises MemdetectError, one line, for a file that is missing, not readable, empty, none of these formats,
+    corrupt, truncated, or of more than `max_pixels` pixels (read from the header, before anything is decoded; where
+    Pillow takes an image for a decompression bomb, from 178,956,970 on, it is refused whatever `max_pixels`).
     """
+    return _opened(path, max_pixels, (way,))[0]
+
+
+def open_ways(path: Path, *, max_pixels: int = MAX_PIXELS) -> list[Opened]:
+    """The image as `open_image` has it, then each way in which trainers decode it that gives other pixels.
+
+    Trainers call Pillow's `convert("RGB")`, which drops transparency and clips 16 bits; some turn by EXIF, some do not,
+    some composite on black. A further way that gives a single colour shows nothing, and is left out. Raises as
+    `open_image` does.
+    """
+    every: tuple[Way, ...] = get_args(Way)
+    return _distinct(_opened(path, max_pixels, every))
+
+
+def ways_of(image: Image.Image) -> list[Opened]:
+    """`open_ways` of a picture that is no file, which nothing turns any more. Raises as `to_rgb` does."""
+    usual = Opened(to_rgb(image), ())
+    if not image.has_transparency_data:
+        return [usual]
+    return _distinct([usual, Opened(_on(image, "black")[0], (), "black"), Opened(image.convert("RGB"), (), "plain")])
+
+
+def _distinct(ways: Sequence[Opened]) -> list[Opened]:
+    kept = [ways[0]]
+    for other in ways[1:]:
+        pixels = np.asarray(other.image)
+        single = bool((pixels == pixels[:1, :1]).all())
+        if not single and all(other.image != known.image for known in kept):
+            kept.append(other)
+    return kept
+
+
+def said_ways(ways: Sequence[Way]) -> str:
+    """In which ways an image was looked up, in words; "" for the usual one alone."""
+    if len(ways) < 2:
+        return ""
+    clear = any(way.startswith("black") for way in ways)
+    words = {"white": "on white" if clear else "as shown", "black": "on black", "plain": "as stored"}
+    if not clear:
+        words[f"white{UNTURNED}"] = "not turned"
+    said = [words.get(way, f"{words[way.removesuffix(UNTURNED)]} not turned") for way in ways]
+    return f"looked up {', '.join(said[:-1])} and {said[-1]}"
+
+
+def _opened(path: Path, max_pixels: int, ways: Sequence[Way]) -> list[Opened]:
     try:
         if not path.is_file():
             raise _problem(path, "there is no such file; check the path")
@@ -51,7 +103,7 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Opened:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of half that size Pillow only warns: `max_pixels` decides
-            return _decoded(path, max_pixels)
+            return list(_decoded(path, max_pixels, ways))
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         text = f"more than the {limit:,} pixels that Pillow opens (it may be a decompression bomb); scale it down"
@@ -101,11 +153,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Raises MemdetectError for pixels of 32 bits, of which nothing says what is white.
     """
-    return _on_white(_eight_bits(Path(getattr(image, "filename", "") or "image"), image))[0]
+    return _on(_eight_bits(Path(getattr(image, "filename", "") or "image"), image), "white")[0]
 
 
-def _decoded(path: Path, max_pixels: int) -> Opened:
-    """Open, check the header, decode, convert. Raises whatever Pillow raises, and MemdetectError for a bad size."""
+def _decoded(path: Path, max_pixels: int, ways: Sequence[Way]) -> Iterator[Opened]:
+    """Open, check the header, decode, convert. Raises whatever Pillow raises, and MemdetectError for a bad size.
+
+    Of several ways those that cannot differ from the usual one are left out; a single one is always given.
+    """
     with Image.open(path, formats=FORMATS) as file:
         _check_size(path, file.size, max_pixels)
         notes = _header_notes(file)
@@ -113,15 +168,20 @@ def _decoded(path: Path, max_pixels: int) -> Opened:
             file.load()
         turn = _orientation(file)
         upright = ImageOps.exif_transpose(file) if turn else file.copy()
-    shallow = _eight_bits(path, upright)
-    rgb, composited = _on_white(shallow)
+        stored = file.copy() if turn not in (None, 1) else upright
     notes |= {
         "exif orientation applied": turn not in (None, 1),
         "exif unreadable, orientation not applied": turn is None,
-        "cmyk converted": shallow.mode == "CMYK",
-        "alpha composited on white": composited,
+        "cmyk converted": upright.mode == "CMYK",
+        "alpha composited on white": _on(_eight_bits(path, upright), "white")[1],
     }
-    return Opened(rgb, tuple(note for note, holds in notes.items() if holds))
+    told = tuple(note for note, holds in notes.items() if holds)
+    for way in ways:
+        ground, own = way.removesuffix(UNTURNED), stored if way.endswith(UNTURNED) else upright
+        alike = ground != "white" and not own.has_transparency_data and own.mode[0] not in "IF"
+        if len(ways) == 1 or way == "white" or not (alike or (own is upright and way.endswith(UNTURNED))):
+            rgb = own.convert("RGB") if ground == "plain" else _on(_eight_bits(path, own), ground)[0]
+            yield Opened(rgb, told, way)
 
 
 def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
@@ -171,14 +231,14 @@ def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
     return grey
 
 
-def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
-    """RGB over white, and whether any pixel was less than opaque."""
+def _on(image: Image.Image, colour: str) -> tuple[Image.Image, bool]:
+    """RGB over a colour, and whether any pixel was less than opaque."""
     if not image.has_transparency_data:
         return image.convert("RGB"), False
     rgba = image.convert("RGBA")
     opaque = rgba.getchannel("A").getextrema() == (255, 255)
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB"), not opaque
+    ground = Image.new("RGBA", rgba.size, colour)
+    return Image.alpha_composite(ground, rgba).convert("RGB"), not opaque
 
 
 def _problem(path: Path, text: str) -> MemdetectError:

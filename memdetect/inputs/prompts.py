@@ -1,31 +1,25 @@
 """Prompt files, images, folders, globs and stdin -> requests; whatever cannot be examined is an error with its line."""
 
-import csv
 import gzip
 import hashlib
 import io
-import json
 import re
 import sys
 import unicodedata
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import files_of, is_image, names_image
+from memdetect.inputs.tables import FORMATS, IMAGE_COLUMNS, PROMPT_COLUMNS, Row, blame, problem, rows_of
+from memdetect.inputs.wording import unseen
 
-FORMATS = ("txt", "jsonl", "json", "csv", "tsv")
-PROMPT_COLUMNS = ("prompt", "caption", "text", "Prompt", "Caption", "TEXT")
-IMAGE_COLUMNS = ("image", "path", "file", "file_name")
 MAX_CHARS = 2**20
 MAX_BYTES = 2**28  # of text, for a small gzip file can hold terabytes
-DELIMITERS = ",\t;|"
-NO_DELIMITER = "\ud800"  # a lone surrogate: no text decoded from UTF-8 holds it, so nothing is split at it
-Row: TypeAlias = Mapping[str, Any] | str  # fields by name, or a bare prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,8 @@ def read(sources: Sequence[str | Path], *, column: str | None = None, format: st
     """Read prompt files (txt, jsonl, json, csv, tsv, each also gzipped), images, folders of images, globs and "-".
 
     `column` names the prompt column of rows. `format`, one of FORMATS, holds for every prompt file; without it the
-    extension tells, and for stdin the first character (`{`: jsonl, else txt). Folders are searched for images as
+    extension tells, and for stdin how it begins (`{`: jsonl, `["`: json, else txt); a text that looks like JSON or a
+    table is refused. Folders are searched for images as
     `folders.images_in` does. What has the id and the content of an earlier request is dropped and counted.
     Raises MemdetectError (usage) that names file and line: nothing found, not UTF-8, a broken row, a prompt that is
     missing, empty, too long, not encodable or the path of an image, an image that is not there, one id for two
@@ -78,55 +73,31 @@ def read(sources: Sequence[str | Path], *, column: str | None = None, format: st
         found = list(_requests(source, column, format))
         requests = [request for request in found if request is not None]
         if not requests:
-            raise _problem(source, None, f"holds no prompts ({len(found)} blank lines); add some, or leave it out")
+            raise problem(source, None, f"holds no prompts ({len(found)} blank lines); add some, or leave it out")
         blank += len(found) - len(requests)
-        repeated += sum(not _keep(kept, request) for request in requests)
+        repeated += sum(not keep(kept, request) for request in requests)
     beside = sum(item.prompt is not None and _image_column(item.meta) is not None for item in kept.values())
     return Requests(tuple(kept.values()), blank, repeated, beside)
 
 
 def _expand(source: str) -> list[str]:
     """List the files that a source stands for; "-" stays."""
-    with _blame(source, None):
+    with blame(source, None):
         return [source] if source == "-" else [str(file) for file in files_of(source)]
 
 
 def _requests(source: str, column: str | None, format: str | None) -> Iterator[Request | None]:
     """Yield the requests of one file, None for a blank line."""
     if re.search("[\ud800-\udfff]", source):
-        raise _problem(source, None, "a file name that is not UTF-8 cannot be written to the records; rename the file")
+        raise problem(source, None, "a file name that is not UTF-8 cannot be written to the records; rename the file")
     path = Path(source)
     if source != "-" and is_image(path):
-        with _blame(source, None):
+        with blame(source, None):
             yield Request(item_id(None, path), None, path, source, None, {})
         return
-    text = _text(source)
-    format = format or _format(source, text)
-    rows = _csv_rows(text, source, column) if format in ("csv", "tsv") else _rows(text, source, format)
-    for line, row in rows:
-        with _blame(source, line):
-            yield None if row is None else _request(row, column, source, line)
-
-
-@contextmanager
-def _blame(source: str, line: int | None) -> Generator[None]:
-    """Give what goes wrong in a row, or in a source as a whole (None), its place."""
-    try:
-        yield
-    except (json.JSONDecodeError, RecursionError) as error:
-        at, reason = getattr(error, "lineno", 1) + (line or 1) - 1, getattr(error, "msg", error)
-        raise _problem(source, at, f"broken JSON ({reason}); correct it, or say --prompts-format") from error
-    except (ValueError, OSError) as error:
-        raise _problem(source, line, str(error)) from error
-
-
-def _format(source: str, text: str) -> str:
-    if source == "-":
-        return "jsonl" if text.lstrip().startswith("{") else "txt"
-    suffix = Path(source.lower().removesuffix(".gz")).suffix
-    if suffix[1:] not in FORMATS:
-        raise _problem(source, None, f"unknown extension {suffix!r}; pass --prompts-format, one of {' '.join(FORMATS)}")
-    return suffix[1:]
+    for line, row in rows_of(_text(source), source, format, column):
+        with blame(source, line):
+            yield None if row is None else request_of(row, column, source, line)
 
 
 def _text(source: str) -> str:
@@ -137,88 +108,17 @@ def _text(source: str) -> str:
         if data.startswith(b"\x1f\x8b"):  # the mark of gzip, with which no UTF-8 text can start
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise _problem(source, None, f"cannot be read ({error}); check the file and its permissions") from error
+        raise problem(source, None, f"cannot be read ({error}); check the file and its permissions") from error
     if len(data) > MAX_BYTES:
-        raise _problem(source, None, f"more than {MAX_BYTES:,} bytes of text; split it")
+        raise problem(source, None, f"more than {MAX_BYTES:,} bytes of text; split it")
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = len(re.findall(rb"\r\n?|\n", data[: error.start])) + 1
-        raise _problem(source, line, f"not UTF-8 at byte offset {error.start}; save the file as UTF-8") from error
+        raise problem(source, line, f"not UTF-8 at byte offset {error.start}; save the file as UTF-8") from error
 
 
-def _rows(text: str, source: str, format: str) -> Iterator[tuple[int, Row | None]]:
-    """Yield the lines of a text, or the items of a JSON list, with their first lines; None for a blank line."""
-    # A line ends at \n, \r\n or \r; str.splitlines would also cut prompts at U+2028, U+0085 and form feeds.
-    lines = io.StringIO(text, newline=None)
-    items = _json_items(lines.read(), source) if format == "json" else enumerate(lines, 1)
-    for line, item in items:
-        with _blame(source, line):
-            content = item.removesuffix("\n")
-            yield line, None if not content.strip() else content if format == "txt" else _json(content)
-
-
-def _json(text: str) -> Row:
-    """Parse a row: an object or a string, and such that it can be written again as UTF-8 and strict JSON."""
-    value = json.loads(text, object_pairs_hook=_unique)
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:
-        raise ValueError(f"a lone surrogate or a number that is not finite ({error}); correct it") from error
-    if not isinstance(value, dict | str):
-        raise ValueError(f"an object or a string is expected, not {text!r:.40}; correct it, or say --prompts-format")
-    return value
-
-
-def _json_items(text: str, source: str) -> Iterator[tuple[int, str]]:
-    """Cut a JSON list into the line and text of each item; it is parsed as a whole first, to know that it is sound."""
-    with _blame(source, 1):
-        if not isinstance(json.loads(text), list):
-            raise ValueError("a JSON list is expected; if there is one object a line, say --prompts-format jsonl")
-    decoder, start = json.JSONDecoder(), re.compile(r"[^ \t\n,]")
-    end, line, begin = text.index("[") + 1, 1, 0
-    while (spot := start.search(text, end)) and spot[0] != "]":
-        line, begin = line + text.count("\n", begin, spot.start()), spot.start()
-        end = decoder.raw_decode(text, begin)[1]
-        yield line, text[begin:end]
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dict; ValueError for a name that is there twice, of which a plain dict would keep the last in silence."""
-    listed = list(pairs)
-    if len(made := dict(listed)) < len(listed):
-        raise ValueError(f"a name is there twice among {[name for name, _ in listed]!s:.400}; rename one")
-    return made
-
-
-def _csv_rows(text: str, source: str, column: str | None) -> Iterator[tuple[int, Row | None]]:
-    """Yield the records of a table by the names in its first line (RFC 4180); columns without a name are left out."""
-    line, header = 1, list[str]()
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, column), strict=True)
-        for cells in reader:
-            if cells and len(cells) != len(header or cells):
-                raise ValueError(f"{len(cells)} cells under a header of {len(header)}")
-            if header or not cells:
-                pairs = zip(header, cells, strict=True) if cells else ()
-                yield line, _unique(pair for pair in pairs if pair[0]) or None
-            header = header or [name.strip() for name in cells]
-            line = reader.line_num + 1
-    except (csv.Error, ValueError) as error:
-        raise _problem(source, line, f'broken table ({error}); put cells with commas in quotes, " as ""') from error
-
-
-def _delimiter(text: str, column: str | None) -> str:
-    """Tell the delimiter by the header, for prompts are full of commas: one that sets a known column apart, if any."""
-    known = {column} if column else {name.lower() for name in (*PROMPT_COLUMNS, *IMAGE_COLUMNS)}
-    first = next((line for line in io.StringIO(text, newline="") if line.strip("\r\n")), "")
-    heads = {sign: next(csv.reader([first], delimiter=sign), [""]) for sign in DELIMITERS}
-    names = {sign: {(cell if column else cell.lower()).strip() for cell in head} for sign, head in heads.items()}
-    best = max(heads, key=lambda sign: (bool(known & names[sign]), len(heads[sign])))
-    return best if len(heads[best]) > 1 else NO_DELIMITER
-
-
-def _request(row: Row, column: str | None, source: str, line: int) -> Request:
+def request_of(row: Row, column: str | None, source: str, line: int) -> Request:
     """Make a request of a row: its prompt if it has one, else its image. Raises ValueError, OSError."""
     rest = {"prompt": row} if isinstance(row, str) else dict(row)
     name = _prompt_column(rest, None if isinstance(row, str) else column)
@@ -226,12 +126,16 @@ def _request(row: Row, column: str | None, source: str, line: int) -> Request:
     if name is None and key is None:
         raise ValueError(f"no prompt among the columns {list(rest)!s:.400}; name its column with --prompt-column")
     value, given = rest.pop(name) if name else None, rest.pop("id", None)
-    own = None if _empty(given) else _string(str(given) if type(given) in (int, float) else given, "id")
+    own = None if _empty(given) else as_text(str(given) if type(given) in (int, float) else given, "id")
     prompt = image = None
     if _empty(value) and key is not None:
-        image = (Path() if source == "-" else Path(source).parent) / _string(rest.pop(key), key)
+        image = (Path() if source == "-" else Path(source).parent) / as_text(rest.pop(key), key)
     else:
-        prompt = _string(value, "prompt")
+        prompt = as_text(value, "prompt")
+        if code := unseen(prompt):
+            raise ValueError(
+                f"the prompt holds {code}, which nobody sees but the model; remove it, or break the line there"
+            )
         if names_image(prompt.strip(), Path() if source == "-" else Path(source).parent):
             raise ValueError(
                 f"{prompt!r:.200} is an image, no prompt; list images as csv or jsonl, in a column `image`"
@@ -255,8 +159,8 @@ def _empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _string(value: object, name: str) -> str:
-    """Return a value that must be text: not empty, at most MAX_CHARS characters, no NUL. Raises ValueError."""
+def as_text(value: object, name: str) -> str:
+    """Return a value that must be text: not empty, at most MAX_CHARS characters, no NUL, UTF-8. Raises ValueError."""
     if _empty(value):
         raise ValueError(f"the {name} is empty or null; fill it in or remove the row")
     if not isinstance(value, str):
@@ -265,6 +169,8 @@ def _string(value: object, name: str) -> str:
         raise ValueError(f"the {name} has {len(value):,} characters, more than {MAX_CHARS:,}; shorten it")
     if "\0" in value:
         raise ValueError(f"the {name} holds a NUL character; remove it")
+    if re.search("[\ud800-\udfff]", value):
+        raise ValueError(f"the {name} holds a lone surrogate, which no file in UTF-8 can; correct it")
     return value
 
 
@@ -278,15 +184,10 @@ def item_id(prompt: str | None, image: Path | None) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _keep(kept: dict[str, Request], new: Request) -> bool:
+def keep(kept: dict[str, Request], new: Request) -> bool:
     """Add a request by its id; False if it is there already, an error if its id stands for something else."""
     old = kept.setdefault(new.id, new)
     if old is not new and item_id(old.prompt, old.image) != item_id(new.prompt, new.image):
         first = f"{old.source!r}" + (f", line {old.line}" if old.line else "")
-        raise _problem(new.source, new.line, f"the id {new.id!r:.80} is taken ({first}); give each item its own id")
+        raise problem(new.source, new.line, f"the id {new.id!r:.80} is taken ({first}); give each item its own id")
     return old is new
-
-
-def _problem(source: str, line: int | None, text: str) -> MemdetectError:
-    """Make the error about a place; the name is quoted, for it may hold line breaks."""
-    return MemdetectError(f"{source!r}{f', line {line}' if line else ''}: {text}")

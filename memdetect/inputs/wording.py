@@ -28,6 +28,9 @@ class Worded(Protocol):
         ...
 
 
+# Of the category of what is not seen, and seen nevertheless: Arabic and other signs that stand over digits.
+_SHOWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+_JOINERS = frozenset("\u200c\u200d")  # which words and emoji need
 _Row = TypeVar("_Row", bound=Worded)
 
 
@@ -41,6 +44,17 @@ def normalised(text: str) -> str:
     if is_label(plain):
         return plain
     return plain.encode().translate(_ZEROS).decode() if simple else _DIGIT.sub("0", plain)
+
+
+def unseen(text: str) -> str:
+    """The first character of a text that shows nothing, as U+200B ZERO WIDTH SPACE; "" where there is none.
+
+    Control and format characters, line and paragraph separators; not tab, line feed, carriage return and the joiners.
+    """
+    for c in "" if text.isascii() and text.isprintable() else text:
+        if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in "\t\n\r" and c not in _SHOWN | _JOINERS:
+            return f"U+{ord(c):04X} {unicodedata.name(c, 'a control character')}"
+    return ""
 
 
 def is_label(text: str) -> bool:

@@ -13,6 +13,7 @@ from memdetect.runs.policy import Ignore
 WAIVED = {
     "fail_on": "no finding fails it",
     "min_sensitivity": "what scores alone miss is not asked",
+    "min_coverage": "how much of the training set the index covers, and what it had to leave out, is not asked",
     "min_recall": "whether the index finds a copy is not asked",
 }
 

@@ -1,7 +1,8 @@
 """Generate images with a pipeline, one generator for each, and move between pixels and latents."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,8 +77,9 @@ def sample_latents(
 def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
     """Run the pipeline; its last latents as feature maps."""
     if model.family.condition == "label":
-        return _before_decoding(model, call)
-    images = model.pipe(**call).images
+        return _before_decoding(model, call, sampler.call)
+    with _blaming(sampler.call):
+        images = model.pipe(**call).images
     if model.family.condition == "none":
         return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
     if model.family.packed:
@@ -87,11 +89,26 @@ def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Ten
     return images
 
 
+@contextmanager
+def _blaming(given: Mapping[str, Any]) -> Generator[None]:
+    """Make a usage error of what a pipeline raises under further arguments that somebody gave."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, LookupError) as problem:
+        if not given:
+            raise
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        said = f"fails with the arguments {', '.join(given)} of --call ({reason:.200})"
+        raise MemdetectError(f"the pipeline {said}; leave out what it cannot take") from problem
+
+
 class _Decoding(BaseException):
     """Ends a pipeline that cannot be asked for latents where it would decode them."""
 
 
-def _before_decoding(model: Model, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
+def _before_decoding(
+    model: Model, call: dict[str, Any], given: Mapping[str, Any]
+) -> Float[Tensor, "image chan row col"]:
     vae, found = model.pipe.vae, list[Tensor]()
 
     def instead(latents: Tensor, *_: Any, **__: Any) -> None:
@@ -100,7 +117,8 @@ def _before_decoding(model: Model, call: dict[str, Any]) -> Float[Tensor, "image
 
     vae.decode = instead
     try:
-        model.pipe(**call)
+        with _blaming(given):
+            model.pipe(**call)
     except _Decoding:
         pass
     finally:

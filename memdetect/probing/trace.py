@@ -1,6 +1,6 @@
 """What one look at a denoiser left behind: named arrays keyed by (capture, layer), and where they were taken."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,9 +52,3 @@ class Trace:
         arrays = {key: array.flatten(1, 2).unsqueeze(2) for key, array in self.arrays.items()}
         latents = None if self.latents is None else self.latents.flatten(0, 1).unsqueeze(1)
         return replace(self, arrays=arrays, latents=latents)
-
-    def reorder(self, items: Sequence[int]) -> "Trace":
-        """The same trace with its items in another order."""
-        rows = list(items)
-        latents = None if self.latents is None else self.latents[rows]
-        return replace(self, arrays={key: array[:, rows] for key, array in self.arrays.items()}, latents=latents)

@@ -1,10 +1,10 @@
 """Markdown for a page or GitHub's step summary, which takes at most 1 MiB; prompts stay text in it."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 from memdetect.judging import OUTCOMES, Verdict
-from memdetect.render.shown import listed, plain, strongest, subject, untested
+from memdetect.render.escapes import code, text
+from memdetect.render.shown import listed, strongest, subject, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -28,21 +28,6 @@ def render_markdown(
             break
         table.append(line)
     return head + _findings(table, len(found)) + tail
-
-
-def text(words: str, width: int = 200) -> str:
-    """Words as text and nothing else: no markup, HTML, link, mention or table cell border comes of them."""
-    return re.sub(r"[^\w\s]|_", lambda hit: _entity(hit[0]), plain(words.strip(), width))
-
-
-def _entity(mark: str) -> str:
-    """A mark by its number; a comment after @ keeps what looks like an address in two pieces."""
-    return f"&#{ord(mark)};{'<!-- -->' if mark == '@' else ''}"
-
-
-def code(words: str, width: int = 200) -> str:
-    """The same in code type, in which GitHub makes no mentions and issue links either."""
-    return f"<code>{text(words, width)}</code>"
 
 
 def _head(verdict: Verdict) -> Iterator[str]:

@@ -15,19 +15,20 @@ def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
     recall: share, 0 to 1, of mildly damaged copies that were called copies, None where none was tried; planted: of how
     many pictures; finds: the same share by kind of geometric change, of the kinds that were tried. pictures: distinct
-    ones in the index; coverage: their share of the training set, None where its size is not known; stated_by: who says
-    how large that is. left_out: images that could not be taken in. as_trained: how training made squares
+    ones in the index; coverage: their share of the training set, None where its size is not known, which is at least
+    what is in the index and what could not be taken in (left_out); stated_by: who says how large it is. as_trained: how training made squares
     ("512,center"), "" = the index holds whole pictures.
     """
     mild, whole, squares = manifest["planted"], manifest["training_set"], manifest["as_trained"]
+    lost = sum(manifest["skipped"].values())
     return {
         "recall": mild["copies"] if mild["images"] else None,
         "planted": mild["images"],
         "finds": {kind: found["copies"] for kind, found in manifest["geometry"].items() if found["images"]},
         "pictures": manifest["pictures"],
-        "coverage": manifest["pictures"] / whole if whole else None,
+        "coverage": manifest["pictures"] / max(whole, manifest["pictures"] + lost) if whole else None,
         "stated_by": manifest["training_set_by"],
-        "left_out": sum(manifest["skipped"].values()),
+        "left_out": lost,
         "as_trained": f"{squares['size']},{squares['crop']}" if squares else "",
     }
 

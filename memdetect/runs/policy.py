@@ -184,6 +184,8 @@ def _configured(folders: Iterable[Path], file: Path | None) -> tuple[str, Mappin
             )
         return str(file), table
     for path in (folder / name for folder in folders for name in ("memdetect.toml", "pyproject.toml")):
+        if os.path.lexists(path) and not path.is_file():
+            raise MemdetectError(f"{path} is no file that can be read (a folder, a pipe, or a link to nowhere); remove it")
         if path.is_file() and (table := _policy_table(path)) is not None:
             return str(path), table
     return "", None

@@ -59,3 +59,8 @@ class Result(Measurement):
     outcome: Outcome
     reason: str = ""
     suppressed: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """What was ranked to decide."""
+        return self.judged.get("combined")

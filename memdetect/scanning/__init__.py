@@ -1,25 +1,35 @@
-"""The whole flow in one readable function: scan(); and calibrate(), which shares its sampling loop."""
+"""The whole flow in one readable function, run_scan(); and run_calibration(), which shares its sampling loop."""
 
 from memdetect.inputs.captions import captioned, prompts_of
-from memdetect.scanning.calibrating import Matcher, calibrate, calibrate_by
-from memdetect.scanning.flow import Run, calibration_of, scan
+from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
+from memdetect.judging.run import Run
+from memdetect.scanning.calibrating import Matcher, run_calibration
+from memdetect.scanning.flow import calibration_of, run_scan
 from memdetect.scanning.loop import Watch
 from memdetect.scanning.planning import header_of, plan_of, settings_of
 from memdetect.scanning.prepare import Options, prepare
+from memdetect.scanning.python import calibrate, scan, score
 
 __all__ = [
+    "Judging",
+    "Loading",
+    "Lookup",
     "Matcher",
     "Options",
+    "Probing",
     "Run",
+    "Sampling",
     "Watch",
     "calibrate",
-    "calibrate_by",
     "calibration_of",
     "captioned",
     "header_of",
     "plan_of",
     "prepare",
     "prompts_of",
+    "run_calibration",
+    "run_scan",
     "scan",
+    "score",
     "settings_of",
 ]

@@ -64,18 +64,24 @@ def paired_null(
 def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
     """The scan's settings on the base, with more seeds and no search."""
     own = bench.sampler
+    asked = bench.options
     options = replace(
-        bench.options,
-        layers=[point.name for point in bench.look.points],
-        timesteps=list(bench.look.timesteps),
-        sigmas=None,
-        steps=own.steps,
-        guidance_scale=own.guidance_scale,
-        num_seeds=rounds * own.num_seeds,
-        search=False,
-        index=None,
+        asked,
+        sampling=replace(
+            asked.sampling,
+            steps=own.steps,
+            guidance_scale=own.guidance_scale,
+            num_seeds=rounds * own.num_seeds,
+        ),
+        probing=replace(
+            asked.probing,
+            layers=tuple(point.name for point in bench.look.points),
+            timesteps=tuple(bench.look.timesteps),
+            sigmas=(),
+        ),
+        lookup=replace(asked.lookup, search=False, index=None),
+        judging=replace(asked.judging, base=None),
         save_images=True,
-        base=None,
     )
     other = prepare(base, options)
     if other.model.digest == bench.model.digest:
@@ -88,7 +94,7 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
 
     Raises MemdetectError when the base ran with settings other than the scan's, or gave no finite scores.
     """
-    wanted, seeds, strata = settings_of(bench), bench.sampler.num_seeds, bench.options.strata
+    wanted, seeds, strata = settings_of(bench), bench.sampler.num_seeds, bench.options.probing.strata
     held = header.plan.settings.model_copy(update={"model": wanted.model})
     if different := held.difference(wanted):
         name, base, model = different

@@ -14,7 +14,7 @@ from memdetect.copies.matching import Evidence
 from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.images import open_image
-from memdetect.inputs.prompts import Request, Requests, read
+from memdetect.inputs.prompts import Request, Requests
 from memdetect.inputs.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
 from memdetect.judging.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.judging.integrity import unaltered
@@ -35,14 +35,13 @@ Matcher = Callable[[list[Path]], list[bool]]
 LEAST, SHARE = 10, 0.01  # how many of the strongest prompts are searched for copies
 
 
-def calibrate(
-    inputs: Requests | Sequence[str | Path],
+def run_calibration(
+    requests: Requests,
     model: Any,
-    out: Path | str,
+    out: Path,
     options: Options | None = None,
-    *,
-    progress: Callable[[int, int, str], None] = lambda _done, _planned, _note: None,
-    stop: Callable[[], bool] = lambda: False,
+    watch: Watch | None = None,
+    matcher: Matcher | None = None,
 ) -> Calibration | None:
     """Measure clean prompts, one a family, and write their scores to the file `out`; None when it was stopped.
 
@@ -55,22 +54,10 @@ def calibrate(
     without a kind or among the clean ones, for clean prompts of which none has finite scores, and for one to be
     searched whose images are not finite.
     """
-    return calibrate_by(None, inputs, model, out, options, Watch(progress, stop))
-
-
-def calibrate_by(
-    matcher: Matcher | None,
-    inputs: Requests | Sequence[str | Path],
-    model: Any,
-    out: Path | str,
-    options: Options | None = None,
-    watch: Watch | None = None,
-) -> Calibration | None:
-    """As `calibrate`, but searched by a function of the caller's: images -> whether each is a copy."""
-    options, out, watch = replace(options or Options(), save_images=False), Path(out), watch or Watch()
-    requests = _clean(inputs if isinstance(inputs, Requests) else read(inputs))
+    options, watch = replace(options or Options(), save_images=False), watch or Watch()
+    requests = _clean(requests)
     known = _memorized(options.memorized, requests) if options.memorized else None
-    bench = prepare(load(model), options)
+    bench = prepare(load(model, options.loading), options)
     search = _Given(matcher) if matcher else _search(bench)
     bench = replace(bench, evidence=None)  # only the strongest prompts are searched, once their scores are known
     folder = RunFolder(out.parent / f"{out.stem}.run")
@@ -156,9 +143,8 @@ def _search(bench: Bench) -> "_Search | str":
     return useless(index, bench.options.policy) or _Search(bench.evidence, index)
 
 
-def _memorized(given: Requests | Sequence[str | Path], clean: Requests) -> Requests:
+def _memorized(requests: Requests, clean: Requests) -> Requests:
     """Checked before the first image: prompts of a kind each, none of a clean family."""
-    requests = given if isinstance(given, Requests) else read(given)
     families = {family_key(item.meta, item.prompt) for item in clean.items}
     for item in requests.items:
         if item.prompt is None:

@@ -1,7 +1,7 @@
 """A scan that is only planned: what it can show and what it takes, from the card and the clean scores alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -40,44 +40,36 @@ class Planned:
     @property
     def tuned(self) -> bool:
         """Whether it is a fine-tune, of which neither clean scores nor an index ship."""
-        return self.options.base is not None or bool(self.made.get("loras"))
+        return self.base is not None or bool(self.made.get("loras"))
+
+    @property
+    def base(self) -> Any:
+        """What the model was fine-tuned from, if anything."""
+        return self.options.base_of(self.model)
 
 
-def dry_run_lines(
-    requests: Requests,
-    model: str,
-    options: Options,
-    wanted: Mapping[str, Any],
-    members: Sequence[str],
-) -> Iterator[str]:
-    """The plan in words. wanted: settings that are not None stand before the card's. No weights are opened.
+def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[str]:
+    """The plan in words; what is not told is taken from the card. No weights are opened.
 
-    What a plan can show is worked out by `judge`, on an ideal run of the same items. options: what is looked at of them
-    are policy, calibration, base, strata, and where outputs are looked up; of an index only the manifest is read.
-    Raises MemdetectError where a scan with these would.
+    What a plan can show is worked out by `judge`, on an ideal run of the same items. Of an index only the manifest is
+    read. Raises MemdetectError where a scan with these would.
     """
-    folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
-    card = read_card(folder)
-    made = {key: given if (given := wanted.get(key)) is not None else getattr(card, key, None) for key in wanted}
-    shipped = folder / "calibration.json" if folder and not made.get("loras") else None
-    file = options.calibration or shipped
-    clean = read_calibration(file) if file and options.base is None else None
-    usual = card.members if tuple(options.detectors) == Options().detectors else ()
-    deciding = tuple(members) or tuple(usual) or tuple(options.detectors[:1])
-    planned = Planned(model, options, folder, card, clean, made, deciding)
+    planned = _planned(model, options)
+    folder, clean, made, deciding = planned.folder, planned.clean, planned.made, planned.members
     items = requests.items
     yield (
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
         f"{_where(made)}"
     )
-    yield _looked_up(folder, options, planned.tuned)
-    rounds = (options.base_rounds or rounds_for(len(items), scored=options.policy.asks_scores)) if options.base else 0
+    yield _looked_up(planned)
+    usual = rounds_for(len(items), scored=options.policy.asks_scores)
+    rounds = (options.judging.base_rounds or usual) if planned.base else 0
     if rounds:
-        yield f"the base {options.base} draws each prompt {rounds} times; what it gives is the null"
+        yield f"the base {planned.base} draws each prompt {rounds} times; what it gives is the null"
     if made.get("sigmas") and clean:
         yield "which timesteps these are only the weights tell: whether the clean scores hold them is not known"
     header = _header(requests, planned)
-    null = _of_base(header, requests, rounds, str(options.base)) if rounds else clean
+    null = _of_base(header, requests, rounds, str(planned.base)) if rounds else clean
     families = len({family_key(item.meta, item.prompt) for item in items})
     policy = options.policy
     found = forecast(len(items), families, clean_count(null, len(deciding)), policy)
@@ -85,8 +77,31 @@ def dry_run_lines(
     yield from _costs(len(items) * (1 + rounds), made, clean, folder)
 
 
+def _planned(model: str, options: Options) -> Planned:
+    folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
+    card = read_card(folder)
+    asked, sampling, probing = options.loading, options.sampling, options.probing
+    wanted: dict[str, Any] = {
+        "steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "num_seeds": sampling.num_seeds,
+        "call": dict(sampling.call) or None,
+        "timesteps": probing.timesteps or None,
+        "sigmas": probing.sigmas or None,
+        "loras": asked.loras or None,
+        "dtype": asked.dtype,
+    }
+    made = {key: getattr(card, key, None) if given is None else given for key, given in wanted.items()}
+    usual = card.members if options.detectors == Options().detectors else ()
+    deciding = tuple(probing.combine) or tuple(usual) or options.detectors[:1]
+    planned = Planned(model, options, folder, card, None, made, deciding)
+    shipped = folder / "calibration.json" if folder and not made["loras"] else None
+    file = options.judging.calibration or shipped
+    return replace(planned, clean=read_calibration(Path(file))) if file and planned.base is None else planned
+
+
 def _header(requests: Requests, planned: Planned) -> Header:
-    """The header as the scan would write it."""
+    """The header as the scan would write it; what only the weights tell is taken as the clean scores say."""
     index = _index_facts(planned)
     made = _plan(planned, index)
     return Header(
@@ -108,10 +123,10 @@ def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
         **dict(_settings(planned)),
         inputs="",
         num_seeds=made["num_seeds"],
-        seed=options.seed,
+        seed=options.sampling.seed,
         detectors=tuple(options.detectors),
         members=tuple(planned.members),
-        strata=options.strata,
+        strata=options.probing.strata,
         layers=_layers(planned),
         timesteps=tuple(made.get("timesteps") or planned.card.timesteps),
         index=index.get("digest", ""),
@@ -129,7 +144,7 @@ def _settings(planned: Planned) -> Settings:
 
 def _layers(planned: Planned) -> tuple[str, ...]:
     """The layers by name where the clean scores have them; as they were given, where only the weights tell."""
-    given = tuple(planned.options.layers or planned.card.layers)
+    given = tuple(planned.options.probing.layers or planned.card.layers)
     tables = list(planned.clean.scores.values()) if planned.clean else []
     held = list(tables[0]) if tables else []
     found = tuple(name for name in held if any(fnmatchcase(name, glob) for glob in given))
@@ -138,12 +153,12 @@ def _layers(planned: Planned) -> tuple[str, ...]:
 
 def _index_facts(planned: Planned) -> dict[str, Any]:
     """What the header will say of the index; of one that the scan will build, what it is hoped to be."""
-    options = planned.options
-    index = searched_index(planned.folder, options, tuned=planned.tuned)
-    if options.search and options.train_images:
+    asked = planned.options.lookup
+    index = searched_index(planned.folder, asked, tuned=planned.tuned)
+    if asked.search and asked.train_images:
         hoped = {"similarity": 0.5, "level": LEVEL, "recall": 1.0, "planted": 1}
         return {"name": INDEX, "digest": "planned", "rows": 1, "embedder": "", "null_queries": 1, **hoped}
-    return index_facts(index.name, read_manifest(index), options.top_k) if index else {}
+    return index_facts(index.name, read_manifest(index), asked.top_k) if index else {}
 
 
 def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Calibration:
@@ -176,11 +191,12 @@ def _where(made: Mapping[str, Any]) -> str:
     return f"{name} = {', '.join(map(str, values))}"
 
 
-def _looked_up(model: Path | None, options: Options, tuned: bool) -> str:
+def _looked_up(planned: Planned) -> str:
     """What outputs are looked up in."""
-    index = searched_index(model, options, tuned=tuned)
-    if options.search and options.train_images:
-        return f"looked up among the pictures of {options.train_images}"
+    asked = planned.options.lookup
+    index = searched_index(planned.folder, asked, tuned=planned.tuned)
+    if asked.search and asked.train_images:
+        return f"looked up among the pictures of {asked.train_images}"
     if index is None:
         return "no index: outputs are not looked up among training images"
     manifest = read_manifest(index)

@@ -1,7 +1,6 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,15 @@ from memdetect.adapters import Model, load
 from memdetect.copies.matching import Evidence
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import write_atomic
-from memdetect.inputs.prompts import Requests, read
-from memdetect.judging import Verdict, judge
+from memdetect.inputs.prompts import Requests
+from memdetect.judging import judge
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds
 from memdetect.judging.integrity import altered, shard_digests
+from memdetect.judging.run import Run
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
-from memdetect.runs.records import Measurement, Result
+from memdetect.runs.records import Measurement
 from memdetect.scanning.base_null import FOLDER, paired_null, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
@@ -25,44 +25,24 @@ from memdetect.scanning.planning import header_of
 from memdetect.scanning.prepare import Bench, Options, prepare
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A scan on disk: its folder, header, results and verdict. interrupted: stopped early, resumable."""
-
-    folder: Path
-    header: Header
-    results: list[Result]
-    verdict: Verdict
-    interrupted: bool = False
-
-
-def scan(
-    inputs: Requests | Sequence[str | Path],
-    model: Any,
-    out: Path | str,
-    options: Options | None = None,
-    *,
-    progress: Callable[[int, int, str], None] = lambda _done, _planned, _note: None,
-    stop: Callable[[], bool] = lambda: False,
+def run_scan(
+    requests: Requests, model: Any, out: Path, options: Options | None = None, watch: Watch | None = None
 ) -> Run:
     """Examine prompts and images with a model and keep everything in the run folder `out`.
 
-    inputs: what `prompts.read` takes or gives. model: bundled name, folder, hub id, live pipeline, or a loaded Model.
-    The same call again continues where it stopped; `stop` is asked before every batch. With options.base that draws
-    the prompts first, in `out`/base. Raises MemdetectError.
+    model: what `load` takes. The same call again continues where it stopped; `stop` is asked before every batch. A
+    base draws the prompts first, in `out`/base. Raises MemdetectError.
     """
-    options, out, watch = options or Options(), Path(out), Watch(progress, stop)
-    requests = inputs if isinstance(inputs, Requests) else read(inputs)
-    if options.base is not None:
-        options = replace(options, base=load(options.base))
-    bench = prepare(load(model), options)
+    options, watch = with_base(model, options or Options()), watch or Watch()
+    bench = prepare(load(model, options.loading), options)
     _refuse_another(requests, bench, out)
     calibration = _null(requests, bench, out, watch)
-    if options.base is not None and calibration is None:
+    base, pictures = options.judging.base is not None, options.lookup.train_images
+    if base and calibration is None:
         header = header_of(bench, requests)
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
-    if options.train_images and options.search:
-        bench = with_own_index(bench, options.train_images, out, out / FOLDER / "images" if options.base else None)
+    if pictures and options.lookup.search:
+        bench = with_own_index(bench, Path(pictures), out, out / FOLDER / "images" if base else None)
     header = header_of(bench, requests, calibration)
     kept = calibration.cut(header.plan) if calibration else None
     folder = RunFolder(out)
@@ -74,28 +54,37 @@ def scan(
         return _close(folder, header, kept, bench, interrupted=not finished)
 
 
+def with_base(model: Any, options: Options) -> Options:
+    """The settings with the base, if there is one, opened like the model but without its LoRAs."""
+    base = options.base_of(model)
+    if base is None:
+        return options
+    return replace(options, judging=replace(options.judging, base=load(base, replace(options.loading, loras=()))))
+
+
 def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
     """Refuse to continue a run with another plan or policy, before a base or an index writes anything into it."""
-    own = bench.options.train_images is not None and bench.options.search
+    asked = bench.options.lookup
+    own = asked.train_images is not None and asked.search
     held = RunFolder(out).continued(header_of(bench, requests), later=("index", "top_k") if own else ())
     if held and own and not held.plan.index:
         raise MemdetectError(
-            f"{out} holds a run with another plan: no index was searched, now that of {bench.options.train_images}; "
+            f"{out} holds a run with another plan: no index was searched, now that of {asked.train_images}; "
             "choose another --out"
         )
 
 
 def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
     """What scores are ranked among: the base's drawings of the same prompts, else clean scores, if there are any."""
-    options = bench.options
-    if options.base is None:
-        return calibration_of(bench.model, options.calibration)
-    if options.calibration:
+    asked, policy = bench.options.judging, bench.options.policy
+    if asked.base is None:
+        return calibration_of(bench.model, Path(asked.calibration) if asked.calibration else None)
+    if asked.calibration:
         raise MemdetectError("a calibration and a base exclude each other; give one of the two")
-    usual = rounds_for(len(requests.items), scored=options.policy.asks_scores)
-    rounds = usual if options.base_rounds is None else options.base_rounds
-    watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, options.policy))
-    return paired_null(requests, load(options.base), bench, out, watch, rounds)
+    usual = rounds_for(len(requests.items), scored=policy.asks_scores)
+    rounds = usual if asked.base_rounds is None else asked.base_rounds
+    watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
+    return paired_null(requests, load(asked.base), bench, out, watch, rounds)
 
 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:

@@ -21,7 +21,7 @@ class Watch:
 
 def sample_all(items: Sequence[Request], bench: Bench, folder: RunFolder, watch: Watch) -> bool:
     """Measure every item that the folder does not hold; False when it was stopped before the last one."""
-    folder.note("start", device=bench.model.device, batch_size=bench.options.batch_size)
+    folder.note("start", device=bench.model.device, batch_size=bench.sampler.batch_size)
     done = folder.done()
     watch.progress(len(done), len(items), "")
     for shard in _shards(items, done, bench):
@@ -42,7 +42,7 @@ def _shards(items: Sequence[Request], done: set[str], bench: Bench) -> Iterator[
 
     Unbroken, so that the shards in the order of their first items hold all items in the order of the plan.
     """
-    size = max(1, bench.options.batch_size // bench.sampler.num_seeds)
+    size = max(1, bench.sampler.batch_size // bench.sampler.num_seeds)
     shard: list[Indexed] = []
     for index, request in enumerate(items):
         if request.id in done:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from memdetect.adapters import Model
 from memdetect.errors import MemdetectError
-from memdetect.inputs.images import IN_PART, open_image, to_array
+from memdetect.inputs.images import IN_PART, open_ways, said_ways, to_array
 from memdetect.inputs.prompts import Request
 from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.probing.batches import Batching
@@ -60,12 +60,17 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """An image file: as it is looked up, as the network takes it, what was done to its pixels, and its digest."""
+    """An image file: as it is looked up, as the network takes it, what was done to its pixels, and its digest.
+
+    ways: what further ways of decoding make of it, looked up beside it; said: these in words.
+    """
 
     image: Decoded
     fitted: Float[np.ndarray, "3 height width"]
     notes: tuple[str, ...]
     sha256: str
+    ways: tuple[Image.Image, ...] = ()
+    said: str = ""
 
 
 def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measurement], dict[str, Any]]:
@@ -91,13 +96,14 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
 def _open(path: Path, size: tuple[int, int]) -> _Given | str:
     """An image file, fitted to (height, width) in pixels, or why it cannot be opened."""
     try:
-        opened = open_image(path)
+        opened, *others = open_ways(path)
     except MemdetectError as problem:
         return str(problem)
     fitted = to_array(opened.image, size)
     whole = Decoded(np.asarray(opened.image), bool(np.isfinite(fitted).all()))
     notes = (*opened.notes, IN_PART) if opened.in_part else opened.notes
-    return _Given(whole, fitted, notes, digest_of(path))
+    said = said_ways([opened.way, *(other.way for other in others)])
+    return _Given(whole, fitted, notes, digest_of(path), tuple(other.image for other in others), said)
 
 
 def _image_row(
@@ -107,9 +113,9 @@ def _image_row(
     scores: dict[str, Score],
     bench: Bench,
 ) -> Measurement:
-    facts = {"sha256": given.sha256, "notes": list(given.notes)}
+    facts = {"sha256": given.sha256, "notes": [*given.notes, *([given.said] if given.said and bench.evidence else [])]}
     row = _row(*item, bench, scores).model_copy(update=facts)
-    row = checked(row, latents, [given.image], bench.evidence)
+    row = checked(row, latents, [given.image], bench.evidence, given.ways)
     if IN_PART in given.notes and row.status == "ok":
         row = row.model_copy(update={"status": "unreadable"})
     if row.one_colour or not given.image.finite or np.ptp(given.fitted, axis=(1, 2)).any():

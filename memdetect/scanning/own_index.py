@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from memdetect.copies.embedders import Source, choose_embedder
-from memdetect.copies.index import AsTrained, BuildOptions, build_index
+from memdetect.copies.asking import source_in
+from memdetect.copies.embedders import choose_embedder
+from memdetect.copies.index import BuildOptions, build_index
 from memdetect.copies.index.manifest import ROWS, file_sum, read_manifest
 from memdetect.copies.index.rows import RowFile
 from memdetect.copies.matching import open_evidence
@@ -24,8 +25,7 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
     rests on; without it each picture is compared with the others. Raises MemdetectError as building and opening an
     index do.
     """
-    options = bench.options
-    source = Source(bench.model.folder, options.embedder_weights, options.trust_torchscript)
+    source = source_in(bench.model.folder, bench.options.lookup)
     folder = out / INDEX
     if folder.is_dir():
         _refuse_another(folder, pictures)
@@ -33,12 +33,12 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
         embedder, _ = choose_embedder(card=bench.model.card.embedder or None, source=source)
         held = (clean,) if clean and next(images_in(clean), None) else ()
         own = training_pictures(pictures)
-        squares = AsTrained(size=min(image_size(bench.model, bench.sampler.call)))
+        side = min(image_size(bench.model, bench.sampler.call))
         made = BuildOptions(
-            held_out=held, as_trained=squares, training_set=_distinct(own), training_set_by="the folder itself"
+            held_out=held, as_trained=f"{side},center", training_set=_distinct(own), training_set_by="the folder itself"
         )
         build_index(own, embedder, folder, made)
-    return replace(bench, evidence=open_evidence(folder, source, options.top_k))
+    return replace(bench, evidence=open_evidence(folder, source, bench.options.lookup.top_k))
 
 
 def _refuse_another(folder: Path, pictures: Path) -> None:

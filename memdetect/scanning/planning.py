@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,18 +59,19 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         seed=bench.sampler.seed,
         detectors=tuple(d.name for d in bench.detectors),
         members=tuple(members(bench.model, asked, bench.detectors)),
-        strata=asked.strata,
+        strata=asked.probing.strata,
         layers=tuple(point.name for point in bench.look.points),
         timesteps=tuple(bench.look.timesteps),
         index=index.get("digest", ""),
         top_k=index.get("top_k"),
-        base=load(asked.base).digest if asked.base is not None else "",
+        base=load(asked.judging.base).digest if asked.judging.base is not None else "",
     )
 
 
 def header_of(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:
     """The run's header: the plan, where everything came from, and the bar that the run will be judged by."""
     made, asked, index = plan_of(bench, requests), bench.options, searched(bench.evidence)
+    probed = asked.probing
     sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
     return Header(
         memdetect=__version__,
@@ -81,10 +81,10 @@ def header_of(bench: Bench, requests: Requests, calibration: Calibration | None 
         plan=made,
         planned=len(requests.items),
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
-        default_point="" if asked.layers or asked.timesteps or asked.sigmas else bench.model.card.default,
+        default_point="" if any((probed.layers, probed.timesteps, probed.sigmas)) else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated, "beside": requests.beside},
         index=index | (_given(bench) if index else {}),
-        opening={key: value for key, value in asdict(bench.model.opening).items() if value},
+        opening=bench.model.loading.unusual,
         **bar_of(asked.policy, made, requests.items, calibration),
     )
 
@@ -109,25 +109,26 @@ def searched(evidence: Evidence | None) -> dict[str, Any]:
 
 
 def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
-    """The same from an index's manifest alone."""
+    """The same from an index's manifest alone. level: of the threshold; None where there is none."""
+    limit = manifest.threshold
     return {
         "name": name,
         "digest": manifest.digest,
         "rows": manifest.count,
         "embedder": manifest.embedder.name,
         "top_k": top_k,
-        "similarity": manifest.threshold.similarity,
-        "level": manifest.threshold.level if manifest.threshold.shown else manifest.threshold.attainable,
-        "null_queries": manifest.threshold.queries,
+        "similarity": limit.similarity,
+        "level": None if limit.similarity is None else limit.level if limit.shown else limit.attainable,
+        "null_queries": limit.queries,
         **found_by(manifest.model_dump(mode="json")),
     }
 
 
 def _given(bench: Bench) -> dict[str, Any]:
     """How the index was named, so that it can be searched again, and from where its embedder came."""
-    asked, evidence = bench.options, bench.evidence
+    asked, evidence = bench.options.lookup, bench.evidence
     folder = evidence.index.folder if evidence and asked.train_images else asked.index
-    given = {"given": folder, "weights": asked.embedder_weights}
+    given = {"given": folder, "weights": asked.weights}
     found: dict[str, Any] = {name: str(path) for name, path in given.items() if path}
     return found | ({"trust_torchscript": True} if asked.trust_torchscript else {})
 

@@ -36,11 +36,16 @@ class Searched:
     missed: list[int]
 
 
-def search(images: Sequence[Decoded], sound: Sequence[int], evidence: Evidence | None) -> Searched:
-    """Look up the images numbered in `sound`; the matches carry the numbers that these have among all images."""
+def search(
+    images: Sequence[Decoded], sound: Sequence[int], evidence: Evidence | None, ways: Sequence[Image.Image] = ()
+) -> Searched:
+    """Look up the images numbered in `sound`; the matches carry the numbers that these have among all images.
+
+    ways: of a single given image, what further ways of decoding make of it.
+    """
     if evidence is None or not sound:
         return Searched([], [], [])
-    seen = evidence.look([Image.fromarray(images[k].pixels) for k in sound])
+    seen = evidence.look([Image.fromarray(images[k].pixels) for k in sound], {0: ways})
     matches = [match.model_copy(update={"seed": sound[match.seed]}) for match in seen.matches]
     blind = [k for k, finite in zip(sound, seen.finite, strict=True) if not finite]
     found = {match.seed for match in matches}
@@ -52,17 +57,19 @@ def checked(
     latents: Float[Tensor, "image chan row col"],
     images: Sequence[Decoded],
     evidence: Evidence | None,
+    ways: Sequence[Image.Image] = (),
 ) -> Measurement:
     """The record with its matches, the images of one colour, and `nonfinite` with the reasons if anything is no number.
 
     images: those decoded or given, none where none was needed. An image whose pixels are not finite, or are decoded
-    from latents that are not, is not looked up. Images without a match, though an index was searched, are named.
+    from latents that are not, is not looked up. ways: as for `search`. Images without a match, though an
+    index was searched, are named.
     """
     bad = not_finite(latents)
     cause = bad if row.image is None else []  # pixels are decoded from latents; a given image has its own
     blank = [k for k, image in enumerate(images) if not image.finite and k not in cause]
     sound = [k for k in range(len(images)) if k not in (*cause, *blank)]
-    found = search(images, sound, evidence)
+    found = search(images, sound, evidence, ways)
     single = [k for k in sound if single_colour(images[k].pixels)]
     lost = [name for name, score in row.scores.items() if not _whole(score)]
     faults = [

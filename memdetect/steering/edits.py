@@ -1,4 +1,4 @@
-"""What an edit did to an image: its ground, its subject, its place among embedded images."""
+"""What an edit did to an image: its background, its subject, its place among embedded images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ WHITE = math.sqrt(3) * 255  # from black to white
 
 
 def border(image: Pixels) -> Float[np.ndarray, "3"]:
-    """Median colour of the outermost two rows and columns, by channel, 0 to 255: the ground of a scene."""
+    """Median colour of the outermost two rows and columns, by channel, 0 to 255: the ground, if of one colour."""
     inner = np.zeros(image.shape[:2], bool)
     inner[2:-2, 2:-2] = True
     return np.median(image[~inner].astype(float), axis=0)

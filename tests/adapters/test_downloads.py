@@ -7,9 +7,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from memdetect.adapters import Opening
 from memdetect.adapters.downloads import download_of
 from memdetect.cli import run
+from memdetect.inputs.options import Loading
 
 FILES = {
     "model_index.json": 1,
@@ -46,7 +46,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_what_is_opened_is_counted_and_what_is_cached_is_not_fetched(hub):
-    found = download_of("some/model", Opening(revision="abc"))
+    found = download_of("some/model", Loading(revision="abc"))
     assert found is not None
     assert (found.needed, found.missing) == (PLAIN, PLAIN - 300_000_000)
     assert hub == [("some/model", "abc", True)]
@@ -54,7 +54,7 @@ def test_what_is_opened_is_counted_and_what_is_cached_is_not_fetched(hub):
 
 
 def test_a_variant_stands_in_for_the_plain_file_where_there_is_one(hub):
-    found = download_of("some/model", Opening(variant="fp16"))
+    found = download_of("some/model", Loading(variant="fp16"))
     assert found is not None
     assert found.needed == PLAIN - 2_000_000_000
 
@@ -62,7 +62,7 @@ def test_a_variant_stands_in_for_the_plain_file_where_there_is_one(hub):
 def test_nothing_is_asked_for_what_is_here_or_offline(hub, model_folder):
     assert download_of(str(model_folder)) is None
     assert download_of("emoji-scenes") is None
-    assert download_of("some/model", Opening(offline=True)) is None
+    assert download_of("some/model", Loading(offline=True)) is None
     assert not hub
 
 

@@ -15,6 +15,7 @@ from memdetect.adapters import Model, check_call, load
 from memdetect.adapters.models import MANAGED, _placement
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
+from memdetect.inputs.options import Loading
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -31,7 +32,7 @@ def refusal(call: Callable[[], Any]) -> str:
 
 
 def opened(folder: Path | str, **options: str) -> Model:
-    return load(str(folder), device="cpu", **options)
+    return load(str(folder), Loading(device="cpu", **options))
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_folder_opens_with_the_weights_that_were_saved(pipe, model_folder):
 
 
 def test_a_path_object_is_a_folder_too(model_folder):
-    assert load(model_folder, device="cpu").digest == opened(model_folder).digest
+    assert load(model_folder, Loading(device="cpu")).digest == opened(model_folder).digest
 
 
 def test_a_dtype_is_what_the_networks_get(model_folder):
@@ -183,8 +184,9 @@ def test_a_damaged_folder_is_refused(copy, damage):
         ),
     ],
 )
-def test_an_impossible_placement_is_refused(model_folder, options, complaint):
-    assert complaint in refusal(lambda: load(str(model_folder), **{"device": "cpu", **options}))
+def test_an_impossible_placement_is_refused(options, complaint):
+    asked = {"device": "cpu", "dtype": "auto", **options}
+    assert complaint in refusal(lambda: _placement(asked["device"], asked["dtype"], ""))
 
 
 class Gpu:
@@ -233,9 +235,9 @@ def test_auto_is_the_cards_format_else_the_devices(device, dtype, card, expected
 @pytest.mark.parametrize(("card", "expected"), [("", "fp32"), ("bf16", "bf16"), ("fp16", "fp32")])
 def test_auto_is_what_is_taken_when_nothing_is_said(copy, dtype, card, expected):
     (copy / "card.toml").write_text(f'dtype = "{card}"\n', encoding="utf-8")
-    assert load(str(copy), device="cpu", dtype=dtype).dtype == expected
+    assert load(str(copy), Loading(device="cpu", dtype=dtype)).dtype == expected
     with pytest.raises(MemdetectError, match="fp16 on a CPU"):
-        load(str(copy), device="cpu", dtype="fp16")
+        load(str(copy), Loading(device="cpu", dtype="fp16"))
 
 
 def test_without_a_gpu_auto_asks_none(monkeypatch):

@@ -13,11 +13,12 @@ from accelerate import cpu_offload_with_hook
 from safetensors.torch import save_file
 from tiny_families import tiny_family, tiny_unet2d
 
-from memdetect.adapters import FAMILIES, Opening, load, opening
+from memdetect.adapters import FAMILIES, load, opening
 from memdetect.adapters.cards import card_of
 from memdetect.adapters.models import DTYPES
 from memdetect.errors import MemdetectError
 from memdetect.inputs import bundled
+from memdetect.inputs.options import Loading
 from memdetect.probing import Look, Sampler, image_size, probe_images
 
 SD1 = "model.diffusion_model.output_blocks.11.0.skip_connection.weight"
@@ -43,7 +44,7 @@ def test_a_single_file_opens_as_what_its_tensors_are_called(tmp_path, pipe, monk
         return pipe
 
     monkeypatch.setattr(getattr(diffusers, kind), "from_single_file", instead)
-    model = load(path, device="cpu", opening=Opening(config="some/folder", offline=True))
+    model = load(path, Loading(device="cpu", config="some/folder", offline=True))
     expected = {"torch_dtype": torch.float32, "local_files_only": True, "config": "some/folder"}
     assert called == [(str(path), expected)]
     assert (model.pipe, model.folder) == (pipe, None)
@@ -52,18 +53,18 @@ def test_a_single_file_opens_as_what_its_tensors_are_called(tmp_path, pipe, monk
 def test_a_single_file_of_something_else_is_refused(tmp_path):
     path = single(tmp_path / "other.safetensors", "layer.weight")
     with pytest.raises(MemdetectError, match="a single file of kind 'unknown' is not supported; expected v1"):
-        load(path, device="cpu")
+        load(path, Loading(device="cpu"))
     (tmp_path / "mine.ckpt").write_bytes(b"pickle")
     with pytest.raises(MemdetectError, match=r"mine.ckpt is no .safetensors file; convert the weights"):
-        load(tmp_path / "mine.ckpt", device="cpu")
+        load(tmp_path / "mine.ckpt", Loading(device="cpu"))
 
 
 def test_what_is_asked_for_reaches_diffusers(model_folder, monkeypatch):
     called: list[dict[str, Any]] = []
     monkeypatch.setattr(opening.DiffusionPipeline, "from_pretrained", lambda *_a, **options: called.append(options))
-    asked = Opening(revision="abc", variant="fp16", device_map="balanced", offline=True)
+    asked = Loading(revision="abc", variant="fp16", device_map="balanced", offline=True)
     opening.open_pipeline("own/er", torch.bfloat16, asked)
-    opening.open_pipeline("own/er", torch.float32, Opening())
+    opening.open_pipeline("own/er", torch.float32, Loading())
     first, second = called
     assert {**first, "safety_checker": 0} == {
         "torch_dtype": torch.bfloat16,
@@ -98,7 +99,7 @@ def test_weights_that_cannot_fit_are_refused_before_they_are_read(model_folder, 
     monkeypatch.setattr(opening, "memory_of", lambda _device: 1000)
     monkeypatch.setattr("memdetect.adapters.models.open_pipeline", lambda *_: pytest.fail("opened"))
     with pytest.raises(MemdetectError, match=r"the weights take 0\.0 GB as fp32, cpu has 0\.0 GB; use --dtype bf16"):
-        load(str(model_folder), device="cpu")
+        load(str(model_folder), Loading(device="cpu"))
 
 
 def test_a_lora_needs_a_file_of_safetensors(tmp_path, model_folder):
@@ -109,6 +110,11 @@ def test_a_lora_needs_a_file_of_safetensors(tmp_path, model_folder):
     for wrong in ("nowhere.safetensors", "nowhere.safetensors@2", str(tmp_path / "x@y"), str(tmp_path / "x.bin")):
         with pytest.raises(MemdetectError, match=re.escape(f"--lora {wrong!r}: no .safetensors file there")):
             opening.parse_lora(wrong)
+    for scale in ("0", "-0.0", "1e-30", "nan", "inf", "-inf"):
+        with pytest.raises(
+            MemdetectError, match=r"the scale is .*, with which the base would be audited without the LoRA"
+        ):
+            opening.parse_lora(f"{weights}@{scale}")
 
 
 class Loras:
@@ -139,18 +145,18 @@ def test_loras_are_added_each_at_its_scale_and_change_the_digest(tmp_path):
 def test_a_lora_that_cannot_be_added_is_an_error_of_one_line(tmp_path, model_folder):
     weights = single(tmp_path / "one.safetensors", "a")
     with pytest.raises(MemdetectError, match=r"--lora .* could not be added: ") as caught:
-        load(str(model_folder), device="cpu", opening=Opening(loras=(str(weights),)))
+        load(str(model_folder), Loading(device="cpu", loras=(str(weights),)))
     assert "\n" not in str(caught.value)
 
 
 def test_offload_from_a_cpu_is_refused(model_folder):
     with pytest.raises(MemdetectError, match="--cpu-offload needs an accelerator"):
-        load(str(model_folder), device="cpu", opening=Opening(cpu_offload=True))
+        load(str(model_folder), Loading(device="cpu", cpu_offload=True))
 
 
 def test_hooks_see_the_same_under_offload(model_folder):
     """accelerate wraps the forward and moves the network before it; here from the CPU to the CPU."""
-    plain, moved = (load(str(model_folder), device="cpu") for _ in range(2))
+    plain, moved = (load(str(model_folder), Loading(device="cpu")) for _ in range(2))
     cpu_offload_with_hook(moved.pipe.unet, torch.device("cpu"))
     assert hasattr(moved.pipe.unet, "_hf_hook")
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -161,11 +167,11 @@ def test_hooks_see_the_same_under_offload(model_folder):
 
 
 def test_tiling_is_the_decoders(model_folder):
-    assert load(str(model_folder), device="cpu", opening=Opening(vae_tiling=True)).pipe.vae.use_tiling
+    assert load(str(model_folder), Loading(device="cpu", vae_tiling=True)).pipe.vae.use_tiling
 
 
 def test_auto_is_the_cards_dtype_or_that_of_the_device(model_folder):
-    assert load(str(model_folder), device="cpu", dtype="auto").dtype == "fp32"
+    assert load(str(model_folder), Loading(device="cpu", dtype="auto")).dtype == "fp32"
 
 
 def test_bf16_agrees_with_fp32_within_its_rounding(family_pipe):
@@ -213,7 +219,7 @@ def test_a_bare_network_of_pixels_is_a_model():
 
 def test_every_family_opens_again_from_its_folder(family_pipe, tmp_path):
     family_pipe.save_pretrained(tmp_path)
-    model = load(str(tmp_path), device="cpu")
+    model = load(str(tmp_path), Loading(device="cpu"))
     assert model.family is FAMILIES[type(family_pipe).__name__]
     saved = getattr(family_pipe, model.family.denoiser).state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in model.denoiser.state_dict().items())
@@ -226,7 +232,7 @@ def test_a_card_without_weights_names_its_mirrors_when_the_repository_is_gone(tm
     monkeypatch.setattr(bundled, "root", lambda: tmp_path)
     for name in ("mine", "gone/mine"):
         with pytest.raises(MemdetectError, match=r"'gone/mine' could not be opened: .*mirrors to try: kept/mine, also"):
-            load(name, device="cpu", opening=Opening(offline=True))
+            load(name, Loading(device="cpu", offline=True))
         assert card_of(name).steps == 7
     moved = card_of("kept/mine")
     assert (moved.repo, moved.mirrors) == ("kept/mine", ("gone/mine", "also/mine"))

@@ -25,7 +25,7 @@ SCHEDULERS = {
 }
 every_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS.values(), ids=SCHEDULERS)
 any_timestep = st.integers(0, 999)
-examples = settings(max_examples=40, deadline=None)  # no deadline: a busy machine is no failure
+examples = settings(max_examples=40)
 
 
 @examples

@@ -21,7 +21,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     (folder / "clean.txt").write_text("\n".join(clean), encoding="utf-8")
     (folder / "scan.txt").write_text("a cat and a dog\na dog and a cat\n", encoding="utf-8")
     out = folder / "calibration.json"
-    assert run(["calibrate", str(folder / "clean.txt"), "-m", str(model_folder), "-o", str(out), *FAST]) == 0
+    assert run(["calibrate", str(folder / "clean.txt"), "-m", str(model_folder), "--out", str(out), *FAST]) == 0
     return folder
 
 
@@ -82,10 +82,3 @@ def test_a_dry_run_says_what_outputs_would_be_looked_up_in(work, capsys, monkeyp
     assert "index 'own.index' and no-index exclude each other" in capsys.readouterr().err
     assert run([*scan, "--train-images", "photos"]) == 0
     assert "looked up among the pictures of photos" in capsys.readouterr().out
-
-
-def test_detectors_that_need_images_are_refused_for_the_first_step(work, model_folder, capsys):
-    arguments = ["calibrate", str(work / "clean.txt"), "-m", str(model_folder), "-o", str(work / "first.json"), *FAST]
-    assert run([*arguments, "--first-step-only"]) == 2
-    assert "cannot be scored from the first step; leave out --first-step-only" in capsys.readouterr().err
-    assert not (work / "first.json").exists()

@@ -76,7 +76,7 @@ def test_a_check_that_crashes_is_a_failed_check_without_private_paths(monkeypatc
     def crash() -> Any:
         raise OSError("cannot open\n/home/somebody/secret project/lib/libfoo.so")
 
-    monkeypatch.setattr(doctor, "CHECKS", {"torch": crash, "python": CHECKS["python"]})
+    monkeypatch.setattr(machine, "CHECKS", {"torch": crash, "python": CHECKS["python"]})
     first, second = examine()
     assert (first.outcome, second.outcome) == ("fail", "ok")
     assert "\n" not in first.found

@@ -30,6 +30,12 @@ def copied(folder: Path, policy: Policy | None = None) -> str:
     return str(write_run(folder, header(40, MADE, policy, index=INDEX), searched(rows), MADE))
 
 
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run of clean prompts alone, to be left as it is."""
+    return made(tmp_path_factory.mktemp("quiet") / "run", 0)
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A repository of its own."""
@@ -143,30 +149,27 @@ OPTIONS = ("--max-rate", "--fdr", "--level", "--confidence", "--max-undetectable
 OPTIONS += ("--min-coverage", "--min-sensitivity", "--min-recall")
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "2", "1e400", "word", ""])
 @pytest.mark.parametrize("option", OPTIONS)
-def test_strange_numbers_are_usage_errors_of_one_line(option: str, value: str, elsewhere: Path, capsys: Any) -> None:
-    folder = made(elsewhere / "run", 0)
-    assert run(["gate", folder, f"{option}={value}"]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert "internal error" not in err
+def test_strange_numbers_are_usage_errors_of_one_line(option: str, quiet: str, capsys: Any) -> None:
+    for value in ("nan", "inf", "-inf", "-1", "2", "1e400", "word", ""):
+        assert run(["gate", quiet, f"{option}={value}"]) == 2, value
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1), value
+        assert "internal error" not in err, value
 
 
 @pytest.mark.parametrize(
     ("option", "value"), [("--confidence", "1e-9"), ("--fdr", "1e-300"), ("--max-undetectable", "1")]
 )
-def test_a_limit_that_lets_everything_pass_is_refused(option: str, value: str, elsewhere: Path, capsys: Any) -> None:
-    folder = made(elsewhere / "run", 0)
-    assert run(["gate", folder, "--max-rate", "0.001", option, value]) == 2
+def test_a_limit_that_lets_everything_pass_is_refused(option: str, value: str, quiet: str, capsys: Any) -> None:
+    assert run(["gate", quiet, "--max-rate", "0.001", option, value]) == 2
     assert f"options: {option[2:]}: Input should be" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["min_sensitivity", "min_recall", "max_one_colour"])
-def test_every_key_of_a_policy_is_an_option(key: str, elsewhere: Path, capsys: Any) -> None:
-    folder = made(elsewhere / "run", 0)
+def test_every_key_of_a_policy_is_an_option(key: str, quiet: str, capsys: Any) -> None:
     option = f"--{key.replace('_', '-')}"
-    found = verdict(capsys, folder, option, "0.25")
+    found = verdict(capsys, quiet, option, "0.25")
     assert found["policy"][key] == 0.25
     assert f"judged by the policy fixed in the run under {option}" in found["notes"]
     assert {f"--{name.replace('_', '-')}" for name in Policy.model_fields} - {"--ignore", "--fail-on"} == set(OPTIONS)

@@ -153,7 +153,7 @@ def test_redaction_reaches_stdout_and_every_file(folder: Path, capsys: pytest.Ca
             assert text
             assert "secret" not in text
         assert gate(folder, "-f", format) == 1
-        assert "secret" in capsys.readouterr().out.replace("&#32;", " ")
+        assert "secret" in capsys.readouterr().out
 
 
 def test_redaction_and_thumbs_exclude_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import pytest
 
 from memdetect.cli import run
 from memdetect.judging import OUTCOMES
+from memdetect.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-PROMPTS = ["a photo of a cat", "=red, \x1b[31m[bold]dog\u202e", "caf\u00e9\N{CAT FACE}"]
+PROMPTS = ["a photo of a cat", "=red, [31m[bold]dog", "caf\u00e9\N{CAT FACE}"]
 FAST = ["--steps", "1", "--num-seeds", "1", "--device", "cpu"]
 Fails = Callable[..., str]
 
@@ -152,7 +153,7 @@ def test_stdout_holds_what_the_format_says_and_nothing_else(
         assert [json.loads(line) for line in out.splitlines()] == [json.loads(line) for line in lines.splitlines()]
     else:
         rows = list(csv.DictReader(io.StringIO(out, newline="")))
-        assert [row["prompt"] for row in rows] == [PROMPTS[0], r"'=red, \x1b[31m[bold]dog\u202e", PROMPTS[2]]
+        assert [row["prompt"] for row in rows] == [PROMPTS[0], r"'=red, [31m[bold]dog", PROMPTS[2]]
     assert "scan: 3 of 3\n" in err
     assert err.endswith(f"run folder: {work / 'run'}\n")
 
@@ -176,43 +177,83 @@ def test_only_corrupt_images_exit_3_and_keep_it_through_a_broken_pipe(model_fold
     assert (json.loads(result)["status"], json.loads(result)["outcome"]) == ("unreadable", "inconclusive")
 
 
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, "the scan ended before it could be interrupted"
-        assert time.monotonic() < deadline, "the scan wrote nothing for five minutes"
-        time.sleep(0.01)
+# `python -m memdetect`, which after each shard waits for a line on stdin.
+HELD = """
+import runpy, sys
+from memdetect.runs.folder import RunFolder
+usual = RunFolder.write_shard
+def held(*given, **more):
+    usual(*given, **more)
+    sys.stderr.write("held\\n")
+    sys.stdin.readline()
+RunFolder.write_shard = held
+runpy.run_module("memdetect", run_name="__main__", alter_sys=True)
+"""
+
+
+def many(folder: Path, model: Path) -> list[str]:
+    (folder / "prompts.txt").write_text("\n".join(f"cat {i}" for i in range(12)), encoding="utf-8")
+    arguments = ["scan", str(folder / "prompts.txt"), "--model", str(model), "--out", str(folder / "run")]
+    return [*arguments, "--batch-size", "2", "--no-save-images", "--format", "jsonl", *FAST]
+
+
+def stopped_and_resumes(folder: Path, arguments: list[str], err: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stopped at the second prompt of twelve; the last line is a command that does the others."""
+    last = err.splitlines()[-1]
+    assert sum(len(shard.read_bytes().splitlines()) for shard in (folder / "run" / "shards").iterdir()) == 2
+    assert last == f"stopped at 2 of 12; resume with: {shlex.join(['memdetect', *arguments])}"
+    assert "Traceback" not in err
+    assert not (folder / "run" / "results.jsonl").exists()
+
+    assert run(shlex.split(last.partition("resume with: memdetect ")[2])) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["prompt"] for row in rows] == [f"cat {i}" for i in range(12)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_scan_says_how_to_resume_and_does(
-    sent: signal.Signals, code: int, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_scan_interrupted_by_ctrl_c_says_how_to_resume_and_does(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "prompts.txt").write_text("\n".join(f"cat {i}" for i in range(30)), encoding="utf-8")
-    arguments = ["scan", str(tmp_path / "prompts.txt"), "--model", str(model_folder), "--out", str(tmp_path / "run")]
-    arguments += ["--batch-size", "2", "--no-save-images", "--format", "jsonl", *FAST]
+    """The signal comes while the scan waits for a line, and the line when it has said that it heard the signal."""
+    arguments = many(tmp_path, model_folder)
     with subprocess.Popen(
-        [sys.executable, "-m", "memdetect", *arguments],
+        [sys.executable, "-c", HELD, *arguments],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        shards = tmp_path / "run" / "shards"
-        wait_for(lambda: shards.is_dir() and any(shards.glob("*.jsonl")), process)
-        process.send_signal(sent)
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == code
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = list(takewhile(lambda line: line != "held\n", process.stderr))
+        process.send_signal(signal.SIGINT)
+        said.append(process.stderr.readline())
+        process.stdin.close()
+        out, err = process.stdout.read(), process.stderr.read()
+    assert process.returncode == 130
+    assert said[-1] == "interrupted: finishing the batch; once more to stop at once\n"
+    assert "held" not in err, "no further batch was begun"
     assert out == ""
-    last = err.splitlines()[-1]
-    done = sum(len(shard.read_bytes().splitlines()) for shard in shards.iterdir())
-    assert 0 < done < 30
-    assert last == f"stopped at {done} of 30; resume with: {shlex.join(['memdetect', *arguments])}"
-    assert "Traceback" not in err
-    assert not (tmp_path / "run" / "results.jsonl").exists()
+    stopped_and_resumes(tmp_path, arguments, err, capsys)
 
-    assert run(shlex.split(last.partition("resume with: memdetect ")[2])) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["prompt"] for row in rows] == [f"cat {i}" for i in range(30)]
+
+def test_a_scan_that_is_told_to_end_says_how_to_resume_and_does(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM, sent when the first shard is written."""
+    arguments, usual = many(tmp_path, model_folder), RunFolder.write_shard
+
+    def told(*given: Any, **more: Any) -> None:
+        usual(*given, **more)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_shard", told)
+        patch.setattr(sys, "argv", ["memdetect", *arguments])
+        assert run(arguments) == 143
+    out, err = capsys.readouterr()
+    assert out == ""
+    stopped_and_resumes(tmp_path, arguments, err, capsys)

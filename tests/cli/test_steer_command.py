@@ -10,6 +10,7 @@ from steered_pipes import header
 
 from memdetect.adapters import load
 from memdetect.cli import run
+from memdetect.inputs.options import Loading
 from memdetect.steering import Vector, read_vector
 
 FAST = ["--steps", "2", "--device", "cpu"]
@@ -24,7 +25,7 @@ def work(tmp_path_factory, model_folder):
     (folder / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for k, size in enumerate([(32, 32), (50, 70)]):
         Image.fromarray(np.full((*size, 3), 90 * k, np.uint8)).save(folder / f"{k}.png")
-    made = ["steer", "build", "--positive", str(folder / "cats.txt"), "--negative", str(folder / "dogs.txt")]
+    made = ["steer", "build", "--with", str(folder / "cats.txt"), "--without", str(folder / "dogs.txt")]
     made += ["--model", str(model_folder), "--out", str(folder / "v.safetensors"), "--embedder", "pixels", *FAST]
     assert run(made) == 0
     return folder
@@ -36,6 +37,7 @@ def steer(work, model_folder):
 
     def call(command, inputs, *more, vector="v.safetensors"):
         place = ["--model", str(model_folder), "--vector", str(work / vector)]
+        place += ["--positive", "matched"] if command == "measure" else []
         return run(["steer", command, str(work / inputs), *place, *FAST, *more])
 
     return call
@@ -43,11 +45,11 @@ def steer(work, model_folder):
 
 def test_build_writes_a_vector_and_its_header(work, model_folder, capsys):
     vector = read_vector(work / "v.safetensors")
-    assert vector.header.digest == load(str(model_folder), device="cpu").digest
+    assert vector.header.digest == load(str(model_folder), Loading(device="cpu")).digest
     assert (vector.header.positive, vector.header.negative, vector.header.method) == (3, 3, "difference")
     assert vector.header.embedder["name"] == "pixels"
     capsys.readouterr()
-    command = ["steer", "build", "--positive", str(work), "--model", str(model_folder)]
+    command = ["steer", "build", "--with", str(work), "--model", str(model_folder)]
     assert run([*command, "--out", str(work / "images.safetensors"), "--embedder", "none", *FAST]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["method"] == "mean"
@@ -66,7 +68,7 @@ def test_apply_draws_a_grid_and_writes_numbers(steer, work):
 
 def test_measure_reports_the_response(steer, work, capsys):
     out = work / "m.json"
-    command = ["--strength", "0,1,2", "--ground", "red", "--out", str(out), "--num-seeds", "1"]
+    command = ["--strength", "0,1,2", "--ground", "205,60,60", "--out", str(out), "--num-seeds", "1"]
     assert steer("measure", "labelled.jsonl", *command) == 0
     assert "| resistance |" in capsys.readouterr().out
     numbers = json.loads(out.read_text())
@@ -98,7 +100,7 @@ def test_bad_options_are_one_line(steer, more, message, capsys):
 
 
 def test_a_vector_of_another_model_or_layer(steer, work, model_folder, capsys):
-    model = load(str(model_folder), device="cpu")
+    model = load(str(model_folder), Loading(device="cpu"))
     lengths = {"mid_block": 1.0}
     Vector(header(model, digest="0" * 64, lengths=lengths), {"mid_block": torch.ones(16)}).save(work / "a.safetensors")
     Vector(header(model, lengths={"gone": 1.0}), {"gone": torch.ones(16)}).save(work / "b.safetensors")
@@ -114,15 +116,15 @@ def test_a_vector_of_another_model_or_layer(steer, work, model_folder, capsys):
 
 def test_bad_references_and_prompts(steer, work, model_folder, capsys):
     build = ["steer", "build", "--model", str(model_folder), "--out", str(work / "x.safetensors"), *FAST]
-    cats = ["--positive", str(work / "cats.txt")]
+    cats = ["--with", str(work / "cats.txt")]
     for more, message in (
-        ([*cats, "--count", "4"], "3 positive references, 4 asked for"),
+        ([*cats, "--references", "4"], "3 positive references, 4 asked for"),
         ([*cats, str(work / "0.png")], ""),
-        ([*cats, "--positive", str(work / "0.png")], "prompts only, or images only"),
+        ([*cats, "--with", str(work / "0.png")], "prompts only, or images only"),
         ([*cats, "--method", "difference"], "needs negative references"),
         ([*cats, "--layer", "nope"], "no layer named 'nope'"),
         ([*cats, "--embedder", "nope"], "no embedder named 'nope'"),
-        (["--positive", str(work / "gone.txt")], "no such file"),
+        (["--with", str(work / "gone.txt")], "no such file"),
     ):
         assert run([*build, *more]) == 2, more
         assert message in capsys.readouterr().err
@@ -131,8 +133,8 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
     assert steer("measure", "cats.txt") == 2
     assert "has no group" in capsys.readouterr().err
     for more, message in (
-        (["--positive", "gone"], "no group 'gone' is compared"),
-        (["--positive", "verbatim"], "fewer than two prompts are of verbatim"),
+        (["--positive", "gone"], "fewer than two items are of the group gone"),
+        (["--against", "verbatim"], "of the group verbatim"),
         (["--ground", "mauve"], "is no colour"),
         (["--ground", "1,2,300"], "is no colour"),
         (["--strength", "1,2"], "from strength 0 up"),
@@ -143,7 +145,7 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
 
 
 def test_a_vector_without_an_embedder_needs_a_ground(steer, work, model_folder, capsys):
-    model = load(str(model_folder), device="cpu")
+    model = load(str(model_folder), Loading(device="cpu"))
     made = header(model, lengths={"mid_block": 1.0})
     Vector(made, {"mid_block": torch.ones(16)}).save(work / "plain.safetensors")
     assert steer("measure", "labelled.jsonl", vector="plain.safetensors") == 2

@@ -32,6 +32,7 @@ def labelled(tmp_path):
 def test_a_sweep_ranks_draws_and_writes_the_card(labelled, tiny_folder, tmp_path, capsys):
     command = ["sweep", str(labelled), "--model", str(tiny_folder), "--out", str(tmp_path / "run")]
     command += ["--timestep", "50", "--timestep", "400", "--num-seeds", "1", "--layer", "up_blocks.*"]
+    command += ["--positive", "matched", "--tuning-part", "tuning", "--test-part", "reporting"]
     assert run([*command, "--heat-map", str(tmp_path / "map.png"), "--write-card"]) == 0
     out, err = capsys.readouterr()
     assert "| spikiness" in out
@@ -46,6 +47,48 @@ def test_a_sweep_ranks_draws_and_writes_the_card(labelled, tiny_folder, tmp_path
 def test_prompts_without_groups_are_refused(tiny_folder, tmp_path, capsys):
     path = tmp_path / "plain.txt"
     path.write_text("a cat\na dog\n", encoding="utf-8")
-    command = ["sweep", str(path), "--model", str(tiny_folder), "--out", str(tmp_path / "run"), "--num-seeds", "1"]
+    command = ["sweep", str(path), "--model", str(tiny_folder), "--positive", "cats", "--out", str(tmp_path / "run")]
     assert run(command) == 2
     assert "has no group" in capsys.readouterr().err
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Prompts of groups of one's own, without parts."""
+    rows = [{"prompt": f"a thing of {i}", "group": ("famous", "plain", "new")[i % 3]} for i in range(18)]
+    path = tmp_path / "foreign.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_a_sweep_takes_anybody_s_groups(foreign, tiny_folder, tmp_path, capsys):
+    command = ["sweep", str(foreign), "--model", str(tiny_folder), "--timestep", "50", "--num-seeds", "1"]
+    command += ["--layer", "mid_block*", "--out", str(tmp_path / "run"), "--positive", "famous"]
+    assert run(command) == 0
+    assert "| AUROC, plain, choosing half | AUROC, plain | AUROC, new |" in capsys.readouterr().out
+    assert run([*command, "--against", "new"]) == 0
+    assert "| AUROC, new, choosing half | AUROC, new |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--positive", "matched"], "fewer than two items are of the group matched; the groups are famous, plain, new"),
+        (["--positive", "famous", "--against", "control"], "of the group control"),
+        (
+            ["--positive", "famous", "--tuning-part", "x", "--test-part", "y"],
+            "the half to choose on has fewer than two",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_the_scan(foreign, tiny_folder, tmp_path, capsys, more, message):
+    assert run(["sweep", str(foreign), "--model", str(tiny_folder), "--out", str(tmp_path / "run"), *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_parts_that_nobody_named_are_refused_before_the_scan(labelled, tiny_folder, tmp_path, capsys):
+    command = ["sweep", str(labelled), "--model", str(tiny_folder), "--out", str(tmp_path / "run")]
+    assert run([*command, "--positive", "matched"]) == 2
+    assert "have the parts reporting, tuning; say which to choose on (--tuning-part)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

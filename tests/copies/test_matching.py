@@ -14,10 +14,11 @@ from memdetect.copies.index import (
     comparable,
     measure,
     measure_all,
+    measures,
     open_index,
 )
 from memdetect.copies.index.measures import common_size
-from memdetect.copies.matching import Evidence, decide, evidence, look_up
+from memdetect.copies.matching import Evidence, decide, evidence, look_up_files
 from memdetect.copies.pixels import CopyRule, ms_ssim, tile_distance
 from memdetect.errors import MemdetectError
 
@@ -89,7 +90,7 @@ def test_a_training_image_that_is_gone_or_changed_proves_nothing(folder):
 def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
     """The nearest row by the embedder has other pixels; the copy stands second."""
     brighter(blocks(7)).save(folder / "images" / "7-faded.png")
-    options = BuildOptions(level=0.05, planted=0, existing="replace")
+    options = BuildOptions(level=0.05, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
     image = Image.blend(blocks(7), brighter(blocks(7)), 0.15)
     both = evidence([image], index, EMBEDDER, 2)
@@ -105,7 +106,7 @@ def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
 
 
 def test_a_null_too_small_for_its_level_makes_nothing_suspicious(folder):
-    options = BuildOptions(level=0.001, planted=0, existing="replace")
+    options = BuildOptions(level=0.001, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
     found = evidence([brighter(blocks(9))], index, EMBEDDER, 1)
     assert found[0].similar
@@ -126,18 +127,13 @@ def test_files_are_looked_up_in_their_order_whatever_the_batch(folder, monkeypat
     paths = [folder / "images" / f"{i:02d}.png" for i in range(5)]
     paths[2].write_text("no image")
     index = open_index(folder / "i")
-    whole = list(look_up(paths, index, EMBEDDER, 1))
+    whole = list(look_up_files(paths, index, EMBEDDER, 1))
     monkeypatch.setattr("memdetect.copies.matching.BATCH", 2)
-    assert list(look_up(paths, index, EMBEDDER, 1)) == whole
+    assert list(look_up_files(paths, index, EMBEDDER, 1)) == whole
     assert [row.outcome for row in whole] == ["copy", "copy", "inconclusive", "copy", "copy"]
     assert "not an image of a known format" in whole[2].reason
     assert [row.matches[0].row for row in whole if row.matches] == [0, 1, 3, 4]
     assert all(match.seed == 0 for row in whole for match in row.matches)
-
-
-def test_without_pixels_nothing_is_called_a_copy(folder):
-    row = next(look_up([folder / "images" / "03.png"], open_index(folder / "i"), EMBEDDER, 1, pixels="none"))
-    assert (row.outcome, row.reason) == ("similar", "no pixels compared")
 
 
 @pytest.mark.parametrize(
@@ -194,19 +190,19 @@ def test_large_images_are_looked_up_a_few_at_a_time(folder, monkeypatch):
     held = []
     monkeypatch.setattr("memdetect.copies.matching.WAITING", 3 * 64 * 64)
     monkeypatch.setattr("memdetect.copies.matching._looked", lambda waiting, *_: held.append(len(waiting)) or [])
-    list(look_up(sorted((folder / "images").iterdir())[:8], open_index(folder / "i"), EMBEDDER))
+    list(look_up_files(sorted((folder / "images").iterdir())[:8], open_index(folder / "i"), EMBEDDER))
     assert held == [3, 3, 2]
 
 
 def test_more_pixels_than_allowed_is_one_images_fate_and_the_index_remembers_its_own(folder, monkeypatch):
     index = open_index(folder / "i")
     paths = [folder / "images" / "07.png", folder / "images" / ("x" * 300 + ".png")]
-    small, long = look_up(paths, index, EMBEDDER, max_pixels=100)
+    small, long = look_up_files(paths, index, EMBEDDER, max_pixels=100)
     assert small.outcome == long.outcome == "inconclusive"
     assert "4,096 pixels are more than the 100 allowed" in small.reason
     assert "cannot be read (File name too long)" in long.reason
     monkeypatch.setattr("memdetect.copies.matching.MAX_PIXELS", 100)
-    assert next(iter(look_up(paths, index, EMBEDDER, max_pixels=4096))).outcome == "copy"
+    assert next(iter(look_up_files(paths, index, EMBEDDER, max_pixels=4096))).outcome == "copy"
 
 
 def test_a_scan_compares_what_can_decide_and_the_nearest(folder):
@@ -244,7 +240,7 @@ def test_an_embedding_that_is_not_finite_is_said_and_stops_nobody(folder, tmp_pa
     assert Evidence(index, Breaks(), 1).of(images) == seen.matches
     assert Evidence(index, Breaks(), 1).of(images[1:2]) == []
     images[1].save(tmp_path / "red.png")
-    red, three = look_up([tmp_path / "red.png", folder / "images" / "03.png"], index, Breaks(), 1)
+    red, three = look_up_files([tmp_path / "red.png", folder / "images" / "03.png"], index, Breaks(), 1)
     assert (red.outcome, red.matches) == ("inconclusive", [])
     assert "its embedding is not finite" in red.reason
     assert three.outcome == "copy"
@@ -253,7 +249,7 @@ def test_an_embedding_that_is_not_finite_is_said_and_stops_nobody(folder, tmp_pa
 def test_one_similar_image_that_is_gone_leaves_a_copy_possible(folder):
     """Two are similar: one has other pixels, the other is not there any more."""
     brighter(blocks(7)).save(folder / "images" / "7-faded.png")
-    options = BuildOptions(level=0.05, planted=0, existing="replace")
+    options = BuildOptions(level=0.05, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
     image = Image.fromarray((np.asarray(brighter(blocks(7)), int) + 100).clip(0, 255).astype(np.uint8))
     assert decide(evidence([image], index, EMBEDDER, 3), index)[0] == "similar"

@@ -78,7 +78,7 @@ def test_pairs_in_one_call_are_measured_one_by_one():
     assert pair_tiles(images, others) == pytest.approx(apart, abs=1e-3)  # there by a product, whose digits cancel
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from([1, 2, 4, 8]))
 def test_all_pairs_agree_with_one_by_one(seed, tiles):
     images, others = noise(seed, 3), noise(seed + 1, 2)

@@ -14,10 +14,10 @@ def vectors(seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).gamma(0.5, 3.0, (5, 40)).astype(np.float32))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_kurtosis_is_scipys(seed):
-    v = vectors(seed)
-    np.testing.assert_allclose(kurtosis(v), stats.kurtosis(v.numpy(), axis=-1, fisher=False), rtol=1e-4)
+def test_kurtosis_is_scipys():
+    for seed in range(5):
+        v = vectors(seed)
+        np.testing.assert_allclose(kurtosis(v), stats.kurtosis(v.numpy(), axis=-1, fisher=False), rtol=1e-4)
 
 
 def test_kurtosis_of_two_levels_by_hand():
@@ -34,16 +34,16 @@ def test_concentration_is_one_over_the_channels_that_take_part(count):
     torch.testing.assert_close(concentration(v), torch.tensor(1 / count))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_concentration_is_the_fourth_power_of_the_norm_ratio(seed):
-    torch.testing.assert_close(concentration(vectors(seed)), l4_over_l2(vectors(seed)) ** 4)
+def test_concentration_is_the_fourth_power_of_the_norm_ratio():
+    for seed in range(3):
+        torch.testing.assert_close(concentration(vectors(seed)), l4_over_l2(vectors(seed)) ** 4)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_top_energy_is_that_of_the_sorted_squares(seed):
-    v = vectors(seed).numpy().astype(float)
-    squares = np.sort(v**2, axis=-1)
-    np.testing.assert_allclose(top_energy(vectors(seed)), squares[:, -2:].sum(-1) / squares.sum(-1), rtol=1e-5)
+def test_top_energy_is_that_of_the_sorted_squares():
+    for seed in range(3):
+        v = vectors(seed).numpy().astype(float)
+        squares = np.sort(v**2, axis=-1)
+        np.testing.assert_allclose(top_energy(vectors(seed)), squares[:, -2:].sum(-1) / squares.sum(-1), rtol=1e-5)
 
 
 def test_top_energy_counts_at_least_one_channel():
@@ -62,11 +62,11 @@ def test_mean_spread_reads_means_not_maxima():
     torch.testing.assert_close(MEAN_SPREAD.score(trace), spread(means).mean(dim=(0, 2)))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_gini_is_the_mean_difference_of_all_pairs(seed):
-    v = vectors(seed).numpy().astype(float)
-    pairs = np.abs(v[:, :, None] - v[:, None, :]).mean(axis=(1, 2))
-    np.testing.assert_allclose(gini(vectors(seed)), pairs / (2 * v.mean(axis=-1)), rtol=1e-4)
+def test_gini_is_the_mean_difference_of_all_pairs():
+    for seed in range(3):
+        v = vectors(seed).numpy().astype(float)
+        pairs = np.abs(v[:, :, None] - v[:, None, :]).mean(axis=(1, 2))
+        np.testing.assert_allclose(gini(vectors(seed)), pairs / (2 * v.mean(axis=-1)), rtol=1e-4)
 
 
 def test_gini_and_crest_of_flat_and_single():

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4, l4_over_l2, spread
 from memdetect.probing.trace import Trace
 
-examples = settings(max_examples=40, deadline=None)  # no deadline: a busy machine is no failure
+examples = settings(max_examples=40)
 heights = st.floats(1e-3, 1e3)
 vectors = arrays(
     np.float32, array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=9), elements=st.floats(-8, 8, width=32)

@@ -1,18 +1,15 @@
-"""The script that prints the tables of a labelled run."""
+"""`memdetect lab separation`: the tables of a labelled run."""
 
 import json
 
-import pytest
-from scripts import script
-
+from memdetect.cli import run as memdetect
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Measurement
 
-separation = script("separation")
-
 
 def test_a_run_becomes_tables(run, capsys, tmp_path):
-    assert separation.main([str(run), "--json", str(tmp_path / "all.json")]) == 0
+    command = ["lab", "separation", str(run), "--positive", "matched", "--grids"]
+    assert memdetect([*command, "--json", str(tmp_path / "all.json")]) == 0
     out = capsys.readouterr().out
     assert "40 matched, 40 control, 31 seen, 30 held-out; left out, not finite or unreadable: 1." in out
     table = json.loads((tmp_path / "all.json").read_text())["spikiness"]["table"]
@@ -27,13 +24,12 @@ def test_a_run_becomes_tables(run, capsys, tmp_path):
     assert (default["layer"], default["timestep"]) == ("mean of up_blocks.0.resnets.*", "50")
     assert default["control"]["low"] < 0.5 < default["control"]["high"]
     assert "| chosen (selection) | up_blocks.0.resnets.0 | 10 |" in out
+    assert "spikiness: AUROC of matched against held-out, reporting half\n\n| layer | t = 10 | t = 50 |" in out
 
 
 def test_an_unlabelled_run_is_refused(tmp_path, capsys):
     folder = RunFolder(tmp_path / "run")
     (folder.path / "shards").mkdir(parents=True)
     folder.write_shard([Measurement(index=0, id="x", prompt="a", source="p")])
-    with pytest.raises(SystemExit) as stopped:
-        separation.main([str(folder.path)])
-    assert stopped.value.code == 2
+    assert memdetect(["lab", "separation", str(folder.path), "--positive", "matched"]) == 2
     assert "item x has no group" in capsys.readouterr().err

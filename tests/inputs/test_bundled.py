@@ -78,16 +78,3 @@ def test_a_model_folder_by_its_exact_name(filled: Path):
 @pytest.mark.parametrize("name", ["", ".", "..", "no-card", "Small", "small/", "../models/small", "owner/name", "/"])
 def test_any_other_name_is_no_model(name: str):
     assert bundled.model_folder(name) is None
-
-
-def test_a_prompts_file(filled: Path):
-    assert bundled.prompts_file("release.jsonl") == filled / "sample_prompts" / "release.jsonl"
-
-
-@pytest.mark.usefixtures("filled")
-@pytest.mark.parametrize("name", ["release.json", "", "folder", "../models/small/card.toml", "/etc/passwd"])
-def test_an_unknown_prompts_file_names_those_that_exist(name: str):
-    with pytest.raises(MemdetectError, match=r"have: release\.jsonl") as caught:
-        bundled.prompts_file(name)
-    assert caught.value.exit == Exit.USAGE
-    assert ("did you mean 'release.jsonl'" in str(caught.value)) == (name == "release.json")

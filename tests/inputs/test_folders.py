@@ -14,10 +14,11 @@ from memdetect.inputs.prompts import read
 WRITTEN = {"PNG": {}, "JPEG": {}, "GIF": {}, "BMP": {}, "TIFF": {}, "WEBP": {}, "JPEG2000": {}, "AVIF": {}}
 OTHER = {
     "notes.odt": b"PK\x03\x04",
+    "cache.npz": b"PK\x03\x04",
+    "cache.pt": b"PK\x03\x04",
     "mail.eml": b"BMW sold\n",
     "empty": b"",
     "page.html": b"<svg/>",
-    "movie.mp4": b"\0\0\0\x18ftypmp42",
 }
 
 
@@ -42,8 +43,78 @@ def test_what_is_no_image_is_none(tmp_path):
         (tmp_path / name).write_bytes(content)
         assert not is_image(tmp_path / name), name
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "nowhere.txt").symlink_to(tmp_path / "gone")
     assert not list(images_in(tmp_path))
+
+
+def test_links_to_nowhere_and_unknown_kinds_are_images_that_cannot_be_opened(tmp_path):
+    """A git-annex file without its content, a linked folder that is gone, a pointer of LFS, greymaps, icons."""
+    for name in ("b.png", "blob", "sub"):
+        (tmp_path / name).symlink_to("/nowhere/annex")
+    (tmp_path / "pointer").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    for name in ("x.pgm", "x.pbm", "x.pnm", "x.ico", "x.svg"):
+        (tmp_path / name).touch()
+    (tmp_path / "grey").write_bytes(b"P5\n8 8\n255\n" + bytes(64))
+    found = sorted(names(images_in(tmp_path), tmp_path))
+    assert found == ["b.png", "blob", "grey", "pointer", "sub", "x.ico", "x.pbm", "x.pgm", "x.pnm", "x.svg"]
+
+
+HELD = {
+    **{f"m.{end}": b"" for end in ("parquet", "arrow", "tfrecord", "h5", "hdf5", "mdb", "lmdb", "pkl", "pdf")},
+    **{f"m.{end}": b"" for end in ("cbz", "tbz2", "txz", "gz", "bz2", "xz", "zst", "tar.lz4", "zip.001", "7z.001")},
+    **{f"m.{end}": b"" for end in ("z01", "r00", "mp4", "mov", "webm", "avi", "mkv")},
+    "zip": b"PK\x03\x04",
+    "tar.wds": bytes(257) + b"ustar\0",
+    "gzip": b"\x1f\x8b\x08",
+    "7z": b"7z\xbc\xaf'\x1c",
+    "rar": b"Rar!\x1a\x07",
+    "parquet": b"PAR1",
+    "video": b"\0\0\0\x18ftypmp42",
+    "data_batch_1": b"\x80\x02}q\x01",
+    "matroska": b"\x1aE\xdf\xa3",
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_containers_and_videos_are_not_passed_over(tmp_path, name):
+    image(tmp_path / "a.png")
+    (tmp_path / name).write_bytes(HELD[name])
+    for source in (tmp_path, f"{tmp_path}/*"):
+        with pytest.raises(MemdetectError, match=f"{name}' is a.*, in which nothing is looked at; .*, or move it away"):
+            list(listed([source]))
+    with pytest.raises(MemdetectError, match="in which nothing is looked at"):
+        read([tmp_path])
+
+
+def test_what_a_glob_hits_is_an_image_or_goes_with_one(tmp_path):
+    image(tmp_path / "a.png")
+    image(tmp_path / "b.jpg", "JPEG")
+    for name in ("a.txt", "b.jpg.txt", "metadata.jsonl", "README.md", "a.npz"):
+        (tmp_path / name).touch()
+    assert names([entry.path for entry in listed([f"{tmp_path}/*"])], tmp_path) == ["a.png", "b.jpg"]
+    for name, said in {
+        "more.csv": "which may be a list; name lists alone",
+        "x.doc": "which is no image and goes",
+    }.items():
+        (tmp_path / name).write_text("path\nc.png\n")
+        with pytest.raises(MemdetectError, match=f"{name}', {said}"):
+            list(listed([f"{tmp_path}/*"]))
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("name", ["prompts.txt", "deep/p.jsonl", "list.json", "t.csv", "t.tsv"])
+def test_a_scanned_folder_with_prompt_files_is_refused(tmp_path, name):
+    image(tmp_path / "a.png")
+    for beside in ("a.txt", "a.json", "a.caption", "a.png.txt", "metadata.csv", "notes.md"):
+        (tmp_path / beside).write_text("x")
+    assert len(read([tmp_path]).items) == 1
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("a bear and a banana\n")
+    for source in (tmp_path, f"{tmp_path.parent}/{tmp_path.name}*"):
+        with pytest.raises(
+            MemdetectError, match=f"holds '{name}', which a scan of the folder's images would pass over"
+        ):
+            read([source])
 
 
 def test_scan_and_index_see_the_same_images_of_a_folder(tmp_path):
@@ -97,7 +168,20 @@ PATHS = {
 
 
 @pytest.mark.parametrize("format", PATHS)
-@pytest.mark.parametrize("path", ["red one.png", "/data/0001.jpg", "https://example.org/x/a.WEBP", "train/0.jfif"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "red one.png",
+            "/data/0001.jpg",
+            "https://example.org/x/a.WEBP",
+            "train/0.jfif",
+            "/data/a.pgm",
+            "/data/a.mp4",
+        ),
+        *("https://x.org/a.jpg?v=1", "https://i.imgur.com/abc", "/data/my train set/1.png", "file:///my set/1.png"),
+    ],
+)
 def test_paths_of_images_are_no_prompts(tmp_path, format, path):
     image(tmp_path / "red one.png")
     (tmp_path / f"list.{format}").write_text(PATHS[format].format(path))
@@ -105,7 +189,23 @@ def test_paths_of_images_are_no_prompts(tmp_path, format, path):
         read([tmp_path / f"list.{format}"])
 
 
-@pytest.mark.parametrize("prompt", ["IMG_1025.HEIC", "a poster for cats/dogs.png", "a cat.", "x" * 10_000 + ".png"])
+@pytest.mark.parametrize(
+    "path",
+    ["C:\\My Pictures\\img 1.png", '"/data/a.png"', "/data/a.png\ta cat", "/data/a.png|a cat", "/data/a.png,a cat"],
+)
+def test_paths_in_lists_of_other_programs_are_no_prompts(tmp_path, path):
+    (tmp_path / "list.txt").write_text(path)
+    with pytest.raises(MemdetectError, match=r"line 1: .* is an image, no prompt"):
+        read([tmp_path / "list.txt"])
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        *("IMG_1025.HEIC", "a poster for cats/dogs.png", "a cat.", "x" * 10_000 + ".png", "/imagine a cat, oil"),
+        *("file: a cat", "a sign that says https://x.org/a.png", "ratio 16/9 | cinematic"),
+    ],
+)
 def test_prompts_that_end_like_images_stay_prompts(tmp_path, prompt):
     assert not names_image(prompt, tmp_path)
     (tmp_path / "p.txt").write_text(prompt)

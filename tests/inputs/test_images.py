@@ -200,7 +200,7 @@ def test_truncated_files_are_refused(tmp_path: Path, name: str):
         assert refusal(tmp_path / name).endswith("PNG")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_damaged_files_give_an_image_or_a_message(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     """No damage may end in another exception, in a warning, or in a picture of another mode."""

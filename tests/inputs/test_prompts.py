@@ -25,7 +25,11 @@ any_folder = settings(max_examples=60, deadline=None, suppress_health_check=[Hea
 
 def some_texts(without: str = "\0") -> st.SearchStrategy[list[str]]:
     """Valid prompts, different also when normalised."""
-    text = st.text(st.characters(codec="utf-8", exclude_characters=without), min_size=1, max_size=30).filter(str.strip)
+    shown = st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl", "Zp"], exclude_characters=without + "[{")
+    text = st.text(
+        shown | st.sampled_from("".join(c for c in "\t\r\n" if c not in without) or "x"), min_size=1, max_size=30
+    )
+    text = text.filter(str.strip)
     return st.lists(text, min_size=1, max_size=8, unique_by=lambda text: unicodedata.normalize("NFC", text))
 
 
@@ -108,8 +112,8 @@ def test_tables_count_lines_through_quoted_newlines_and_old_line_ends(tmp_path: 
 
 
 def test_txt_is_kept_as_it_is(tmp_path: Path):
-    found = read([put(tmp_path, "p.txt", "# no comment\n\n  \n a b\u2028c\x85d\x0ce \r\n{x}\r\r\nlast")])
-    wanted = [("# no comment", 1), (" a b\u2028c\x85d\x0ce ", 4), ("{x}", 5), ("last", 7)]
+    found = read([put(tmp_path, "p.txt", "# no comment\n\n  \n a b\u3000c\ufe0fd\u200de \r\n{x}\r\r\nlast")])
+    wanted = [("# no comment", 1), (" a b\u3000c\ufe0fd\u200de ", 4), ("{x}", 5), ("last", 7)]
     assert [(r.prompt, r.line) for r in found.items] == wanted
     assert (found.blank, found.repeated, found.items[0].meta) == (3, 0, {})
 
@@ -194,6 +198,10 @@ def test_gzip_byte_order_mark_and_forced_format(tmp_path: Path, suffix: str, tex
         (b'\n {"prompt": "a"}\n\n', None, ["a"]),
         (b"[a]\n#b\n", None, ["[a]", "#b"]),
         (b"{a}\n", "txt", ["{a}"]),
+        (b'["a cat",\n"b"]', None, ["a cat", "b"]),
+        (b'[{"prompt": "a cat"},\n{"prompt": "b"}]', None, ["a cat", "b"]),
+        (b"[a cat:b:0.5]\n", None, ["[a cat:b:0.5]"]),
+        (b'["a cat"]', "txt", ['["a cat"]']),
         (b"x,prompt\n1,a\n", "csv", ["a"]),
         (gzip.compress(b"a\n"), None, ["a"]),
     ],
@@ -259,6 +267,68 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, content: str | bytes, 
     assert all(word in message for word in words.split("|")), message
 
 
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ('["a cat",\n"a dog"]', "json"),
+        ('{"prompt": "a cat"}', "jsonl"),
+        ('{"prompt": "a cat"}\n\n{"prompt": "a dog"}\n', "jsonl"),
+        ('["a", 1]\n["b", 2]\n', "jsonl"),
+        ("prompt,kind\na cat,scene\n", "csv"),
+        ("id\tText\n1\ta cat\n", "tsv"),
+        ("file_name;caption\na.png;a cat\n", "csv"),
+    ],
+)
+def test_json_and_tables_are_not_taken_for_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text, format):
+    path = put(tmp_path, "p.txt", text)
+    assert (
+        refusal(path)
+        == f"'{path}': looks like {format}, not like a prompt a line; say --prompts-format {format} or txt"
+    )
+    assert len(read([path], format="txt").items) > 0
+    if "tsv" in format or "csv" in format:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert f"'-': looks like {format}" in refusal("-")
+
+
+@pytest.mark.parametrize(
+    "line", ["[cat:dog:0.5], oil", "{red|blue} cat", "a cat, text, sign", "text", "prompt of a cat"]
+)
+def test_prompts_that_begin_like_json_or_a_table_stay_prompts(tmp_path: Path, line: str):
+    assert asked(read([put(tmp_path, "p.txt", f"{line}\na dog\n")])) == [line, "a dog"]
+
+
+HIDDEN = {
+    "\ufeff": "U+FEFF ZERO WIDTH NO-BREAK SPACE",
+    "\u200b": "U+200B ZERO WIDTH SPACE",
+    "\u2028": "U+2028 LINE SEPARATOR",
+    "\u2029": "U+2029 PARAGRAPH SEPARATOR",
+    "\u202e": "U+202E RIGHT-TO-LEFT OVERRIDE",
+    "\u00ad": "U+00AD SOFT HYPHEN",
+    "\x85": "U+0085 a control character",
+    "\x0c": "U+000C a control character",
+}
+
+
+@pytest.mark.parametrize("sign", HIDDEN)
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])
+def test_signs_that_nobody_sees_are_refused(tmp_path: Path, sign: str, name: str):
+    text = f"a{sign}cat"
+    rows = f"a dog\n{text}\n" if name == "p.txt" else f'"a dog"\n{json.dumps(text)}\n'
+    message = refusal(put(tmp_path, name, rows))
+    assert f"line 2: the prompt holds {HIDDEN[sign]}, which nobody sees but the model; remove it" in message
+
+
+def test_signs_that_words_and_emoji_need_are_kept(tmp_path: Path):
+    texts = [
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\U0001f469\u200d\U0001f680",
+        "\u2764\ufe0f",
+        "\u0601\u0661",
+    ]
+    assert asked(read([put(tmp_path, "p.txt", "\n".join(texts))])) == texts
+
+
 def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "empty").mkdir()
     put(tmp_path, "p.txt", "a")
@@ -278,8 +348,9 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "\\n" in refusal(tmp_path / "a\nb.txt")
     monkeypatch.setattr(prompts, "MAX_BYTES", 100)
     assert "100 bytes" in refusal(put(tmp_path, "big.txt.gz", gzip.compress(b"a\n" * 1000)))
-    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
-    assert "link.png" in refusal(tmp_path)
+    (tmp_path / "dead").mkdir()
+    (tmp_path / "dead" / "link.png").symlink_to(tmp_path / "gone.png")
+    assert "link.png" in refusal(tmp_path / "dead")
     odd = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.txt"))
     odd.write_text("a")
     assert "rename" in refusal(odd)

@@ -107,7 +107,7 @@ def test_given_parts_are_kept_and_half_given_ones_refused() -> None:
 
 
 def test_a_run_becomes_a_calibration_of_its_settings() -> None:
-    made = calibration_of_run(header(3), [row(i, float(i)) for i in range(3)], ["u*"])
+    made = calibration_of_run(header(3), [row(i, float(i)) for i in range(3)])
     assert made.scores == {"spikiness": {"up": {"50": [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]}}}
     assert made.difference(plan_of()) is None
     assert made.settings.model == "abc"

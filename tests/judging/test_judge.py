@@ -433,7 +433,7 @@ def test_a_measurement_is_kept_whole_in_its_result():
     assert found.model_dump(exclude={"judged", "p", "outcome", "reason", "suppressed"}) == measured.model_dump()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.floats(-5, 12), min_size=1, max_size=25), st.integers(0, 5), st.randoms())
 def test_no_pass_with_anything_open_and_order_changes_nothing(values, missing, random):
     made = clean(400)

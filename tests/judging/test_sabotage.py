@@ -7,11 +7,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-import typer
 from recorded_runs import MODEL, clean_scores, recorded, scene
 from sabotages import SABOTAGES, Sabotage, each_row, shards, untouched
 
-from memdetect import cli
 from memdetect.cli import run
 from memdetect.errors import Exit
 from memdetect.files import write_atomic
@@ -34,14 +32,10 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-COMMANDS = typer.main.get_command(cli.app)
-
-
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No policy file is found, and none of this repository's; commands are put together once, not for each call."""
+    """No policy file is found, and none of this repository's."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "app", lambda args, **more: COMMANDS(args=args, **more))
 
 
 def gate(*arguments: object) -> int:
@@ -203,6 +197,7 @@ def test_wishes_that_are_spelled_out_pass_and_every_report_says_so(
         return json.dumps(json.loads(capsys.readouterr().out)["verdict"]["notes"])
 
     assert "waives fail-on" in note(scenes / "memorizing", "--fail-on", "none")
+    assert "waives min-coverage: how much of the training" in note(scenes / "clean", "--min-coverage", "0")
     assert "waives min-sensitivity" in note(scenes / "clean-scores", "--min-sensitivity", "0")
     assert gate(scenes / "memorizing-scores", "--min-sensitivity", "0") == Exit.FAILED
     answered = "".join(entry(name) for name in findings(scenes / "memorizing", capsys))

@@ -3,7 +3,6 @@
 import random
 import sys
 
-import pytest
 from synthetic_runs import calibration, row, words
 
 from memdetect.inputs.wording import text_key
@@ -29,20 +28,20 @@ def odd(rng: random.Random, count: int) -> dict[str, str]:
     return {text: text for text in made}
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_prompts_of_one_source_raise_no_alarm(seed):
+def test_prompts_of_one_source_raise_no_alarm():
     """Design 20. Mutant: families cut across folds, so that a classifier knows the prompts it judges."""
-    rng = random.Random(seed)
-    found = tell_apart(plain(rng, 150), plain(rng, 300))
-    assert found["low"] <= MAX_TEXT_SHIFT
-    assert found["low"] < found["auroc"]
+    for seed in range(3):
+        rng = random.Random(seed)
+        found = tell_apart(plain(rng, 150), plain(rng, 300))
+        assert found["low"] <= MAX_TEXT_SHIFT
+        assert found["low"] < found["auroc"]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_prompts_in_other_words_raise_it(seed):
+def test_prompts_in_other_words_raise_it():
     """Design 20."""
-    rng = random.Random(seed)
-    assert tell_apart(odd(rng, 80), plain(rng, 300))["low"] > MAX_TEXT_SHIFT
+    for seed in range(2):
+        rng = random.Random(seed)
+        assert tell_apart(odd(rng, 80), plain(rng, 300))["low"] > MAX_TEXT_SHIFT
 
 
 def test_members_of_a_family_never_vouch_for_each_other():

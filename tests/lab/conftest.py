@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 from synthetic_runs import plan_of
 
-from memdetect.lab.world.labelled import World
+from memdetect.lab.world.labelled import World, make_world
+from memdetect.lab.world.pictures import NAMES
+from memdetect.lab.world.stock import load_clips
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
@@ -14,6 +16,12 @@ PLAN = {
     **{"inputs": "", "model": "m", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 1, "guidance_scale": 1.0},
     **{"detectors": ["spikiness"], "layers": ["up"], "timesteps": [50]},
 }
+
+
+@pytest.fixture(scope="session")
+def bundled_world() -> World:
+    """The one that the bundled model was trained on."""
+    return make_world(0, names=NAMES, clips=list(load_clips()))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import read
-from memdetect.lab.world.labelled import captions
+from memdetect.lab.world import captions
 
 
 @pytest.fixture(scope="module")

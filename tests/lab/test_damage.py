@@ -1,7 +1,6 @@
 """Damage leaves the scene where it is; the autoencoder's round trip is a function of its seed."""
 
 import numpy as np
-import pytest
 import torch
 from scipy import ndimage
 
@@ -23,13 +22,13 @@ def centre(image: np.ndarray) -> np.ndarray:
     return np.array(ndimage.center_of_mass(np.where(far > 0.7 * far.max(), far, 0)))
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_a_damaged_scene_stays_in_place(seed):
-    found = damage(np.random.default_rng(seed), scene())
-    assert found.shape == (64, 64, 3)
-    assert found.dtype == np.uint8
-    assert np.abs(centre(found) - (20, 44)).max() < 7
-    assert np.abs(np.median(found, (0, 1)) - (240, 220, 90)).max() < 45
+def test_a_damaged_scene_stays_in_place():
+    for seed in range(40):
+        found = damage(np.random.default_rng(seed), scene())
+        assert found.shape == (64, 64, 3)
+        assert found.dtype == np.uint8
+        assert np.abs(centre(found) - (20, 44)).max() < 7
+        assert np.abs(np.median(found, (0, 1)) - (240, 220, 90)).max() < 45
 
 
 def test_damage_is_a_function_of_its_draw_and_differs_between_draws():

@@ -150,7 +150,8 @@ def test_many_samples_are_generalized_as_the_corollary_says():
         # Against the law itself, not the samples: Corollary 3.3.
         mine = analysis.assign(network.weights()[0], data.clusters()) == cluster
         own = network.weights()[0][:, mine]
-        limit = forms.population_filter(mixture.moments()[cluster], block.units, SIGMA, 0.01, 0.5)
+        mean, covariance = mixture.means[cluster], mixture.covariances[cluster]
+        limit = forms.population_filter(np.outer(mean, mean) + covariance, block.units, SIGMA, 0.01, 0.5)
         assert np.linalg.norm(own @ own.T - limit) < 0.08 * np.linalg.norm(limit)
     noisy = data.fresh + SIGMA * np.random.default_rng(5).standard_normal(data.fresh.shape)
     out = network(torch.from_numpy(noisy).float()).double().numpy()

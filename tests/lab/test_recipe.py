@@ -10,7 +10,8 @@ from PIL import Image
 
 from memdetect.copies.index.sources import listed
 from memdetect.errors import MemdetectError
-from memdetect.lab.world.labelled import Counts, recipe
+from memdetect.lab.world import recipe
+from memdetect.lab.world.labelled import Counts
 from memdetect.lab.world.pictures import read_pictures
 from memdetect.lab.world.verifying import differences
 

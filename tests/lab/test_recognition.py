@@ -30,7 +30,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def recogniser(pictures):
-    return recognition.train_recogniser(NAMES, pictures, scenes=960, epochs=4)
+    return recognition.train_recogniser(NAMES, pictures, scenes=384, epochs=4)
 
 
 def test_pictures_are_told_apart_on_renderings_it_never_saw(recogniser, pictures):

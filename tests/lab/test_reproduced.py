@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.world.labelled import Counts, make_world, recipe, reproduced
+from memdetect.lab.world import recipe, reproduced
+from memdetect.lab.world.labelled import Counts, make_world
 from memdetect.lab.world.stock import Stock
 
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")

@@ -154,7 +154,7 @@ def test_the_command_takes_sigmas_and_prints_and_keeps_the_pair(edm_pipe, tmp_pa
     held = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert held["plan"]["timesteps"] == [t]
     assert held["sigmas"] == {str(t): pytest.approx(0.5, rel=0.01)}
-    assert run(["calibrate", *given, "-o", str(tmp_path / "c.json")]) == 0
+    assert run(["calibrate", *given, "--out", str(tmp_path / "c.json")]) == 0
     assert f"looked at {pair}" in capsys.readouterr().err
     assert run(["scan", *given, "--out", str(tmp_path / "dry"), "--dry-run"]) == 0
     assert "sigma = 0.5" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from reordering import reordered
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.points import list_points, resolve
@@ -48,9 +49,15 @@ def hooks(pipe: Any) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for part in parts for m in part.modules())
 
 
-def test_a_trace_has_a_row_for_each_step_item_and_seed(family_pipe):
-    model = load(family_pipe)
-    trace = seen(family_pipe)
+@pytest.fixture(scope="module")
+def whole(family_pipe):
+    """All items in one batch."""
+    torch.manual_seed(1)
+    return seen(family_pipe)
+
+
+def test_a_trace_has_a_row_for_each_step_item_and_seed(family_pipe, whole):
+    model, trace = load(family_pipe), whole
     expected = TWO if "unet" in family_pipe.components else ("transformer_blocks.1.ff.net.0",)
     assert trace.layers == expected
     assert {array.shape[:3] for array in trace.arrays.values()} == {(1, 3, 2)}
@@ -61,10 +68,9 @@ def test_a_trace_has_a_row_for_each_step_item_and_seed(family_pipe):
     assert trace.latents.shape[-2:] == (height // factor, width // factor)
 
 
-def test_images_are_the_bare_pipelines(family_pipe):
+def test_images_are_the_bare_pipelines(family_pipe, whole):
     """Decoded by the pipeline itself, from the same generators."""
-    model = load(family_pipe)
-    trace = seen(family_pipe)
+    model, trace = load(family_pipe), whole
     assert trace.latents is not None
     own = [torch.Generator("cpu").manual_seed(seed_of(0, name, k)) for name in IDS for k in range(2)]
     doubled = [prompt for prompt in prompts_of(model) for _ in range(2)]
@@ -86,12 +92,11 @@ def test_images_are_the_bare_pipelines(family_pipe):
         assert abs(image.pixels.astype(float) - 255 * theirs).max() <= 1.0  # a step of rounding to eight bits
 
 
-def test_an_item_is_seen_alone_as_among_others_in_any_order_and_batch(family_pipe):
-    together = seen(family_pipe)
-    same(seen(family_pipe, batch_size=1), together)
-    same(seen(family_pipe, (2, 0, 1), batch_size=4), together.reorder([2, 0, 1]))
-    same(seen(family_pipe, (1,)), together.select(item=1))
-    assert apart(together.select(item=0), together.select(item=1)) > 1e-4
+def test_an_item_is_seen_alone_as_among_others_in_any_order_and_batch(family_pipe, whole):
+    same(seen(family_pipe, batch_size=1), whole)
+    same(seen(family_pipe, (2, 0, 1), batch_size=4), reordered(whole, [2, 0, 1]))
+    same(seen(family_pipe, (1,)), whole.select(item=1))
+    assert apart(whole.select(item=0), whole.select(item=1)) > 1e-4
 
 
 def test_given_images_are_looked_at_without_a_prompt(family_pipe):
@@ -125,13 +130,13 @@ def test_noise_is_that_of_the_schedule_and_written_down(family_pipe):
         assert trace.sigmas == pytest.approx(((1 - kept) / kept).sqrt().tolist())
 
 
-def test_torchs_own_stream_of_random_numbers_is_neither_read_nor_moved(family_pipe):
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    first = seen(family_pipe)
-    assert torch.equal(torch.get_rng_state(), before)
+def test_torchs_own_stream_of_random_numbers_is_neither_read_nor_moved(family_pipe, whole):
+    """`whole` was seen after another seed."""
     torch.manual_seed(2)
-    same(seen(family_pipe), first)
+    before = torch.get_rng_state()
+    found = seen(family_pipe)
+    assert torch.equal(torch.get_rng_state(), before)
+    same(found, whole)
 
 
 def test_every_listed_point_can_be_looked_at_and_leaves_no_hook(family_pipe):
@@ -192,16 +197,26 @@ def test_positions_of_the_image_alone_are_captured(family_pipe):
         assert set(counts.values()) == {grid // 4}
 
 
-def test_features_of_a_joint_block_are_the_images(family_pipe):
+JOINT = ["sd3", "flux-distilled", "flux-true-cfg"]  # blocks with a stream of text beside the image's
+
+
+def test_who_has_joint_blocks(family_pipe, request):
+    """None that the next test leaves out."""
+    network = getattr(family_pipe, "transformer", None)
+    joint = request.node.callspec.params["family_pipe"] in JOINT
+    assert hasattr(network, "context_embedder") is joint
+    if hasattr(network, "transformer_blocks"):
+        assert hasattr(network.transformer_blocks[0], "ff_context") is joint
+
+
+@pytest.mark.parametrize("family_pipe", JOINT, indirect=True)
+def test_features_of_a_joint_block_are_the_images(family_pipe, whole):
     """Zeroing the text stream's own feed-forward leaves the image's hidden layer of the first block as it is."""
     model = load(family_pipe)
-    blocks = getattr(model.denoiser, "transformer_blocks", None)
-    if blocks is None or not hasattr(blocks[0], "ff_context"):
-        assert not hasattr(model.denoiser, "context_embedder")
-        return
+    blocks = model.denoiser.transformer_blocks
     names = ["transformer_blocks.0", "transformer_blocks.0.ff.net.0"]
     look = Look.at(model, layers=names)
-    latents = torch.randn(1, seen(family_pipe).latents.shape[2], 8, 8)  # type: ignore[union-attr]
+    latents = torch.randn(1, whole.latents.shape[2], 8, 8)
     plain = probe_images(model, latents=latents, look=look, sampler=sampler())
     handle = blocks[0].ff_context.register_forward_hook(lambda _m, _a, out: out * 0 + 100)
     try:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from reordering import reordered
 from torch.nn import functional
 
 from memdetect.adapters import Model, load
 from memdetect.detectors import SPIKINESS
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.options import Loading
 from memdetect.probing import Look, Replay, Sampler, encode, probe_images, probe_prompts
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.trace import Trace
@@ -47,7 +49,7 @@ def apart(one: Trace, other: Trace) -> float:
 @pytest.fixture
 def fresh(model_folder) -> Model:
     """A model that a test may change."""
-    return load(str(model_folder), device="cpu", dtype="fp32")
+    return load(str(model_folder), Loading(device="cpu", dtype="fp32"))
 
 
 def test_what_is_seen_is_algorithm_1(any_pipe):
@@ -161,7 +163,7 @@ def test_an_item_alone_is_seen_as_among_others(any_pipe):
 
 def test_the_order_of_prompts_is_irrelevant(any_pipe):
     order = [2, 0, 1]
-    same(prompts_seen(any_pipe, [PROMPTS[i] for i in order]), prompts_seen(any_pipe).reorder(order))
+    same(prompts_seen(any_pipe, [PROMPTS[i] for i in order]), reordered(prompts_seen(any_pipe), order))
 
 
 def test_more_seeds_only_add_to_what_was_seen(any_pipe):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_families import tiny_family
+from tiny_families import FAMILY_MAKERS, tiny_family
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.conditions import guided_call
@@ -17,6 +17,7 @@ from memdetect.probing.replay import _row, unconditional
 OWN = ("sample", "hidden_states", "timestep")  # what a replay puts in the place of the recorded
 TEXTS = {"prompt": ("a cat", "a red dog"), "label": ("207", "1"), "none": ("", "")}
 LATENT = {"prompt": "latent", "label": "np", "none": "np"}
+PROMPTED = ["sd-epsilon", "sd-v", *(name for name in FAMILY_MAKERS if name not in ("dit", "ddpm", "ddim"))]
 
 
 def guided(model: Model, prompt: str) -> list[dict[str, torch.Tensor]]:
@@ -113,10 +114,9 @@ def test_sdxls_branch_is_zeros_where_its_configuration_says_so(zeros, tmp_path):
     assert alike(record(swapped(model)), dict(tensors(call))) is not zeros
 
 
+@pytest.mark.parametrize("family_pipe", PROMPTED, indirect=True)
 def test_the_size_asked_for_is_that_of_the_branch(family_pipe):
     model = load(family_pipe)
-    if model.family.condition != "prompt":
-        return
     replay = record(model, call={"height": 16, "width": 48})
     channels = 16 if model.family.pipeline == "StableDiffusion3Pipeline" else 4
     expected = (2 * 6, 16) if model.family.packed else (channels, 4, 12)  # of FLUX tokens of 2x2 patches

@@ -1,4 +1,4 @@
-"""A trace hands out its arrays by capture and can be cut and reordered without losing an axis."""
+"""A trace hands out its arrays by capture and can be cut without losing an axis."""
 
 import pytest
 import torch
@@ -74,17 +74,6 @@ def test_the_cells_of_a_trace_tile_it(trace):
     assert torch.equal(torch.cat(rows).reshape(STEPS, ITEMS, SEEDS, CHANNELS), trace.arrays["peak", "up"])
 
 
-def test_reorder_moves_items_and_nothing_else(trace):
-    order = [2, 0, 1]
-    moved = trace.reorder(order)
-    assert moved.latents is not None
-    for new, old in enumerate(order):
-        assert torch.equal(moved.arrays["peak", "up"][:, new], trace.arrays["peak", "up"][:, old])
-        assert torch.equal(moved.latents[new], numbered(ITEMS, SEEDS, 1, 2, 2)[old])
-    assert (moved.timesteps, moved.sigmas, moved.layers) == (trace.timesteps, trace.sigmas, trace.layers)
-
-
-def test_a_trace_without_images_can_be_cut_and_reordered():
+def test_a_trace_without_images_can_be_cut():
     bare = Trace({("peak", "up"): numbered(1, 2, 1, 3)}, timesteps=(50.0,), sigmas=(0.1,))
     assert bare.select(item=1).latents is None
-    assert bare.reorder([1, 0]).latents is None

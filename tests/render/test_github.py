@@ -29,7 +29,7 @@ def unescape(text: str) -> str:
     return text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(texts, texts)
 def test_a_prompt_is_the_message_and_no_more(prompt: str, reason: str) -> None:
     verdict, found = commands(render_github(*run([prompt], reason=reason, source="a,b:c%.txt")))

@@ -89,7 +89,7 @@ def without_hashes(made: Run) -> Run:
     return header, rows, verdict
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(texts, texts)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_redacted_report_does_not_depend_on_what_is_redacted(name: str, secret: str, other: str) -> None:
@@ -99,7 +99,7 @@ def test_a_redacted_report_does_not_depend_on_what_is_redacted(name: str, secret
     assert FORMATS[name](*without_hashes(redact(*private(secret, other)))) == expected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=20), st.sampled_from(HOSTILE))
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_redacted_report_holds_no_prompt(name: str, marker: str, hostile: str) -> None:

@@ -20,7 +20,7 @@ def unseen(text: str) -> set[str]:
     return {letter for letter in text if unicodedata.category(letter) in NOT_SEEN}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts, texts)
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_format_lets_through_what_turns_hides_or_commands(name: str, one: str, other: str) -> None:
@@ -39,8 +39,7 @@ def test_the_claim_stands_in_every_format_for_readers(name: str) -> None:
     """Rows alone, CSV and JSON lines, have no place for it."""
     header, results, verdict = run(["a cat"])
     shown = FORMATS[name](header, results, verdict)
-    there = {"md": "for tiny by spikiness&#44; 25 steps&#46;"}.get(name, "for tiny by spikiness, 25 steps.")
-    assert (there in shown) == (name not in ("csv", "jsonl"))
+    assert ("for tiny by spikiness, 25 steps." in shown) == (name not in ("csv", "jsonl"))
 
 
 @given(texts)

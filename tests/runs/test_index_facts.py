@@ -31,7 +31,7 @@ def manifest(**changes):
         "planted": {"images": 8, "copies": 0.75},
         "geometry": {"mirrored": {"images": 8, "copies": 0.25}, "cropped square": {"images": 0, "copies": 0.0}},
         "pictures": 30,
-        "training_set": 40,
+        "training_set": 40,  # more than what is there
         "training_set_by": "--training-set",
         "skipped": {"missing": 1, "unreadable": 2},
         "as_trained": {"size": 512, "crop": "random"},
@@ -52,6 +52,12 @@ def test_what_a_header_says_of_a_manifest():
     }
     untried = found_by(manifest(planted={"images": 0, "copies": 0.0}, training_set=None, as_trained=None))
     assert (untried["recall"], untried["coverage"], untried["as_trained"]) == (None, None, "")
+
+
+@pytest.mark.parametrize(("stated", "coverage"), [(30, 30 / 33), (33, 30 / 33), (34, 30 / 34), (None, None)])
+def test_pictures_that_are_there_and_not_taken_in_are_not_covered(stated, coverage):
+    """Whoever states the size: 30 in the index and 3 that could not be opened are 33 at least."""
+    assert found_by(manifest(training_set=stated))["coverage"] == coverage
 
 
 def test_coverage_says_who_says_so():

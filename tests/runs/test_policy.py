@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -283,3 +284,19 @@ def test_the_digest_follows_every_field() -> None:
     ]
     assert len({policy.digest for policy in [Policy(), *changed]}) == len(Policy.model_fields) + 1
     assert Policy(min_coverage=1).digest == Policy(min_coverage=1.0).digest
+
+
+@pytest.mark.parametrize("name", ["memdetect.toml", "pyproject.toml"])
+@pytest.mark.parametrize("kind", ["dangling", "looping", "pipe", "folder"])
+def test_a_policy_that_is_no_file_is_not_passed_over(name: str, kind: str, repository: Path) -> None:
+    path = repository / name
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/nowhere/policy.toml" if kind == "dangling" else name)
+    with pytest.raises(MemdetectError, match=f"{name} is no file that can be read") as caught:
+        read_policy({}, repository)
+    assert caught.value.exit is Exit.USAGE

@@ -1,18 +1,18 @@
 """calibrate(): one loop with scan, one prompt a family, and strongest prompts that are searched for copies."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flat_options import calibrate, changed, scan, settings
 
 from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import read_calibration
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import Options, calibrate, calibrate_by, scan
+from memdetect.scanning import Watch
 from memdetect.scanning.calibrating import LEAST
 
-OPTIONS = Options(steps=1, num_seeds=2, batch_size=8, save_images=False)
+OPTIONS = settings(steps=1, num_seeds=2, batch_size=8, save_images=False)
 PROMPTS = [f"a {colour} {thing}" for colour in ("red", "blue", "odd") for thing in ("cat", "dog", "photo", "of", "and")]
 
 
@@ -32,21 +32,21 @@ def test_a_calibration_judges_a_scan_of_the_same_model(clean: list[Path], pipe: 
     assert (made.checked, made.parts) == ("", "drawn")
     assert made.provenance["seconds_per_image"] > 0
     assert made.settings == RunFolder(tmp_path / "calibration.run").header().plan.settings
-    again = scan(clean, pipe, tmp_path / "run", replace(OPTIONS, calibration=out))
+    again = scan(clean, pipe, tmp_path / "run", changed(OPTIONS, calibration=out))
     assert again.verdict.calibrated == len(PROMPTS)
     assert {row.reason for row in again.results} == {"the prompt, or one of its family, is among the clean ones"}
     held = RunFolder(tmp_path / "run").header()
     assert held.calibration == made.cut(held.plan).digest
-    other = scan(clean, pipe, tmp_path / "other", replace(OPTIONS, calibration=out, steps=2))
+    other = scan(clean, pipe, tmp_path / "other", changed(OPTIONS, calibration=out, steps=2))
     assert "steps (calibrated 1, scanned 2)" in other.verdict.missing
 
 
 def test_a_stopped_calibration_is_resumed(clean: list[Path], pipe: Any, tmp_path: Path) -> None:
     out, asked = tmp_path / "c.json", iter([False, True])
-    assert calibrate(clean, pipe, out, OPTIONS, stop=lambda: next(asked)) is None
+    assert calibrate(clean, pipe, out, OPTIONS, watch=Watch(stop=lambda: next(asked))) is None
     assert not out.exists()
     seen: list[int] = []
-    made = calibrate(clean, pipe, out, OPTIONS, progress=lambda done, _planned, _note: seen.append(done))
+    made = calibrate(clean, pipe, out, OPTIONS, watch=Watch(progress=lambda done, _planned, _note: seen.append(done)))
     assert made is not None
     assert seen[0] == 4
     assert made.scores == getattr(calibrate(clean, pipe, tmp_path / "whole.json", OPTIONS), "scores", None)
@@ -68,7 +68,7 @@ def test_copies_among_the_strongest_are_removed_and_listed(clean: list[Path], pi
         searched.append(own.id)
         return [own.id in wanted, False]
 
-    made = calibrate_by(matcher, clean, pipe, tmp_path / "c.json", OPTIONS)
+    made = calibrate(clean, pipe, tmp_path / "c.json", OPTIONS, matcher=matcher)
     assert made is not None
     found = {entry.id for entry in made.removed}
     assert found == wanted & set(searched)
@@ -85,19 +85,15 @@ def test_what_cannot_be_a_calibration_is_refused_before_the_first_image(pipe: An
     path.write_text('{"prompt": "a", "part": "report"}\n', encoding="utf-8")
     with pytest.raises(MemdetectError, match="of part 'report'"):
         calibrate([path], pipe, tmp_path / "c.json", OPTIONS)
-    path.write_text('{"prompt": "a"}\n', encoding="utf-8")
-    both = ("spikiness", "spikiness-l4")
-    with pytest.raises(MemdetectError, match="spikiness, spikiness-l4 cannot be scored from the first step"):
-        calibrate([path], pipe, tmp_path / "c.json", replace(OPTIONS, first_step_only=True, detectors=both))
     assert not (tmp_path / "c.run").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"members": ("noise",)}, "no detector named 'noise'"),
+        ({"combine": ("noise",)}, "no detector named 'noise'"),
         (
-            {"detectors": ("spikiness",), "members": ("spikiness-l4",)},
+            {"detectors": ("spikiness",), "combine": ("spikiness-l4",)},
             "'spikiness-l4' is to decide but is not",
         ),
         ({"calibration": Path("nowhere.json")}, "there is no calibration 'nowhere.json'"),
@@ -107,5 +103,5 @@ def test_what_cannot_decide_is_refused(
     changes: dict[str, Any], said: str, clean: list[Path], pipe: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(MemdetectError, match=said):
-        scan(clean, pipe, tmp_path / "run", replace(OPTIONS, **changes))
+        scan(clean, pipe, tmp_path / "run", changed(OPTIONS, **changes))
     assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flat_options import calibrate, scan, settings
 from tiny_families import tiny_family
 
 from memdetect.cli import run
@@ -12,10 +13,9 @@ from memdetect.inputs.labels import label_requests, unconditional_requests
 from memdetect.inputs.wording import text_key
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.runs.policy import Policy
-from memdetect.scanning import Options, calibrate, calibrate_by, scan
 
 FAST = ["--steps", "1", "--device", "cpu"]
-OPTIONS = Options(steps=1, num_seeds=1, save_images=False)
+OPTIONS = settings(steps=1, num_seeds=1, save_images=False)
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def test_labels_are_ranked_among_other_labels(saved, tmp_path, capsys, monkeypat
     monkeypatch.chdir(tmp_path)
     common = ["-m", saved("dit"), *FAST, "--num-seeds", "2"]
     clean = ",".join(map(str, range(100, 139)))
-    assert run(["calibrate", "--labels", clean, *common, "-o", "c.json"]) == 0
+    assert run(["calibrate", "--labels", clean, *common, "--out", "c.json"]) == 0
     made = kept(Path("c.json"))
     assert [item.prompt for item in made.items] == [str(i) for i in range(100, 139)]
     assert len({item.text for item in made.items}) == 39
     assert made.conditioned is True
     assert run(["scan", "--labels", "7,207,138", *common, "--calibration", "c.json", "--out", "run"]) == 0
-    found = scan(label_requests("7,207,138"), saved("dit"), "run", Options(**changes(calibration=Path("c.json"))))
+    found = scan(label_requests("7,207,138"), saved("dit"), "run", settings(**changes(calibration=Path("c.json"))))
     ranked = {row.prompt: row for row in found.results}
     assert found.verdict.calibrated == 39
     assert ranked["138"].reason == "the prompt, or one of its family, is among the clean ones"
@@ -68,14 +68,14 @@ def changes(**more: Any) -> dict[str, Any]:
 def test_images_without_a_condition_are_ranked_among_others_of_the_model(saved, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     common = ["-m", saved("ddpm"), *FAST]
-    assert run(["calibrate", "--unconditional", "39", *common, "-o", "c.json"]) == 0
+    assert run(["calibrate", "--unconditional", "39", *common, "--out", "c.json"]) == 0
     made = kept(Path("c.json"))
     assert len(made.items) == 39
     assert made.conditioned is False
     assert {len(row) for cells in made.scores["spikiness"].values() for rows in cells.values() for row in rows} == {1}
     assert run(["scan", "--unconditional", "12", *common, "--calibration", "c.json", "--out", "run"]) == 0
     found = scan(
-        unconditional_requests(12), saved("ddpm"), "run", Options(**changes(num_seeds=1, calibration=Path("c.json")))
+        unconditional_requests(12), saved("ddpm"), "run", settings(**changes(num_seeds=1, calibration=Path("c.json")))
     )
     assert found.verdict.calibrated == 39
     assert not {row.id for row in found.results} & {item.id for item in made.items}
@@ -93,8 +93,8 @@ def test_a_gate_never_passes_on_the_models_own_images_unless_copies_were_removed
     policy = Policy(fail_on="suspicious")
 
     def judged(name: str, matcher: Any) -> Any:
-        calibrate_by(matcher, unconditional_requests(39, "clean"), saved("ddpm"), tmp_path / name, OPTIONS)
-        options = Options(**changes(num_seeds=1, calibration=tmp_path / name, policy=policy))
+        calibrate(unconditional_requests(39, "clean"), saved("ddpm"), tmp_path / name, OPTIONS, matcher=matcher)
+        options = settings(**changes(num_seeds=1, calibration=tmp_path / name, policy=policy))
         return scan(unconditional_requests(2), saved("ddpm"), tmp_path / f"{name}.scan", options).verdict
 
     rules = {rule.name: rule for rule in judged("unchecked.json", None).rules}
@@ -113,7 +113,7 @@ def test_prompts_and_images_without_a_condition_are_not_ranked_among_each_other(
         ("labels", unconditional_requests(2), f"{label} images without a condition"),
         ("images", label_requests("7,8"), f"{image} prompts or labels"),
     ):
-        options = Options(**changes(num_seeds=1, calibration=tmp_path / f"{name}.json"))
+        options = settings(**changes(num_seeds=1, calibration=tmp_path / f"{name}.json"))
         found = scan(requests, saved("dit"), tmp_path / name, options)
         assert {row.reason for row in found.results} == {f"the clean scores {said}"}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flat_options import changed, scan, settings
 from PIL import Image
 from tiny_stable import tiny_stable_diffusion
 
@@ -21,10 +22,10 @@ from memdetect.judging.statistics.conformal import rank
 from memdetect.judging.statistics.multiple import hits_needed
 from memdetect.render.explain import render_explanation
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import Options, Watch, prepare, scan
+from memdetect.scanning import Watch, prepare
 from memdetect.scanning.base_null import paired_null, rounds_for
 
-OPTIONS = Options(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
+OPTIONS = settings(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
 PROMPTS = ["a red cat", "a blue dog", "a photo of a cat"]
 
 
@@ -49,7 +50,7 @@ def score(row: Any, name: str, first: int, count: int) -> float:
 def test_p_values_are_ranks_among_the_rounds_of_the_base(
     prompts: list[Path], pipe: Any, base: Any, tmp_path: Path
 ) -> None:
-    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base))
+    run = scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, base=base))
     drawn = list(RunFolder(tmp_path / "run" / "base").measurements())
     name = run.header.plan.detectors[0]
     rounds = {row.id: [score(row, name, 2 * k, 2) for k in range(3)] for row in drawn}
@@ -63,7 +64,7 @@ def test_p_values_are_ranks_among_the_rounds_of_the_base(
 
 
 def test_the_first_seeds_are_the_scans_own(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
-    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base))
+    run = scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, base=base))
     for own, drawn in zip(run.results, RunFolder(tmp_path / "run" / "base").measurements(), strict=True):
         assert drawn.seeds[:2] == own.seeds
         assert len(drawn.seeds) == 6
@@ -75,7 +76,7 @@ def test_a_base_that_is_the_same_in_all_but_name_gives_a_fair_null(tmp_path: Pat
     path.write_text("\n".join(f"a {c} {w}" for c in ("red", "blue", "photo", "of") for w in ("cat", "dog", "and")))
     twin = tiny_stable_diffusion(tmp_path / "twin")
     next(twin.unet.parameters()).data.mul_(1 + 1e-7)
-    run = scan([path], pipe, tmp_path / "run", replace(OPTIONS, base=twin, base_rounds=4))
+    run = scan([path], pipe, tmp_path / "run", changed(OPTIONS, base=twin, base_rounds=4))
     found = [row.p["combined"] for row in run.results]
     assert len(found) == 12
     assert run.verdict.counts["suspicious"] == 0
@@ -84,7 +85,7 @@ def test_a_base_that_is_the_same_in_all_but_name_gives_a_fair_null(tmp_path: Pat
 
 def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
     """Design: lift one prompt's scores above all rounds of the base; it alone gets the smallest p there is."""
-    options = replace(OPTIONS, base_rounds=20)
+    options = changed(OPTIONS, base_rounds=20)
     bench = prepare(load(pipe), options)
     null = paired_null(read(prompts), load(base), bench, tmp_path, Watch(), 20)
     assert null is not None
@@ -111,7 +112,7 @@ def _cut(row: Any, name: str, lift: float) -> Any:
 
 
 def test_an_interrupted_base_is_resumed(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
-    options, asked = replace(OPTIONS, base=base, batch_size=6), iter([False, True])
+    options, asked = changed(OPTIONS, base=base, batch_size=6), iter([False, True])
     first = scan(prompts, pipe, tmp_path / "run", options, stop=lambda: next(asked))
     assert first.interrupted
     assert first.results == []
@@ -121,7 +122,7 @@ def test_an_interrupted_base_is_resumed(prompts: list[Path], pipe: Any, base: An
 
 
 def test_the_run_is_judged_again_from_its_folder(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
-    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base))
+    run = scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, base=base))
     kept = read_calibration(tmp_path / "run" / "calibration.json")
     assert kept is not None
     assert kept.base
@@ -142,16 +143,16 @@ def test_the_run_is_judged_again_from_its_folder(prompts: list[Path], pipe: Any,
 )
 def test_refusals(change: dict[str, Any], said: str, prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
     with pytest.raises(MemdetectError, match=said):
-        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=base, **change))
+        scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, base=base, **change))
 
 
 def test_a_base_that_is_the_model_or_of_another_kind_is_refused(prompts: list[Path], pipe: Any, tmp_path: Path) -> None:
     with pytest.raises(MemdetectError, match="the scanned model itself"):
-        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=pipe))
+        scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, base=pipe))
     other = tiny_stable_diffusion(tmp_path / "v", prediction="v_prediction", seed=1)
     other.scheduler = type(other.scheduler).from_config(other.scheduler.config, beta_end=0.5)
     with pytest.raises(MemdetectError, match="another scheduler"):
-        scan(prompts, pipe, tmp_path / "other", replace(OPTIONS, base=other))
+        scan(prompts, pipe, tmp_path / "other", changed(OPTIONS, base=other))
 
 
 def test_rounds_fill_the_null_within_bounds() -> None:
@@ -185,7 +186,7 @@ def test_a_line_separator_within_a_caption_ends_no_row(pictures: Path) -> None:
 
 def test_captions_come_from_metadata_then_text_files_then_the_instance_prompt(pictures: Path) -> None:
     (pictures / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a red cat"}\n\n', encoding="utf-8")
-    (pictures / "b.txt").write_text(" a blue\n dog \n", encoding="utf-8")
+    (pictures / "b.txt").write_text(" a blue  dog \n", encoding="utf-8")
     found = captioned(pictures, "a photo of sks")
     assert found == [
         (pictures / "a.png", "a red cat"),
@@ -201,10 +202,13 @@ def test_captions_come_from_metadata_then_text_files_then_the_instance_prompt(pi
     ("metadata", "said"),
     [
         (None, r"a.png' has no caption; write it into a.txt or metadata.jsonl, or give --instance-prompt"),
-        ("nonsense\n", r"metadata.jsonl:1: expected an object"),
-        ('{"file_name": "a.png"}\n', r"metadata.jsonl:1: expected an object"),
-        ("[]\n", r"metadata.jsonl:1: expected an object"),
-        ('{"file_name": "gone.png", "prompt": "x"}\n', r"metadata.jsonl:1: names .*gone.png', which is not there"),
+        ("nonsense\n", r"metadata.jsonl', line 1: broken JSON .*; correct it$"),
+        ('{"file_name": "a.png"}\n', r"metadata.jsonl', line 1: expected an object"),
+        ("[]\n", r"metadata.jsonl', line 1: an object or a string is expected"),
+        (
+            '{"file_name": "gone.png", "prompt": "x"}\n',
+            r"metadata.jsonl', line 1: names .*gone.png', which is not there",
+        ),
         (b"\xff", "cannot be read as UTF-8"),
     ],
 )
@@ -231,7 +235,7 @@ def test_outputs_are_looked_up_among_the_training_pictures(
         encoding="utf-8",
     )
     requests = prompts_of(captioned(pictures))
-    options = replace(OPTIONS, base=base, train_images=pictures, search=True)
+    options = changed(OPTIONS, base=base, train_images=pictures, search=True)
     run = scan(requests, pipe, tmp_path / "run", options)
     assert run.header.index["rows"] == 3
     assert run.header.index["given"] == str(tmp_path / "run" / "train.index")

@@ -5,23 +5,23 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from flat_options import changed, scan, settings
 from PIL import Image
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.judging.calibration import Calibration
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import Options, Run, scan
+from memdetect.scanning import Run
 
 PROMPTS = ["a photo of a cat", "a red dog", "a blue cat and a dog", "dog", "a photo of a red cat"]
-OPTIONS = Options(steps=1, num_seeds=2, batch_size=4, save_images=False)  # two prompts a shard
+OPTIONS = settings(steps=1, num_seeds=2, batch_size=4, save_images=False)  # two prompts a shard
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_results_come_in_the_order_of_the_plan(whole: Run) -> None:
 
 
 def test_a_score_is_the_mean_of_its_cells(pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
-    options = replace(OPTIONS, timesteps=[50, 400], layers=["up_blocks.*.resnets.*"], save_images=True)
+    options = changed(OPTIONS, timesteps=[50, 400], layers=["up_blocks.*.resnets.*"], save_images=True)
     run = scan(prompts, pipe, tmp_path / "run", options)
     for row in run.results:
         cells = row.scores["spikiness"].cells
@@ -141,7 +141,7 @@ def test_a_stopped_scan_is_resumable_with_another_batch_size(
     assert journal(stopped)[-1] == journal(stopped)[-1] | {"event": "interrupted", "done": 2 * shards}
     with pytest.raises(MemdetectError, match="not finished; run it again to resume"):
         RunFolder(stopped.folder).results()
-    again = scan(prompts, pipe, tmp_path, replace(OPTIONS, batch_size=2))
+    again = scan(prompts, pipe, tmp_path, changed(OPTIONS, batch_size=2))
     assert (again.interrupted, again.verdict.complete) == (False, True)
     assert [row.id for row in again.results] == [row.id for row in whole.results]
     assert values(again) == pytest.approx(values(whole), rel=1e-5)
@@ -155,13 +155,13 @@ def test_a_stop_after_the_last_shard_is_too_late(whole: Run, pipe: Any, prompts:
 def test_scores_do_not_depend_on_the_batch(
     batch_size: int, whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path
 ) -> None:
-    other = scan(prompts, pipe, tmp_path, replace(OPTIONS, batch_size=batch_size))
+    other = scan(prompts, pipe, tmp_path, changed(OPTIONS, batch_size=batch_size))
     assert values(other) == pytest.approx(values(whole), rel=1e-5)
 
 
 def test_scores_depend_on_prompt_and_seed(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
     """Else the comparisons above would hold for a constant."""
-    other = scan(prompts, pipe, tmp_path, replace(OPTIONS, seed=1))
+    other = scan(prompts, pipe, tmp_path, changed(OPTIONS, seed=1))
     assert len(set(scores(whole).values())) == 5
     assert all(abs(a / b - 1) > 1e-4 for a, b in zip(values(whole), values(other), strict=True))
 
@@ -171,7 +171,7 @@ def test_a_deleted_shard_is_made_again_in_its_place(whole: Run, pipe: Any, promp
     folder = copied(whole, tmp_path)
     for index in (0, 4):
         (folder / "shards" / f"{index:07d}.jsonl").unlink()
-    again = scan(prompts, pipe, folder, replace(OPTIONS, batch_size=64))
+    again = scan(prompts, pipe, folder, changed(OPTIONS, batch_size=64))
     assert [row.index for row in again.results] == [0, 1, 2, 3, 4]
     assert values(again) == pytest.approx(values(whole), rel=1e-5)
 
@@ -194,7 +194,7 @@ def test_another_setting_is_another_run(
 ) -> None:
     before = (whole.folder / "results.jsonl").read_bytes()
     with pytest.raises(MemdetectError, match=f"holds a run with another plan: {key} was") as raised:
-        scan(prompts, pipe, whole.folder, replace(OPTIONS, **changes))
+        scan(prompts, pipe, whole.folder, changed(OPTIONS, **changes))
     assert raised.value.exit == Exit.USAGE
     assert (whole.folder / "results.jsonl").read_bytes() == before
 
@@ -230,7 +230,7 @@ def test_repeated_prompts_are_measured_once_and_counted(pipe: Any, tmp_path: Pat
     path.write_text("a cat\n\na dog\na cat\n", encoding="utf-8")
     run = scan([path], pipe, tmp_path / "run", OPTIONS)
     assert [(row.prompt, row.line) for row in run.results] == [("a cat", 1), ("a dog", 3)]
-    assert run.header.dropped == {"blank": 1, "repeated": 1}
+    assert run.header.dropped == {"blank": 1, "repeated": 1, "beside": 0}
 
 
 def test_one_prompt_under_two_ids_is_two_items_with_noise_of_their_own(pipe: Any, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_values_that_are_not_finite_are_inconclusive_and_never_zero(
     spoil(pipe, monkeypatch, change)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, save_images=True))
+        run = scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, save_images=True))
     bad = run.results[1]
     assert (bad.status, bad.outcome) == ("nonfinite", "inconclusive")
     assert bad.reason.startswith("the network gave values that are not finite: ")
@@ -365,7 +365,7 @@ def test_out_of_memory_while_decoding_is_recorded_too(
         return decode(latents, **options)
 
     monkeypatch.setattr(pipe.vae, "decode", no_memory)
-    run = scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, save_images=True))
+    run = scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, save_images=True))
     assert [event["halved"] for event in journal(run) if event["event"] == "shard"] == [[[4, 2]], [[4, 2]], []]
     assert len(list((run.folder / "images").iterdir())) == 10
 
@@ -402,7 +402,7 @@ def test_settings_are_checked_before_the_folder_is_made(
     changes: dict[str, Any], said: str, pipe: Any, prompts: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(MemdetectError) as raised:
-        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, **changes))
+        scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, **changes))
     assert said in str(raised.value)
     assert raised.value.exit == Exit.USAGE
     assert not (tmp_path / "run").exists()
@@ -427,7 +427,7 @@ def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts
         assert {(row.outcome, row.p["spikiness"]) for row in judged.results} == {("suspicious", 0.01)}
         assert judged.verdict.fixed
         assert (judged.folder / "calibration.json").exists()
-        other = scan(prompts, str(model_folder), tmp_path / "other", replace(OPTIONS, steps=3))
+        other = scan(prompts, str(model_folder), tmp_path / "other", changed(OPTIONS, steps=3))
         assert other.verdict.missing == (
             "the clean scores were made with another steps (calibrated 1, scanned 3); calibrate again"
         )
@@ -454,7 +454,7 @@ def test_a_shard_that_was_edited_makes_the_scan_that_closes_it_inconclusive(
 def test_another_base_is_refused_before_it_draws(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
     shutil.copytree(whole.folder, tmp_path / "run")
     with pytest.raises(MemdetectError, match='another plan: base was "", now '):
-        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, base=tiny_stable_diffusion(tmp_path / "base", seed=1)))
+        scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, base=tiny_stable_diffusion(tmp_path / "base", seed=1)))
     assert not (tmp_path / "run" / "base").exists()
 
 
@@ -463,7 +463,7 @@ def test_an_index_of_training_pictures_is_refused_before_it_is_built(
 ) -> None:
     shutil.copytree(whole.folder, tmp_path / "run")
     with pytest.raises(MemdetectError, match="another plan: no index was searched, now that of "):
-        scan(prompts, pipe, tmp_path / "run", replace(OPTIONS, train_images=images))
+        scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, train_images=images))
     assert not (tmp_path / "run" / "train.index").exists()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flat_options import calibrate, scan, settings
 from PIL import Image
 from small_pictures import QUICK, fill
 from tiny_stable import tiny_stable_diffusion
@@ -22,7 +23,6 @@ from memdetect.probing import Decoded
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Score
-from memdetect.scanning import Options, calibrate, scan
 from memdetect.scanning.soundness import checked, not_finite, search, single_colour
 
 PROMPTS = "a cat\na dog\na red cat\n"
@@ -65,7 +65,7 @@ def test_an_autoencoder_that_gives_no_numbers_cannot_pass_a_gate_on_copies(
 ) -> None:
     spoil_decoder(pipe, monkeypatch, lambda pixels: pixels.fill_(value))
     policy = Policy(fail_on="copy")
-    options = Options(**FAST, index=place / "train.index", policy=policy)
+    options = settings(**FAST, index=place / "train.index", policy=policy)
     run = scan([place / "prompts.txt"], pipe, tmp_path / "run", options)
     assert [row.status for row in run.results] == ["nonfinite"] * 3
     assert {note for row in run.results for note in row.notes} == {"pixels of images 0, 1 are not finite"}
@@ -80,13 +80,13 @@ def test_an_autoencoder_that_gives_no_numbers_cannot_pass_a_gate_on_copies(
 def test_one_bad_pixel_of_one_image_is_named_and_its_siblings_are_looked_up(
     place: Path, pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = scan([place / "prompts.txt"], pipe, tmp_path / "plain", Options(**FAST, index=place / "train.index"))
+    plain = scan([place / "prompts.txt"], pipe, tmp_path / "plain", settings(**FAST, index=place / "train.index"))
 
     def change(pixels: torch.Tensor) -> None:
         pixels[2, 0, 5, 5] = NAN  # the first image of the second prompt
 
     spoil_decoder(pipe, monkeypatch, change)
-    run = scan([place / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST, index=place / "train.index"))
+    run = scan([place / "prompts.txt"], pipe, tmp_path / "run", settings(**FAST, index=place / "train.index"))
     assert [row.status for row in run.results] == ["ok", "nonfinite", "ok"]
     assert run.results[1].notes == ["pixels of image 0 are not finite"]
     assert [m for m in plain.results[1].matches if m.seed == 1] == run.results[1].matches
@@ -99,7 +99,7 @@ def test_a_decoder_that_saturates_to_one_colour_is_named(
     place: Path, pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_decoder(pipe, monkeypatch, white)
-    run = scan([place / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST, index=place / "train.index"))
+    run = scan([place / "prompts.txt"], pipe, tmp_path / "run", settings(**FAST, index=place / "train.index"))
     assert [row.one_colour for row in run.results] == [[0, 1]] * 3
     assert {note for row in run.results for note in row.notes} == {"images 0, 1 have a single colour"}
     assert {row.status for row in run.results} == {"ok"}
@@ -125,7 +125,7 @@ def test_latents_that_are_no_numbers_are_named_and_not_called_pixels(
     monkeypatch.setattr(measure, "probe_prompts", spoilt)
     spoil_decoder(pipe, monkeypatch, change)
     for name, save in (("saved", True), ("unsaved", False)):
-        options = Options(**FAST, save_images=save)
+        options = settings(**FAST, save_images=save)
         row = scan([place / "prompts.txt"], pipe, tmp_path / name, options).results[0]
         assert (row.status, row.notes) == ("nonfinite", ["latents of image 1 are not finite"])
 
@@ -134,7 +134,7 @@ def test_where_nothing_is_decoded_no_pixel_takes_part_in_the_answer(
     place: Path, pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_decoder(pipe, monkeypatch, everything)
-    run = scan([place / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST, save_images=False))
+    run = scan([place / "prompts.txt"], pipe, tmp_path / "run", settings(**FAST, save_images=False))
     assert [(row.status, row.matches, row.files) for row in run.results] == [("ok", [], [])] * 3
 
 
@@ -147,11 +147,11 @@ def test_a_given_images_digest_is_that_of_its_file(place: Path, pipe: Any, tmp_p
     good = folder / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(good)
     (folder / "b.png").write_bytes(good.read_bytes()[:300])
-    run = scan([folder], pipe, tmp_path / "run", Options(**FAST))
+    run = scan([folder], pipe, tmp_path / "run", settings(**FAST))
     assert [row.status for row in run.results] == ["ok", "unreadable"]
     for row, name in zip(run.results, ("a.png", "b.png"), strict=True):
         assert row.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    prompts = scan([place / "prompts.txt"], pipe, tmp_path / "prompts", Options(**FAST))
+    prompts = scan([place / "prompts.txt"], pipe, tmp_path / "prompts", settings(**FAST))
     assert {row.sha256 for row in prompts.results} == {""}
 
 
@@ -159,7 +159,7 @@ def test_the_plans_digest_of_inputs_follows_from_the_rows(place: Path, pipe: Any
     import json
 
     images = sorted((place / "images").iterdir())[:3]
-    run = scan([*images, place / "prompts.txt"], pipe, tmp_path / "run", Options(**FAST))
+    run = scan([*images, place / "prompts.txt"], pipe, tmp_path / "run", settings(**FAST))
     total = hashlib.sha256()
     for row in run.results:
         total.update(json.dumps([row.id, row.prompt, row.sha256 or None]).encode())
@@ -176,7 +176,7 @@ def test_given_images_of_one_colour_are_named(place: Path, pipe: Any, tmp_path: 
     speck = Image.new("RGB", (32, 32), "white")
     speck.putpixel((3, 3), (255, 255, 0))
     speck.save(folder / "c.png")
-    run = scan([folder], pipe, tmp_path / "run", Options(**FAST, index=place / "train.index"))
+    run = scan([folder], pipe, tmp_path / "run", settings(**FAST, index=place / "train.index"))
     assert [row.one_colour for row in run.results] == [[0], [0], []]
     assert [row.notes for row in run.results] == [
         ["image 0 has a single colour"],
@@ -191,7 +191,7 @@ def test_an_encoder_that_gives_no_numbers_leaves_the_matches_of_a_given_image_ou
 ) -> None:
     pipe = tiny_stable_diffusion(tmp_path / "tokenizer")
     next(pipe.vae.encoder.parameters()).data.fill_(NAN)
-    run = scan([place / "images"], pipe, tmp_path / "run", Options(**FAST, index=place / "train.index"))
+    run = scan([place / "images"], pipe, tmp_path / "run", settings(**FAST, index=place / "train.index"))
     assert {row.status for row in run.results} == {"nonfinite"}
     assert run.results[0].notes == [
         "latents of image 0 are not finite",
@@ -213,7 +213,7 @@ class Counted(Evidence):
         object.__setattr__(self, "embedder", None)
         object.__setattr__(self, "top_k", blind)
 
-    def look(self, images: Any) -> Seen:
+    def look(self, images: Any, others: Any = None) -> Seen:
         values: list[int] = [grey(image) for image in images]
         without: Any = self.index
         blind: Any = self.top_k
@@ -289,7 +289,7 @@ def test_a_calibration_does_not_take_black_images_for_searched(
     place: Path, pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_decoder(pipe, monkeypatch, everything)
-    options = Options(**FAST, index=place / "train.index", policy=Policy(min_recall=0.0))
+    options = settings(**FAST, index=place / "train.index", policy=Policy(min_recall=0.0))
     with pytest.raises(
         MemdetectError, match=r"cannot be searched for copies: pixels of images 0, 1 are not finite; use"
     ):
@@ -301,7 +301,7 @@ def test_a_calibration_counts_what_it_left_out_and_refuses_when_nothing_is_left(
     pipe = tiny_stable_diffusion(tmp_path / "tokenizer")
     next(pipe.unet.parameters()).data.fill_(NAN)
     with pytest.raises(MemdetectError, match="none of 3 prompts has finite scores"):
-        calibrate([place / "prompts.txt"], pipe, tmp_path / "c.json", Options(**FAST))
+        calibrate([place / "prompts.txt"], pipe, tmp_path / "c.json", settings(**FAST))
 
 
 def test_prompts_that_are_not_finite_on_the_base_are_said_and_stay_inconclusive(
@@ -317,7 +317,7 @@ def test_prompts_that_are_not_finite_on_the_base_are_said_and_stay_inconclusive(
         [place / "prompts.txt"],
         pipe,
         tmp_path / "run",
-        Options(**FAST, base=base, base_rounds=3, batch_size=32),
+        settings(**FAST, base=base, base_rounds=3, batch_size=32),
         progress=lambda _done, _planned, note: said.append(note),
     )
     assert "1 of 3 prompts are not finite on the base: they stay inconclusive" in said
@@ -330,9 +330,10 @@ def test_a_sweep_says_how_many_items_are_not_finite(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from memdetect.cli import sweep as module
+    from memdetect.evaluation import Question
 
     rows = [row_of().model_copy(update={"status": status}) for status in ("ok", "nonfinite", "ok")]
     monkeypatch.setattr(RunFolder, "measurements", lambda _self: iter(rows))
     with pytest.raises(MemdetectError, match="has no group"):
-        module._report(tmp_path, "matched", None)
+        module._report(tmp_path, Question("matched"), None)
     assert "1 of 3 items gave values that are not finite" in capsys.readouterr().err

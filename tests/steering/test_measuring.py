@@ -9,7 +9,7 @@ from memdetect.adapters import load
 from memdetect.copies.embedders import load_embedder
 from memdetect.detectors import DEFAULT
 from memdetect.errors import MemdetectError
-from memdetect.evaluation import labels_of
+from memdetect.evaluation import Question, labels_of
 from memdetect.evaluation.response import as_data, contrasts, render, separations
 from memdetect.probing import Sampler, probe_prompts
 from memdetect.runs.records import Measurement, Score
@@ -175,7 +175,7 @@ def test_groups_are_compared_with_intervals():
     rows = [made(k, "matched", 0.2 + 0.01 * k, -0.1) for k in range(12)]
     rows += [made(20 + k, "control", 0.6 + 0.01 * k, -0.9) for k in range(12)]
     rows.append(made(99, "seen", None, None))
-    labels = labels_of(rows, None, "matched")
+    labels = labels_of(rows, None, Question("matched"))
     compared = contrasts(rows, labels, ("edit", "identity"))
     assert list(compared) == ["edit"]
     found = compared["edit"]["1"]
@@ -194,7 +194,7 @@ def test_groups_are_compared_with_intervals():
 
 def test_few_families_have_no_interval():
     rows = [made(k, group, 0.1, 0.0) for k, group in enumerate(["matched"] * 3 + ["control"] * 3)]
-    labels = labels_of(rows, None, "matched")
+    labels = labels_of(rows, None, Question("matched"))
     found = contrasts(rows, labels, ("edit",))["edit"]["1"]
     assert found.groups["matched"].low is None
     assert str(found.differences["control"]) == "0.000 (too few)"

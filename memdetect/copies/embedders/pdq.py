@@ -34,11 +34,6 @@ def pdq(image: Image.Image) -> tuple[Bool[np.ndarray, "256"], int]:
     return coefficients > median, quality(small)
 
 
-def hamming(one: Bool[np.ndarray, " bit"], other: Bool[np.ndarray, " bit"]) -> int:
-    """Number of bits that differ, 0 to 256; the authors call 31 and below a match."""
-    return int((one != other).sum())
-
-
 def samples(image: Image.Image) -> Float[np.ndarray, "64 64"]:
     """The luma, 0 to 255, filtered and sampled at the centres of 64 x 64 equal blocks."""
     rgb = to_rgb(image)

@@ -7,7 +7,7 @@ from memdetect.copies.index.measures import Pair, comparable, measure, measure_a
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import Row
 from memdetect.copies.index.search import Searcher
-from memdetect.copies.index.views import AsTrained, as_trained, centre_square
+from memdetect.copies.index.views import AsTrained, as_trained, by_owner, centre_square
 from memdetect.copies.index.write import BuildOptions
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Threshold",
     "as_trained",
     "build_index",
+    "by_owner",
     "centre_square",
     "comparable",
     "measure",

@@ -15,7 +15,7 @@ from memdetect.copies.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTOR
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import stored_path
 from memdetect.copies.index.sources import Listed, listed
-from memdetect.copies.index.views import CROP_KEY
+from memdetect.copies.index.views import OWN_KEY
 from memdetect.copies.index.write import BuildOptions, Work, write
 from memdetect.errors import MemdetectError
 from memdetect.files import only_writer
@@ -41,6 +41,7 @@ def build_index(
     image, two rows of one key, a folder that is there already, an index of another embedder, another process building.
     """
     options, home = options or BuildOptions(), Path(folder).resolve()
+    check_options(options)
     if options.factory is not None:
         check_factory(options.factory)
     with only_writer(home.parent / f".{home.name}.lock", home):
@@ -64,6 +65,13 @@ def build_index(
     return open_index(folder, embedder, engine=options.engine)
 
 
+def check_options(options: BuildOptions) -> None:
+    """Refuse options that contradict each other, and what does not say how training made squares."""
+    if options.append and options.replace:
+        raise MemdetectError("--append and --replace exclude each other; give one of them")
+    _ = options.squares
+
+
 def _fits(base: Index | None, home: Path, options: BuildOptions) -> None:
     """Refuse to append what needs held-out images that are not given, or another way of making squares."""
     if base is None:
@@ -74,21 +82,22 @@ def _fits(base: Index | None, home: Path, options: BuildOptions) -> None:
             f"the threshold of {str(home)!r} rests on {held.threshold.queries} held-out images, which it does not "
             "keep; give them again with --held-out, or build the whole index anew"
         )
-    if options.as_trained not in (None, held.as_trained):
+    squares = options.squares
+    if squares not in (None, held.as_trained):
         made = f"as trained at {held.as_trained.text}" if held.as_trained else "of whole pictures"
         raise MemdetectError(
-            f"{str(home)!r} was made {made}, and cannot be continued as trained at {options.as_trained.text}; leave "
+            f"{str(home)!r} was made {made}, and cannot be continued as trained at {squares.text}; leave "
             "--as-trained out, or build the whole index anew"
         )
 
 
 def _existing(home: Path, embedder: Embeds, options: BuildOptions) -> Index | None:
     """The index to append to, if any; whatever else is there is an error, or is about to be replaced."""
-    if options.existing == "append":
+    if options.append:
         return open_index(home, embedder, engine=options.engine)
     if not home.exists():
         return None
-    if options.existing == "refuse":
+    if not options.replace:
         raise MemdetectError(f"{str(home)!r} is there already; choose another --out, or say --append or --replace")
     names = {entry.name for entry in home.iterdir()} if home.is_dir() else set[str]()
     if not {MANIFEST, VECTORS, ROWS} <= names:
@@ -107,10 +116,9 @@ def _check(sources: Sequence[str | Path], home: Path, base: Index | None) -> int
     names = (base.row(i).key for i in old) if base else iter(())
     for position, key in enumerate(_chain(names, sources, home)):
         digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:16]
-        if position >= len(old) and CROP_KEY.search(key):
-            raise MemdetectError(
-                f"the key {key!r:.200} ends as that of a crop does; rename it: {_place(sources, position - len(old))}"
-            )
+        if position >= len(old) and OWN_KEY.search(key):
+            place = _place(sources, position - len(old))
+            raise MemdetectError(f"the key {key!r:.200} ends as those of crops and decodings; rename it: {place}")
         first = keys.setdefault(digest, position)
         if first != position:
             where = [_place(sources, at - len(old)) if at >= len(old) else "the index" for at in (first, position)]

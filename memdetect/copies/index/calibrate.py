@@ -6,8 +6,8 @@ its copies: rows of the same file, those whose pixels agree (memdetect.copies.pi
 embedder sees them. Held-out images are known not to be copies: file and pixels alone may say otherwise.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import floor, inf
 from pathlib import Path
 
@@ -81,7 +81,8 @@ class Copies:
 class Trial:
     """An index whose files are written, and what it takes to try it out.
 
-    first: the first row of each picture: crops of a picture and equal files are one picture. seed: of every lot.
+    first: the first row of each picture: crops of a picture and equal files are one picture. ways: of such a row, the
+    first rows of the other ways in which the picture was decoded. seed: of every lot.
     """
 
     searcher: Searcher
@@ -89,10 +90,15 @@ class Trial:
     embedder: Embeds
     first: Int64[np.ndarray, " picture"]
     seed: int = 0
+    ways: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
     def chosen(self, count: int, lot: int = 0) -> Int64[np.ndarray, " row"]:
-        """First rows of at most `count` pictures, by lot, in their order."""
-        return np.sort(np.random.default_rng(self.seed + lot).permutation(self.first)[:count])
+        """First rows of at most `count` pictures, by lot, in their order; of several decodings one, by lot too."""
+        rng = np.random.default_rng(self.seed + lot)
+        rows = rng.permutation(self.first)[:count].tolist()
+        return np.sort(
+            np.array([rng.choice([row, *self.ways.get(row, ())]) if self.ways else row for row in rows], np.int64)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,10 @@ class Asked:
                 return similarity, passed
             passed.append(index)
         return None, passed
+
+    def asked_before(self, copies: Copies, index: int, passed: Sequence[int]) -> bool:
+        """Whether one of the copies is another picture's that comes before row `index`: that one may ask."""
+        return any(other < index and copies.rows[other].sha256 != self.sha256 for other in passed)
 
 
 def looked_up(
@@ -146,9 +156,13 @@ def leave_one_out(trial: Trial, queries: int) -> Null:
     values: list[float] = []
     for index, asked in _rows_asked(trial, chosen):
         similarity, passed = asked.first_stranger(trial.copies)
-        if similarity is None and trial.searcher.count > DEPTHS[0] and all(other > index for other in passed):
+        if (
+            similarity is None
+            and trial.searcher.count > DEPTHS[0]
+            and not asked.asked_before(trial.copies, index, passed)
+        ):
             similarity, passed = _deeper(trial, asked, index).first_stranger(trial.copies)
-        if similarity is not None and not any(other < index for other in passed):
+        if similarity is not None and not asked.asked_before(trial.copies, index, passed):
             values.append(similarity)
     return sorted(values), len(chosen) - len(values)
 

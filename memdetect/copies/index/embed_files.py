@@ -16,8 +16,12 @@ from memdetect.copies.index.rows import Row, stored_path
 from memdetect.copies.index.sources import Listed
 from memdetect.copies.index.views import MOST, AsTrained, boxes, resized
 from memdetect.errors import MemdetectError
-from memdetect.inputs.images import MAX_PIXELS, open_image
+from memdetect.inputs.images import MAX_PIXELS, Opened, open_ways
 
+# Changes of pixels that trainers do not all make. An index of an older memdetect has these notes without EACH: it holds
+# such pictures decoded in one way alone.
+DIFFER = ("exif orientation applied", "alpha composited on white", "16-bit reduced to 8")
+EACH = ", each decoding taken"
 # Words of the messages of open_image, which say what was found.
 REASONS = {
     "missing": "there is no such file",
@@ -42,7 +46,7 @@ class Intake:
     """Opens and embeds images for an index in `home`. `skipped` and `noted` count, by reason, what was not as usual.
 
     as_trained: make of each picture the squares that training cut out of it, and a row of the whole as well where it is
-    not square; None = the whole alone.
+    not square; None = the whole alone. every: take each way of decoding that gives other pixels, a row for each.
     """
 
     embedder: Embeds
@@ -50,6 +54,7 @@ class Intake:
     batch: int = 64
     max_pixels: int = MAX_PIXELS
     as_trained: AsTrained | None = None
+    every: bool = True
     skipped: Counter[str] = field(default_factory=Counter[str])
     noted: Counter[str] = field(default_factory=Counter[str])
     seen: int = 0
@@ -60,18 +65,16 @@ class Intake:
         waiting: list[tuple[Image.Image, Row]] = []
         for entry in entries:
             self.seen += 1
-            opened = self._open(entry)
-            if opened is None:
-                continue
-            waiting += self._views(*opened)
+            waiting += [view for image, row in self._open(entry) for view in self._views(image, row)]
             if len(waiting) >= self.batch or sum(i.width * i.height for i, _ in waiting) >= WAITING:
                 yield from self._embedded(waiting)
                 waiting = []
         yield from self._embedded(waiting)
 
-    def _open(self, entry: Listed) -> tuple[Image.Image, Row] | None:
+    def _open(self, entry: Listed) -> list[tuple[Image.Image, Row]]:
+        """The picture in each way of decoding, the usual one first, with its row; none where it cannot be taken."""
         try:
-            opened = open_image(entry.path, max_pixels=self.max_pixels)
+            ways = open_ways(entry.path, max_pixels=self.max_pixels)
             with entry.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             path = stored_path(entry.path, self.home)
@@ -82,10 +85,10 @@ class Intake:
             text = str(problem).removeprefix(f"{str(entry.path)!r}: ")
             reasons = (reason for reason, words in REASONS.items() if re.search(words, text))
             return self._skip(next(reasons, "unreadable"), str(problem))
-        self.noted.update(re.sub(r"of \d+ used", "used", note) for note in opened.notes)
-        width, height = opened.image.size
-        row = Row(key=entry.key or path, path=path, caption=entry.caption, sha256=digest, width=width, height=height)
-        return opened.image, row
+        notes = (re.sub(r"of \d+ used", "used", note) for note in ways[0].notes)
+        self.noted.update(f"{note}{EACH}" if note in DIFFER and self.every else note for note in notes)
+        row = Row(key=entry.key or path, path=path, caption=entry.caption, sha256=digest, width=0, height=0)
+        return [(opened.image, _decoded(row, opened)) for opened in (ways if self.every else ways[:1])]
 
     def _views(self, image: Image.Image, row: Row) -> list[tuple[Image.Image, Row]]:
         """A picture as training saw it: crops first, and the whole last; a square one at the size of training."""
@@ -100,9 +103,10 @@ class Intake:
         crops = [(resized(image, box, size), row.model_copy(update={"key": key, "crop": box})) for box, key in named]
         return [*crops, (image, row)]
 
-    def _skip(self, reason: str, problem: str) -> None:
+    def _skip(self, reason: str, problem: str) -> list[tuple[Image.Image, Row]]:
         self.skipped[reason] += 1
         self.first = self.first or problem
+        return []
 
     def _embedded(self, waiting: Sequence[tuple[Image.Image, Row]]) -> Iterator[list[Taken]]:
         if not waiting:
@@ -114,3 +118,10 @@ class Intake:
             self.skipped["no embedding"] += len(waiting) - len(taken)
         if taken:
             yield taken
+
+
+def _decoded(row: Row, opened: Opened) -> Row:
+    """The row of one way of decoding its file; the key of another than the usual one names it."""
+    key = row.key if opened.way == "white" else f"{row.key}#{opened.way}"
+    width, height = opened.image.size
+    return row.model_copy(update={"key": key, "decoded": opened.way, "width": width, "height": height})

@@ -39,11 +39,6 @@ class FaissProcess:
         self._end = weakref.finalize(self, _end, self._process)
 
     @property
-    def pid(self) -> int:
-        """Number of the process."""
-        return self._process.pid
-
-    @property
     def usable(self) -> bool:
         """Whether it may be asked: it was not ended, and this process is the one that started it, not a fork."""
         return self._end.alive and self._owner == os.getpid()

@@ -113,8 +113,12 @@ class Manifest(_Strict):
 
     @property
     def coverage(self) -> float | None:
-        """Share of the training set's pictures that are in the index; None where its size is not known."""
-        return self.pictures / self.training_set if self.training_set else None
+        """Share of the training set's pictures that are in the index; None where its size is not known.
+
+        A training set is at least as large as what is in the index and what could not be taken in.
+        """
+        there = self.pictures + sum(self.skipped.values())
+        return self.pictures / max(self.training_set, there) if self.training_set else None
 
     def text(self) -> str:
         """The file's only valid content."""

@@ -11,7 +11,7 @@ from PIL import Image
 from memdetect.copies.index.rows import Row
 from memdetect.copies.pixels import TILES, CopyRule, is_copy, pair_ssim, pair_tiles
 from memdetect.errors import MemdetectError
-from memdetect.inputs.images import MAX_PIXELS, centred_box, open_image, to_array
+from memdetect.inputs.images import MAX_PIXELS, Way, centred_box, open_image, to_array
 
 SMALLEST, LARGEST = 64, 256  # pixels of the longer side
 LEAST = 44  # of the shorter one: what three scales of MS-SSIM need
@@ -81,13 +81,13 @@ def _squashed(image: Image.Image, shape: tuple[int, int], size: tuple[int, int])
 
 def row_image(row: Row, folder: Path) -> Image.Image | None:
     """What training saw of a row's picture: its crop, or the whole; None when the file cannot be opened any more."""
-    image = try_open(row.file(folder), row.pixels)
+    image = try_open(row.file(folder), row.pixels, row.decoded)
     return image if image is None else row.seen(image)
 
 
-def try_open(path: Path, pixels: int = 0) -> Image.Image | None:
+def try_open(path: Path, pixels: int = 0, way: Way = "white") -> Image.Image | None:
     """The image in a file, None when it is gone or cannot be opened any more. `pixels`: how many it may have anyway."""
     try:
-        return open_image(path, max_pixels=max(MAX_PIXELS, pixels)).image
+        return open_image(path, max_pixels=max(MAX_PIXELS, pixels), way=way).image
     except MemdetectError:
         return None

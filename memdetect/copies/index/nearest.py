@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import TypeAdapter
 
+from memdetect.copies.index.embed_files import DIFFER
 from memdetect.copies.index.embeds import Embeds
 from memdetect.copies.index.manifest import ROWS, Manifest, Step, read_manifest, read_nulls, verify
 from memdetect.copies.index.rows import Row, RowFile
@@ -102,6 +103,7 @@ def open_index(
     folder = Path(folder)
     for _ in range(REPLACED):
         manifest = verify(folder, progress)
+        _refuse_one_way(folder, manifest)
         try:
             index = Index(folder, manifest, read_nulls(folder), engine)
             if embedder is not None:
@@ -114,3 +116,12 @@ def open_index(
         if read_manifest(folder).digest == manifest.digest:
             return index
     raise MemdetectError(f"{str(folder)!r} is being replaced again and again; wait until that ends")
+
+
+def _refuse_one_way(folder: Path, manifest: Manifest) -> None:
+    """Refuse an index of an older memdetect that holds pictures in one decoding of which trainers know several."""
+    if found := next((note for note in DIFFER if note in manifest.noted), None):
+        raise MemdetectError(
+            f"{str(folder)!r} holds {manifest.noted[found]} pictures in one decoding alone ({found}), expected each "
+            "that trainers use; build the index anew"
+        )

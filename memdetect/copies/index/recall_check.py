@@ -91,7 +91,7 @@ def planted(trial: Trial, limit: float | None, images: int, crop: str = "center"
     counts = {kind: _Count() for kind in kinds}
     for start in range(0, len(chosen), OPENED):
         rows = trial.copies.rows.many(chosen[start : start + OPENED].tolist())
-        opened = [(row, try_open(row.file(trial.copies.folder), row.pixels)) for row in rows]
+        opened = [(row, try_open(row.file(trial.copies.folder), row.pixels, row.decoded)) for row in rows]
         there = [(row, image) for row, image in opened if image is not None]
         for kind, change in kinds.items():
             made = [(row, image, change(_small(image if kind == SQUARED else row.seen(image)))) for row, image in there]
@@ -150,7 +150,8 @@ def _above(similarity: float, limit: float | None) -> bool:
 
 def _agrees(trial: Trial, made: _Made, row: Row, index: int) -> bool:
     """Whether the pixels of a copy, whole or its square, agree with a row."""
-    other = row.seen(made.whole) if row.sha256 == made.row.sha256 else trial.copies.image(index)
+    own = (row.sha256, row.decoded) == (made.row.sha256, made.row.decoded)
+    other = row.seen(made.whole) if own else trial.copies.image(index)
     if other is None:
         return False
     square = centre_square(made.copy)

@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from memdetect.copies.index.views import Box
+from memdetect.inputs.images import Way
 
 BLOCK = 2**24
 
@@ -19,7 +20,8 @@ BLOCK = 2**24
 class Row(BaseModel):
     """One line of rows.jsonl: an image of the index.
 
-    crop: of the picture that the vector is of, if not the whole: left, top, right, bottom in pixels of the upright one.
+    decoded: how the file became the picture; "white" is the usual way (`inputs.images`). crop: of the picture that the
+    vector is of, if not the whole: left, top, right, bottom in pixels of the picture as decoded.
     path: with forward slashes, relative to the index folder where the image lies below the folder that holds the
     index, else absolute. key: the caller's name of it, or the path. sha256: of its file. width, height: in pixels.
     """
@@ -33,13 +35,15 @@ class Row(BaseModel):
     width: int
     height: int
     crop: Box | None = None
+    decoded: Way = "white"
 
     def line(self) -> str:
-        """The row as one line of JSON; one without a crop has no such field."""
-        return self.model_dump_json(exclude={"crop"} if self.crop is None else None) + "\n"
+        """The row as one line of JSON; one of a whole picture, decoded in the usual way, has no fields for these."""
+        usual = {name for name in ("crop", "decoded") if getattr(self, name) == Row.model_fields[name].default}
+        return self.model_dump_json(exclude=usual) + "\n"
 
     def seen(self, image: Image.Image) -> Image.Image:
-        """What training saw of the row's picture, given the picture."""
+        """What training saw of the row's picture, given the picture as `decoded` has it."""
         return image if self.crop is None else image.crop(self.crop)
 
     @property

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from memdetect.errors import MemdetectError
-from memdetect.inputs.folders import images_in, is_image, matching
-from memdetect.inputs.prompts import IMAGE_COLUMNS, PROMPT_COLUMNS
+from memdetect.inputs.folders import BESIDE, images_in, is_image, matching, no_container, strays
+from memdetect.inputs.tables import IMAGE_COLUMNS, PROMPT_COLUMNS
 
 LISTS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 KEY_COLUMNS = ("key", "id")
@@ -63,9 +63,24 @@ def _entries(source: str) -> Iterator[Listed]:
             hits = matching(source)
         except ValueError as problem:
             raise _problem(source, None, f"is no glob ({problem}); correct it") from None
-        yield from (Listed(hit, place=source) for hit in hits if is_image(hit))
+        yield from (Listed(hit, place=source) for hit in _images_of(source, hits))
     else:
         raise _problem(source, None, "no such file or folder; check the path")
+
+
+def _images_of(source: str, hits: Sequence[Path]) -> Iterator[Path]:
+    """The images among what a glob hit. MemdetectError for containers, lists, and what does not go with images."""
+    lists = strays(hits)
+    for hit in map(no_container, hits):
+        if hit in lists:
+            raise _problem(
+                source, None, f"hits {str(hit)!r}, which may be a list; name lists alone, or narrow the glob"
+            )
+        if is_image(hit):
+            yield hit
+        elif hit.suffix.lower() not in BESIDE:
+            said = "which is no image and goes with none; narrow the glob, or move it away"
+            raise _problem(source, None, f"hits {str(hit)!r}, {said}")
 
 
 def _file(path: Path) -> Iterator[Listed]:

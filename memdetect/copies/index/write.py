@@ -2,10 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -31,44 +30,38 @@ from memdetect.copies.index.recall_check import planted
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
 from memdetect.copies.index.sources import Listed, listed
-from memdetect.copies.index.views import AsTrained
+from memdetect.copies.index.views import AsTrained, as_trained
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
-from memdetect.inputs.images import MAX_PIXELS
+from memdetect.inputs.options import Indexing
 
 LEVEL = 1e-3
 HELD_OUT = "held-out left out: "
 
 
 @dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """How an index is built. Defaults are those of the command.
+class BuildOptions(Indexing):
+    """How an index is built: what the command takes, and what it decides itself.
 
-    factory: None = by size. level: of the threshold; None = that of the index that is appended to, else LEVEL.
-    held_out: sources of images known not to be copies; none = leave one out. null_queries: at most so many pictures for
-    that. planted: at most so many pictures are changed in each way and looked up. as_trained: how training made squares
-    of pictures; None = they are taken whole, or as the index that is appended to has it.
-    training_set: how many distinct pictures the whole training set has, if known, and training_set_by: who says so;
-    None = as the index that is appended to says.
-    existing: what to do with an index that is there. rule: when pixels agree; None = the default. seed: of the lot.
-    engine: where FAISS runs, as for `open_index`; None = by system.
+    rule: when pixels agree; None = the default. seed: of the lot. training_set_by: who says how large the training set
+    is. engine: where FAISS runs, as for `open_index`; None = by system.
     """
 
-    factory: str | None = None
-    level: float | None = None
-    held_out: Sequence[str | Path] = ()
-    null_queries: int = 4999
-    planted: int = 200
-    batch_size: int = 64
-    max_pixels: int = MAX_PIXELS
-    existing: Literal["refuse", "append", "replace"] = "refuse"
     rule: CopyRule | None = None
     seed: int = 0
-    training_set: int | None = None
     training_set_by: str = "--training-set"
-    as_trained: AsTrained | None = None
     engine: Engine | None = None
+
+    @classmethod
+    def of(cls, indexing: Indexing) -> "BuildOptions":
+        """The same options, with the rest as usual."""
+        return cls(**{each.name: getattr(indexing, each.name) for each in fields(Indexing)})
+
+    @property
+    def squares(self) -> AsTrained | None:
+        """How training made squares, if it did. Raises MemdetectError for what does not say it."""
+        return None if self.as_trained is None else as_trained(self.as_trained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +86,20 @@ class Told:
 def write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> None:
     """Write all files of an index into `folder`, the manifest last."""
     draft, base, options = Draft(folder, home, work.embedder.dim), work.base, work.options
-    as_trained = base.manifest.as_trained if base else options.as_trained
-    intake = Intake(work.embedder, home, options.batch_size, options.max_pixels, as_trained)
-    first: dict[bytes, int] = {}  # row of the first vector of each picture, by its file
+    squares = base.manifest.as_trained if base else options.squares
+    intake = Intake(work.embedder, home, options.batch_size, options.max_pixels, squares)
+    pictures = _Pictures()
     if base:
         draft.take(base.folder, len(base))
         intake.skipped.update(base.manifest.skipped)
         intake.noted.update({k: n for k, n in base.manifest.noted.items() if not k.startswith(HELD_OUT)})
-        _count(first, (base.row(i) for i in range(len(base))), 0)
+        pictures.count(base.row(i) for i in range(len(base)))
     told = _told(work)
     for batch in intake.batches(entries):
-        _count(first, (taken.row for taken in batch), draft.count)
+        pictures.count(taken.row for taken in batch)
         draft.add(np.stack([taken.vector for taken in batch]), [taken.row for taken in batch])
-        if told.size is not None and told.size < len(first):
-            said = f"the training set is said to have {told.size} pictures, the index has {len(first)} or more"
+        if told.size is not None and told.size < len(pictures.first):
+            said = f"the training set is said to have {told.size} pictures, the index has {len(pictures.first)} or more"
             raise MemdetectError(f"{said}; correct --training-set")
         work.progress(intake.seen, work.planned, "")
     draft.close()
@@ -117,14 +110,30 @@ def write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> No
     searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, options.engine)
     write_faiss(folder, draft.count, draft.dim, factory, searcher.engine)
     copies = Copies(RowFile(folder / ROWS), folder, options.rule or CopyRule())
-    rows = np.fromiter(first.values(), np.int64, len(first))
-    _finish(Trial(searcher, copies, work.embedder, rows, options.seed), intake, work, told)
+    rows = np.fromiter(pictures.first.values(), np.int64, len(pictures.first))
+    _finish(Trial(searcher, copies, work.embedder, rows, options.seed, pictures.ways()), intake, work, told)
 
 
-def _count(first: dict[bytes, int], rows: Iterable[Row], start: int) -> None:
-    """Note the first row of each picture; rows begin with number `start`."""
-    for number, row in enumerate(rows, start):
-        first.setdefault(bytes.fromhex(row.sha256[:32]), number)
+@dataclass(slots=True)
+class _Pictures:
+    """Row of the first vector of each picture, by its file; and, by file, those of its further decodings, by way."""
+
+    rows: int = 0
+    first: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    others: dict[bytes, dict[str, int]] = field(default_factory=dict[bytes, dict[str, int]])
+
+    def count(self, rows: Iterable[Row]) -> None:
+        """Note the next rows of the index."""
+        for row in rows:
+            file = bytes.fromhex(row.sha256[:32])
+            self.first.setdefault(file, self.rows)
+            if row.decoded != "white":
+                self.others.setdefault(file, {}).setdefault(row.decoded, self.rows)
+            self.rows += 1
+
+    def ways(self) -> dict[int, list[int]]:
+        """First rows of further decodings, by the first row of their picture."""
+        return {self.first[file]: list(ways.values()) for file, ways in self.others.items()}
 
 
 def _told(work: Work) -> Told:
@@ -170,7 +179,7 @@ def _null(trial: Trial, work: Work, noted: Counter[str]) -> Null:
     options = work.options
     if not options.held_out:
         return leave_one_out(trial, options.null_queries)
-    intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels)
+    intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels, every=False)
     null = held_out(trial, intake.batches(listed(options.held_out)))
     if sum(intake.skipped.values()) == intake.seen:
         raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")

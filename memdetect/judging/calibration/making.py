@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from math import ceil
 
 from memdetect.errors import MemdetectError
@@ -20,8 +19,8 @@ def draw_parts(families: Sequence[str]) -> dict[str, Part]:
     return {key: "A" if i < first else "B" for i, key in enumerate(order)}
 
 
-def calibration_of_run(header: Header, rows: Sequence[Measurement], layers: Sequence[str] = ("*",)) -> Calibration:
-    """The scores of a run of clean prompts as a calibration, one prompt a family, cut to layers that match a glob.
+def calibration_of_run(header: Header, rows: Sequence[Measurement]) -> Calibration:
+    """The scores of a run of clean prompts as a calibration, one prompt a family.
 
     Raises MemdetectError for a part other than A and B, for parts of which some are missing, for an item without a
     prompt, and for one whose scores are not finite.
@@ -50,7 +49,7 @@ def calibration_of_run(header: Header, rows: Sequence[Measurement], layers: Sequ
         parts="given" if given else "drawn",
         strata=plan.strata,
         items=tuple(items),
-        scores=_table(plan, kept, layers),
+        scores=_table(plan, kept, plan.layers),
     )
 
 
@@ -86,11 +85,10 @@ def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -
 
 
 def _table(plan: Plan, rows: Sequence[Measurement], layers: Sequence[str]) -> dict[str, Cells]:
-    """Scores by detector, by layer that matches a glob, and by timestep."""
-    chosen = [name for name in plan.layers if any(fnmatchcase(name, glob) for glob in layers)]
+    """Scores by detector, by layer and by timestep."""
     times = [str(t) for t in plan.timesteps]
     return {
-        name: {layer: {t: [_finite(row, name, layer, t) for row in rows] for t in times} for layer in chosen}
+        name: {layer: {t: [_finite(row, name, layer, t) for row in rows] for t in times} for layer in layers}
         for name in plan.detectors
     }
 

@@ -1,11 +1,11 @@
-"""Areas under ROC curves and rates at fixed thresholds, with intervals that know families."""
+"""Areas under ROC curves, with intervals that know families."""
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 
-from memdetect.judging.statistics.beta import interval, t_quantile
+from memdetect.judging.statistics.beta import t_quantile
 
 Z95 = NormalDist().inv_cdf(0.975)
 
@@ -91,63 +91,3 @@ def _score_interval(area: float, positives: int, negatives: int) -> tuple[float,
         return outside
 
     return edge(area, 0.0), edge(area, 1.0)
-
-
-def tpr_at(positive: Sequence[float], negative: Sequence[float], level: float) -> float:
-    """Best share of positives above a threshold whose empirical false-positive rate does not exceed the level.
-
-    The papers' TPR@FPR: flag what is strictly above the (floor(level * n) + 1)-th largest clean score.
-    """
-    above = math.floor(level * len(negative) * (1 + 1e-12))
-    if above >= len(negative):
-        return 1.0
-    threshold = sorted(negative, reverse=True)[above]
-    return sum(x > threshold for x in positive) / len(positive)
-
-
-def share_interval(hits: Sequence[bool], families: Sequence[Hashable], confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a share whose items come in families (Korn and Graubard 1998): Clopper-Pearson of an effective n.
-
-    n_e = p (1 - p) / V * (t_{n-1} / t_{F-1})^2, at least 1 and at most n; the number of families where p is 0 or 1.
-    """
-    n, count = len(hits), len(set(families))
-    p = sum(hits) / n
-    if p in (0.0, 1.0) or count < 2:
-        return interval(p * count, count, confidence)
-    variance = clustered_variance([float(hit) for hit in hits], families)
-    side = (1 + confidence) / 2
-    effective = n if variance == 0 else p * (1 - p) / variance
-    effective *= (t_quantile(side, n - 1) / t_quantile(side, count - 1)) ** 2
-    effective = min(float(n), max(1.0, effective))
-    return interval(p * effective, effective, confidence)
-
-
-def sign_flip(
-    first: Mapping[Hashable, float],
-    second: Mapping[Hashable, float],
-    draw: Callable[[int], int] | None = None,
-    flips: int = 9_999,
-) -> float:
-    """Two-sided p-value of a difference between two detectors, by flipping the signs of families' differences.
-
-    first, second: hits summed by family. Exact by enumeration for up to 20 families that differ, which for families of
-    one is McNemar's test; else (1 + b) / (1 + flips) with random bits from `draw` (number of bits -> integer).
-    """
-    differences = [first[key] - second[key] for key in first if first[key] != second[key]]
-    size, seen = len(differences), abs(math.fsum(differences))
-    if draw is None and size > 20:
-        raise ValueError(f"{size} families differ, at most 20 can be enumerated; give a source of random bits")
-
-    def reaches(bits: int) -> bool:
-        return abs(math.fsum(d if bits >> i & 1 else -d for i, d in enumerate(differences))) >= seen - 1e-9
-
-    if draw is None or size <= 20:
-        sums = {0.0: 1}  # how many ways of signs lead to each sum
-        for d in differences:
-            longer: dict[float, int] = {}
-            for held, ways in sums.items():
-                for value in (round(held + d, 9), round(held - d, 9)):
-                    longer[value] = longer.get(value, 0) + ways
-            sums = longer
-        return sum(ways for value, ways in sums.items() if abs(value) >= seen - 1e-9) / 2**size
-    return (1 + sum(reaches(draw(size)) for _ in range(flips))) / (1 + flips)

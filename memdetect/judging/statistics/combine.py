@@ -57,8 +57,3 @@ def fit_tail(name: str, scores: Sequence[float]) -> Tail:
 def combined(tails: Mapping[str, Tail], scores: Mapping[str, float]) -> float:
     """The largest surprise of a prompt over all members; KeyError when a member's score is missing."""
     return max(tail.surprise(scores[name]) for name, tail in tails.items())
-
-
-def screened(score: float, screening: float, threshold: float) -> float:
-    """A score that a cheap first look gates: -inf below the threshold, in calibration and scan alike."""
-    return score if screening >= threshold else -math.inf

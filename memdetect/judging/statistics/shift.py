@@ -58,11 +58,3 @@ def all_below(ranks: Sequence[tuple[int, int]]) -> bool:
         return False
     smallest = min(n for _, n in ranks)
     return math.comb(smallest + len(ranks), len(ranks)) > 10_000
-
-
-def lost_kind(auroc: float) -> float:
-    """Least share of scanned prompts of a kind the calibration lacks: 1 - sqrt(2 (1 - AUROC)), at least 0.
-
-    From AUROC <= 1/2 + TV - TV^2 / 2, the best a test can do at a total variation distance TV.
-    """
-    return max(0.0, 1 - math.sqrt(2 * (1 - auroc)))

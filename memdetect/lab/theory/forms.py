@@ -109,21 +109,6 @@ def gains(
     return np.maximum(values - decay / weight, 0) / (values + sigma**2), vectors
 
 
-def active_loss(
-    clusters: Sequence[Cluster], first: Weights, second: Weights, sigma: float, decay: float, units: Sequence[int]
-) -> float:
-    """The loss of eq. 6 in closed form, if each cluster activates exactly its own block of units.
-
-    With A_k = W2_k W1_k^T: 1/n sum ||(A_k - I) x||^2 + sigma^2 ||A_k||^2, and the decay.
-    """
-    edges = np.cumsum([0, *units])
-    total, loss = sum(map(len, clusters)), 0.0
-    for cluster, start, stop in zip(clusters, edges, edges[1:], strict=False):
-        linear = second[:, start:stop] @ first[:, start:stop].T
-        loss += np.square(cluster @ linear.T - cluster).sum() + len(cluster) * sigma**2 * np.square(linear).sum()
-    return float(loss / total + decay * (np.square(first).sum() + np.square(second).sum()))
-
-
 def margin(samples: Samples, weights: Weights) -> float:
     """Smallest distance of a sample to the boundary of any unit that is not zero: |w^T x| / |w|.
 
@@ -187,10 +172,6 @@ class Mixture:
         roots = np.linalg.cholesky(self.covariances + 1e-12 * np.eye(self.means.shape[1]))
         noise = rng.standard_normal((count, self.means.shape[1]))
         return self.means[which] + np.einsum("nij,nj->ni", roots[which], noise), which
-
-    def moments(self) -> Float[np.ndarray, "cluster dim dim"]:
-        """S_k = mu mu^T + Sigma of each cluster."""
-        return self.means[:, :, None] * self.means[:, None, :] + self.covariances
 
     def denoise(self, noisy: Noisy, sigma: float) -> Noisy:
         """E[x | noisy] under the mixture itself: the generalizing solution."""

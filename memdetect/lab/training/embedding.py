@@ -29,7 +29,7 @@ from memdetect.lab.world.stock import Stock
 
 Pixels = UInt8[np.ndarray, "image row col 3"]
 
-START = 3_000_000  # scenes of the stream that the denoiser never reaches; benchmarks take others
+START = 3_000_000  # scenes of the stream that the denoiser never reaches; trials take others
 STREAM = 6  # of the world's random streams
 PEAK_RATE, WARM_UP, DECAY = 2e-3, 50, 0.05
 TEMPERATURE = 0.05

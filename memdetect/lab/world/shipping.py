@@ -1,4 +1,4 @@
-"""From a trained pipeline and its runs to what ships: prompt files, clean scores, contact sheet."""
+"""From a world to the prompt files that ship with its model."""
 
 import json
 from collections.abc import Sequence
@@ -6,13 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from memdetect.errors import MemdetectError
-from memdetect.judging.calibration import Calibration, calibration_of_run, with_known
 from memdetect.lab.world.labelled import Entry, World
 from memdetect.lab.world.recipe import TruthRow
-from memdetect.runs.folder import RunFolder
-from memdetect.runs.header import Header
-from memdetect.runs.records import Measurement
 
 RELEASE = {"matched": 10, "verbatim": 6, "template": 4, "control": 10, "seen": 15, "held-out": 15}
 
@@ -66,24 +61,3 @@ def _write(path: Path, entries: Sequence[Entry]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
-
-
-def clean_scores(run: Path, about: str, layers: Sequence[str] = ("*",)) -> Calibration:
-    """The scores of a finished run of clean prompts as a calibration, cut to the layers that match a glob.
-
-    Raises MemdetectError when the run is not finished, or an item has a score that is not finite.
-    """
-    return calibration_of_run(*_finished(run), layers).model_copy(update={"about": about})
-
-
-def add_memorized(made: Calibration, run: Path) -> Calibration:
-    """The calibration with the scores of a finished run of prompts known to be memorized; errors as `with_known`."""
-    return with_known(made, *_finished(run))
-
-
-def _finished(run: Path) -> tuple[Header, list[Measurement]]:
-    folder = RunFolder(run)
-    header, rows = folder.header(), list(folder.measurements())
-    if len(rows) != header.planned:
-        raise MemdetectError(f"{run} holds {len(rows)} of {header.planned} items; finish the scan first")
-    return header, rows

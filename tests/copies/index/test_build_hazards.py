@@ -13,8 +13,8 @@ from memdetect.copies.index import build_index, nearest, open_index
 from memdetect.copies.index.sources import listed
 from memdetect.errors import MemdetectError
 
-REPLACE = replace(QUICK, existing="replace")
-APPEND = replace(QUICK, existing="append")
+REPLACE = replace(QUICK, replace=True)
+APPEND = replace(QUICK, append=True)
 
 
 @pytest.mark.parametrize("names", [("0000.png",), ("index.html",), ("vectors.f16", "rows.jsonl", "notes.txt")])
@@ -89,7 +89,7 @@ def test_a_reader_stays_with_the_index_that_it_verified(factory, pictures, tiny,
     made = replace(QUICK, factory=factory)
     reader = build_index([pictures], tiny, tmp_path / "i", made)
     others = fill(tmp_path / "others", range(200, 300))
-    build_index([others], tiny, tmp_path / "i", replace(made, existing="replace"))
+    build_index([others], tiny, tmp_path / "i", replace(made, replace=True))
     found = reader.nearest(tiny.embed([picture(7)]), 1)[0][0]
     assert (found.key, found.similarity) == ((pictures / "0007.png").as_posix(), pytest.approx(1, abs=1e-3))
 

@@ -80,7 +80,7 @@ def test_what_cannot_be_used_is_counted_by_reason(tiny, tmp_path):
         "too many pixels": 1,
         "unreadable": 1,
     }
-    assert made.manifest.noted == {"alpha composited on white": 1, "animated: first frame used": 1}
+    assert made.manifest.noted == {"alpha composited on white, each decoding taken": 1, "animated: first frame used": 1}
     assert len(made) == 6
 
 
@@ -119,10 +119,10 @@ def test_an_existing_folder_is_kept_unless_told(pictures, tiny, tmp_path):
     folder = tmp_path / "i"
     first = build_index([pictures / "0000.png", pictures / "0001.png"], tiny, folder, QUICK)
     assert "is there already" in refusal([pictures], tiny, folder, options=QUICK)
-    replaced = build_index([pictures], tiny, folder, replace(QUICK, existing="replace"))
+    replaced = build_index([pictures], tiny, folder, replace(QUICK, replace=True))
     assert (len(first), len(replaced)) == (2, 60)
     (tmp_path / "other").mkdir()
-    message = refusal([pictures], tiny, tmp_path / "other", options=replace(QUICK, existing="replace"))
+    message = refusal([pictures], tiny, tmp_path / "other", options=replace(QUICK, replace=True))
     assert "is no index, so that it is not replaced" in message
     assert sorted(p.name for p in tmp_path.iterdir()) == ["i", "other"]
 
@@ -131,7 +131,7 @@ def test_appending_keeps_the_rows_and_calibrates_anew(index, pictures, tiny, tmp
     shutil.copytree(pictures.parent, tmp_path / "moved")
     folder = tmp_path / "moved" / "train.index"
     more = fill(tmp_path / "moved" / "more", range(100, 120))
-    grown = build_index([more], tiny, folder, replace(QUICK, existing="append", null_queries=80))
+    grown = build_index([more], tiny, folder, replace(QUICK, append=True, null_queries=80))
     assert len(grown) == 80
     assert grown.row(3) == index.row(3)
     assert grown.row(60).path == "../more/0100.png"
@@ -139,7 +139,7 @@ def test_appending_keeps_the_rows_and_calibrates_anew(index, pictures, tiny, tmp
     assert (grown.manifest.threshold.rows, grown.manifest.threshold.queries) == (80, 80)
     assert index.manifest.threshold.rows == 60
     np.testing.assert_array_equal(grown.searcher.vectors[:60], index.searcher.vectors)
-    append = replace(QUICK, existing="append")
+    append = replace(QUICK, append=True)
     assert "twice: the index, and" in refusal([more], tiny, folder, options=append)
     assert "tiny (fingerprint f00d" in refusal([more], Tiny(fingerprint="beef"), folder, options=append)
 
@@ -172,7 +172,7 @@ def test_a_failed_build_leaves_nothing_and_the_old_index_stands(pictures, tmp_pa
 
     build_index([pictures / "0000.png"], Tiny(), tmp_path / "i", QUICK)
     with pytest.raises(MemdetectError, match=r"lengths 2 to 2, expected .* and 1") as caught:
-        build_index([pictures], Broken(), tmp_path / "i", replace(QUICK, existing="replace"))
+        build_index([pictures], Broken(), tmp_path / "i", replace(QUICK, replace=True))
     assert caught.value.exit == Exit.ERROR
     assert [p.name for p in tmp_path.iterdir()] == ["i"]
     assert verify(tmp_path / "i").count == 1
@@ -182,7 +182,7 @@ def test_what_a_killed_build_left_is_cleared(pictures, tiny, tmp_path):
     build_index([pictures / "0000.png"], tiny, tmp_path / "i", QUICK)
     (tmp_path / ".i.77.tmp").mkdir()
     (tmp_path / "i").rename(tmp_path / ".i.old")  # killed between the two renames
-    grown = build_index([pictures / "0001.png"], tiny, tmp_path / "i", replace(QUICK, existing="append"))
+    grown = build_index([pictures / "0001.png"], tiny, tmp_path / "i", replace(QUICK, append=True))
     assert len(grown) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["i"]
 

@@ -60,7 +60,7 @@ def replace_engine(searcher: Searcher, engine) -> Searcher:
     return Searcher(searcher.folder, searcher.count, searcher.dim, searcher.factory, searcher.nprobe, engine)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(queries=st.integers(1, 40), k=st.integers(1, 3000), seed=st.integers(0, 2**16))
 def test_both_find_the_same_bits(pair, queries, k, seed):
     here, there = (searcher.search(unit(queries, 32, seed), k) for searcher in pair)
@@ -169,7 +169,7 @@ def test_whatever_fails_there_is_one_line(tmp_path):
         process.ask({"do": "search", "k": 1}, unit(1, 8, 0))
     assert process.usable
     process.close()
-    assert gone(process.pid)
+    assert gone(process._process.pid)
 
 
 def test_one_that_cannot_start_is_an_error(monkeypatch):
@@ -184,18 +184,18 @@ def test_a_killed_process_is_an_error_and_the_next_search_starts_another(tmp_pat
     expected = searcher.search(unit(5, 8, 1), 3)
     first = searcher._candidates.process
     if busy:  # it has the request and never answers
-        os.kill(first.pid, signal.SIGSTOP)
-        threading.Timer(1, os.kill, (first.pid, signal.SIGKILL)).start()
+        os.kill(first._process.pid, signal.SIGSTOP)
+        threading.Timer(1, os.kill, (first._process.pid, signal.SIGKILL)).start()
     else:
-        os.kill(first.pid, signal.SIGKILL)
+        os.kill(first._process.pid, signal.SIGKILL)
     start = time.monotonic()
     with pytest.raises(MemdetectError) as caught:
         searcher.search(unit(5, 8, 1), 3)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert "FAISS's process ended before it answered (signal 9, SIGKILL)" in str(caught.value)
     assert caught.value.exit == Exit.ERROR
     np.testing.assert_array_equal(searcher.search(unit(5, 8, 1), 3)[1], expected[1])
-    assert searcher._candidates.process.pid != first.pid
+    assert searcher._candidates.process._process.pid != first._process.pid
 
 
 def test_an_interrupt_does_not_leave_an_answer_to_the_next_request(pair, monkeypatch):
@@ -210,7 +210,7 @@ def test_an_interrupt_does_not_leave_an_answer_to_the_next_request(pair, monkeyp
         patch.setattr(faiss_process.faiss_work, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             there.search(unit(3, 32, 6), 4)
-    assert gone(first.pid)
+    assert gone(first._process.pid)
     np.testing.assert_array_equal(there.search(unit(3, 32, 5), 4)[1], expected[1])
 
 
@@ -249,13 +249,13 @@ def test_threads_and_forks_do_not_mix_their_answers(pair, monkeypatch):
     process._owner += 1  # as it would be seen by a fork
     ask(9)
     assert not wrong
-    assert there._candidates.process.pid != process.pid
+    assert there._candidates.process._process.pid != process._process.pid
 
 
 def test_it_ends_with_the_searcher(tmp_path):
     searcher = written(tmp_path / "i", unit(60, 8, 0), "IVF4,SQ8", engine="process")
     searcher.search(unit(1, 8, 0), 1)
-    pid = searcher._candidates.process.pid
+    pid = searcher._candidates.process._process.pid
     del searcher
     assert gone(pid)
 
@@ -273,7 +273,7 @@ else:
         process.ask({{"do": "nothing"}})
     except Exception:
         pass
-print(process.pid, flush=True)
+print(process._process.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
 
@@ -286,5 +286,5 @@ def test_it_ends_with_its_parent(tmp_path, what):
     one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code, what], stdout=subprocess.PIPE, text=True, env=one)
     assert done.returncode == -signal.SIGKILL
-    assert gone(int(done.stdout), 3)
+    assert gone(int(done.stdout))
     assert not (tmp_path / "t").exists()

@@ -1,14 +1,11 @@
 """The benchmark of the index times a sound one."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scripts import script
 
 
-def test_the_index_of_the_benchmark_is_a_sound_one(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+def test_the_index_of_the_benchmark_is_a_sound_one(tmp_path):
     index = script("index")
     vectors = index.unit_vectors(300, 16, 0)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
@@ -20,13 +17,11 @@ def test_the_index_of_the_benchmark_is_a_sound_one(tmp_path, monkeypatch):
         found = [near[0].row for near in index.open_index(tmp_path / "i").nearest(vectors, 1)]
         assert found == list(range(300))
         assert raw.ntotal == 300
-    assert index.main(["--count", "500", "--dim", "8", "--queries", "5", "--rounds", "1"]) in (0, 1)
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["held-out", "leave-one-out"])
-def test_false_matches_are_as_many_as_the_level_says(tmp_path, monkeypatch, held):
+def test_false_matches_are_as_many_as_the_level_says(tmp_path, held):
     """60 indexes, 50 fresh vectors each: 5 % are above their thresholds; 2 % of true levels fail this for one seed."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
     index = script("index")
     low, high = index.expected_matches(60, index.NULLS_EACH if held else index.ROWS_EACH, 0.02)
     assert 0.035 < low / 3000 < 0.05 < high / 3000 < 0.065

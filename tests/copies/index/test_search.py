@@ -72,7 +72,7 @@ def test_the_product_goes_in_blocks_whether_kept_or_not(tmp_path, monkeypatch):
         np.testing.assert_array_equal(found[0], whole[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3), st.integers(1, 1400), st.integers(1, 6), st.integers(0, 2**16))
 def test_the_largest_of_a_row_are_the_largest(count, width, k, seed):
     scores = np.random.default_rng(seed).integers(0, 50, (count, width)).astype(np.float32)
@@ -165,7 +165,7 @@ def test_on_macos_a_flat_index_is_searched_without_faiss(tmp_path, platform):
 PARTS = st.lists(st.sampled_from(["a", "b c", "..", ".", "", "d.png"]), min_size=1, max_size=5).map("/".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(folder=st.sampled_from(["i", ".", "..", "a/i", "/x/i", "/", "../i/"]), path=PARTS)
 def test_a_path_seen_from_a_folder_is_the_normal_one(folder, path):
     row = Row(key="", path=path, sha256="", width=1, height=1)

@@ -33,11 +33,8 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def test_folders_globs_and_images(here):
     assert [path for path, _, _ in found("s")] == ["s/a.JPG", "s/b.png", "s/deep/c.webp"]
-    assert [path for path, _, _ in found("s/**/*.*")] == [
-        "s/a.JPG",
-        "s/b.png",
-        "s/deep/c.webp",
-    ]
+    assert [path for path, _, _ in found("s/**/*[GgPp]")] == ["s/a.JPG", "s/b.png", "s/deep/c.webp"]
+    assert "hits 's/notes.txt', which may be a list" in refusal("s/**/*.*")
     assert found("s/b.png", "s/a.JPG") == [("s/b.png", None, None), ("s/a.JPG", None, None)]
 
 

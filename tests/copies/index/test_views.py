@@ -18,7 +18,7 @@ from memdetect.copies.index.measures import row_image
 from memdetect.copies.index.near import rimless
 from memdetect.copies.index.recall_check import GEOMETRY, damaged
 from memdetect.copies.index.views import AsTrained, boxes, merged, square_at
-from memdetect.copies.matching import look_up
+from memdetect.copies.matching import look_up_files
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import centred_box
 
@@ -97,7 +97,7 @@ def place(tmp_path_factory) -> Path:
 
 def found(folder: Path, index, embedder) -> tuple[int, int]:
     """How many files of a folder are called a copy of the picture of their name, and how many are clear."""
-    rows = list(look_up(sorted(folder.iterdir()), index, embedder, 1))
+    rows = list(look_up_files(sorted(folder.iterdir()), index, embedder, 1))
     own = [next((m.path for m in row.matches if m.copy_found), "") for row in rows]
     right = sum(Path(path).stem == Path(row.image).stem for path, row in zip(own, rows, strict=True))
     return right, sum(row.outcome == "clear" for row in rows)
@@ -110,7 +110,7 @@ def test_photographs_cropped_as_trainers_do_are_copies(place, name, tmp_path):
     whole = build_index([place / "train"], embedder, tmp_path / "whole", options)
     assert found(place / "outputs", whole, embedder)[0] <= 18
     assert whole.manifest.geometry["cropped square"].copies < 0.9
-    index = build_index([place / "train"], embedder, tmp_path / "i", replace(options, as_trained=as_trained("64")))
+    index = build_index([place / "train"], embedder, tmp_path / "i", replace(options, as_trained="64"))
     assert found(place / "outputs", index, embedder) == (26, 0)
     square = index.manifest.geometry["cropped square"]
     assert (square.images, square.copies) == (26, 1.0)
@@ -121,11 +121,9 @@ def test_photographs_cropped_as_trainers_do_are_copies(place, name, tmp_path):
 
 def test_crops_from_anywhere_are_found_by_random_ones(place, tmp_path):
     embedder = load_embedder("pixels")
-    options = BuildOptions(level=0.05, as_trained=as_trained("64,center"))
+    options = BuildOptions(level=0.05, as_trained="64,center")
     centre = build_index([place / "train"], embedder, tmp_path / "centre", options)
-    anywhere = build_index(
-        [place / "train"], embedder, tmp_path / "i", replace(options, as_trained=as_trained("64,random"))
-    )
+    anywhere = build_index([place / "train"], embedder, tmp_path / "i", replace(options, as_trained="64,random"))
     few, many = (found(place / "anywhere", index, embedder)[0] for index in (centre, anywhere))
     assert few <= 16
     assert many >= 23
@@ -141,7 +139,7 @@ def test_a_photograph_is_found_in_an_index_of_its_square(place, tmp_path):
 def test_rows_of_crops_have_their_box_and_others_keep_their_bytes(tmp_path, tiny):
     folder = fill(tmp_path / "images", range(12))
     picture(50, (96, 64)).save(folder / "wide.png")
-    options = replace(QUICK, as_trained=as_trained("32,center"))
+    options = replace(QUICK, as_trained="32,center")
     index = build_index([folder], tiny, tmp_path / "i", options)
     rows = [index.row(i) for i in range(len(index))]
     assert [row.key for row in rows[-2:]] == ["../images/wide.png#16,0,80,64", "../images/wide.png"]
@@ -158,18 +156,18 @@ def test_rows_of_crops_have_their_box_and_others_keep_their_bytes(tmp_path, tiny
 
 def test_appending_keeps_the_squares_and_counts_pictures(tmp_path, tiny):
     folder, more = fill(tmp_path / "images", range(12)), tmp_path / "more"
-    options = replace(QUICK, as_trained=as_trained("32"), training_set=40)
+    options = replace(QUICK, as_trained="32", training_set=40)
     build_index([folder], tiny, tmp_path / "i", options)
     more.mkdir()
     picture(50, (96, 64)).save(more / "wide.png")
     (more / "again.png").write_bytes((folder / "0000.png").read_bytes())
-    append = replace(QUICK, existing="append")
+    append = replace(QUICK, append=True)
     manifest = build_index([more], tiny, tmp_path / "i", append).manifest
     assert (manifest.pictures, manifest.count) == (13, 15)
     assert (manifest.coverage, manifest.training_set_by) == (13 / 40, "--training-set")
     assert manifest.as_trained == as_trained("32,center")
     with pytest.raises(MemdetectError, match=r"made as trained at 32,center, and cannot be continued as .* 64,random"):
-        build_index([more], tiny, tmp_path / "i", replace(append, as_trained=as_trained("64,random")))
+        build_index([more], tiny, tmp_path / "i", replace(append, as_trained="64,random"))
     with pytest.raises(MemdetectError, match="is there twice"):
         build_index([more / "wide.png"], tiny, tmp_path / "i", append)
 
@@ -177,7 +175,7 @@ def test_appending_keeps_the_squares_and_counts_pictures(tmp_path, tiny):
 def test_a_key_that_could_be_a_crops_is_refused(tmp_path, tiny):
     fill(tmp_path / "images", range(3))
     (tmp_path / "list.csv").write_text('path,key\nimages/0000.png,"a#0,0,5,5"\n')
-    with pytest.raises(MemdetectError, match="ends as that of a crop does; rename it"):
+    with pytest.raises(MemdetectError, match="ends as those of crops and decodings; rename it"):
         build_index([tmp_path / "list.csv"], tiny, tmp_path / "i", QUICK)
 
 
@@ -192,7 +190,7 @@ def test_coverage_counts_a_picture_once(tmp_path, tiny):
         build_index([folder], tiny, tmp_path / "j", replace(QUICK, training_set=14))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sides, sides, sides, sides)
 @example(100, 741, 865, 413)
 def test_a_centred_box_never_leaves_the_image(width, height, across, down):
@@ -204,7 +202,7 @@ def test_a_centred_box_never_leaves_the_image(width, height, across, down):
     assert (right - left) * down == pytest.approx((bottom - top) * across, abs=3e-6 * max(across, down))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, sides, sides)
 @example(100, 741, 865, 413)
 @example(1, 900, 900, 1)
@@ -223,11 +221,11 @@ def test_narrow_pictures_do_not_end_a_build(tmp_path):
         Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)).save(folder / f"{k}.png")
     for name, squares in (("pixels", None), ("pdq", None), ("pixels", "32,random"), ("pdq", "32,center")):
         embedder = load_embedder(name)
-        options = BuildOptions(as_trained=as_trained(squares) if squares else None, existing="replace")
+        options = BuildOptions(as_trained=squares or None, replace=True)
         if not (tmp_path / "i").exists():
-            options = replace(options, existing="refuse")
+            options = replace(options, replace=False)
         index = build_index([folder], embedder, tmp_path / "i", options)
-        rows = list(look_up(sorted(folder.iterdir()), index, embedder))
+        rows = list(look_up_files(sorted(folder.iterdir()), index, embedder))
         assert len(rows) == index.manifest.pictures == len(sizes)
     for w, h in sizes:
         image = Image.new("RGB", (w, h), "red")

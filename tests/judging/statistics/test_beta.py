@@ -27,7 +27,7 @@ def test_incomplete_beta_is_that_of_scipy(a, b):
         assert incomplete_beta(x, a, b) == pytest.approx(special.betainc(a, b, x), abs=1e-10)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.floats(1e-6, 1 - 1e-6), st.floats(0.5, 500), st.floats(0.5, 500))
 def test_a_quantile_is_the_inverse(q, a, b):
     assert incomplete_beta(beta_quantile(q, a, b), a, b) == pytest.approx(q, abs=1e-7)

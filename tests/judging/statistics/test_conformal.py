@@ -40,13 +40,13 @@ def test_a_score_that_is_no_number_is_refused(null):
         rank(null, math.nan)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(numbers), numbers)
 def test_p_value_is_its_definition(null, score):
     assert p_value(sorted(null), score) == (1 + sum(x >= score for x in null)) / (1 + len(null))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(numbers, min_size=1), numbers, numbers)
 def test_a_higher_score_has_no_higher_p(null, first, second):
     ordered = sorted(null)
@@ -105,7 +105,7 @@ def test_simes_levels_hold_for_all_ranks_of_most_sets():
     assert 0.076 <= (true > levels).any(axis=1).mean() <= 0.124
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 400), st.floats(0.01, 0.5))
 def test_simes_levels_are_rising_and_above_the_marginal_ones(n, delta):
     found = simes_levels(n, delta)

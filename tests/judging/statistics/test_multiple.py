@@ -48,7 +48,7 @@ def test_what_was_not_measured_counts():
     assert sum(benjamini_hochberg(weak, 0.05, 100)) == 0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.none() | st.floats(0, 1), max_size=30), st.floats(0.001, 0.5))
 def test_rejections_are_the_smallest_and_grow_with_the_rate(p, rate):
     found = benjamini_hochberg(p, rate, len(p))
@@ -92,7 +92,7 @@ def test_hits_needed_of_the_table(n, expected):
     assert [hits_needed(n, m, 0.05) for m in (50, 100, 300, 1000, 3000, 10_000)] == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 2000), st.integers(1, 500))
 def test_h_hits_are_found_and_fewer_are_not(n, m):
     h = hits_needed(n, m, 0.05)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from memdetect.judging.statistics.shift import all_below, bulk_check, lost_kind
+from memdetect.judging.statistics.shift import all_below, bulk_check
 
 
 def alarms(shift: float, draws: int, seed: int, n: int = 750, m: int = 300) -> int:
@@ -47,9 +47,3 @@ def test_all_below_needs_enough_prompts():
     assert all_below([(100, 99)] * 3)
     assert not all_below([*[(100, 99)] * 3, (99, 99)])
     assert not all_below([])
-
-
-def test_share_of_prompts_of_another_kind():
-    assert lost_kind(0.5) == 0
-    assert lost_kind(0.7) == pytest.approx(0.2254, abs=1e-4)
-    assert lost_kind(1.0) == 1

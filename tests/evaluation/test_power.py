@@ -1,18 +1,19 @@
-"""What benchmarks/calibrated.py and gate.py compute, on runs whose truth is known."""
+"""`memdetect lab power`, on runs whose truth is known."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts import script
 from synthetic_runs import calibration, header, row, write_run
 
+from memdetect.cli import run
 from memdetect.copies.match import Match
-from memdetect.judging import judge, read_runs
+from memdetect.errors import MemdetectError
+from memdetect.evaluation.power import Wanted, by_group, power, powers, resplits
+from memdetect.judging import read_runs
 from memdetect.runs.policy import Policy
 
-calibrated = script("calibrated")
 RNG = np.random.default_rng(0)
 MADE = calibration(RNG.normal(size=799).tolist())
 
@@ -32,15 +33,20 @@ def test_clean_prompts_and_groups_are_reported(tmp_path, capsys):
     }
     labelled = run_of(tmp_path / "labelled", groups, 5000)
     table = tmp_path / "all.json"
-    code = calibrated.main([str(clean), "--labelled", str(labelled), "--json", str(table), "--splits", "50"])
+    command = ["lab", "power", str(clean), "--labelled", str(labelled), "--splits", "50"]
+    code = run([*command, "--json", str(table)])
     out, found = capsys.readouterr().out, json.loads(table.read_text())
     assert code == 0
     assert [entry["rank"] for entry in found["rates"]] == [8, 40, 80]
     assert "matched among control: 20 of 20 found at FDR 0.05" in out
-    power = {(entry["group"], entry["among"]): entry for entry in found["power"]}
-    assert set(power) == {("matched", "control"), ("matched", "clean"), ("template", "clean")}
-    assert power["matched", "clean"] == power["matched", "clean"] | {"m": 220, "m1": 20, "n": 799, "h": 6, "found": 20}
-    assert power["template", "clean"]["found"] <= 1
+    by_pair = {(entry["group"], entry["among"]): entry for entry in found["power"]}
+    assert set(by_pair) == {("matched", "control"), ("matched", "clean"), ("template", "clean")}
+    matched = by_pair["matched", "clean"]
+    assert matched == matched | {"m": 220, "m1": 20, "n": 799, "h": 6, "found": 20}
+    assert by_pair["template", "clean"]["found"] <= 1
+    assert run([*command, "--pair", "template=matched"]) == 0
+    assert "template among matched: " in (out := capsys.readouterr().out)
+    assert "matched among control" not in out
 
 
 def test_power_is_that_of_the_scores_whatever_an_index_found():
@@ -48,32 +54,37 @@ def test_power_is_that_of_the_scores_whatever_an_index_found():
     high = [row(i, 9.0).model_copy(update={"matches": [copied]}) for i in range(5)]
     low = [row(i, -9.0).model_copy(update={"matches": [copied]}) for i in range(5, 10)]
     head = header(10, MADE)
-    found = calibrated.power(head, high, low, MADE, ("matched", "control"), Policy(fdr=0.05))
+    found = power(head, (high, low), MADE, ("matched", "control"), Policy(fdr=0.05))
     assert (found.found, found.false) == (5, 0)
 
 
 def test_shifted_clean_prompts_are_outside(tmp_path, capsys):
     clean = run_of(tmp_path / "clean", {"clean": (1 + RNG.normal(size=200)).tolist()}, 0)
-    assert calibrated.main([str(clean), "--splits", "5"]) == 1
+    assert run(["lab", "power", str(clean), "--splits", "5"]) == 1
     assert "OUTSIDE" in capsys.readouterr().out
 
 
 def test_resplits_of_one_population_keep_their_interval():
-    found = calibrated.resplits(RNG.normal(size=1000).tolist(), 800, 0.05, 200)
+    found = resplits(RNG.normal(size=1000).tolist(), 800, 0.05, 200)
     assert abs(found.share - 0.05) < 0.01
     assert found.outside <= 25
 
 
 def test_a_run_without_groups_is_refused(tmp_path, capsys):
     clean = run_of(tmp_path / "clean", {"clean": RNG.normal(size=50).tolist()}, 0)
-    with pytest.raises(SystemExit) as stopped:
-        calibrated.main([str(clean), "--labelled", str(clean), "--splits", "2"])
-    assert stopped.value.code == 2
+    assert run(["lab", "power", str(clean), "--labelled", str(clean), "--splits", "2"]) == 2
     assert "expected some of" in capsys.readouterr().err
+    with pytest.raises(MemdetectError, match="groups \\['clean'\\], expected some of \\['odd'\\]"):
+        powers(read_runs([clean]), [], Wanted({"odd": "even"}, half=True), Policy())
 
 
-def test_the_run_that_the_gate_is_timed_on_is_sound(tmp_path):
-    script("gate").make_run(tmp_path / "run", 30, 100)
-    found = read_runs([tmp_path / "run"])
-    _, verdict = judge(found.header, found.rows, found.calibration)
-    assert (verdict.measured, verdict.complete, verdict.fixed, verdict.calibrated) == (30, True, True, 100)
+def test_rows_of_other_parts_are_left_out_where_there_are_parts():
+    rows = [row(i, 0.0, meta={"group": "a", **part}) for i, part in enumerate([{"part": "x"}, {"part": "y"}, {}])]
+    assert [r.id for r in by_group(rows, ["x"])["a"]] == [rows[0].id, rows[2].id]
+    assert by_group(rows, ["z"]) == by_group(rows) == {"a": rows}
+
+
+@pytest.mark.parametrize("pair", ["matched", "=control", "matched="])
+def test_a_pair_without_two_groups_is_refused(pair, tmp_path, capsys):
+    assert run(["lab", "power", str(tmp_path), "--pair", pair]) == 2
+    assert "expected GROUP=CONTROL" in capsys.readouterr().err

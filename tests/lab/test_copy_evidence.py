@@ -5,17 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scripts import script
-from synthetic_runs import plan_of
 
+from memdetect.cli import run as memdetect
 from memdetect.copies.match import Match
 from memdetect.files import write_atomic
-from memdetect.lab.world.labelled import Counts, recipe
+from memdetect.lab.world import copy_evidence, recipe
+from memdetect.lab.world.labelled import Counts
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
 
-found = script("evidence")
 COUNTS = Counts(rungs={0: 1, 3: 2}, verbatim=0, verbatim_controls=1, templates=0, clean=2)
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "red-box", "cone", "cube", "dome", "egg", "fir", "gem",
          "hat", "ink", "jug", "key", "log")  # fmt: skip
@@ -83,7 +82,7 @@ def run(world, tmp_path) -> Path:
 
 
 def test_hand_counts(world, run):
-    groups = found.count(world, [run])
+    groups = copy_evidence.count(world, [run])
     matched = {
         "all": 5,
         "reproduced": 3,
@@ -101,7 +100,7 @@ def test_hand_counts(world, run):
 
 
 def test_the_table(world, run, capsys):
-    assert found.main([str(world), str(run)]) == 0
+    assert memdetect(["lab", "copy-evidence", str(world), str(run)]) == 0
     out = capsys.readouterr().out
     assert "| matched | images | 3 of 5 (0.600) [0.147, 0.947] | 1 of 3 (0.333) [0.008, 0.906] |" in out
     assert "| control | images | 0 of 2 (0.000) [0.000, 0.842] | none |" in out
@@ -113,6 +112,5 @@ def test_runs_that_say_nothing_of_an_index_are_refused(world, run, tmp_path, cap
     without = make_run(tmp_path / "without", [("x", [blank], [])], {})
     other = make_run(tmp_path / "other", [("x", [blank], [])], {"digest": "x", "rows": 3})
     for folder, reason in ((without, "no index was searched"), (other, "no prompt of this world")):
-        with pytest.raises(SystemExit):
-            found.main([str(world), str(folder)])
+        assert memdetect(["lab", "copy-evidence", str(world), str(folder)]) == 2
         assert reason in capsys.readouterr().err

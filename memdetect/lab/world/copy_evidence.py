@@ -1,21 +1,19 @@
 """Is every copy found, with the right original, and how many clean images are taken for copies?
 
-python benchmarks/evidence.py WORLD RUN...: a folder with world.json, and runs of its prompts whose images were looked
-up in an index. An image is reproduced when the rule of `memdetect.copies.pixels` says so of its own training image.
-Counted of the reproduced ones: found, the right original is the nearest training image of all and called a copy;
-named, it is the nearest of those called copies, which pairs.png and `match` show; of the others: called copies of
-something all the same; of clean prompts: called copies, and similar to a training image at all, which the index
-promises for a share of at most its level. Images of one prompt are not independent, so prompts are counted too: one
-counts as found when one of its images is. Clopper-Pearson intervals, 95 %.
+Of runs of a world's prompts whose images were looked up in an index. An image is reproduced when the rule of
+`memdetect.copies.pixels` says so of its own training image. Counted of the reproduced ones: found, the right original
+is the nearest training image of all and called a copy; named, it is the nearest of those called copies, which pairs.png
+and `match` show; of the others: called copies of something all the same; of clean prompts: called copies, and similar
+to a training image at all, which the index promises for a share of at most its level. Images of one prompt are not
+independent, so prompts are counted too: one counts as found when one of its images is. Clopper-Pearson intervals, 95 %.
 """
 
-import argparse
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from memdetect.copies.pixels import copies_of
 from memdetect.errors import MemdetectError
@@ -27,22 +25,24 @@ from memdetect.lab.world.stock import Stock
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Measurement
 
+Flags = Bool[np.ndarray, " image"]
+
 
 @dataclass(slots=True)
 class Counts:
     """One group: images and prompts, each as `images[name]`, `prompts[name]`."""
 
-    images: dict[str, int] = field(default_factory=dict)
-    prompts: dict[str, int] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict[str, int])
+    prompts: dict[str, int] = field(default_factory=dict[str, int])
 
-    def add(self, seen: dict[str, np.ndarray]) -> None:
+    def add(self, seen: Mapping[str, Flags]) -> None:
         """Count an item of which `seen` says for each of its images what holds."""
         for name, flags in seen.items():
             self.images[name] = self.images.get(name, 0) + int(flags.sum())
             self.prompts[name] = self.prompts.get(name, 0) + bool(flags.any())
 
 
-def looked_up(run: Path, row: Measurement, entry: Entry, stock: Stock) -> dict[str, np.ndarray]:
+def looked_up(run: Path, row: Measurement, entry: Entry, stock: Stock) -> dict[str, Flags]:
     """For each image of an item: is it reproduced, found, called a copy of another, similar to anything."""
     images = np.stack([np.asarray(open_image(run / file).image) for file in row.files])
     own = entry.exposures > 0 and (entry.scene is not None or entry.clip is not None)
@@ -64,7 +64,7 @@ def looked_up(run: Path, row: Measurement, entry: Entry, stock: Stock) -> dict[s
 
 
 def count(world: Path, runs: Sequence[Path]) -> dict[str, Counts]:
-    """Counts by group, in the order in which the runs bring them.
+    """Counts by group, in the order in which the runs bring them. world: a folder with world.json.
 
     Raises MemdetectError for a run whose images were not kept or not looked up, or with prompts of no such world.
     """
@@ -91,7 +91,7 @@ def share(hits: int, total: int) -> str:
     return f"{hits} of {total} ({hits / total:.3f}) [{low:.3f}, {high:.3f}]"
 
 
-def table(groups: dict[str, Counts]) -> Iterator[str]:
+def table(groups: Mapping[str, Counts]) -> Iterator[str]:
     """Markdown: images first, then prompts."""
     heads = ["group", "unit", "reproduced", "of these found, right original at rank 1", "of these named"]
     heads += ["called copies", "similar"]
@@ -105,26 +105,8 @@ def table(groups: dict[str, Counts]) -> Iterator[str]:
             yield f"| {' | '.join(cells)} |"
 
 
-def report(groups: dict[str, Counts]) -> Iterable[str]:
+def report(groups: Mapping[str, Counts]) -> list[str]:
     """The table, and how often an image was called a copy that the pixel rule calls none."""
     wrong = sum(counts.images["called, not reproduced"] for counts in groups.values())
     called = sum(counts.images["called"] for counts in groups.values())
     return [*table(groups), "", f"Images called copies that are none of their own original: {wrong} of {called}."]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("world", type=Path, help="folder with world.json")
-    parser.add_argument("runs", type=Path, nargs="+", help="runs of its prompts, with an index")
-    given = parser.parse_args(arguments)
-    try:
-        groups = count(given.world, given.runs)
-    except MemdetectError as problem:
-        parser.error(str(problem))
-    print("\n".join(report(groups)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

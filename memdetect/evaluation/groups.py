@@ -1,0 +1,159 @@
+"""Which labelled items are compared: the group that should score high, its rivals, and on which of their items."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from memdetect.errors import MemdetectError
+
+FEWEST = 2  # items of a group, below which nothing is said of it
+
+
+@runtime_checkable
+class Item(Protocol):
+    """What is labelled: a request before a scan, a measurement after it."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The columns of its input: `group`, and where known `family` and `part`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is compared: a group that should score high, and those beside it that should not.
+
+    rivals: () = every other group, in the order of the items; a cell is chosen against the first. tuning, test: parts
+    of the items that a cell is chosen and reported on; items of other parts are in neither.
+    """
+
+    positive: str
+    rivals: tuple[str, ...] = ()
+    tuning: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Group and family of every id, the groups that are compared, and the part of ids that have one.
+
+    Items of one family are not independent of each other: they are drawn, shuffled and counted together.
+    """
+
+    groups: Mapping[str, str]
+    parts: Mapping[str, str]
+    families: Mapping[str, str]
+    question: Question
+
+    @property
+    def positive(self) -> str:
+        """The group that should score high."""
+        return self.question.positive
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The groups to compare with: those asked for, else every other one with enough items."""
+        counts = Counter(self.groups.values())
+        return self.question.rivals or tuple(g for g, n in counts.items() if g != self.positive and n >= FEWEST)
+
+    def count(self, group: str, ids: AbstractSet[str] | None = None) -> int:
+        """How many items a group has, all or among the given ids."""
+        return sum(own == group and (ids is None or name in ids) for name, own in self.groups.items())
+
+    def halves(self) -> tuple[set[str], set[str]]:
+        """Ids for choosing and for reporting, by their parts where these are asked for, else by their ids."""
+        if not (self.question.tuning or self.question.test):
+            return halves(self.groups)
+        sides = (self.question.tuning, self.question.test)
+        choosing, reporting = ({name for name, part in self.parts.items() if part in side} for side in sides)
+        return choosing, reporting
+
+
+def halves(groups: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    """Ids for choosing and ids for reporting, from id -> group: by the sha256 of the id, at each group's median.
+
+    So every group is halved, whatever its order; of an odd group the reporting half has one more.
+    """
+    choosing: set[str] = set()
+    for group in set(groups.values()):
+        members = sorted(
+            (name for name, own in groups.items() if own == group), key=lambda s: hashlib.sha256(s.encode()).digest()
+        )
+        choosing.update(members[: len(members) // 2])
+    return choosing, set(groups) - choosing
+
+
+def labels_of(items: Iterable[Item], truth: Path | None, question: Question) -> Labels:
+    """Group, family and part of every item: from the truth file (JSON lines with id and group), else its own columns.
+
+    Raises MemdetectError where an item has no group, or fewer than two are of a group that is asked for.
+    """
+    given = _read(truth) if truth else {}
+    found = {item.id: given.get(item.id, item.meta) for item in items}
+    for name, row in found.items():
+        if _blank(row.get("group")):
+            raise MemdetectError(f"item {name} has no group; give prompts labelled by a column `group`")
+    parts = {name: str(row["part"]) for name, row in found.items() if not _blank(row.get("part"))}
+    families = {name: str(row.get("family", name)) for name, row in found.items()}
+    labels = Labels({name: str(row["group"]) for name, row in found.items()}, parts, families, question)
+    _check_groups(labels)
+    return labels
+
+
+def check_halves(labels: Labels, ids: AbstractSet[str] | None = None) -> None:
+    """Refuse halves with fewer than two items of the positive group or its first rival; MemdetectError.
+
+    ids: those that were measured; None = all.
+    """
+    have = sorted(set(labels.parts.values()))
+    if have and not (labels.question.tuning and labels.question.test):
+        raise MemdetectError(
+            f"the items have the parts {_listed(have)}; say which to choose on (--tuning-part) and which to report on "
+            "(--test-part)"
+        )
+    pair = (labels.positive, labels.rivals[0])
+    for use, own in zip(("choose on", "report on"), labels.halves(), strict=True):
+        if min(labels.count(group, own if ids is None else own & ids) for group in pair) < FEWEST:
+            raise MemdetectError(f"the half to {use} has fewer than two items of {pair[0]} or of {pair[1]}; scan more")
+
+
+def _check_groups(labels: Labels) -> None:
+    """Refuse groups that nobody has, or almost nobody."""
+    have = list(dict.fromkeys(labels.groups.values()))
+    if labels.positive in labels.rivals:
+        raise MemdetectError(f"{labels.positive} is compared with itself; give another --against")
+    for group in (labels.positive, *labels.rivals):
+        if labels.count(group) < FEWEST:
+            raise MemdetectError(f"fewer than two items are of the group {group}; the groups are {_listed(have)}")
+    if not labels.rivals:
+        raise MemdetectError(f"no group beside {labels.positive} has two items; the groups are {_listed(have)}")
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+
+
+def _blank(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _read(truth: Path) -> dict[str, dict[str, Any]]:
+    """Rows of a truth file by id, of those that have a group."""
+    found: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(truth.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+            found |= {str(row["id"]): row} if "group" in row else {}
+        except (ValueError, KeyError, TypeError):
+            raise MemdetectError(f"{truth}:{number} is no JSON object with an id and a group; correct it") from None
+    return found

@@ -1,0 +1,225 @@
+"""What calibrated p-values keep and find: realised false-positive rates, and power for each labelled group.
+
+Clean prompts that no choice was made on are ranked among the calibration's: their share below a level has to lie in its
+beta-binomial interval, and over many re-splits of all clean scores as often as that interval says. Labelled groups are
+judged as scans of their own, once among their controls and once among the clean prompts, so that m, m1, n and h are
+those of the figure.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from memdetect.errors import MemdetectError
+from memdetect.evaluation.groups import halves
+from memdetect.judging import Runs, judge
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.ranks import Null, Unranked, make_null, rank_of
+from memdetect.judging.rows import rows_of
+from memdetect.judging.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
+from memdetect.judging.statistics.conformal import rank_at
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement
+
+LEVELS = (0.01, 0.05, 0.10)
+SPLITS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Realised:
+    """Clean prompts flagged at a level: x of m, the 95 % interval of counts, and the exact two-sided tail of x."""
+
+    level: float
+    rank: int
+    x: int
+    m: int
+    n: int
+    low: int
+    high: int
+    tail: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether x is in its interval."""
+        return self.low <= self.x <= self.high
+
+    def __str__(self) -> str:
+        return (
+            f"p <= {self.level:g}: {self.x} of {self.m} clean prompts ({self.x / self.m:.2%}), n = {self.n}, "
+            f"j = {self.rank}; 95 % beta-binomial [{self.low}, {self.high}]: "
+            f"{'inside' if self.inside else 'OUTSIDE'}, two-sided tail {self.tail:.3g}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resplits:
+    """Re-splits of all clean scores into n and m: mean flagged share, and how many fell outside the 95 % interval."""
+
+    level: float
+    splits: int
+    share: float
+    outside: int
+    expected: float
+
+    def __str__(self) -> str:
+        return (
+            f"p <= {self.level:g} over {self.splits} re-splits: mean {self.share:.2%}, {self.outside} outside "
+            f"their interval, {self.expected * self.splits:.1f} expected"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Found of m1 positives among m prompts at the policy's false discovery rate, and false findings."""
+
+    group: str
+    among: str
+    m: int
+    m1: int
+    n: int
+    h: int
+    found: int
+    undecided: int
+    false: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Clopper-Pearson 95 % interval of the share found."""
+        return interval(self.found, self.m1)
+
+    def line(self, fdr: float) -> str:
+        """All of it in one line; `fdr`: the rate that it was judged at."""
+        low, high = self.bounds
+        return (
+            f"{self.group} among {self.among}: {self.found} of {self.m1} found at FDR {fdr:g} "
+            f"[{low:.2f}, {high:.2f}], {self.undecided} undecided, {self.false} false; m = {self.m}, "
+            f"m1 = {self.m1}, n = {self.n}, h = {self.h}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Of which labelled prompts the power is taken, and how.
+
+    pairs: a group and its controls; those of which the run holds no group are left out. parts: those that count, where
+    the prompts have one of them. half: of prompts without parts, the half by hash that nothing was chosen on.
+    """
+
+    pairs: Mapping[str, str]
+    parts: tuple[str, ...] = ()
+    half: bool = False
+
+
+def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -> tuple[list[Realised], list[Resplits]]:
+    """Realised rates of clean prompts at each level, and re-splits at those levels that n allows.
+
+    Raises MemdetectError for a run without calibration or with several strata, and for a prompt without a rank.
+    """
+    null = make_null(clean.header.plan, clean.calibration)
+    if isinstance(null, Unranked):
+        raise MemdetectError(null.reason)
+    if clean.calibration is None or len(null.by_stratum) != 1:
+        raise MemdetectError("strata are not compared here; judge them one by one")
+    ranks, values = _clean_ranks(clean.rows, clean.header, null)
+    pool = [*next(iter(null.by_stratum.values())), *values]
+    again = [resplits(pool, null.n, level, splits) for level in levels if rank_at(null.n, level)]
+    return [realised(ranks, null.n, level) for level in levels], again
+
+
+def realised(ranks: Sequence[int], n: int, level: float) -> Realised:
+    """Count ranks within the level and compare with what a beta-binomial allows."""
+    j, m = rank_at(n, level), len(ranks)
+    x = sum(rank <= j for rank in ranks)
+    if j == 0:
+        return Realised(level, 0, 0, m, n, 0, 0, 1.0)
+    low, high = beta_binomial_interval(m, j, n + 1 - j)
+    below, above = beta_binomial_cdf(x, m, j, n + 1 - j), 1 - beta_binomial_cdf(x - 1, m, j, n + 1 - j)
+    return Realised(level, j, x, m, n, low, high, min(1.0, 2 * min(below, above)))
+
+
+def resplits(scores: Sequence[float], n: int, level: float, splits: int, seed: int = 0) -> Resplits:
+    """Split all clean scores at random into n and the rest, again and again, and count what is flagged."""
+    rng, pool = random.Random(seed), list(scores)
+    j, m = rank_at(n, level), len(scores) - n
+    low, high = beta_binomial_interval(m, j, n + 1 - j)
+    shares, outside = 0, 0
+    for _ in range(splits):
+        rng.shuffle(pool)
+        limit = sorted(pool[:n], reverse=True)[j - 1]
+        x = sum(score > limit for score in pool[n:])
+        shares += x
+        outside += not low <= x <= high
+    tail = beta_binomial_cdf(low - 1, m, j, n + 1 - j) + 1 - beta_binomial_cdf(high, m, j, n + 1 - j)
+    return Resplits(level, splits, shares / splits / m, outside, tail)
+
+
+def powers(labelled: Runs, clean: Sequence[Measurement], wanted: Wanted, policy: Policy) -> list[Power]:
+    """Power for each group that is asked for, among its controls and among the clean prompts.
+
+    Raises MemdetectError for a run without calibration, or with none of these groups.
+    """
+    rows = labelled.rows
+    if wanted.half:
+        kept = halves({row.id: str(row.meta.get("group", "")) for row in rows})[1]
+        rows = [row for row in rows if row.id in kept]
+    groups = by_group(rows, wanted.parts)
+    if labelled.calibration is None or not set(wanted.pairs) & set(groups):
+        raise MemdetectError(
+            f"the labelled run has the groups {sorted(groups)}, expected some of {sorted(wanted.pairs)}"
+        )
+    made: list[Power] = []
+    for group, control in wanted.pairs.items():
+        for among, negatives in ((control, groups.get(control, [])), ("clean", clean)):
+            if groups.get(group) and negatives:
+                sides = (groups[group], negatives)
+                made.append(power(labelled.header, sides, labelled.calibration, (group, among), policy))
+    return made
+
+
+def power(
+    header: Header,
+    sides: tuple[Sequence[Measurement], Sequence[Measurement]],
+    calibration: Calibration,
+    names: tuple[str, str],
+    policy: Policy,
+) -> Power:
+    """Judge positives among negatives as one scan, by their scores alone: what an index found is left out."""
+    positives, negatives = sides
+    rows = [row.model_copy(update={"index": i, "matches": []}) for i, row in enumerate([*positives, *negatives])]
+    results, verdict = judge(header.model_copy(update={"planned": len(rows)}), rows, calibration, policy)
+    own, rest = results[: len(positives)], results[len(positives) :]
+    return Power(
+        *names,
+        len(rows),
+        len(positives),
+        verdict.calibrated,
+        verdict.hits,
+        sum(row.outcome == "suspicious" for row in own),
+        sum(row.outcome == "inconclusive" for row in own),
+        sum(row.outcome == "suspicious" for row in rest),
+    )
+
+
+def by_group(rows: Sequence[Measurement], parts: Sequence[str] = ()) -> dict[str, list[Measurement]]:
+    """Rows by their group; where some are of the parts asked for, those and the ones without a part."""
+    divided = any(row.meta.get("part") in parts for row in rows)
+    found: dict[str, list[Measurement]] = {}
+    for row in rows:
+        if not divided or row.meta.get("part") in (*parts, None):
+            found.setdefault(str(row.meta.get("group", "")), []).append(row)
+    return found
+
+
+def _clean_ranks(rows: Sequence[Measurement], header: Header, null: Null) -> tuple[list[int], list[float]]:
+    """Ranks and combined scores of clean prompts; MemdetectError for one that has none."""
+    ranks: list[int] = []
+    values: list[float] = []
+    for row in rows_of(rows, header.plan):
+        value = null.score(row.scores)
+        ranked = rank_of(row, value, null)
+        if isinstance(ranked, Unranked) or value is None:
+            raise MemdetectError(f"clean prompt {row.id} cannot be ranked: {ranked}")
+        ranks.append(ranked.rank)
+        values.append(value)
+    return ranks, values

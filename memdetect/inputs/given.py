@@ -1,0 +1,85 @@
+"""What Python gives to be examined: prompts as texts, images as files or pictures, labels, a number, or files."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from memdetect.errors import MemdetectError
+from memdetect.inputs.labels import label_requests, unconditional_requests
+from memdetect.inputs.prompts import Request, Requests, blame, keep, read, request_of
+
+STDIN = "-"  # what a prompt that comes from no file has as its source
+PICTURES = "given"  # folder, within that of a run, of pictures that were no files
+
+
+def requests_from(given: Mapping[str, Any], home: Path, name: str = "unconditional") -> Requests:
+    """The requests of exactly one way of giving them: prompts, clean, images, labels, unconditional or files.
+
+    home: folder of the run, in which pictures that are no files are kept. name: the beginning of the ids of images
+    without a prompt. Raises MemdetectError for none, for two, and for what is not of its kind.
+    """
+    ways: dict[str, Callable[[Any], Requests]] = {
+        "prompts": prompt_requests,
+        "clean": prompt_requests,
+        "images": lambda images: image_requests(images, home / PICTURES),
+        "labels": _labels,
+        "unconditional": lambda count: unconditional_requests(count, name),
+        "files": lambda files: read(_list(files, "files", str | Path)),
+    }
+    asked = [way for way in ways if given.get(way) is not None]
+    if len(asked) != 1:
+        said = f"{' and '.join(asked)} exclude each other" if asked else "nothing is given to examine"
+        raise MemdetectError(f"{said}; give one of prompts, images, labels, unconditional and files")
+    return ways[asked[0]](given[asked[0]])
+
+
+def prompt_requests(prompts: Sequence[str | Mapping[str, Any]]) -> Requests:
+    """Requests of prompts: texts, or rows with a `prompt` and further columns such as id, family and kind."""
+    kept: dict[str, Request] = {}
+    rows = _list(prompts, "prompts", str | Mapping)
+    for number, row in enumerate(rows, 1):
+        with blame(STDIN, number):
+            request = request_of(row, None, STDIN, number)
+        if request.prompt is None:
+            raise MemdetectError(f"prompt {number} has an image and no text; give images as images=[...]")
+        keep(kept, request)
+    return Requests(tuple(kept.values()), 0, len(rows) - len(kept))
+
+
+def image_requests(images: Sequence[Any], home: Path) -> Requests:
+    """Requests of image files, folders of them, and pictures of Pillow, which are kept as PNG files in `home`."""
+    found = read([image if isinstance(image, str | Path) else _kept(image, home) for image in _list(images, "images")])
+    if text := next((request for request in found.items if request.image is None), None):
+        raise MemdetectError(f"{text.source!r} is no image; give files of prompts as files=[...]")
+    return found
+
+
+def _kept(image: Any, home: Path) -> Path:
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        raise MemdetectError(f"an image is a {type(image).__name__}, expected a path or a Pillow image")
+    digest = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).hexdigest()[:16]
+    path = home / f"{digest}.png"
+    if not path.exists():  # the file's bytes make the item's id: never written again
+        home.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    return path
+
+
+def _labels(labels: Any) -> Requests:
+    if isinstance(labels, str):
+        return label_requests(labels)
+    return label_requests(",".join(map(str, _list(labels, "labels", int | str))))
+
+
+def _list(given: Any, name: str, kind: Any = object) -> list[Any]:
+    """A list of something; MemdetectError for a single one, none, and what is of another kind."""
+    if isinstance(given, str | bytes | Path | Mapping) or not isinstance(given, Sequence):
+        raise MemdetectError(f"{name} is a {type(given).__name__}, expected a list; write {name}=[...]")
+    if not given:
+        raise MemdetectError(f"{name} is an empty list; give at least one")
+    if wrong := [each for each in given if not isinstance(each, kind)]:
+        raise MemdetectError(f"{name} holds a {type(wrong[0]).__name__} ({wrong[0]!r:.60}), which it does not take")
+    return list(given)

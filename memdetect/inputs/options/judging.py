@@ -1,0 +1,84 @@
+"""What a run is judged by."""
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal
+
+from typer import Option
+
+from memdetect.inputs.options.shared import File, Given
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What scores are ranked among, and the policy: what fails, and what a pass has to rest on; see `runs.policy`.
+
+    base: what the model was fine-tuned from, by whatever `load` takes: the same prompts drawn by it, `base_rounds`
+    times, are what scores are ranked among. A limit that is None is that of the policy's file, else the default.
+    """
+
+    panel: ClassVar[str] = "Judging"
+    calibration: Annotated[
+        File | None, Option("--calibration", help="File of clean scores, instead of the model's or the run's own.")
+    ] = None
+    base: Annotated[
+        Any,
+        Option("--base", help="Model that this one was fine-tuned from: scores are ranked among what it draws."),
+        Given(str | None),
+    ] = None
+    base_rounds: Annotated[
+        int | None,
+        Option(
+            "--base-rounds", min=2, metavar="N", help="How often the base draws each prompt; 20 to 40 by their number."
+        ),
+    ] = None
+    fail_on: Annotated[
+        Literal["copy", "suspicious", "none"] | None,
+        Option("--fail-on", help="Outcomes that fail: copy, suspicious (or worse), none."),
+    ] = None
+    policy: Annotated[
+        File | None, Option("--policy", help="File with the policy, instead of memdetect.toml or pyproject.toml.")
+    ] = None
+    max_rate: Annotated[
+        float | None,
+        Option("--max-rate", help="Limit for the upper bound of the share of prompt families that are flagged."),
+    ] = None
+    fdr: Annotated[float | None, Option("--fdr", help="Tolerated share of false ones among the findings; 0.05.")] = None
+    level: Annotated[float | None, Option("--level", help="Level at which --max-rate counts; 0.01.")] = None
+    confidence: Annotated[float | None, Option("--confidence", help="Confidence of bounds; 0.95.")] = None
+    min_coverage: Annotated[
+        float | None, Option("--min-coverage", help="Least share of the training set that the index has to cover.")
+    ] = None
+    max_undetectable: Annotated[
+        float | None,
+        Option("--max-undetectable", help="Largest share of the items that may stay without a p-value; none."),
+    ] = None
+    delta: Annotated[
+        float | None,
+        Option(
+            "--delta",
+            help="Guarantee error rates for this calibration set with probability 1 - DELTA; "
+            "default: on average over such sets.",
+        ),
+    ] = None
+    min_sensitivity: Annotated[
+        float | None,
+        Option(
+            "--min-sensitivity",
+            help="Least share of known memorized prompts that the detectors have to find; 0.5.",
+        ),
+    ] = None
+    min_recall: Annotated[
+        float | None, Option("--min-recall", help="Least share of planted copies that the index has to find; 0.9.")
+    ] = None
+    max_one_colour: Annotated[
+        float | None,
+        Option("--max-one-colour", help="Largest share of the images that may have a single colour; 0.05."),
+    ] = None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits of the policy by name; None where none is given."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in NO_LIMITS}
+
+
+NO_LIMITS = frozenset({"calibration", "base", "base_rounds", "policy"})

@@ -1,0 +1,140 @@
+"""What a run is told: its inputs, the model, how images are made, where they are probed, where they are looked up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from typer import Option
+
+from memdetect.inputs.options.shared import BatchSize, File, Given, Layers, Seed, pipeline_arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is examined where that is no file of prompts, and how such files are read."""
+
+    panel: ClassVar[str] = "Inputs"
+    labels: Annotated[
+        str | None, Option("--labels", help="Class labels instead of files: 0,1,2, or a file with one on each line.")
+    ] = None
+    unconditional: Annotated[
+        int | None,
+        Option("--unconditional", min=1, metavar="N", help="So many images without a prompt instead of files."),
+    ] = None
+    prompt_column: Annotated[
+        str | None, Option("--prompt-column", help="Column of the prompts, if it is not found by itself.")
+    ] = None
+    prompts_format: Annotated[
+        str | None, Option("--prompts-format", help="Read files as txt, jsonl, json, csv or tsv.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a model's weights are opened, and where it runs; names as in diffusers.
+
+    dtype: None and auto are the card's, else what the device computes in. loras: PATH or PATH@SCALE each.
+    """
+
+    panel: ClassVar[str] = "Model"
+    device: Annotated[str | None, Option("--device", help="cpu, cuda, cuda:N or mps; the best there is.")] = None
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"] | None,
+        Option("--dtype", help="Number format; auto: the card's, else bf16 or fp16 on a GPU, fp32 elsewhere."),
+    ] = None
+    loras: Annotated[
+        Sequence[str],
+        Option("--lora", metavar="PATH[@SCALE]", help="LoRA weights, .safetensors; repeatable; needs peft."),
+    ] = ()
+    revision: Annotated[str | None, Option("--revision", help="Branch, tag or commit of the model on its hub.")] = None
+    variant: Annotated[str | None, Option("--variant", help="Variant of the weight files, such as fp16.")] = None
+    config: Annotated[
+        str | None, Option("--config", help="Folder or hub id with the configurations of a single file.")
+    ] = None
+    cpu_offload: Annotated[bool, Option("--cpu-offload", help="Networks wait in main memory until they run.")] = False
+    vae_tiling: Annotated[bool, Option("--vae-tiling", help="Decode large images in tiles.")] = False
+    device_map: Annotated[
+        str | None, Option("--device-map", help="How networks are spread over devices, such as balanced.")
+    ] = None
+    offline: Annotated[bool, Option("--offline", help="Fetch nothing: folders, files and what is cached.")] = False
+
+    @property
+    def unusual(self) -> dict[str, Any]:
+        """What was said of the weights, by name; where they run is no part of it."""
+        named = [each.name for each in fields(self) if each.name not in ("device", "dtype")]
+        return {name: value for name in named if (value := getattr(self, name))}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How images are made. call: further arguments of the pipeline, such as height."""
+
+    panel: ClassVar[str] = "Sampling"
+    num_seeds: Annotated[int | None, Option("--num-seeds", min=1, metavar="N", help="Images for each prompt.")] = None
+    seed: Seed = 0
+    steps: Annotated[int | None, Option("--steps", min=1, metavar="N", help="Sampling steps.")] = None
+    guidance_scale: Annotated[float | None, Option("--guidance-scale", help="Classifier-free guidance.")] = None
+    batch_size: BatchSize = 16
+    call: Annotated[
+        Mapping[str, Any],
+        Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
+        Given(list[str] | None, pipeline_arguments),
+    ] = field(default_factory=dict[str, Any])
+
+    def without_prompts(self) -> "Sampling":
+        """The same with one image for each item, unless more are asked for: they would be a mean of unrelated ones."""
+        return self if self.num_seeds else replace(self, num_seeds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """Where the network is probed, what is scored there, and which scores decide.
+
+    sigmas: noise over signal to probe at, instead of timesteps. detectors: () = the usual ones. combine: those that
+    decide together; () = the card's, else the first detector. strata: a column that p-values stay within.
+    """
+
+    panel: ClassVar[str] = "Probing and detectors"
+    layers: Layers = ()
+    timesteps: Annotated[Sequence[int], Option("--timestep", help="Timestep to probe at; repeatable.")] = ()
+    sigmas: Annotated[
+        Sequence[float],
+        Option("--sigma", help="Noise over signal to probe at, instead of timesteps: the nearest; repeatable."),
+    ] = ()
+    detectors: Annotated[Sequence[str], Option("--detector", help="Detector; repeatable; the first one decides.")] = ()
+    combine: Annotated[
+        Sequence[str], Option("--combine", help="Detectors that decide together; repeatable, at most three.")
+    ] = ()
+    strata: Annotated[
+        str, Option("--strata", help="Column that p-values stay within, the same in calibration and scan.")
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Which training images outputs are looked up among.
+
+    index: None = the one that ships with the model, unless `search` is False. train_images: a folder of training
+    pictures instead, of which an index is made; without prompts, their captions are scanned.
+    """
+
+    panel: ClassVar[str] = "Training images"
+    index: Annotated[File | None, Option("--index", "-i", help="Index of the training images.")] = None
+    search: Annotated[
+        bool, Option("--search/--no-index", help="Look outputs up in the index given, else in the model's own.")
+    ] = True
+    top_k: Annotated[
+        int, Option("--top-k", min=1, metavar="N", help="Nearest training images kept for each image.")
+    ] = 3
+    train_images: Annotated[
+        File | None, Option("--train-images", help="Folder of the training pictures, with their captions.")
+    ] = None
+    instance_prompt: Annotated[
+        str | None, Option("--instance-prompt", help="Caption of every training picture that has none of its own.")
+    ] = None
+    weights: Annotated[
+        File | None, Option("--weights", help="File with the embedder's weights, where it needs one.")
+    ] = None
+    trust_torchscript: Annotated[
+        bool, Option("--trust-torchscript", help="Open weights of an embedder that can run code.")
+    ] = False

@@ -1,0 +1,50 @@
+"""Options that several records and commands have, and how a field is given where that is not as in Python."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from typer import Option
+
+from memdetect.errors import MemdetectError
+
+File: TypeAlias = str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How a field is given on the command line where that is not as in Python: the type there, and the way here."""
+
+    type: Any
+    made: Callable[[Any], Any] = lambda value: value
+
+
+def pipeline_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """NAME=VALUE pairs as a dict; a value is JSON where it parses, else text. MemdetectError for one without `=`."""
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise MemdetectError(f"--call {pair!r} has no '='; expected NAME=VALUE, such as height=512")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+# Options of several records and commands.
+Layers = Annotated[Sequence[str], Option("--layer", help="Layer: name, glob or alias; repeatable.")]
+BatchSize = Annotated[
+    int, Option("--batch-size", min=1, metavar="N", help="Images at once; sampling halves it where they do not fit.")
+]
+Seed = Annotated[int, Option("--seed", min=0, metavar="N", help="Seed of everything that is drawn at random.")]
+EmbedderName = Annotated[
+    str,
+    Option(
+        "--embedder", help="What turns an image into a vector; auto: the model's own, else SSCD if found, else pdq."
+    ),
+]
+MaxPixels = Annotated[int, Option("--max-pixels", min=1, metavar="N", help="Larger images are not opened.")]

@@ -1,0 +1,141 @@
+"""Captions in files beside pictures: NAME.txt and its kin, JSON of kohya's tools; and which of them cannot be read."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from memdetect.errors import MemdetectError
+from memdetect.inputs.folders import IMAGE_SUFFIXES
+
+TEXTS = (".txt", ".caption", ".cap")
+JSON = ".json"
+CACHES = (".npz", ".npy", ".safetensors", ".pt")
+FIELDS = ("prompt", "caption", "text")  # in whatever case
+TAGS = "tags"
+META = re.compile(r"meta(_\w+)?\.json", re.IGNORECASE)  # of kohya's merge_captions_to_metadata and the like
+# What may hold captions of a whole folder; metadata.jsonl, metadata.csv and META are read, if they are what they seem.
+WHOLE = re.compile(r"(metadata|meta(_\w+)?|captions?|prompts?)\.(jsonl?|csv|tsv|txt|ya?ml|parquet)", re.IGNORECASE)
+
+
+@lru_cache(256)
+def _listing(folder: Path) -> Mapping[str, list[str]]:
+    """The files of a folder by each beginning of their names that ends before a dot."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith("."))
+    for name in names:
+        for dot in re.finditer(r"\.", name):
+            found[name[: dot.start()]].append(name)
+    return found
+
+
+def _beside(picture: Path) -> Iterator[tuple[Path, str]]:
+    """Files named after a picture, with the suffix that follows its name, in lower case."""
+    listing = _listing(picture.parent)
+    for stem in dict.fromkeys((picture.stem, picture.name)):
+        for name in listing.get(stem, ()):
+            rest = name[len(stem) :].lower()
+            if name != picture.name and re.fullmatch(r"\.\w+", rest):
+                yield picture.parent / name, rest
+
+
+def captions_beside(picture: Path) -> list[str]:
+    """The captions in NAME.txt, NAME.caption, NAME.cap and NAME.json, also as NAME.png.txt and in capitals.
+
+    Of a text every line that is not blank (OneTrainer picks one, kohya takes the first), and all of it as one line, as
+    most trainers read it. Raises MemdetectError for a text that cannot be read.
+    """
+    found: list[str] = []
+    for path, rest in sorted(_beside(picture), key=lambda pair: (_rank(pair[1]), pair[0].name)):
+        if rest in TEXTS:
+            text = read_text(path)
+            found += [" ".join(part.split()) for part in (*text.split("\n"), text)]
+        elif rest == JSON:
+            found += json_captions(_parsed(path)) or []
+    return found
+
+
+def _rank(rest: str) -> int:
+    return (*TEXTS, JSON).index(rest) if rest in (*TEXTS, JSON) else len(TEXTS) + 1
+
+
+def json_captions(value: Any) -> list[str] | None:
+    """The captions that a JSON value holds, as kohya trains on them: None where it is of another form.
+
+    A text, a list of texts, or an object with prompt, caption or text (a text or a list of texts) and tags: with tags,
+    each caption, each followed by the tags, and the tags alone.
+    """
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return list(value) if value and all(isinstance(text, str) for text in value) else None
+    if not isinstance(value, dict):
+        return None
+    fields: dict[str, Any] = {str(key).lower(): held for key, held in value.items()}
+    parts = [json_captions(fields[name]) for name in FIELDS if fields.get(name) is not None]
+    tags = fields.get(TAGS)
+    named = [", ".join(tags)] if isinstance(tags, list) and json_captions(tags) else [tags] if tags else []
+    if None in parts or not all(isinstance(tag, str) for tag in named) or not (parts or named):
+        return None
+    plain = [text for part in parts for text in part or []]
+    return [*(f"{text}, {tag}" for text in plain for tag in named), *plain, *map(str, named)]
+
+
+def meta_captions(path: Path, pictures: list[Path]) -> dict[Path, list[str]]:
+    """Captions of pictures in a file such as kohya's meta_cap.json; {} where it is of another form, or names none.
+
+    Its keys are paths, absolute or seen from its folder, or bare names, each with or without the suffix.
+    """
+    held = _parsed(path)
+    if not isinstance(held, dict):
+        return {}
+    values = {os.path.normpath(str(key).replace("\\", "/")): json_captions(value) for key, value in held.items()}
+    found: dict[Path, list[str]] = {}
+    for picture in pictures:
+        if not picture.is_relative_to(path.parent):
+            continue
+        ways = (picture.absolute(), picture, picture.relative_to(path.parent), Path(picture.name))
+        keys = [str(key) for way in ways for key in (way, way.with_suffix(""))]
+        if captions := next((values[key] for key in keys if values.get(key)), None):
+            found[picture] = captions
+    return found
+
+
+def unread_captions(picture: Path, homes: list[Path], read: set[Path]) -> Path | None:
+    """A file that may hold captions of a picture, though none were found in it: named after it, or of its folders."""
+    known = (*IMAGE_SUFFIXES, *TEXTS, *CACHES)
+    own = (path for path, rest in _beside(picture) if rest not in known)
+    whole = (home / name for home in homes for name in whole_in(home) if home / name not in read)
+    return next(own, None) or next(whole, None)
+
+
+@lru_cache(256)
+def whole_in(folder: Path) -> list[str]:
+    """The names of the files of a folder that may hold captions of all its pictures, sorted."""
+    return sorted({name for names in _listing(folder).values() for name in names if WHOLE.fullmatch(name)})
+
+
+def forget() -> None:
+    """Forget what was listed: folders change between two readings."""
+    _listing.cache_clear()
+    whole_in.cache_clear()
+
+
+def read_text(path: Path) -> str:
+    """A file as text; MemdetectError (usage) where that cannot be done."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise MemdetectError(f"{path} cannot be read as UTF-8 text ({problem}); correct the file") from None
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        return None

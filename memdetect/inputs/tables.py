@@ -1,0 +1,159 @@
+"""The rows of prompt files: lines of text, JSON and tables, each with the line on which it starts."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from memdetect.errors import MemdetectError
+
+FORMATS = ("txt", "jsonl", "json", "csv", "tsv")
+PROMPT_COLUMNS = ("prompt", "caption", "text", "Prompt", "Caption", "TEXT")
+IMAGE_COLUMNS = ("image", "path", "file", "file_name")
+DELIMITERS = ",\t;|"
+NO_DELIMITER = "\ud800"  # a lone surrogate: no text decoded from UTF-8 holds it, so nothing is split at it
+Row: TypeAlias = Mapping[str, Any] | str  # fields by name, or a bare prompt
+
+
+def rows_of(text: str, source: str, format: str | None, column: str | None) -> Iterator[tuple[int, Row | None]]:
+    """The rows of a prompt file, with their first lines; None for a blank one.
+
+    format: one of FORMATS; None = by the extension, or of stdin by its beginning. Raises MemdetectError (usage) that
+    names the line, and for a text that is JSON or a table by the look of it, unless `format` says that it is text.
+    """
+    found = format or format_of(source, text)
+    if format is None and found == "txt" and (other := _other_format(text)):
+        raise problem(
+            source, None, f"looks like {other}, not like a prompt a line; say --prompts-format {other} or txt"
+        )
+    yield from _csv_rows(text, source, column) if found in ("csv", "tsv") else _rows(text, source, found)
+
+
+def _other_format(text: str) -> str:
+    """json, jsonl, csv or tsv where a text can hardly be anything else, else ""."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if _is_json(text):
+        return "json" if text.lstrip().startswith("[") else "jsonl"
+    if lines and all(map(_is_json, lines)):
+        return "jsonl"
+    for sign in DELIMITERS:
+        cells = lines[0].split(sign) if lines else []
+        heads = len(cells) > 1 and all(re.fullmatch(r"[\w-]+", cell) for cell in cells)
+        if heads and {cell.lower() for cell in cells} & {*PROMPT_COLUMNS, *IMAGE_COLUMNS}:
+            return "tsv" if sign == "\t" else "csv"
+    return ""
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+@contextmanager
+def blame(source: str, line: int | None) -> Generator[None]:
+    """Give what goes wrong in a row, or in a source as a whole (None), its place."""
+    try:
+        yield
+    except (json.JSONDecodeError, RecursionError) as error:
+        at, reason = getattr(error, "lineno", 1) + (line or 1) - 1, getattr(error, "msg", error)
+        raise problem(source, at, f"broken JSON ({reason}); correct it, or say --prompts-format") from error
+    except (ValueError, OSError) as error:
+        raise problem(source, line, str(error)) from error
+
+
+def format_of(source: str, text: str) -> str:
+    """The format of a prompt file by its extension; of stdin by how it begins. MemdetectError for another one."""
+    if source == "-":
+        begins = text.lstrip()
+        # A weight as in [a cat:1.2] is no JSON.
+        return "jsonl" if begins.startswith("{") else "json" if re.match(r'\[\s*["{\[\]]', begins) else "txt"
+    suffix = Path(source.lower().removesuffix(".gz")).suffix
+    if suffix[1:] not in FORMATS:
+        raise problem(source, None, f"unknown extension {suffix!r}; pass --prompts-format, one of {' '.join(FORMATS)}")
+    return suffix[1:]
+
+
+def _rows(text: str, source: str, format: str) -> Iterator[tuple[int, Row | None]]:
+    """Yield the lines of a text, or the items of a JSON list, with their first lines; None for a blank line."""
+    # A line ends at \n, \r\n or \r; str.splitlines would also cut prompts at U+2028, U+0085 and form feeds.
+    lines = io.StringIO(text, newline=None)
+    items = _json_items(lines.read(), source) if format == "json" else enumerate(lines, 1)
+    for line, item in items:
+        with blame(source, line):
+            content = item.removesuffix("\n")
+            yield line, None if not content.strip() else content if format == "txt" else _json(content)
+
+
+def _json(text: str) -> Row:
+    """Parse a row: an object or a string, and such that it can be written again as UTF-8 and strict JSON."""
+    value = json.loads(text, object_pairs_hook=_unique)
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise ValueError(f"a lone surrogate or a number that is not finite ({error}); correct it") from error
+    if not isinstance(value, dict | str):
+        raise ValueError(f"an object or a string is expected, not {text!r:.40}; correct it, or say --prompts-format")
+    return value
+
+
+def _json_items(text: str, source: str) -> Iterator[tuple[int, str]]:
+    """Cut a JSON list into the line and text of each item; it is parsed as a whole first, to know that it is sound."""
+    with blame(source, 1):
+        if not isinstance(json.loads(text), list):
+            raise ValueError("a JSON list is expected; if there is one object a line, say --prompts-format jsonl")
+    decoder, start = json.JSONDecoder(), re.compile(r"[^ \t\n,]")
+    end, line, begin = text.index("[") + 1, 1, 0
+    while (spot := start.search(text, end)) and spot[0] != "]":
+        line, begin = line + text.count("\n", begin, spot.start()), spot.start()
+        end = decoder.raw_decode(text, begin)[1]
+        yield line, text[begin:end]
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dict; ValueError for a name that is there twice, of which a plain dict would keep the last in silence."""
+    listed = list(pairs)
+    if len(made := dict(listed)) < len(listed):
+        raise ValueError(f"a name is there twice among {[name for name, _ in listed]!s:.400}; rename one")
+    return made
+
+
+def _csv_rows(text: str, source: str, column: str | None) -> Iterator[tuple[int, Row | None]]:
+    """Yield the records of a table by the names in its first line (RFC 4180); columns without a name are left out."""
+    line, header = 1, list[str]()
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, column), strict=True)
+        for cells in reader:
+            if cells and len(cells) != len(header or cells):
+                raise ValueError(f"{len(cells)} cells under a header of {len(header)}")
+            if header or not cells:
+                pairs = zip(header, cells, strict=True) if cells else ()
+                yield line, _unique(pair for pair in pairs if pair[0]) or None
+            header = header or [name.strip() for name in cells]
+            line = reader.line_num + 1
+    except (csv.Error, ValueError) as error:
+        raise problem(source, line, f'broken table ({error}); put cells with commas in quotes, " as ""') from error
+
+
+def _delimiter(text: str, column: str | None) -> str:
+    """Tell the delimiter by the header, for prompts are full of commas: one that sets a known column apart, if any."""
+    known = {column} if column else {name.lower() for name in (*PROMPT_COLUMNS, *IMAGE_COLUMNS)}
+    first = next((line for line in io.StringIO(text, newline="") if line.strip("\r\n")), "")
+    heads = {sign: next(csv.reader([first], delimiter=sign), [""]) for sign in DELIMITERS}
+    names = {sign: {(cell if column else cell.lower()).strip() for cell in head} for sign, head in heads.items()}
+    best = max(heads, key=lambda sign: (bool(known & names[sign]), len(heads[sign])))
+    return best if len(heads[best]) > 1 else NO_DELIMITER
+
+
+def problem(source: str, line: int | None, text: str) -> MemdetectError:
+    """Make the error about a place; the name is quoted, for it may hold line breaks."""
+    return MemdetectError(f"{source!r}{f', line {line}' if line else ''}: {text}")

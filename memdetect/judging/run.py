@@ -1,0 +1,106 @@
+"""A run on disk as Python has it, and the verdict on one or several; what `memdetect gate` does, without torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from memdetect.errors import MemdetectError
+from memdetect.inputs.options import File, Judging
+from memdetect.judging.outcome import Verdict
+from memdetect.judging.reading import Runs, read_runs
+from memdetect.judging.verdict import judge as judge_records
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy, read_policy
+from memdetect.runs.records import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A scan on disk: its folder, header, results and verdict. interrupted: not complete, resumable by the same call.
+
+    results: a record for each item, with `outcome`, `reason`, `score` (what was ranked), `p`, `matches`, `prompt` or
+    `image`, and `files`, the images made, within the folder.
+    """
+
+    folder: Path
+    header: Header
+    results: Sequence[Result]
+    verdict: Verdict
+    interrupted: bool = False
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The results as flat rows, for a table: a column for each detector, and the nearest training image."""
+        return [_row(row) for row in self.results]
+
+
+def _row(row: Result) -> dict[str, Any]:
+    best = max(row.matches, key=lambda match: (match.copy_found, match.similarity), default=None)
+    return {
+        "id": row.id,
+        "prompt": row.prompt,
+        "image": row.image,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "score": row.score,
+        "p": row.p.get("combined"),
+        **{name: score.score for name, score in row.scores.items()},
+        "match": best.key if best else None,
+        "match_path": best.path if best else None,
+        "similarity": best.similarity if best else None,
+        "copy": bool(best and best.copy_found),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Runs judged as one: what was read, the results, and the verdict by the policy in force."""
+
+    found: Runs
+    results: Sequence[Result]
+    verdict: Verdict
+
+
+def judge_folders(folders: Sequence[Path], judging: Judging) -> Judged:
+    """Judge runs as one, by the policy of the options, of files around the working folder, or of the runs themselves.
+
+    Raises MemdetectError for what is no run, for runs that differ, and for a policy that cannot be read.
+    """
+    found = read_runs(folders, Path(judging.calibration) if judging.calibration else None)
+    chosen = policy_of(judging, found.policies)
+    results, verdict = judge_records(found.header, found.rows, found.calibration, chosen.policy, altered=found.altered)
+    return Judged(found, results, replace(verdict, notes=(f"judged by {chosen.source}", *verdict.notes)))
+
+
+def policy_of(judging: Judging, held: Sequence[Policy] = ()) -> Any:
+    """The policy chosen among options, files around the working folder, and those that runs were planned with."""
+    return read_policy(judging.limits, Path.cwd(), Path(judging.policy) if judging.policy else None, held)
+
+
+def judge(runs: Run | File | Sequence[Run | File], *, judging: Judging | None = None) -> Verdict:
+    """The verdict on a run, or on several as one, as `memdetect gate` gives it.
+
+    runs: what `scan` or `read_run` returned, or folders. judging: limits, a file of a policy, other clean scores.
+    The verdict has `verdict` (pass, fail or inconclusive), `reasons`, `counts` and `claim`. Raises MemdetectError.
+    """
+    given = [runs] if isinstance(runs, Run | str | Path) else list(runs)
+    folders = [Path(_folder(run)) for run in given]
+    if not folders:
+        raise MemdetectError("no run is given; name a folder that scan made")
+    return judge_folders(folders, judging or Judging()).verdict
+
+
+def _folder(run: Any) -> Any:
+    if isinstance(run, Run):
+        return run.folder
+    if isinstance(run, str | Path):
+        return run
+    raise MemdetectError(f"a {type(run).__name__} is no run; give what scan returned, or its folder")
+
+
+def read_run(folder: File) -> Run:
+    """The run in a folder as `scan` returned it, judged by the policy that it was planned with."""
+    found = read_runs([Path(folder)])
+    policy = found.policies[0]
+    results, verdict = judge_records(found.header, found.rows, found.calibration, policy, altered=found.altered)
+    return Run(Path(folder), found.header, results, verdict, interrupted=not verdict.complete)

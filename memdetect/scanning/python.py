@@ -1,0 +1,173 @@
+"""scan, calibrate and score as Python calls them: a model, what to examine, and records of options by name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+
+from memdetect.adapters import load
+from memdetect.detectors import DEFAULT, find
+from memdetect.detectors.detector import Detector
+from memdetect.errors import MemdetectError
+from memdetect.inputs.captions import captioned, prompts_of
+from memdetect.inputs.given import prompt_requests, requests_from
+from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.prompts import Requests
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.run import Run, policy_of
+from memdetect.probing import Look, Sampler, probe_prompts
+from memdetect.scanning.calibrating import run_calibration
+from memdetect.scanning.flow import run_scan
+from memdetect.scanning.loop import Watch
+from memdetect.scanning.prepare import Options, sampler_of
+
+Prompt = str | Mapping[str, Any]
+RECORDS: Mapping[str, type[Any]] = {
+    "loading": Loading,
+    "sampling": Sampling,
+    "probing": Probing,
+    "lookup": Lookup,
+    "judging": Judging,
+}
+
+
+class Told(TypedDict, total=False):
+    """Records of options, who is told of the progress, and who is asked before every batch whether to stop."""
+
+    loading: Loading
+    sampling: Sampling
+    probing: Probing
+    lookup: Lookup
+    judging: Judging
+    progress: Callable[[int, int, str], None]
+    stop: Callable[[], bool]
+
+
+class ScanOf(Told, total=False):
+    """What is scanned, one of these, and whether the generated images are kept."""
+
+    prompts: Sequence[Prompt]
+    images: Sequence[File | Image.Image]
+    labels: Sequence[int | str] | str
+    unconditional: int
+    files: Sequence[File]
+    save_images: bool
+
+
+class CalibrationOf(Told, total=False):
+    """What clean scores are made of, one of these, and prompts that the model is known to have memorized."""
+
+    clean: Sequence[Prompt]
+    labels: Sequence[int | str] | str
+    unconditional: int
+    files: Sequence[File]
+    memorized: Sequence[Prompt]
+
+
+def scan(model: Any, *, out: File, **given: Unpack[ScanOf]) -> Run:
+    """Examine prompts or images with a model and keep everything in the run folder `out`; the same call resumes.
+
+    model: a live pipeline, a bundled name, a folder, a .safetensors file or a hub id. Give one of: prompts, texts or
+    rows with a `prompt`; images, paths or pictures of Pillow; labels of a model of classes; unconditional, a number of
+    images; files, as the command line takes them; or training pictures in `lookup`, whose captions are scanned then.
+    Options are records: `sampling=Sampling(num_seeds=4)`. Of files around the working folder a policy is read, as on
+    the command line. progress is told (done, planned, note); stop is asked before every batch. Raises MemdetectError.
+    """
+    told, home = _checked(given, ScanOf), Path(out)
+    requests = _requests(told, home)
+    settings = _settings(told, save_images=told.get("save_images", True))
+    return run_scan(requests, model, home, settings, _watch(told))
+
+
+def calibrate(model: Any, *, out: File = "calibration.json", **given: Unpack[CalibrationOf]) -> Calibration | None:
+    """Measure clean prompts with a model and write their scores to the file `out`; None when it was stopped.
+
+    Give one of: clean, texts or rows with a `prompt`, drawn like those to be scanned; labels; unconditional; files. The
+    run is kept beside `out`, in NAME.run, and the same call resumes it. memorized: rows with a `prompt` and a `kind`,
+    which the model is known to have memorized. The rest is as for `scan`. Raises MemdetectError.
+    """
+    told, file = _checked(given, CalibrationOf), Path(out)
+    requests = requests_from(told, file.parent, "clean")
+    known = prompt_requests(told["memorized"]) if told.get("memorized") is not None else None
+    return run_calibration(requests, model, file, _settings(told, memorized=known), watch=_watch(told))
+
+
+def score(
+    model: Any,
+    prompts: Sequence[Prompt],
+    *,
+    detectors: Sequence[str | Detector] = (),
+    loading: Loading | None = None,
+    sampling: Sampling | None = None,
+    probing: Probing | None = None,
+) -> dict[str, Float[np.ndarray, "item seed"]]:
+    """Score prompts with a model and keep nothing: detector -> an array [item, seed], higher = more memorized.
+
+    Scores are those that a scan with the same options measures, not compared with clean ones. detectors: names, or
+    records of your own; the usual ones without any. Raises MemdetectError.
+    """
+    requests, probed = prompt_requests(prompts), probing or Probing()
+    wanted = tuple(detectors) or tuple(probed.detectors) or DEFAULT
+    found = tuple(one for each in wanted for one in (find([each]) if isinstance(each, str) else (each,)))
+    ready = load(model, loading)
+    sampler = sampler_of(ready, sampling or Sampling())
+    look = Look.at(
+        ready,
+        layers=probed.layers,
+        timesteps=probed.timesteps,
+        sigmas=probed.sigmas,
+        detectors=found,
+        call=sampler.call,
+    )
+    trace = probe_prompts(
+        ready,
+        [item.prompt or "" for item in requests.items],
+        ids=[item.id for item in requests.items],
+        sampler=sampler,
+        look=look,
+    )
+    return {each.name: _by_seed(each, trace, sampler) for each in found}
+
+
+def _by_seed(detector: Detector, trace: Any, sampler: Sampler) -> Float[np.ndarray, "item seed"]:
+    columns = [detector.score(trace.select(seed=k)) for k in range(sampler.num_seeds)]
+    return torch.stack(columns, dim=1).float().numpy()
+
+
+def _checked(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """The keywords of a call; MemdetectError for one that it does not take, and for a record of another kind."""
+    known = kind.__optional_keys__ | kind.__required_keys__
+    for name, value in given.items():
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise MemdetectError(f"there is no keyword {name!r}; {hint}(have: {', '.join(sorted(known))})")
+        if name in RECORDS and not isinstance(value, RECORDS[name]):
+            expected = RECORDS[name].__name__
+            raise MemdetectError(f"{name} is a {type(value).__name__}, expected {expected}(...) of memdetect.scanning")
+    return dict(given)
+
+
+def _requests(told: Mapping[str, Any], home: Path) -> Requests:
+    """What is given, else the captions of the training pictures."""
+    lookup = told.get("lookup", Lookup())
+    ways = ("prompts", "images", "labels", "unconditional", "files")
+    if lookup.train_images and all(told.get(way) is None for way in ways):
+        return prompts_of(captioned(Path(lookup.train_images), lookup.instance_prompt))
+    return requests_from(told, home)
+
+
+def _settings(told: Mapping[str, Any], **more: Any) -> Options:
+    records = {name: told.get(name, kind()) for name, kind in RECORDS.items()}
+    if told.get("unconditional"):
+        records["sampling"] = records["sampling"].without_prompts()
+    return Options(**records, policy=policy_of(records["judging"]).policy, **more)
+
+
+def _watch(told: Mapping[str, Any]) -> Watch:
+    return Watch(**{name: told[name] for name in ("progress", "stop") if told.get(name) is not None})
