@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -86,11 +85,5 @@ def _other(problem: Exception) -> int:
 
 
 def main() -> None:
-    """Console script. A light command leaves at once: taking its records apart would take as long as judging them."""
-    code = run()
-    if "torch" in sys.modules:
-        sys.exit(code)
-    with suppress(OSError, ValueError):  # what could be written is written; see cli.output
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+    """Console script."""
+    sys.exit(run())
