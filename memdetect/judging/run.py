@@ -103,4 +103,4 @@ def read_run(folder: File) -> Run:
     found = read_runs([Path(folder)])
     policy = found.policies[0]
     results, verdict = judge_records(found.header, found.rows, found.calibration, policy, altered=found.altered)
-    return Run(Path(folder), found.header, results, verdict, interrupted=not verdict.complete)
+    return Run(Path(folder), found.header, list(results), verdict, interrupted=not verdict.complete)
