@@ -12,7 +12,6 @@ from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checke
 from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.unfold import unfolded
-from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
 
 Files = Annotated[
@@ -72,14 +71,10 @@ def scan_command(
 
 def _requests(files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
     """What is to be scanned: what is given, else the captions of the training pictures."""
-    folder, instance = lookup.train_images, lookup.instance_prompt
-    if instance and not folder:
-        raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
-    if folder and not (files or inputs.labels or inputs.unconditional):
-        from memdetect.inputs.captions import captioned, prompts_of
+    from memdetect.inputs.given import training_requests
 
-        return prompts_of(captioned(Path(folder), instance))
-    return asked_for(files, inputs)
+    given = bool(files or inputs.labels or inputs.unconditional)
+    return training_requests(lookup, given=given) or asked_for(files, inputs)
 
 
 def print_plan(requests: Any, model: str, settings: Any) -> None:

@@ -6,22 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
+from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.labels import label_requests, unconditional_requests
+from memdetect.inputs.options import Lookup
 from memdetect.inputs.prompts import Request, Requests, blame, keep, read, request_of
 
 STDIN = "-"  # what a prompt that comes from no file has as its source
 PICTURES = "given"  # folder, within that of a run, of pictures that were no files
 
 
-def requests_from(given: Mapping[str, Any], home: Path, name: str = "unconditional") -> Requests:
-    """The requests of exactly one way of giving them: prompts, clean, images, labels, unconditional or files.
+SCANNED = ("prompts", "images", "labels", "unconditional", "files")
+CLEAN = ("clean", "labels", "unconditional", "files")
 
-    home: folder of the run, in which pictures that are no files are kept. name: the beginning of the ids of images
-    without a prompt. Raises MemdetectError for none, for two, and for what is not of its kind.
+
+def training_requests(lookup: Lookup, *, given: bool) -> Requests | None:
+    """The captions of the training pictures; None without a folder of them, and where something else is given."""
+    folder, instance = lookup.train_images, lookup.instance_prompt
+    if instance and not folder:
+        raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
+    return prompts_of(captioned(Path(folder), instance)) if folder and not given else None
+
+
+def requests_from(given: Mapping[str, Any], home: Path, ways: Sequence[str] = SCANNED) -> Requests:
+    """The requests of exactly one of the ways of giving them.
+
+    home: folder of the run, in which pictures that are no files are kept. Raises MemdetectError for none, for two, and
+    for what is not of its kind.
     """
-    ways: dict[str, Callable[[Any], Requests]] = {
+    name = "clean" if ways is CLEAN else "unconditional"
+    made: dict[str, Callable[[Any], Requests]] = {
         "prompts": prompt_requests,
-        "clean": prompt_requests,
+        "clean": lambda prompts: prompt_requests(prompts, "clean"),
         "images": lambda images: image_requests(images, home / PICTURES),
         "labels": _labels,
         "unconditional": lambda count: unconditional_requests(count, name),
@@ -30,14 +45,14 @@ def requests_from(given: Mapping[str, Any], home: Path, name: str = "uncondition
     asked = [way for way in ways if given.get(way) is not None]
     if len(asked) != 1:
         said = f"{' and '.join(asked)} exclude each other" if asked else "nothing is given to examine"
-        raise MemdetectError(f"{said}; give one of prompts, images, labels, unconditional and files")
-    return ways[asked[0]](given[asked[0]])
+        raise MemdetectError(f"{said}; give one of {', '.join(ways)}")
+    return made[asked[0]](given[asked[0]])
 
 
-def prompt_requests(prompts: Sequence[str | Mapping[str, Any]]) -> Requests:
+def prompt_requests(prompts: Sequence[str | Mapping[str, Any]], called: str = "prompts") -> Requests:
     """Requests of prompts: texts, or rows with a `prompt` and further columns such as id, family and kind."""
     kept: dict[str, Request] = {}
-    rows = _list(prompts, "prompts", str | Mapping)
+    rows = _list(prompts, called, str | Mapping)
     for number, row in enumerate(rows, 1):
         with blame(STDIN, number):
             request = request_of(row, None, STDIN, number)

@@ -14,8 +14,7 @@ from memdetect.adapters import load
 from memdetect.detectors import DEFAULT, find
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
-from memdetect.inputs.captions import captioned, prompts_of
-from memdetect.inputs.given import prompt_requests, requests_from
+from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
 from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling
 from memdetect.inputs.prompts import Requests
 from memdetect.judging.calibration import Calibration
@@ -92,8 +91,8 @@ def calibrate(model: Any, *, out: File = "calibration.json", **given: Unpack[Cal
     which the model is known to have memorized. The rest is as for `scan`. Raises MemdetectError.
     """
     told, file = _checked(given, CalibrationOf), Path(out)
-    requests = requests_from(told, file.parent, "clean")
-    known = prompt_requests(told["memorized"]) if told.get("memorized") is not None else None
+    requests = requests_from(told, file.parent, CLEAN)
+    known = prompt_requests(told["memorized"], "memorized") if told.get("memorized") is not None else None
     return run_calibration(requests, model, file, _settings(told, memorized=known), watch=_watch(told))
 
 
@@ -155,11 +154,8 @@ def _checked(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
 
 def _requests(told: Mapping[str, Any], home: Path) -> Requests:
     """What is given, else the captions of the training pictures."""
-    lookup = told.get("lookup", Lookup())
-    ways = ("prompts", "images", "labels", "unconditional", "files")
-    if lookup.train_images and all(told.get(way) is None for way in ways):
-        return prompts_of(captioned(Path(lookup.train_images), lookup.instance_prompt))
-    return requests_from(told, home)
+    given = any(told.get(way) is not None for way in SCANNED)
+    return training_requests(told.get("lookup", Lookup()), given=given) or requests_from(told, home)
 
 
 def _settings(told: Mapping[str, Any], **more: Any) -> Options:

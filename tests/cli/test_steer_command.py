@@ -23,8 +23,9 @@ def work(tmp_path_factory, model_folder):
     (folder / "dogs.txt").write_text("a dog\na red dog\na blue dog\n", encoding="utf-8")
     rows = [{"prompt": f"a cat of {i}", "group": ("matched", "control")[i % 2]} for i in range(6)]
     (folder / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "pictures").mkdir()
     for k, size in enumerate([(32, 32), (50, 70)]):
-        Image.fromarray(np.full((*size, 3), 90 * k, np.uint8)).save(folder / f"{k}.png")
+        Image.fromarray(np.full((*size, 3), 90 * k, np.uint8)).save(folder / "pictures" / f"{k}.png")
     made = ["steer", "build", "--with", str(folder / "cats.txt"), "--without", str(folder / "dogs.txt")]
     made += ["--model", str(model_folder), "--out", str(folder / "v.safetensors"), "--embedder", "pixels", *FAST]
     assert run(made) == 0
@@ -49,7 +50,7 @@ def test_build_writes_a_vector_and_its_header(work, model_folder, capsys):
     assert (vector.header.positive, vector.header.negative, vector.header.method) == (3, 3, "difference")
     assert vector.header.embedder["name"] == "pixels"
     capsys.readouterr()
-    command = ["steer", "build", "--with", str(work), "--model", str(model_folder)]
+    command = ["steer", "build", "--with", str(work / "pictures"), "--model", str(model_folder)]
     assert run([*command, "--out", str(work / "images.safetensors"), "--embedder", "none", *FAST]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["method"] == "mean"
@@ -119,8 +120,8 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
     cats = ["--with", str(work / "cats.txt")]
     for more, message in (
         ([*cats, "--references", "4"], "3 positive references, 4 asked for"),
-        ([*cats, str(work / "0.png")], ""),
-        ([*cats, "--with", str(work / "0.png")], "prompts only, or images only"),
+        ([*cats, str(work / "pictures" / "0.png")], ""),
+        ([*cats, "--with", str(work / "pictures" / "0.png")], "prompts only, or images only"),
         ([*cats, "--method", "difference"], "needs negative references"),
         ([*cats, "--layer", "nope"], "no layer named 'nope'"),
         ([*cats, "--embedder", "nope"], "no embedder named 'nope'"),
@@ -128,7 +129,7 @@ def test_bad_references_and_prompts(steer, work, model_folder, capsys):
     ):
         assert run([*build, *more]) == 2, more
         assert message in capsys.readouterr().err
-    assert steer("apply", "0.png") == 2
+    assert steer("apply", "pictures/0.png") == 2
     assert "only prompts can be steered" in capsys.readouterr().err
     assert steer("measure", "cats.txt") == 2
     assert "has no group" in capsys.readouterr().err
