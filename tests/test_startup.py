@@ -55,6 +55,13 @@ def test_a_command_loads_nothing_heavy_before_it_needs_it(arguments: list[str], 
     assert not modules & (HEAVY - run_fresh(BARE, "scan", "--help")[1])
 
 
+def test_a_command_loads_no_other_command() -> None:
+    _, modules = run_fresh(OURS, "gate", "nowhere")
+    ours = {module for module in modules if module.startswith("memdetect.cli.")}
+    assert {"memdetect.cli.gate", "memdetect.cli.lazy"} <= ours
+    assert not ours & {f"memdetect.cli.{name}" for name in ("calibrate", "index", "lab", "scan", "steer", "sweep")}
+
+
 def test_the_check_sees_a_heavy_module() -> None:
     """The package itself is light; its public names load what they need."""
     assert not run_fresh("import memdetect; code = 0")[1] & HEAVY

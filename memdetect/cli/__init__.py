@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from memdetect import __version__
-from memdetect.cli import calibrate, doctor, explain, gate, index, lab, match, models, scan, steer, sweep
+from memdetect.cli.lazy import LazyGroup
 from memdetect.cli.output import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
 app = typer.Typer(
     name="memdetect",
+    cls=LazyGroup,
     help="Find which prompts and images of a diffusion model come back as copies of its training data.",
     no_args_is_help=True,
     add_completion=False,
@@ -34,20 +35,6 @@ def options(
     ] = False,
 ) -> None:
     """Find which prompts and images of a diffusion model come back as copies of its training data."""
-
-
-app.command("scan")(scan.scan_command)
-app.command("calibrate")(calibrate.calibrate_command)
-app.command("gate")(gate.gate_command)
-app.command("sweep")(sweep.sweep_command)
-app.command("explain")(explain.explain_command)
-app.command("match")(match.match_command)
-app.command("doctor")(doctor.doctor_command)
-app.command("models")(models.models_command)
-app.command("layers")(models.layers_command)
-app.add_typer(index.app, name="index")
-app.add_typer(steer.app, name="steer")
-app.add_typer(lab.app, name="lab")
 
 
 def run(arguments: list[str] | None = None) -> int:

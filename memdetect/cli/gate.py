@@ -1,5 +1,6 @@
 """`memdetect gate`: judge finished runs against a policy; the exit code is the verdict's."""
 
+import gc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ def gate_command(
     wanted = reports(reporting, runs=runs)
     from memdetect.judging.run import judge_folders
 
+    gc.freeze()  # modules stay until the end: the collector looks at the records alone
     judged = judge_folders(runs, judging)
     publish(wanted, judged.found.header, judged.results, judged.verdict, runs)
     for line in judged.found.damaged:

@@ -25,7 +25,7 @@ class Run:
 
     folder: Path
     header: Header
-    results: Sequence[Result]
+    results: list[Result]
     verdict: Verdict
     interrupted: bool = False
 
@@ -57,7 +57,7 @@ class Judged:
     """Runs judged as one: what was read, the results, and the verdict by the policy in force."""
 
     found: Runs
-    results: Sequence[Result]
+    results: list[Result]
     verdict: Verdict
 
 
@@ -103,4 +103,4 @@ def read_run(folder: File) -> Run:
     found = read_runs([Path(folder)])
     policy = found.policies[0]
     results, verdict = judge_records(found.header, found.rows, found.calibration, policy, altered=found.altered)
-    return Run(Path(folder), found.header, results, verdict, interrupted=not verdict.complete)
+    return Run(Path(folder), found.header, list(results), verdict, interrupted=not verdict.complete)

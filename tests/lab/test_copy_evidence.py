@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_runs import plan_of
 
 from memdetect.cli import run as memdetect
 from memdetect.copies.match import Match

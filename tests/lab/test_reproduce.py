@@ -69,8 +69,8 @@ def test_the_same_seed_gives_the_same_numbers():
 
 
 def test_pictures_are_drawn_as_pictures(tmp_path, capsys):
-    wanted = f"lab relu-dae --out {tmp_path} --regime memorize --steps 2 --no-transition --no-sampling"
-    code = run([*wanted.split(), "--optimizer", "adam", "--sigma", "0.5"])
+    wanted = f"lab relu-dae --out {tmp_path} --regime memorize --train-steps 2 --no-transition --no-sampling"
+    code = run([*wanted.split(), "--optimizer", "adam", "--noise-level", "0.5"])
     assert code == 0
     out, _ = capsys.readouterr()
     result = read_result(tmp_path / "memorize.json", RegimeResult)
@@ -88,7 +88,7 @@ def test_a_folder_of_few_images_that_are_all_dark(tmp_path, capsys):
         pixels = np.clip(40 + rng.normal(0, 20, (40, 20 + k, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
     out = tmp_path / "out"
-    wanted = f"lab relu-dae --out {out} --data {tmp_path} --regime hybrid --steps 2 --no-transition --no-sampling"
+    wanted = f"lab relu-dae --out {out} --data {tmp_path} --regime hybrid --train-steps 2 --no-transition --no-sampling"
     assert run(wanted.split()) == 0
     result = read_result(out / "hybrid.json", RegimeResult)
     assert result.data == tmp_path.name
@@ -110,8 +110,8 @@ def test_conditions_that_fail_are_said(lab):
         (["--regime", "overfit"], "no regime named 'overfit'; choose one of memorize, generalize, hybrid or all"),
         (["--data", "nowhere"], "'nowhere' is no folder; give tiles, pictures, mixture or a folder of images"),
         (["--optimizer", "lion"], "no optimizer named 'lion'; choose one of adam, adamw, rmsprop, sgd"),
-        (["--sigma", "nan"], "'--sigma'"),
-        (["--steps", "0"], "'--steps'"),
+        (["--noise-level", "nan"], "'--noise-level'"),
+        (["--train-steps", "0"], "'--train-steps'"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, capsys):

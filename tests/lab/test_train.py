@@ -114,7 +114,7 @@ def test_painting_ahead_changes_neither_scenes_nor_their_order(job_in, workers):
 GROUP = """\
 import signal, time
 from types import SimpleNamespace
-from memdetect.lab import train
+from memdetect.lab.training import train
 
 class Scenes:
     def __len__(self):

@@ -334,7 +334,7 @@ def test_an_index_without_a_threshold_makes_a_run_inconclusive(pipe, tmp_path):
     """Of a single picture there is no null: the run ends, and says that nothing can be called a copy."""
     build_index([fill(tmp_path / "images", [0])], load_embedder("pixels"), tmp_path / "i", WHOLE)
     (tmp_path / "p.txt").write_text("a cat\n")
-    options = Options(**FAST, index=tmp_path / "i", policy=Policy(fail_on="copy"))
+    options = settings(**FAST, index=tmp_path / "i", policy=Policy(fail_on="copy"))
     found = scan([tmp_path / "p.txt"], pipe, tmp_path / "run", options)
     held = RunFolder(tmp_path / "run").header().index
     assert (held["similarity"], held["level"]) == (None, None)
@@ -349,10 +349,10 @@ def test_given_images_hidden_by_transparency_are_copies(first, pipe, tmp_path):
     hidden = Image.open(first / "images" / "planted.png").convert("RGBA")
     hidden.putalpha(Image.new("L", hidden.size, 8))
     hidden.save(tmp_path / "hidden.png")
-    found = scan([tmp_path / "hidden.png"], pipe, tmp_path / "run", Options(**FAST, index=first / "train.index"))
+    found = scan([tmp_path / "hidden.png"], pipe, tmp_path / "run", settings(**FAST, index=first / "train.index"))
     assert found.results[0].outcome == "copy"
     assert found.results[0].notes == ["alpha composited on white", "looked up on white, on black and as stored"]
-    found = scan([tmp_path / "hidden.png"], pipe, tmp_path / "plain", Options(**FAST))
+    found = scan([tmp_path / "hidden.png"], pipe, tmp_path / "plain", settings(**FAST))
     assert found.results[0].notes == ["alpha composited on white"]
 
 
@@ -371,4 +371,4 @@ def test_an_argument_that_the_pipeline_cannot_take_is_one_line(pipe, tmp_path, m
     with pytest.raises(
         MemdetectError, match=r"fails with the arguments clip_skip of --call \(AttributeError: 'Output'"
     ):
-        scan([tmp_path / "p.txt"], pipe, tmp_path / "run", Options(**FAST, call={"clip_skip": 1}))
+        scan([tmp_path / "p.txt"], pipe, tmp_path / "run", settings(**FAST, call={"clip_skip": 1}))
