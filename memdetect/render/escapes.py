@@ -19,7 +19,7 @@ _MARKS = re.compile(
         | <(?=[A-Za-z/!?]) | &(?=\#?\w+;))                 # HTML, entity
     | (?P<dollar>\$)                                       # a formula
     | (?P<hash>(?<!\w)(?=\w*\d)(?=\w*[a-f])[\da-f]{7,40}(?!\w))  # a commit
-    | (?P<link>:(?=//) | www(?=\.) | @(?=\w) | \#(?=\d) | (?<!\w)gh-(?=\d) | :(?=[\w+-]+:))
+    | (?P<link>:(?=//) | www(?=\.) | @(?=[\w.-]) | \#(?=\d) | (?<!\w)gh-(?=\d) | :(?=[\w+-]+:))
     """,
     re.VERBOSE | re.IGNORECASE,
 )

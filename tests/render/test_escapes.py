@@ -24,6 +24,7 @@ GITHUB = re.compile(
 PIECES = [
     "@octocat",
     "a@b.example",
+    "0@.",
     "#12",
     "GH-7",
     "o/r#3",
