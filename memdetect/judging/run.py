@@ -57,7 +57,7 @@ class Judged:
     """Runs judged as one: what was read, the results, and the verdict by the policy in force."""
 
     found: Runs
-    results: list[Result]
+    results: Sequence[Result]
     verdict: Verdict
 
 
