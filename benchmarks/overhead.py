@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from families import ddpm
+from adapters import ddpm
 from startup import Ratio, compare
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,11 +24,11 @@ from memdetect.adapters.conditions import arguments, guidance_arguments, output_
 from memdetect.probing import Look, Sampler, generators, probe_prompts, watch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from tiny_families import FAMILY_MAKERS, tiny_family
+from tiny_adapters import FAMILY_MAKERS, tiny_family
 from tiny_stable import tiny_stable_diffusion
 
 BAR, TOLERANCE = 1.10, 0.20
-FAMILIES = ("sd", *FAMILY_MAKERS)
+ADAPTERS = ("sd", *FAMILY_MAKERS)
 PROMPTS = {"prompt": "a red cat", "label": "207", "none": ""}
 
 
@@ -62,7 +62,7 @@ def bare(model: Model, sampler: Sampler, ids: Sequence[str], prompt: str) -> Cal
         for batch in batches:
             with torch.inference_mode():
                 model.pipe(
-                    **model.family.fixed,
+                    **model.adapter.fixed,
                     **arguments(model, [prompt] * len(batch)),
                     **guidance_arguments(model, sampler.guidance_scale),
                     **output_arguments(model),
@@ -92,7 +92,7 @@ def passes(look: Look, batch: int) -> tuple[Callable[[], None], Callable[[], Non
 
 
 def _shape(model: Model) -> tuple[int, ...]:
-    if model.family.condition == "none":
+    if model.adapter.condition == "none":
         return 3, *(model.denoiser.config["sample_size"],) * 2
     return model.pipe.vae.config["latent_channels"], 8, 8
 
@@ -109,7 +109,7 @@ def measure(name: str, given: argparse.Namespace) -> Row:
     model = tiny(name)
     steps = min(given.steps, model.card.steps)
     sampler = Sampler.of(model, steps=steps, num_seeds=1, batch_size=given.batch)
-    ids, prompt = [str(i) for i in range(given.batch * given.batches)], PROMPTS[model.family.condition]
+    ids, prompt = [str(i) for i in range(given.batch * given.batches)], PROMPTS[model.adapter.condition]
     look = Look.at(model)
 
     def probed() -> None:
@@ -136,7 +136,7 @@ def full_size(given: argparse.Namespace) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table in Markdown; 1 when a family misses a bar."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--family", nargs="*", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--family", nargs="*", choices=ADAPTERS, default=ADAPTERS)
     parser.add_argument("--steps", type=int, default=20, help="sampling steps, at most those of the family's card")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=1)

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from memdetect import load
-from memdetect.adapters import FAMILIES, Point, list_points
+from memdetect.adapters import ADAPTERS, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.adapters.schedule import add_noise, levels
 from memdetect.inputs.options import Loading
@@ -87,7 +87,7 @@ def overhead(given: argparse.Namespace) -> bool:
         return run
 
     alone(bare)()
-    for layer, found in probe(look).need("peak").items():
+    for layer, found in probe(look).need("channel_max").items():
         wanted = torch.cat(seen[layer]).amax(dim=(2, 3)).float()
         torch.testing.assert_close(found[0, :, 0], wanted, rtol=1e-4, atol=1e-4, msg=f"{layer}: other features")
 
@@ -122,10 +122,10 @@ def passes(
     """A look that ends at a layer, and a whole forward; both of two latents."""
     x = torch.randn(2, 4, side, side, device=device)
     call = (x, torch.full((2,), 50, device=device), torch.randn(2, 77, 768, device=device))
-    points = resolve([layer], list_points(unet), FAMILIES["StableDiffusionPipeline"].aliases)
+    points = resolve([layer], list_points(unet), ADAPTERS["StableDiffusionPipeline"].aliases)
 
     def look() -> None:
-        with torch.inference_mode(), watch(unet, points, ["peak"], stop=True):
+        with torch.inference_mode(), watch(unet, points, ["channel_max"], stop=True):
             unet(*call)
             raise SystemExit("the forward was not stopped")
 

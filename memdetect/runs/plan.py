@@ -20,12 +20,12 @@ class _Strict(BaseModel):
 class Settings(_Strict):
     """What a scan has to share with the clean scores that it is ranked among.
 
-    model: its digest; family: the pipeline class; scheduler: class and digest of its configuration; size: height and
+    model: its digest; adapter: the pipeline class; scheduler: class and digest of its configuration; size: height and
     width of the images in pixels; noise: the rule that seeds come from; call: further arguments of the pipeline.
     """
 
     model: str
-    family: str
+    adapter: str
     dtype: str
     scheduler: str
     steps: Whole
@@ -61,7 +61,8 @@ class Plan(Settings):
 
     inputs: digest of the items (`inputs_digest`). members: the detectors whose combination decides, () = the first.
     strata: a column that p-values stay within. index: digest of the index that outputs are looked up in, top_k: how
-    many neighbours are kept of it; base: digest of the network whose drawings are the null; "" and None = there is none.
+    many neighbours are kept of it; base: digest of the network whose drawings scores are ranked among; "" and None =
+    there is none.
     """
 
     inputs: str

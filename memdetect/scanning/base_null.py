@@ -110,7 +110,7 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
         Item(
             id=f"{row.id}#{k}",
             family=f"{row.id}#{k}",
-            part="B" if k % 2 else "A",
+            part="calibration" if k % 2 else "tuning",
             stratum=str(row.meta.get(strata, "")),
         )
         for row in usable

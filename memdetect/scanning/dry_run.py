@@ -136,7 +136,7 @@ def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
 
 def _settings(planned: Planned) -> Settings:
     made, clean = planned.made, planned.clean
-    unknown: dict[str, Any] = {"model": "", "family": "", "dtype": "", "scheduler": "", "size": (0, 0), "noise": ""}
+    unknown: dict[str, Any] = {"model": "", "adapter": "", "dtype": "", "scheduler": "", "size": (0, 0), "noise": ""}
     held = dict(clean.settings) if clean else unknown
     own = {key: wanted for key in ("call", "dtype") if (wanted := made.get(key)) not in (None, "", "auto")}
     return Settings(**{**held, **own, "steps": made["steps"], "guidance_scale": made["guidance_scale"]})

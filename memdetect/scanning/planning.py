@@ -37,7 +37,7 @@ def settings_of(bench: Bench) -> Settings:
     height, width = image_size(bench.model, bench.sampler.call)
     return Settings(
         model=bench.model.digest,
-        family=bench.model.family.pipeline,
+        adapter=bench.model.adapter.pipeline,
         dtype=bench.model.dtype,
         scheduler=f"{type(scheduler).__name__}:{fingerprint(scheduler)}",
         steps=bench.sampler.steps,

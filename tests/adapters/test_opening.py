@@ -11,9 +11,9 @@ import pytest
 import torch
 from accelerate import cpu_offload_with_hook
 from safetensors.torch import save_file
-from tiny_families import tiny_family, tiny_unet2d
+from tiny_adapters import tiny_family, tiny_unet2d
 
-from memdetect.adapters import FAMILIES, load, opening
+from memdetect.adapters import ADAPTERS, load, opening
 from memdetect.adapters.cards import card_of
 from memdetect.adapters.models import DTYPES
 from memdetect.errors import MemdetectError
@@ -174,9 +174,9 @@ def test_auto_is_the_cards_dtype_or_that_of_the_device(model_folder):
     assert load(str(model_folder), Loading(device="cpu", dtype="auto")).dtype == "fp32"
 
 
-def test_bf16_agrees_with_fp32_within_its_rounding(family_pipe):
+def test_bf16_agrees_with_fp32_within_its_rounding(adapter_pipe):
     """Each of some dozens of roundings adds at most half of bf16's eps, 2**-7; the peaks agree to that, times 16."""
-    model = load(family_pipe)
+    model = load(adapter_pipe)
     latents = torch.randn(2, *_shape(model), generator=torch.Generator().manual_seed(0))
     sampler, ids = Sampler(2, 2.0, 1), ["a", "b"]
     exact = probe_images(model, latents=latents, ids=ids, sampler=sampler)
@@ -197,7 +197,7 @@ def test_bf16_agrees_with_fp32_within_its_rounding(family_pipe):
 
 def _shape(model: Any) -> tuple[int, ...]:
     height, width = image_size(model)
-    if model.family.condition == "none":
+    if model.adapter.condition == "none":
         return 3, height, width
     return model.pipe.vae.config.latent_channels, height // 4, width // 4
 
@@ -214,14 +214,14 @@ def _with_call(replay: Any, call: dict[str, Any]) -> Any:
 
 def test_a_bare_network_of_pixels_is_a_model():
     model = load(tiny_unet2d())
-    assert (model.family.pipeline, type(model.pipe.scheduler).__name__) == ("DDPMPipeline", "DDPMScheduler")
+    assert (model.adapter.pipeline, type(model.pipe.scheduler).__name__) == ("DDPMPipeline", "DDPMScheduler")
 
 
-def test_every_family_opens_again_from_its_folder(family_pipe, tmp_path):
-    family_pipe.save_pretrained(tmp_path)
+def test_every_family_opens_again_from_its_folder(adapter_pipe, tmp_path):
+    adapter_pipe.save_pretrained(tmp_path)
     model = load(str(tmp_path), Loading(device="cpu"))
-    assert model.family is FAMILIES[type(family_pipe).__name__]
-    saved = getattr(family_pipe, model.family.denoiser).state_dict()
+    assert model.adapter is ADAPTERS[type(adapter_pipe).__name__]
+    saved = getattr(adapter_pipe, model.adapter.denoiser).state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in model.denoiser.state_dict().items())
 
 

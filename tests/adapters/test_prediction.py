@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
-from tiny_families import FAMILY_MAKERS, tiny_family
+from tiny_adapters import FAMILY_MAKERS, tiny_family
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.prediction import KINDS, kind_of, predicted
@@ -133,7 +133,7 @@ def test_behind_every_family_the_mixtures_score_comes_out(name, kind, t, tmp_pat
     model = load(pipe)
     look = Look.at(model)
     shape = (
-        torch.Size((3, 16, 16)) if model.family.condition == "none" else torch.Size((16 if name == "sd3" else 4, 8, 8))
+        torch.Size((3, 16, 16)) if model.adapter.condition == "none" else torch.Size((16 if name == "sd3" else 4, 8, 8))
     )
     mixture = Mixture(shape)
     monkeypatch.setattr(model.denoiser, "forward", behind(model, kind, mixture))

@@ -15,7 +15,7 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
 
-COUNTS = Counts(rungs={0: 1, 3: 2}, verbatim=0, verbatim_controls=1, templates=0, clean=2)
+COUNTS = Counts(exposures={0: 1, 3: 2}, verbatim=0, verbatim_controls=1, templates=0, clean=2)
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "red-box", "cone", "cube", "dome", "egg", "fir", "gem",
          "hat", "ink", "jug", "key", "log")  # fmt: skip
 
@@ -63,7 +63,7 @@ def make_run(folder: Path, items, index: dict) -> Path:
 @pytest.fixture
 def run(world, tmp_path) -> Path:
     made, stock = recipe.read_world(world)
-    one, two = (e for e in made.labelled if e.group == "matched")
+    one, two = (e for e in made.labelled if e.group == "duplicated")
     control = next(e for e in made.labelled if e.group == "control")
     clean = made.clean[0]
     blank = np.zeros((64, 64, 3), np.uint8)
@@ -92,8 +92,8 @@ def test_hand_counts(world, run):
         "called, not reproduced": 1,
         "similar": 5,
     }
-    assert groups["matched"].images == matched
-    assert groups["matched"].prompts == {**dict.fromkeys(matched, 2), "found": 1, "called, not reproduced": 1}
+    assert groups["duplicated"].images == matched
+    assert groups["duplicated"].prompts == {**dict.fromkeys(matched, 2), "found": 1, "called, not reproduced": 1}
     none = dict.fromkeys(matched, 0)
     assert groups["control"].images == {**none, "all": 2}
     assert groups["seen"].images == {**none, "all": 2, "called": 1, "called, not reproduced": 1, "similar": 2}

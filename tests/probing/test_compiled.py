@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from compiled_pipes import WAYS, Counted, in_place, wrapped
-from tiny_families import tiny_family
+from tiny_adapters import tiny_family
 
 from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
@@ -30,7 +30,7 @@ def forget() -> Any:
 def probed(pipe: Any, **changes: Any) -> Trace:
     model = load(pipe)
     sampler = replace(SAMPLER, **changes)
-    return probe_prompts(model, PROMPTS[model.family.condition], ids=["x", "y"], sampler=sampler)
+    return probe_prompts(model, PROMPTS[model.adapter.condition], ids=["x", "y"], sampler=sampler)
 
 
 def same(found: Trace, expected: Trace) -> None:
@@ -104,7 +104,7 @@ def test_the_stance_ends_with_the_watch(tmp_path):
     model = load(pipe)
     x, t = torch.zeros(1, 3, 16, 16), torch.tensor([5])
     with torch.inference_mode():
-        with watch(model.denoiser, model.points(("paper",)), ["peak"], stop=False):
+        with watch(model.denoiser, model.points(("paper",)), ["channel_max"], stop=False):
             pipe.unet(x, t)
         assert backend.runs == 0
         pipe.unet(x, t)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, EDMDPMSolverMultistepScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
-from tiny_families import tiny_family
+from tiny_adapters import tiny_family
 
 from memdetect.adapters import load
 from memdetect.adapters.prediction import kind_of, predicted
@@ -155,7 +155,7 @@ def test_the_command_takes_sigmas_and_prints_and_keeps_the_pair(edm_pipe, tmp_pa
     assert held["plan"]["timesteps"] == [t]
     assert held["sigmas"] == {str(t): pytest.approx(0.5, rel=0.01)}
     assert run(["calibrate", *given, "--out", str(tmp_path / "c.json")]) == 0
-    assert f"looked at {pair}" in capsys.readouterr().err
+    assert f"probed at {pair}" in capsys.readouterr().err
     assert run(["scan", *given, "--out", str(tmp_path / "dry"), "--dry-run"]) == 0
     assert "sigma = 0.5" in capsys.readouterr().out
     assert run(["scan", *given[:-1], "900", "--out", str(tmp_path / "no")]) == 2

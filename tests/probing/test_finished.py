@@ -76,7 +76,7 @@ def test_what_is_seen_is_algorithm_1(any_pipe):
                     any_pipe.unet(noisy, t, encoder_hidden_states=empty)
                     for layer in TWO:
                         expected = functional.silu(normed[layer][0]).amax(dim=(1, 2))
-                        found = trace.arrays["peak", layer][step, item, k]
+                        found = trace.arrays["channel_max", layer][step, item, k]
                         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for handle in handles:
         handle.remove()
@@ -106,10 +106,10 @@ def test_a_look_at_images_has_a_row_for_each_step_item_and_seed(any_pipe):
 
 
 def test_layers_timesteps_and_captures_are_those_asked_for(pipe):
-    wide = replace(SPIKINESS, needs=frozenset({"peak", "mean"}))
+    wide = replace(SPIKINESS, needs=frozenset({"channel_max", "mean"}))
     look = Look.at(load(pipe), layers=["mid_block", "conv_in"], timesteps=[5], detectors=[wide])
     trace = probe_images(pipe, latents=random_latents(1), sampler=sampler(), look=look)
-    assert set(trace.arrays) == {(c, layer) for c in ("peak", "mean") for layer in ("conv_in", "mid_block")}
+    assert set(trace.arrays) == {(c, layer) for c in ("channel_max", "mean") for layer in ("conv_in", "mid_block")}
     assert trace.timesteps == (5.0,)
 
 
@@ -254,7 +254,7 @@ REFUSED: dict[str, tuple[str, Callable[[Any], Any]]] = {
         lambda pipe: Look.at(load(pipe), detectors=[replace(SPIKINESS, look="run")]),
     ),
     "capture": (
-        "detector 'spikiness' needs ['gap_norm']; the captures are ['peak', 'mean']",
+        "detector 'spikiness' needs ['gap_norm']; the captures are ['channel_max', 'mean']",
         lambda pipe: Look.at(load(pipe), detectors=[replace(SPIKINESS, needs=frozenset({"gap_norm"}))]),
     ),
     "both": (

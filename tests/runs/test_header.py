@@ -73,7 +73,7 @@ FAULTS = [
     ("dropped", {"blank": "some"}),
     *(("opening", value) for value in ({"loras": 3}, {"revision": 1.5}, ["x"])),
     *(("schema_version", value) for value in (1, 3, "2")),
-    *((f"plan.{key}", value) for key in ("family", "scheduler", "noise") for value in (None, GONE)),
+    *((f"plan.{key}", value) for key in ("adapter", "scheduler", "noise") for value in (None, GONE)),
     *(("plan.size", value) for value in ([64], "64", ["a", 64], GONE)),
     ("plan.top_k", 0),
     ("plan.colour", 1),
