@@ -52,7 +52,7 @@ def recorded(name: str) -> tuple[Measurement, ...]:
 
 @cache
 def clean_scores() -> Calibration:
-    """Those of the bundled model by spikiness: 1,400 for calibration, so that one memorized prompt among 60 can be found."""
+    """Those of the bundled model by spikiness: 1,400 of them, so that one memorized prompt among 60 can be found."""
     found = read_calibration(MODEL / "calibration.json")
     assert found is not None
     kept = [i for i, item in enumerate(found.items) if item.part == "calibration"][:1400]

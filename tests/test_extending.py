@@ -26,7 +26,7 @@ def test_a_row_is_added_in_ten_lines(pipe, rows):
     assert len(lines) <= 10
     names = {"pipe": pipe}
     exec(code, names)
-    assert names["model"].family is ADAPTERS["MyPipeline"]
+    assert names["model"].adapter is ADAPTERS["MyPipeline"]
     assert names["trace"].layers == ("mid_block.resnets.0", "mid_block.resnets.1")
 
 

@@ -83,8 +83,8 @@ def test_a_best_cell_that_is_not_better_on_the_other_half_is_called_noise():
     assert "no better than the default" in gained.noise
 
 
-def test_halves_that_are_too_small_are_refused():
-    with pytest.raises(MemdetectError, match="has fewer than two items of matched or of control"):
+def test_splits_that_are_too_small_are_refused():
+    with pytest.raises(MemdetectError, match="has fewer than two items of duplicated or of control"):
         sweep.choose(made_up(1.0, items=6))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_runs import plan_of
 
 from memdetect.cli import run as memdetect
 from memdetect.copies.match import Match
@@ -83,7 +84,7 @@ def run(world, tmp_path) -> Path:
 
 def test_hand_counts(world, run):
     groups = copy_evidence.count(world, [run])
-    matched = {
+    duplicated = {
         "all": 5,
         "reproduced": 3,
         "found": 1,
@@ -92,9 +93,9 @@ def test_hand_counts(world, run):
         "called, not reproduced": 1,
         "similar": 5,
     }
-    assert groups["duplicated"].images == matched
-    assert groups["duplicated"].prompts == {**dict.fromkeys(matched, 2), "found": 1, "called, not reproduced": 1}
-    none = dict.fromkeys(matched, 0)
+    assert groups["duplicated"].images == duplicated
+    assert groups["duplicated"].prompts == {**dict.fromkeys(duplicated, 2), "found": 1, "called, not reproduced": 1}
+    none = dict.fromkeys(duplicated, 0)
     assert groups["control"].images == {**none, "all": 2}
     assert groups["seen"].images == {**none, "all": 2, "called": 1, "called, not reproduced": 1, "similar": 2}
 
@@ -102,7 +103,7 @@ def test_hand_counts(world, run):
 def test_the_table(world, run, capsys):
     assert memdetect(["lab", "copy-evidence", str(world), str(run)]) == 0
     out = capsys.readouterr().out
-    assert "| matched | images | 3 of 5 (0.600) [0.147, 0.947] | 1 of 3 (0.333) [0.008, 0.906] |" in out
+    assert "| duplicated | images | 3 of 5 (0.600) [0.147, 0.947] | 1 of 3 (0.333) [0.008, 0.906] |" in out
     assert "| control | images | 0 of 2 (0.000) [0.000, 0.842] | none |" in out
     assert "none of their own original: 2 of 5." in out
 

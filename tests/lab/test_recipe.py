@@ -96,7 +96,7 @@ def test_any_change_of_truth_is_seen(made, change):
         ("pictures.jsonl", '"sha256": "', '"sha256": "0'),
         ("trained.jsonl", '"key"', '"name"'),
         ("world.json", '"red-box"', '"box"'),
-        ("world.json", '"schema_version": 1', '"schema_version": 9'),
+        ("world.json", '"schema_version": 2', '"schema_version": 9'),
         ("train/metadata.jsonl", "file_name", "name"),
     ],
 )

@@ -41,11 +41,11 @@ def test_the_captions_of_the_bundled_world_do_not_give_the_lot_away():
     assert compare(bundled(0), "duplicated", "control", 20).p > 0.05
 
 
-def test_the_command_compares_the_groups_of_the_prompts_and_lots(tmp_path, capsys):
+def test_the_command_compares_the_groups_of_the_prompts_and_draws(tmp_path, capsys):
     prompts(tmp_path / "a.jsonl", "zzz")
     assert run(["lab", "text-control", str(tmp_path / "a.jsonl"), "--shuffles", "2", "--lots", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("matched against control: 1.000 (shuffled labels: 0.")
+    assert lines[0].startswith("duplicated against control: 1.000 (shuffled labels: 0.")
     assert [line.split()[0] for line in lines[1:]] == ["seed", "seed", "mean"]
 
 
@@ -53,4 +53,4 @@ def test_too_few_captions_are_refused(tmp_path, capsys):
     rows = [{"prompt": f"a {i}", "group": ("duplicated", "control")[i % 2], "family": str(i)} for i in range(18)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run(["lab", "text-control", str(tmp_path / "a.jsonl")]) == 2
-    assert "fewer than ten captions are of matched or of control" in capsys.readouterr().err
+    assert "fewer than ten captions are of duplicated or of control" in capsys.readouterr().err
