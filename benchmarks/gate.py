@@ -54,7 +54,7 @@ PLAN = Plan(
     num_seeds=4,
     seed=0,
     detectors=("spikiness", "spikiness-l4"),
-    members=("spikiness",),
+    combine=("spikiness",),
     layers=LAYERS,
     timesteps=(400,),
 )

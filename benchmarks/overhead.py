@@ -1,4 +1,4 @@
-"""What probing adds to sampling, and what ending a look early saves, by family on its tiny random pipeline.
+"""What probing adds to sampling, and what ending a probe early saves, by family on its tiny random pipeline.
 
 Times are processor time of this process, of use on a busy machine; on an idle one with one thread they are wall time.
 """
@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from memdetect import load
 from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
-from memdetect.probing import Look, Sampler, generators, probe_prompts, watch
+from memdetect.probing import Probe, Sampler, generators, probe_prompts, watch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from tiny_adapters import FAMILY_MAKERS, tiny_family
@@ -73,20 +73,20 @@ def bare(model: Model, sampler: Sampler, ids: Sequence[str], prompt: str) -> Cal
     return run
 
 
-def passes(look: Look, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A pass that ends at the look's last layer, and a whole one, of the same noisy batch."""
-    model, net = look.model, look.model.denoiser
+def passes(probe: Probe, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A pass that ends at the probe's last layer, and a whole one, of the same noisy batch."""
+    model, net = probe.model, probe.model.denoiser
     x = torch.randn(1, *_shape(model), generator=torch.Generator().manual_seed(0)).expand(batch, -1, -1, -1)
-    t = torch.full((batch,), look.timesteps[0])
+    t = torch.full((batch,), probe.timesteps[0])
 
     def ended() -> None:
-        with torch.inference_mode(), watch(net, look.points, look.captures, stop=True):
-            look.replay(x, t)
+        with torch.inference_mode(), watch(net, probe.points, probe.captures, stop=True):
+            probe.replay(x, t)
             raise SystemExit("the pass was not ended")
 
     def whole() -> None:
         with torch.inference_mode():
-            look.replay(x, t)
+            probe.replay(x, t)
 
     return ended, whole
 
@@ -110,13 +110,13 @@ def measure(name: str, given: argparse.Namespace) -> Row:
     steps = min(given.steps, model.card.steps)
     sampler = Sampler.of(model, steps=steps, num_seeds=1, batch_size=given.batch)
     ids, prompt = [str(i) for i in range(given.batch * given.batches)], PROMPTS[model.adapter.condition]
-    look = Look.at(model)
+    probe = Probe.at(model)
 
     def probed() -> None:
-        probe_prompts(model, [prompt] * len(ids), ids=ids, sampler=sampler, look=look)
+        probe_prompts(model, [prompt] * len(ids), ids=ids, sampler=sampler, probe=probe)
 
     overhead = compare(probed, bare(model, sampler, ids, prompt), given.rounds, time.process_time)
-    ended, whole = passes(look, given.batch)
+    ended, whole = passes(probe, given.batch)
     share = compare(ended, whole, 4 * given.rounds, time.process_time)
     return Row(name, overhead, share, operations(ended) / operations(whole))
 
@@ -124,8 +124,8 @@ def measure(name: str, given: argparse.Namespace) -> Row:
 def full_size(given: argparse.Namespace) -> bool:
     """Ending early at the size of DDPM-CIFAR10, random weights, batch 2: small enough for a CPU."""
     net, _ = ddpm()
-    look = Look.at(load(net.eval()))
-    ended, whole = passes(look, 2)
+    probe = Probe.at(load(net.eval()))
+    ended, whole = passes(probe, 2)
     share = compare(ended, whole, given.rounds, time.process_time)
     row = Row("DDPM-CIFAR10", share, share, operations(ended) / operations(whole))
     print(share.report("time to the point over a whole pass, DDPM-CIFAR10"))

@@ -100,7 +100,7 @@ def scene(name: str, policy: Policy | None = None, *, index: bool = True, calibr
         num_seeds=len(rows[0].seeds),
         seed=0,
         detectors=tuple(rows[0].scores),
-        members=("spikiness",),
+        combine=("spikiness",),
         layers=tuple(cells),
         timesteps=tuple(int(t) for t in next(iter(cells.values()))),
         index=facts.get("digest", ""),

@@ -30,7 +30,7 @@ PLAN: dict[str, Any] = {
     "num_seeds": 2,
     "seed": 0,
     "detectors": ["spikiness"],
-    "members": ["spikiness"],
+    "combine": ["spikiness"],
     "strata": "",
     "layers": ["up"],
     "timesteps": [50],

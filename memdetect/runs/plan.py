@@ -59,7 +59,7 @@ class Places:
 class Plan(Settings):
     """Settings, inputs, and what is measured of them.
 
-    inputs: digest of the items (`inputs_digest`). members: the detectors whose combination decides, () = the first.
+    inputs: digest of the items (`inputs_digest`). combine: the detectors whose combination decides, () = the first.
     strata: a column that p-values stay within. index: digest of the index that outputs are looked up in, top_k: how
     many neighbours are kept of it; base: digest of the network whose drawings scores are ranked among; "" and None =
     there is none.
@@ -69,7 +69,7 @@ class Plan(Settings):
     num_seeds: Whole
     seed: int
     detectors: Names
-    members: tuple[str, ...] = ()
+    combine: tuple[str, ...] = ()
     strata: str = ""
     layers: Names
     timesteps: Annotated[tuple[int, ...], Field(min_length=1)]
@@ -90,7 +90,7 @@ class Plan(Settings):
     @property
     def deciding(self) -> tuple[str, ...]:
         """The detectors whose combination decides: those that are named, else the first."""
-        return self.members or self.detectors[:1]
+        return self.combine or self.detectors[:1]
 
     @property
     def digest(self) -> str:

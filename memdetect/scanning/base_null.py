@@ -75,8 +75,8 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
         ),
         probing=replace(
             asked.probing,
-            layers=tuple(point.name for point in bench.look.points),
-            timesteps=tuple(bench.look.timesteps),
+            layers=tuple(point.name for point in bench.probe.points),
+            timesteps=tuple(bench.probe.timesteps),
             sigmas=(),
         ),
         lookup=replace(asked.lookup, search=False, index=None),

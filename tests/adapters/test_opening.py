@@ -19,7 +19,7 @@ from memdetect.adapters.models import DTYPES
 from memdetect.errors import MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
-from memdetect.probing import Look, Sampler, image_size, probe_images
+from memdetect.probing import Probe, Sampler, image_size, probe_images
 
 SD1 = "model.diffusion_model.output_blocks.11.0.skip_connection.weight"
 SDXL = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
@@ -181,13 +181,13 @@ def test_bf16_agrees_with_fp32_within_its_rounding(adapter_pipe):
     sampler, ids = Sampler(2, 2.0, 1), ["a", "b"]
     exact = probe_images(model, latents=latents, ids=ids, sampler=sampler)
     network = model.denoiser
-    look = Look.at(model)
+    probe = Probe.at(model)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     network.to(torch.bfloat16)
     try:
-        call = {k: _cast(v, torch.bfloat16) for k, v in look.replay.call.items()}
-        rounded = replace(look, replay=_with_call(look.replay, call))
-        found = probe_images(model, latents=latents, ids=ids, sampler=sampler, look=rounded)
+        call = {k: _cast(v, torch.bfloat16) for k, v in probe.replay.call.items()}
+        rounded = replace(probe, replay=_with_call(probe.replay, call))
+        found = probe_images(model, latents=latents, ids=ids, sampler=sampler, probe=rounded)
     finally:
         network.to(torch.float32).load_state_dict(kept)
     for key, array in exact.arrays.items():

@@ -162,7 +162,7 @@ def test_without_clean_scores_nothing_is_clear():
         ({"layers": ["mid"]}, "layer (calibrated up, scanned mid)"),
         ({"timesteps": [60]}, "timestep (calibrated 50, scanned 60)"),
         ({"num_seeds": 3}, "num_seeds (calibrated 2, scanned 3)"),
-        ({"members": ["other"]}, "detector (calibrated spikiness, scanned other)"),
+        ({"combine": ["other"]}, "detector (calibrated spikiness, scanned other)"),
         ({"strata": "kind"}, "strata (calibrated '', scanned 'kind')"),
     ],
 )
@@ -176,10 +176,10 @@ def test_clean_scores_of_another_setting_are_refused_by_its_name(plan, named):
 # Several detectors
 
 
-def test_several_members_are_combined_on_part_b():
+def test_several_members_are_combined_on_the_calibration_split():
     rng = np.random.default_rng(3)
     made = calibration({"spikiness": rng.normal(size=1000).tolist(), "other": rng.normal(size=1000).tolist()}, 200)
-    plan = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+    plan = {"detectors": ["spikiness", "other"], "combine": ["spikiness", "other"]}
     rows = [row(i, {"spikiness": float(a), "other": float(b)}) for i, (a, b) in enumerate(rng.normal(size=(60, 2)))]
     rows[0] = row(0, {"spikiness": 0.0, "other": 9.0})
     rows[1] = row(1, {"spikiness": 9.0, "other": None})
@@ -193,7 +193,7 @@ def test_several_members_are_combined_on_part_b():
 def test_a_constant_member_is_named():
     """Design 11."""
     made = calibration({"spikiness": np.random.default_rng(0).normal(size=300).tolist(), "flat": [1.0] * 300}, 100)
-    plan = {"detectors": ["spikiness", "flat"], "members": ["spikiness", "flat"]}
+    plan = {"detectors": ["spikiness", "flat"], "combine": ["spikiness", "flat"]}
     _, verdict = judged([row(0, {"spikiness": 1.0, "flat": 1.0})], made, plan=plan)
     assert verdict.missing == "detector 'flat' is constant on the calibration prompts; leave it out"
 

@@ -15,7 +15,7 @@ from memdetect.judging.rows import Records, rows_of
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Score
 
-BOTH = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+BOTH = {"detectors": ["spikiness", "other"], "combine": ["spikiness", "other"]}
 CLEAN = calibration([float(i) for i in range(99)])
 
 

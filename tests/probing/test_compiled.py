@@ -1,4 +1,4 @@
-"""A denoiser under torch.compile: sampled compiled, looked at as it was written, and no hook is ever silent."""
+"""A denoiser under torch.compile: sampled compiled, probed as it was written, and no hook is ever silent."""
 
 import copy
 from dataclasses import replace
@@ -11,7 +11,7 @@ from tiny_adapters import tiny_family
 
 from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing import Look, Replay, Sampler, probe_images, probe_prompts, watch
+from memdetect.probing import Probe, Replay, Sampler, probe_images, probe_prompts, watch
 from memdetect.probing.batches import Batching
 from memdetect.probing.trace import Trace
 
@@ -83,14 +83,14 @@ def test_a_hook_that_did_not_fire_is_an_error_after_the_first_batch(tmp_path):
     """Code compiled before the hooks were there is played by a copy of the network, which has none."""
     pipe = tiny_family("ddim", tmp_path)
     model, silent, passes = load(pipe), copy.deepcopy(pipe.unet), list[int]()
-    look = Look.at(model)
+    probe = Probe.at(model)
     latents, seeds = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [1, 2, 3, 4]
-    look(latents, seeds, Batching(2))
+    probe(latents, seeds, Batching(2))
 
     silent.register_forward_pre_hook(
         lambda _module, _args, kwargs: passes.append(len(kwargs["sample"])), with_kwargs=True
     )
-    compiled = replace(look, replay=Replay(silent, look.replay.call, clock=look.replay.clock))
+    compiled = replace(probe, replay=Replay(silent, probe.replay.call, clock=probe.replay.clock))
     with pytest.raises(MemdetectError, match="ran 0 times in 0 calls of the denoiser") as caught:
         compiled(latents, seeds, Batching(2))
     assert caught.value.exit is Exit.ERROR

@@ -14,7 +14,7 @@ from memdetect.adapters.prediction import kind_of, predicted
 from memdetect.adapters.schedule import fingerprint, levels, network_time, sigma, timestep_at
 from memdetect.cli import run
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing import Look, probe_images
+from memdetect.probing import Probe, probe_images
 
 SCHEDULERS: dict[str, Any] = {
     "karras": EDMEulerScheduler(),
@@ -113,12 +113,12 @@ def test_a_look_shows_the_network_what_the_pipeline_shows_it(edm_pipe):
     for i, (_, told) in enumerate(calls):
         assert told == pytest.approx(float(network_time(edm_pipe.scheduler, torch.tensor(1000 - 100 * i))), abs=1e-4)
     seen = list[tuple[torch.Tensor, torch.Tensor]]()
-    look = Look.at(model, timesteps=[1000, 0])
+    probe = Probe.at(model, timesteps=[1000, 0])
     handle = model.denoiser.register_forward_pre_hook(
         lambda _m, _a, kwargs: seen.append((kwargs["sample"], kwargs["timestep"])), with_kwargs=True
     )
     try:
-        probe_images(model, latents=start, look=look)
+        probe_images(model, latents=start, probe=probe)
     finally:
         handle.remove()
     (noisy, late), (clean, early) = seen[-2:]
@@ -137,9 +137,9 @@ def test_the_default_is_the_papers_noise_over_the_datas_spread(edm_pipe):
 
 def test_timesteps_and_sigmas_exclude_each_other(edm_pipe):
     with pytest.raises(MemdetectError, match="timesteps and sigmas name the same thing; give one"):
-        Look.at(load(edm_pipe), timesteps=[3], sigmas=[0.1])
-    look = Look.at(load(edm_pipe), sigmas=[0.1, 0.1, 2.0])
-    assert look.sigmas == pytest.approx((0.1, 2.0), rel=0.01)
+        Probe.at(load(edm_pipe), timesteps=[3], sigmas=[0.1])
+    probe = Probe.at(load(edm_pipe), sigmas=[0.1, 0.1, 2.0])
+    assert probe.sigmas == pytest.approx((0.1, 2.0), rel=0.01)
 
 
 def test_the_command_takes_sigmas_and_prints_and_keeps_the_pair(edm_pipe, tmp_path, capsys):

@@ -11,7 +11,7 @@ from memdetect.adapters import Model, load
 from memdetect.adapters.points import list_points, resolve
 from memdetect.detectors import SPIKINESS
 from memdetect.errors import MemdetectError
-from memdetect.probing import Look, Sampler, image_size, probe_images, probe_prompts, watch
+from memdetect.probing import Probe, Sampler, image_size, probe_images, probe_prompts, watch
 from memdetect.probing.batches import seed_of
 from memdetect.probing.trace import Trace
 
@@ -99,7 +99,7 @@ def test_an_item_is_seen_alone_as_among_others_in_any_order_and_batch(adapter_pi
     assert apart(whole.select(item=0), whole.select(item=1)) > 1e-4
 
 
-def test_given_images_are_looked_at_without_a_prompt(adapter_pipe):
+def test_given_images_are_probed_without_a_prompt(adapter_pipe):
     model = load(adapter_pipe)
     random = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, *image_size(model), generator=random) * 2 - 1
@@ -116,7 +116,7 @@ def test_noise_is_that_of_the_schedule_and_written_down(adapter_pipe):
     trace = probe_images(
         model,
         torch.zeros(1, 3, *image_size(model)),
-        look=Look.at(model, timesteps=[50, 300]),
+        probe=Probe.at(model, timesteps=[50, 300]),
         sampler=sampler(),
     )
     if "FlowMatch" in type(scheduler).__name__:
@@ -139,12 +139,12 @@ def test_torchs_own_stream_of_random_numbers_is_neither_read_nor_moved(adapter_p
     same(found, whole)
 
 
-def test_every_listed_point_can_be_looked_at_and_leaves_no_hook(adapter_pipe):
+def test_every_listed_point_can_be_probed_and_leaves_no_hook(adapter_pipe):
     model = load(adapter_pipe)
     before = hooks(adapter_pipe)
-    look = Look.at(model, layers=["*"])
-    assert {p.name for p in look.points} == set(list_points(model.denoiser))
-    trace = probe_images(model, torch.zeros(1, 3, *image_size(model)), look=look, sampler=sampler())
+    probe = Probe.at(model, layers=["*"])
+    assert {p.name for p in probe.points} == set(list_points(model.denoiser))
+    trace = probe_images(model, torch.zeros(1, 3, *image_size(model)), probe=probe, sampler=sampler())
     assert set(trace.layers) == set(list_points(model.denoiser))
     assert hooks(adapter_pipe) == before
 
@@ -168,7 +168,7 @@ def test_aliases_of_a_row_all_lead_somewhere(adapter_pipe):
 def test_positions_of_the_image_alone_are_captured(adapter_pipe):
     """As many positions as a map or a grid of patches has; text tokens would make it more."""
     model = load(adapter_pipe)
-    look = Look.at(model, layers=["*"])
+    probe = Probe.at(model, layers=["*"])
     height, width = image_size(model)
     side = 1 if model.adapter.condition == "none" else 4
     grid = height // side * width // side
@@ -183,12 +183,12 @@ def test_positions_of_the_image_alone_are_captured(adapter_pipe):
 
     from memdetect.probing import hooks
 
-    for point in look.points:
+    for point in probe.points:
         original = hooks.CAPTURES["channel_max"]
         hooks.CAPTURES["channel_max"] = count(point.name)  # type: ignore[index]
         try:
             with torch.inference_mode(), watch(model.denoiser, [point], ["channel_max"], stop=False):
-                model.denoiser(**look.replay.call)
+                model.denoiser(**probe.replay.call)
         finally:
             hooks.CAPTURES["channel_max"] = original  # type: ignore[index]
     if "unet" in adapter_pipe.components:
@@ -215,17 +215,17 @@ def test_features_of_a_joint_block_are_the_images(adapter_pipe, whole):
     model = load(adapter_pipe)
     blocks = model.denoiser.transformer_blocks
     names = ["transformer_blocks.0", "transformer_blocks.0.ff.net.0"]
-    look = Look.at(model, layers=names)
+    probe = Probe.at(model, layers=names)
     latents = torch.randn(1, whole.latents.shape[2], 8, 8)
-    plain = probe_images(model, latents=latents, look=look, sampler=sampler())
+    plain = probe_images(model, latents=latents, probe=probe, sampler=sampler())
     handle = blocks[0].ff_context.register_forward_hook(lambda _m, _a, out: out * 0 + 100)
     try:
-        same(probe_images(model, latents=latents, look=look, sampler=sampler()), plain)
+        same(probe_images(model, latents=latents, probe=probe, sampler=sampler()), plain)
     finally:
         handle.remove()
     handle = blocks[0].ff.register_forward_hook(lambda _m, _a, out: out * 0 + 100)
     try:
-        assert apart(probe_images(model, latents=latents, look=look, sampler=sampler()), plain) > 1e-2
+        assert apart(probe_images(model, latents=latents, probe=probe, sampler=sampler()), plain) > 1e-2
     finally:
         handle.remove()
 
@@ -236,7 +236,7 @@ def test_a_module_by_its_exact_name_is_a_point_and_one_of_the_text_is_not(adapte
     if not any(n == name for n, _ in model.denoiser.named_modules()):
         name = "transformer_blocks.0.attn1"
     trace = probe_images(
-        model, torch.zeros(1, 3, *image_size(model)), look=Look.at(model, layers=[name]), sampler=sampler()
+        model, torch.zeros(1, 3, *image_size(model)), probe=Probe.at(model, layers=[name]), sampler=sampler()
     )
     assert trace.layers == (name,)
     texts = [n for n, _ in model.denoiser.named_modules() if n.endswith(("ff_context.net.0", "context_embedder"))]
@@ -253,7 +253,7 @@ def test_which_detectors_fall_away_is_said_before_anything_is_sampled(adapter_pi
     assert bool(model.distilled) == (distilled or model.adapter.pipeline in lacking)
     if model.distilled:
         with pytest.raises(MemdetectError, match="detector 'gap' needs the unconditional branch, but") as caught:
-            Look.at(model, detectors=[gap])
+            Probe.at(model, detectors=[gap])
         assert "\n" not in str(caught.value)
     else:
-        Look.at(model, detectors=[gap])
+        Probe.at(model, detectors=[gap])

@@ -150,7 +150,7 @@ def test_the_score_that_is_shown_and_sorted_by_is_the_one_that_decides() -> None
     rng = random.Random(0)
     clean = {name: [rng.gauss(0, 1) for _ in range(600)] for name in ("spikiness", "other")}
     made = calibration(clean, tuning=200)
-    both = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+    both = {"detectors": ["spikiness", "other"], "combine": ["spikiness", "other"]}
     scores = [{"spikiness": 1.0, "other": -1.0}, {"spikiness": -1.0, "other": 2.0}]
     head = header(2, made, plan=both)
     results, verdict = judge(head, [row(i, own) for i, own in enumerate(scores)], made)

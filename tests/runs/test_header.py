@@ -57,7 +57,7 @@ FAULTS = [
     *(("plan.layers", value) for value in ([], "up", [1], None, GONE)),
     *(("plan.timesteps", value) for value in ([], ["50"], [5.5], 50, GONE)),
     *(("plan.detectors", value) for value in ([], "spikiness", [None], GONE)),
-    *(("plan.members", value) for value in ("spikiness", [1])),
+    *(("plan.combine", value) for value in ("spikiness", [1])),
     *(("plan.num_seeds", value) for value in (0, -1, "two", 2.5, True, GONE)),
     *(("plan.steps", value) for value in ("many", 0, None, GONE)),
     *(("plan.guidance_scale", value) for value in ("strong", None, float("nan"), GONE)),
