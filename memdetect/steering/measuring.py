@@ -22,7 +22,7 @@ from memdetect.steering.response import midpoint, sharpness, steadiness
 
 PLACE, WHOLE = "steered", "all"  # the layer and timestep under which a response stands in a record
 CURVES = ("edit", "identity", "resemblance", "moved")
-# Steerability, turned so that higher = more memorized, as the paper claims of memorized samples; fixed before anything was measured.
+# Steerability, turned so that higher = more memorized, as the paper claims; fixed before anything was measured.
 DETECTORS = ("resistance", "stillness", "sharpness")
 SHAPES = ("sharpness", "steadiness", "midpoint")
 

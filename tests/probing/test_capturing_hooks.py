@@ -12,7 +12,7 @@ from memdetect.adapters import ADAPTERS, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import Replay, watch
-from memdetect.probing.hooks import Stop, average, flatten, peak
+from memdetect.probing.hooks import Stop, average, flatten, channel_max
 
 FULL, EARLY = False, True
 STEP = torch.tensor(50)
@@ -238,7 +238,7 @@ def test_feature_maps_and_tokens_flatten_to_channels_and_positions():
     features = torch.arange(48.0).reshape(2, 3, 2, 4)
     tokens = features.flatten(2).transpose(1, 2)
     assert torch.equal(flatten(features, "layer"), flatten(tokens, "layer"))
-    assert torch.equal(peak(flatten(features, "layer")), torch.tensor([[7.0, 15, 23], [31, 39, 47]]))
+    assert torch.equal(channel_max(flatten(features, "layer")), torch.tensor([[7.0, 15, 23], [31, 39, 47]]))
     assert torch.equal(average(flatten(features, "layer")), torch.tensor([[3.5, 11.5, 19.5], [27.5, 35.5, 43.5]]))
 
 

@@ -72,7 +72,7 @@ FAULTS = [
     *(("wording", value) for value in ({"low": 7}, {"low": "x"}, {"auroc": -1}, {"word": 1})),
     ("dropped", {"blank": "some"}),
     *(("opening", value) for value in ({"loras": 3}, {"revision": 1.5}, ["x"])),
-    *(("schema_version", value) for value in (1, 3, "2")),
+    *(("schema_version", value) for value in (2, 4, "3")),
     *((f"plan.{key}", value) for key in ("adapter", "scheduler", "noise") for value in (None, GONE)),
     *(("plan.size", value) for value in ([64], "64", ["a", 64], GONE)),
     ("plan.top_k", 0),
