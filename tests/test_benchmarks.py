@@ -105,7 +105,7 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--records", "30", "--clean", "100", *ONCE],
         "gate on 30 records over a Typer program that reads them" + TIMED,
     ),
-    "families": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
+    "adapters": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
 }
 
 

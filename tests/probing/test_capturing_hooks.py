@@ -12,7 +12,7 @@ from memdetect.adapters import ADAPTERS, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import Replay, watch
-from memdetect.probing.hooks import Stop, average, flatten, channel_max
+from memdetect.probing.hooks import Stop, average, channel_max, flatten
 
 FULL, EARLY = False, True
 STEP = torch.tensor(50)

@@ -42,7 +42,7 @@ def test_need_gives_the_arrays_of_one_capture_by_layer(trace):
 
 
 def test_a_missing_capture_is_an_error_that_names_what_is_there(trace):
-    with pytest.raises(MemdetectError, match=r"needs 'gap_norm'.*\['mean', 'channel_max'\]") as caught:
+    with pytest.raises(MemdetectError, match=r"needs 'gap_norm'.*\['channel_max', 'mean'\]") as caught:
         trace.need("gap_norm")
     assert caught.value.exit is Exit.USAGE
 

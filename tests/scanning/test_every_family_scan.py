@@ -59,7 +59,7 @@ def test_a_model_of_classes_knows_names_and_refuses_what_it_lacks(tmp_path, adap
 
 @pytest.mark.parametrize("adapter_pipe", ["ddpm", "ddim"], indirect=True)
 def test_a_prompt_to_a_model_without_a_condition_is_refused_before_the_first_image(adapter_pipe, tmp_path):
-    assert load(adapter_pipe).family.condition == "none"
+    assert load(adapter_pipe).adapter.condition == "none"
     (tmp_path / "prompts.txt").write_text("a cat\n", encoding="utf-8")
     with pytest.raises(MemdetectError, match="takes no prompt, found 'a cat'; scan it with --unconditional N"):
         scan([tmp_path / "prompts.txt"], adapter_pipe, tmp_path / "run")
