@@ -44,7 +44,7 @@ LAYERS = ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1", "up_blocks.0.resnets
 PLAN = Plan(
     inputs="",
     model="abc",
-    family="StableDiffusionPipeline",
+    adapter="StableDiffusionPipeline",
     dtype="fp32",
     scheduler="DDIMScheduler:abc",
     steps=25,
@@ -54,7 +54,7 @@ PLAN = Plan(
     num_seeds=4,
     seed=0,
     detectors=("spikiness", "spikiness-l4"),
-    members=("spikiness",),
+    combine=("spikiness",),
     layers=LAYERS,
     timesteps=(400,),
 )

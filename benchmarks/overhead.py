@@ -1,4 +1,4 @@
-"""What probing adds to sampling, and what ending a look early saves, by family on its tiny random pipeline.
+"""What probing adds to sampling, and what ending a probe early saves, by family on its tiny random pipeline.
 
 Times are processor time of this process, of use on a busy machine; on an idle one with one thread they are wall time.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from families import ddpm
+from adapters import ddpm
 from startup import Ratio, compare
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,14 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from memdetect import load
 from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
-from memdetect.probing import Look, Sampler, generators, probe_prompts, watch
+from memdetect.probing import Probe, Sampler, generators, probe_prompts, watch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from tiny_families import FAMILY_MAKERS, tiny_family
+from tiny_adapters import FAMILY_MAKERS, tiny_family
 from tiny_stable import tiny_stable_diffusion
 
 BAR, TOLERANCE = 1.10, 0.20
-FAMILIES = ("sd", *FAMILY_MAKERS)
+ADAPTERS = ("sd", *FAMILY_MAKERS)
 PROMPTS = {"prompt": "a red cat", "label": "207", "none": ""}
 
 
@@ -62,7 +62,7 @@ def bare(model: Model, sampler: Sampler, ids: Sequence[str], prompt: str) -> Cal
         for batch in batches:
             with torch.inference_mode():
                 model.pipe(
-                    **model.family.fixed,
+                    **model.adapter.fixed,
                     **arguments(model, [prompt] * len(batch)),
                     **guidance_arguments(model, sampler.guidance_scale),
                     **output_arguments(model),
@@ -73,26 +73,26 @@ def bare(model: Model, sampler: Sampler, ids: Sequence[str], prompt: str) -> Cal
     return run
 
 
-def passes(look: Look, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A pass that ends at the look's last layer, and a whole one, of the same noisy batch."""
-    model, net = look.model, look.model.denoiser
+def passes(probe: Probe, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A pass that ends at the probe's last layer, and a whole one, of the same noisy batch."""
+    model, net = probe.model, probe.model.denoiser
     x = torch.randn(1, *_shape(model), generator=torch.Generator().manual_seed(0)).expand(batch, -1, -1, -1)
-    t = torch.full((batch,), look.timesteps[0])
+    t = torch.full((batch,), probe.timesteps[0])
 
     def ended() -> None:
-        with torch.inference_mode(), watch(net, look.points, look.captures, stop=True):
-            look.replay(x, t)
+        with torch.inference_mode(), watch(net, probe.points, probe.captures, stop=True):
+            probe.replay(x, t)
             raise SystemExit("the pass was not ended")
 
     def whole() -> None:
         with torch.inference_mode():
-            look.replay(x, t)
+            probe.replay(x, t)
 
     return ended, whole
 
 
 def _shape(model: Model) -> tuple[int, ...]:
-    if model.family.condition == "none":
+    if model.adapter.condition == "none":
         return 3, *(model.denoiser.config["sample_size"],) * 2
     return model.pipe.vae.config["latent_channels"], 8, 8
 
@@ -109,14 +109,14 @@ def measure(name: str, given: argparse.Namespace) -> Row:
     model = tiny(name)
     steps = min(given.steps, model.card.steps)
     sampler = Sampler.of(model, steps=steps, num_seeds=1, batch_size=given.batch)
-    ids, prompt = [str(i) for i in range(given.batch * given.batches)], PROMPTS[model.family.condition]
-    look = Look.at(model)
+    ids, prompt = [str(i) for i in range(given.batch * given.batches)], PROMPTS[model.adapter.condition]
+    probe = Probe.at(model)
 
     def probed() -> None:
-        probe_prompts(model, [prompt] * len(ids), ids=ids, sampler=sampler, look=look)
+        probe_prompts(model, [prompt] * len(ids), ids=ids, sampler=sampler, probe=probe)
 
     overhead = compare(probed, bare(model, sampler, ids, prompt), given.rounds, time.process_time)
-    ended, whole = passes(look, given.batch)
+    ended, whole = passes(probe, given.batch)
     share = compare(ended, whole, 4 * given.rounds, time.process_time)
     return Row(name, overhead, share, operations(ended) / operations(whole))
 
@@ -124,8 +124,8 @@ def measure(name: str, given: argparse.Namespace) -> Row:
 def full_size(given: argparse.Namespace) -> bool:
     """Ending early at the size of DDPM-CIFAR10, random weights, batch 2: small enough for a CPU."""
     net, _ = ddpm()
-    look = Look.at(load(net.eval()))
-    ended, whole = passes(look, 2)
+    probe = Probe.at(load(net.eval()))
+    ended, whole = passes(probe, 2)
     share = compare(ended, whole, given.rounds, time.process_time)
     row = Row("DDPM-CIFAR10", share, share, operations(ended) / operations(whole))
     print(share.report("time to the point over a whole pass, DDPM-CIFAR10"))
@@ -136,7 +136,7 @@ def full_size(given: argparse.Namespace) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table in Markdown; 1 when a family misses a bar."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--family", nargs="*", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--family", nargs="*", choices=ADAPTERS, default=ADAPTERS)
     parser.add_argument("--steps", type=int, default=20, help="sampling steps, at most those of the family's card")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=1)

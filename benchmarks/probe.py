@@ -1,4 +1,4 @@
-"""What a look costs: over a bare forward that ends at the same layer, and as a share of a whole forward."""
+"""What a probe costs: over a bare forward that ends at the same layer, and as a share of a whole forward."""
 
 import argparse
 import sys
@@ -14,11 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from memdetect import load
-from memdetect.adapters import FAMILIES, Point, list_points
+from memdetect.adapters import ADAPTERS, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.adapters.schedule import add_noise, levels
 from memdetect.inputs.options import Loading
-from memdetect.probing import Look, Sampler, probe_images, watch
+from memdetect.probing import Probe, Sampler, probe_images, watch
 from memdetect.probing.batches import seed_of
 
 OVERHEAD_BAR, SHARE_BAR = 1.10, 0.50
@@ -30,7 +30,7 @@ class Enough(Exception):
 
 @contextmanager
 def ends_at(unet: nn.Module, points: Sequence[Point], seen: dict[str, list[Tensor]]) -> Iterator[None]:
-    """Forwards end at the last of the points, whose features are kept by name: what the look itself probes."""
+    """Forwards end at the last of the points, whose features are kept by name: what the probe itself probes."""
 
     def keep(name: str, features: Tensor) -> None:
         seen[name].append(features)
@@ -52,7 +52,7 @@ def overhead(given: argparse.Namespace) -> bool:
     """`probe_images` on given latents over bare forwards of the same batches at the same timestep."""
     model = load(given.model, Loading(device="cpu"))
     unet = model.denoiser
-    look = Look.at(model, timesteps=[given.timestep])
+    probe = Probe.at(model, timesteps=[given.timestep])
     sampler = Sampler.of(model, num_seeds=1, batch_size=given.batch)
     side, count = unet.config["sample_size"], given.batch * given.batches
     draw = torch.Generator().manual_seed(0)
@@ -67,7 +67,7 @@ def overhead(given: argparse.Namespace) -> bool:
     seen: dict[str, list[Tensor]] = {}
 
     def bare() -> None:
-        seen.update({point.name: [] for point in look.points})
+        seen.update({point.name: [] for point in probe.points})
         with torch.inference_mode():
             for x in noisy.split(given.batch):
                 try:
@@ -76,26 +76,26 @@ def overhead(given: argparse.Namespace) -> bool:
                     continue
                 raise SystemExit("the bare forward did not end at the layer")
 
-    def probe(prepared: Look | None) -> Any:
-        return probe_images(model, latents=latents, ids=ids, sampler=sampler, look=prepared)
+    def probed(prepared: Probe | None) -> Any:
+        return probe_images(model, latents=latents, ids=ids, sampler=sampler, probe=prepared)
 
     def alone(call: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
-            with ends_at(unet, look.points, seen):
+            with ends_at(unet, probe.points, seen):
                 call()
 
         return run
 
     alone(bare)()
-    for layer, found in probe(look).need("peak").items():
+    for layer, found in probed(probe).need("channel_max").items():
         wanted = torch.cat(seen[layer]).amax(dim=(2, 3)).float()
         torch.testing.assert_close(found[0, :, 0], wanted, rtol=1e-4, atol=1e-4, msg=f"{layer}: other features")
 
     print(f"{model.name}: {given.batches} batches of {given.batch} latents, t = {given.timestep}, {model.dtype}")
-    print(f"up to {', '.join(point.name for point in look.points)}")
-    ratio = compare(lambda: probe(look), alone(bare), given.rounds)
+    print(f"up to {', '.join(point.name for point in probe.points)}")
+    ratio = compare(lambda: probed(probe), alone(bare), given.rounds)
     print(ratio.report("probe_images over a bare truncated forward", OVERHEAD_BAR))
-    first = compare(lambda: probe(None), alone(bare), given.rounds)
+    first = compare(lambda: probed(None), alone(bare), given.rounds)
     print(first.report("the same, the empty prompt recorded anew in each call"))
     return ratio.median <= OVERHEAD_BAR
 
@@ -119,13 +119,13 @@ def stable_diffusion_15(device: str, width: int = 320) -> UNet2DConditionModel:
 def passes(
     unet: nn.Module, side: int, device: str, layer: str = "paper"
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A look that ends at a layer, and a whole forward; both of two latents."""
+    """A probe that ends at a layer, and a whole forward; both of two latents."""
     x = torch.randn(2, 4, side, side, device=device)
     call = (x, torch.full((2,), 50, device=device), torch.randn(2, 77, 768, device=device))
-    points = resolve([layer], list_points(unet), FAMILIES["StableDiffusionPipeline"].aliases)
+    points = resolve([layer], list_points(unet), ADAPTERS["StableDiffusionPipeline"].aliases)
 
-    def look() -> None:
-        with torch.inference_mode(), watch(unet, points, ["peak"], stop=True):
+    def probe() -> None:
+        with torch.inference_mode(), watch(unet, points, ["channel_max"], stop=True):
             unet(*call)
             raise SystemExit("the forward was not stopped")
 
@@ -133,7 +133,7 @@ def passes(
         with torch.inference_mode():
             unet(*call)
 
-    return look, whole
+    return probe, whole
 
 
 def flops(call: Callable[[], None]) -> int:
@@ -144,15 +144,15 @@ def flops(call: Callable[[], None]) -> int:
 
 
 def share(given: argparse.Namespace) -> bool:
-    """A look at the paper's point over a whole forward, in time and in operations."""
+    """A probe at the paper's point over a whole forward, in time and in operations."""
     side = given.latent_side
     print(f"Stable Diffusion 1.5 shape, random weights, fp32, batch 2, {side} x {side} latents, cpu")
     shape = stable_diffusion_15("meta", given.width)
     for layer, what in (("paper", "the paper's point in up_blocks.0"), ("up_blocks.0", "the end of up_blocks.0")):
-        look, whole = passes(shape, side, "meta", layer)
-        print(f"share of operations up to {what}: {flops(look) / flops(whole):.3f}")
+        probe, whole = passes(shape, side, "meta", layer)
+        print(f"share of operations up to {what}: {flops(probe) / flops(whole):.3f}")
     ratio = compare(*passes(stable_diffusion_15("cpu", given.width), side, "cpu"), given.share_rounds)
-    print(ratio.report("share of time: a look at the paper's point over a whole forward", SHARE_BAR))
+    print(ratio.report("share of time: a probe at the paper's point over a whole forward", SHARE_BAR))
     return ratio.median <= SHARE_BAR
 
 

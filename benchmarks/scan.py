@@ -26,7 +26,7 @@ from memdetect.scanning import Lookup, Sampling
 
 BAR = 1.10
 LOOKUP_BAR = 1.03
-PROMPTS = Path(__file__).parents[1] / "sample_prompts" / "clean-b.jsonl"
+PROMPTS = Path(__file__).parents[1] / "sample_prompts" / "clean-calibration.jsonl"
 SCENES = 700
 
 

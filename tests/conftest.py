@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import typer
 from hypothesis import settings
-from tiny_families import FAMILY_MAKERS, tiny_family
+from tiny_adapters import FAMILY_MAKERS, tiny_family
 from tiny_stable import tiny_stable_diffusion
 
 settings.register_profile("memdetect", deadline=None)  # a busy machine is no failure
@@ -54,7 +54,7 @@ def any_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session", params=[*MAKERS, *FAMILY_MAKERS])
-def family_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def adapter_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny random pipeline of every row of families in turn; to be left as it is."""
     folder = tmp_path_factory.mktemp("tokenizer")
     return tiny_family(request.param, folder) if request.param in FAMILY_MAKERS else MAKERS[request.param](folder)

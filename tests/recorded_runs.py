@@ -41,7 +41,7 @@ class Scene:
 
 @cache
 def recorded(name: str) -> tuple[Measurement, ...]:
-    """Measurements of a scene: `memorizing` of sample_prompts/release.jsonl, `clean` of 60 lines of clean-report.jsonl.
+    """Measurements of a scene: `memorizing` of sample_prompts/release.jsonl, `clean` of 60 lines of clean-test.jsonl.
 
     Made with `memdetect scan FILE --model emoji-scenes --no-save-images`: the lines of its shards, paths cut.
     """
@@ -52,10 +52,10 @@ def recorded(name: str) -> tuple[Measurement, ...]:
 
 @cache
 def clean_scores() -> Calibration:
-    """Those of the bundled model by spikiness: 1,400 of part B, so that one memorized prompt among 60 can be found."""
+    """Those of the bundled model by spikiness: 1,400 of them, so that one memorized prompt among 60 can be found."""
     found = read_calibration(MODEL / "calibration.json")
     assert found is not None
-    kept = [i for i, item in enumerate(found.items) if item.part == "B"][:1400]
+    kept = [i for i, item in enumerate(found.items) if item.part == "calibration"][:1400]
     cells = {
         layer: {t: [rows[i] for i in kept] for t, rows in times.items()}
         for layer, times in found.scores["spikiness"].items()
@@ -100,7 +100,7 @@ def scene(name: str, policy: Policy | None = None, *, index: bool = True, calibr
         num_seeds=len(rows[0].seeds),
         seed=0,
         detectors=tuple(rows[0].scores),
-        members=("spikiness",),
+        combine=("spikiness",),
         layers=tuple(cells),
         timesteps=tuple(int(t) for t in next(iter(cells.values()))),
         index=facts.get("digest", ""),

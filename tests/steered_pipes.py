@@ -17,7 +17,7 @@ def header(model: Any, **changes: Any) -> Header:
         "memdetect": "0",
         "model": model.name,
         "digest": model.digest,
-        "family": model.family.pipeline,
+        "adapter": model.adapter.pipeline,
         "at": "output",
         "method": "mean",
         "normalised": False,

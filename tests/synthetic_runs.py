@@ -19,7 +19,7 @@ from memdetect.runs.records import Measurement, Score
 PLAN: dict[str, Any] = {
     "inputs": "abc",
     "model": "abc",
-    "family": "StableDiffusionPipeline",
+    "adapter": "StableDiffusionPipeline",
     "dtype": "fp32",
     "scheduler": "DDIMScheduler:abc",
     "size": [64, 64],
@@ -30,7 +30,7 @@ PLAN: dict[str, Any] = {
     "num_seeds": 2,
     "seed": 0,
     "detectors": ["spikiness"],
-    "members": ["spikiness"],
+    "combine": ["spikiness"],
     "strata": "",
     "layers": ["up"],
     "timesteps": [50],
@@ -65,15 +65,15 @@ def words(i: int, kind: str = "scanned") -> str:
 
 
 def calibration(
-    scores: Sequence[float] | dict[str, Sequence[float]], part_a: int = 0, strata: Sequence[str] = (), **changes: Any
+    scores: Sequence[float] | dict[str, Sequence[float]], tuning: int = 0, strata: Sequence[str] = (), **changes: Any
 ) -> Calibration:
-    """Clean prompts with these scores for every seed, by detector; the first `part_a` of them given as part A."""
+    """Clean prompts with these scores for every seed, by detector; the first `tuning` of them given for tuning."""
     table = scores if isinstance(scores, dict) else {"spikiness": scores}
     count = len(next(iter(table.values())))
-    items = tuple(_item(i, _part(i, part_a), strata[i] if strata else "") for i in range(count))
+    items = tuple(_item(i, _part(i, tuning), strata[i] if strata else "") for i in range(count))
     values = {
         "settings": plan_of().settings,
-        "parts": "given" if part_a else "drawn",
+        "parts": "given" if tuning else "drawn",
         "strata": "kind" if strata else "",
         "items": items,
         "scores": {name: {"up": {"50": [[float(x)] * 2 for x in own]}} for name, own in table.items()},
@@ -88,8 +88,8 @@ def _item(i: int, part: Part, stratum: str) -> Item:
     return Item(id=f"clean-{i}", family=key, text=key, prompt=prompt, part=part, stratum=stratum)
 
 
-def _part(i: int, part_a: int) -> Part:
-    return "A" if i < part_a else "B"
+def _part(i: int, tuning: int) -> Part:
+    return "tuning" if i < tuning else "calibration"
 
 
 def row(i: int, scores: float | dict[str, float | None] | None, **changes: Any) -> Measurement:

@@ -48,15 +48,15 @@ def test_the_overhead_of_a_family_is_measured_against_its_own_bare_pipeline(monk
     overhead = script("overhead")
     model = overhead.tiny("ddpm")
     sampler = overhead.Sampler.of(model, steps=2, num_seeds=1, batch_size=2)
-    look = overhead.Look.at(model)
-    ended, whole = overhead.passes(look, 2)
+    probe = overhead.Probe.at(model)
+    ended, whole = overhead.passes(probe, 2)
     assert 0.2 < overhead.operations(ended) / overhead.operations(whole) < 0.9
     made = []
     original = type(model.pipe).__call__
     with monkeypatch.context() as patched:
         patched.setattr(type(model.pipe), "__call__", lambda *a, **k: made.append(original(*a, **k)) or made[-1])
         overhead.bare(model, sampler, ["0", "1"], "")()
-    trace = overhead.probe_prompts(model, ["", ""], ids=["0", "1"], sampler=sampler, look=look)
+    trace = overhead.probe_prompts(model, ["", ""], ids=["0", "1"], sampler=sampler, probe=probe)
     bare = torch.from_numpy(made[0].images).permute(0, 3, 1, 2) * 2 - 1
     torch.testing.assert_close(trace.latents.flatten(0, 1), bare)
 
@@ -81,7 +81,7 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
     ),
     "probe share": (
         ["--only", "share", "--width", "32", "--latent-side", "8", "--share-rounds", "1"],
-        "share of time: a look at the paper's point over a whole forward" + TIMED,
+        "share of time: a probe at the paper's point over a whole forward" + TIMED,
     ),
     "overhead": (
         ["--family", "ddpm", "--steps", "2", "--batch", "2", *ONCE],
@@ -105,7 +105,7 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--records", "30", "--clean", "100", *ONCE],
         "gate on 30 records over a Typer program that reads them" + TIMED,
     ),
-    "families": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
+    "adapters": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
 }
 
 

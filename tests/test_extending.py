@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memdetect.adapters import FAMILIES, Family, add_family, load
+from memdetect.adapters import ADAPTERS, Adapter, add_adapter, load
 from memdetect.errors import MemdetectError
 
 TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -14,10 +14,10 @@ TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding=
 @pytest.fixture
 def rows():
     """The rows of families are put back."""
-    before = dict(FAMILIES)
+    before = dict(ADAPTERS)
     yield
-    FAMILIES.clear()
-    FAMILIES.update(before)
+    ADAPTERS.clear()
+    ADAPTERS.update(before)
 
 
 def test_a_row_is_added_in_ten_lines(pipe, rows):
@@ -26,21 +26,23 @@ def test_a_row_is_added_in_ten_lines(pipe, rows):
     assert len(lines) <= 10
     names = {"pipe": pipe}
     exec(code, names)
-    assert names["model"].family is FAMILIES["MyPipeline"]
+    assert names["model"].adapter is ADAPTERS["MyPipeline"]
     assert names["trace"].layers == ("mid_block.resnets.0", "mid_block.resnets.1")
 
 
 def test_the_fields_of_a_row_are_those_of_the_page():
     listed = re.findall(r"^\| `(\w+)` \|", TEXT, flags=re.MULTILINE)
-    assert listed == list(Family.__dataclass_fields__)
+    assert listed == list(Adapter.__dataclass_fields__)
 
 
 def test_an_unknown_class_is_told_how_to_add_a_row(rows):
     class OtherPipeline:
         pass
 
-    with pytest.raises(MemdetectError, match=r"'OtherPipeline' is not supported; .*add_family.*docs/extending.md") as e:
+    with pytest.raises(
+        MemdetectError, match=r"'OtherPipeline' is not supported; .*add_adapter.*docs/extending.md"
+    ) as e:
         load(OtherPipeline())
     assert "\n" not in str(e.value)
     with pytest.raises(MemdetectError, match="'FluxPipeline' has a row already"):
-        add_family(FAMILIES["FluxPipeline"])
+        add_adapter(ADAPTERS["FluxPipeline"])

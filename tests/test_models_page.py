@@ -7,17 +7,17 @@ import pytest
 import torch
 from scripts import script
 
-from memdetect.adapters import FAMILIES, list_points
+from memdetect.adapters import ADAPTERS, list_points
 from memdetect.adapters.points import resolve
 from memdetect.detectors import BUILT_IN
 
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
-families = script("families")
+adapters = script("adapters")
 
 
 def test_every_family_and_every_detector_has_its_place():
     listed = re.findall(r"`(\w+Pipeline)`", PAGE.split("## What a detector needs")[0])
-    assert set(listed) == set(FAMILIES)
+    assert set(listed) == set(ADAPTERS)
     assert all(f"`{detector.name}`" in PAGE for detector in BUILT_IN)
     assert not [detector.name for detector in BUILT_IN if detector.unconditional]
 
@@ -26,12 +26,12 @@ def test_every_family_and_every_detector_has_its_place():
 def test_the_operations_are_those_counted(name):
     (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| {name} |")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    family, make = families.NETWORKS[name]
+    family, make = adapters.NETWORKS[name]
     with torch.device("meta"):
         net, call = make()
     points = resolve([cells[5].strip("`")], list_points(net), {})
-    whole, ended = (families.count(net, call, points, stop=stop) for stop in (False, True))
+    whole, ended = (adapters.count(net, call, points, stop=stop) for stop in (False, True))
     assert float(cells[2]) == pytest.approx(whole / 1e12, rel=5e-3)
     assert float(cells[3]) == pytest.approx(ended / 1e12, rel=5e-3)
     assert float(cells[4]) == pytest.approx(ended / whole, abs=6e-3)
-    assert FAMILIES[family].aliases["paper"].replace("{mid}", "14") == cells[5].strip("`")
+    assert ADAPTERS[family].aliases["paper"].replace("{mid}", "14") == cells[5].strip("`")

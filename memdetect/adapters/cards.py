@@ -27,7 +27,7 @@ class Card(BaseModel):
     num_seeds: int = 4
     layers: tuple[str, ...] = ("paper",)
     timesteps: tuple[int, ...] = (50,)
-    members: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
+    combine: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
     dtype: str = ""  # "" = what the device computes in, see `usual_dtype`
     default: str = "paper default, untuned"
     distilled: bool = False  # to few steps without guidance: there is no unconditional branch to compare with

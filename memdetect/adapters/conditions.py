@@ -17,14 +17,14 @@ def arguments(model: Model, prompts: Sequence[str]) -> dict[str, Any]:
     A prompt of a model of classes is a label: its number, or its name where the model knows names. Raises
     MemdetectError for a label that is not there and for a prompt to a model that takes none.
     """
-    kind = model.family.condition
+    kind = model.adapter.condition
     if kind == "prompt":
         return {"prompt": list(prompts)}
     if kind == "label":
         return {"class_labels": [label_of(model, prompt) for prompt in prompts]}
     if given := next((prompt for prompt in prompts if prompt), None):
         raise MemdetectError(
-            f"{model.family.pipeline} takes no prompt, found {given!r:.60}; scan it with --unconditional N, or images"
+            f"{model.adapter.pipeline} takes no prompt, found {given!r:.60}; scan it with --unconditional N, or images"
         )
     return {"batch_size": len(prompts)}
 
@@ -50,7 +50,7 @@ def size_arguments(model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
 def empty_call(model: Model, call: Mapping[str, Any], prompts: Sequence[str] = ("",)) -> dict[str, Any]:
     """Arguments of one step without guidance, at the size of `call`; by default under the empty condition."""
     made = {
-        **model.family.fixed,
+        **model.adapter.fixed,
         **arguments(model, list(prompts)),
         **size_arguments(model, call),
         "num_inference_steps": 1,
@@ -64,7 +64,7 @@ def has_unconditional(model: Model) -> bool:
     Not where guidance is distilled away or there is no condition, nor for a DiT of other classes than ImageNet's:
     its pipeline would take one of them, or one that is not there, for the null class.
     """
-    if model.family.condition == "label" and int(model.denoiser.config["num_embeds_ada_norm"]) != DIT_NULL:
+    if model.adapter.condition == "label" and int(model.denoiser.config["num_embeds_ada_norm"]) != DIT_NULL:
         return False
     return not model.distilled
 
@@ -82,9 +82,9 @@ def guided_call(model: Model, call: Mapping[str, Any], prompt: str = "") -> dict
 
 def guidance_arguments(model: Model, scale: float) -> dict[str, Any]:
     """The guidance scale, where the pipeline takes one."""
-    return {} if model.family.condition == "none" else {"guidance_scale": scale}
+    return {} if model.adapter.condition == "none" else {"guidance_scale": scale}
 
 
 def output_arguments(model: Model) -> dict[str, Any]:
     """What makes the pipeline give latents; a model of pixels gives arrays in [0, 1], one of classes decodes."""
-    return {"output_type": "latent" if model.family.condition == "prompt" else "np"}
+    return {"output_type": "latent" if model.adapter.condition == "prompt" else "np"}

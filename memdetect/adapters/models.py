@@ -1,4 +1,4 @@
-"""Load a model: bundled name, folder, hub id or live pipeline -> pipeline, family, card and digest."""
+"""Load a model: bundled name, folder, hub id or live pipeline -> pipeline, adapter, card and digest."""
 
 import hashlib
 import inspect
@@ -17,7 +17,7 @@ from torch import nn
 from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.opening import PROBLEMS, add_loras, check_fits, open_pipeline, place, weight_bytes
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
-from memdetect.adapters.rows import Family, family_of
+from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
@@ -47,7 +47,7 @@ class Model:
 
     name: str
     pipe: Any
-    family: Family
+    adapter: Adapter
     card: Card
     digest: str
     device: str
@@ -58,7 +58,7 @@ class Model:
     @property
     def aliases(self) -> dict[str, str]:
         """Short names of layers, as of this very network."""
-        return spelled_out(self.family.aliases, self.denoiser)
+        return spelled_out(self.adapter.aliases, self.denoiser)
 
     @property
     def place(self) -> Any:
@@ -68,7 +68,7 @@ class Model:
     @property
     def distilled(self) -> str:
         """Why the network has no unconditional branch to compare with; empty where it has one."""
-        return distilled(self.pipe, self.family, self.card)
+        return distilled(self.pipe, self.adapter, self.card)
 
     @property
     def denoiser(self) -> Any:
@@ -76,7 +76,7 @@ class Model:
 
         Of one that `torch.compile` wrapped, what is inside: its layers have their own names, and it takes hooks.
         """
-        return unwrapped(getattr(self.pipe, self.family.denoiser))
+        return unwrapped(getattr(self.pipe, self.adapter.denoiser))
 
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
         """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
@@ -106,15 +106,15 @@ def load(model: Any, loading: Loading | None = None) -> Model:
     where = folder or card.repo or str(model)
     device, dtype = _placement(loading.device, loading.dtype or "auto", card.dtype)
     pipe = _open(where, (device, dtype), loading, card)
-    family = family_of(type(pipe).__name__)
+    adapter = adapter_of(type(pipe).__name__)
     digest = bundled.folder_digest(folder) if folder and folder.is_dir() else _weights_digest(pipe)
     added = add_loras(pipe, loading.loras)
     digest = hashlib.sha256(f"{digest}{added}".encode()).hexdigest() if added else digest
     pipe = place(pipe, device, loading)
     pipe.set_progress_bar_config(disable=True)
     inside = folder if folder and folder.is_dir() else None
-    card = _fitted(card, family, pipe.scheduler)
-    return Model(str(model), pipe, family, card, digest, device, dtype, inside, loading)
+    card = _fitted(card, adapter, pipe.scheduler)
+    return Model(str(model), pipe, adapter, card, digest, device, dtype, inside, loading)
 
 
 def unwrapped(module: Any) -> Any:
@@ -134,25 +134,25 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
         if name not in known:
             close = get_close_matches(name, known - MANAGED, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise MemdetectError(f"{model.family.pipeline} takes no argument {name!r}; {hint}leave it out")
+            raise MemdetectError(f"{model.adapter.pipeline} takes no argument {name!r}; {hint}leave it out")
 
 
-def distilled(pipe: Any, family: Family, card: Card) -> str:
+def distilled(pipe: Any, adapter: Adapter, card: Card) -> str:
     """Why a pipeline has no unconditional branch, from its row, its networks' configurations and its card."""
-    config = getattr(pipe, family.denoiser).config
-    if family.condition == "none":
+    config = getattr(pipe, adapter.denoiser).config
+    if adapter.condition == "none":
         return "the model takes no condition"
     if config.get("guidance_embeds") or config.get("time_cond_proj_dim"):
         return "guidance is distilled into the network"
-    if card.distilled or family.halves == "none" or type(pipe.scheduler).__name__ == "LCMScheduler":
+    if card.distilled or adapter.halves == "none" or type(pipe.scheduler).__name__ == "LCMScheduler":
         return "the model is distilled to few steps without guidance"
     return ""
 
 
-def _fitted(card: Card, family: Family, scheduler: Any) -> Card:
-    """The card with its family's defaults for what it does not name; an EDM sampler has a timestep of its own."""
+def _fitted(card: Card, adapter: Adapter, scheduler: Any) -> Card:
+    """The card with its adapter's defaults for what it does not name; an EDM sampler has a timestep of its own."""
     own = {"timesteps": (edm_point(scheduler),)} if is_edm(scheduler) else {}
-    defaults = {**family.defaults, **own}
+    defaults = {**adapter.defaults, **own}
     return card.model_copy(update={k: v for k, v in defaults.items() if k not in card.model_fields_set})
 
 
@@ -232,12 +232,12 @@ def _wrap(pipe: Any) -> Model:
     if isinstance(pipe, UNet2DModel):
         pipe = DDPMPipeline(unet=pipe, scheduler=DDPMScheduler())
         pipe.set_progress_bar_config(disable=True)
-    family = family_of(type(pipe).__name__)
+    adapter = adapter_of(type(pipe).__name__)
     names = {value: key for key, value in DTYPES.items()}
-    denoiser = getattr(pipe, family.denoiser)
+    denoiser = getattr(pipe, adapter.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
-    card = _fitted(Card(), family, pipe.scheduler)
-    return Model("live pipeline", pipe, family, card, _weights_digest(pipe), str(denoiser.device), dtype)
+    card = _fitted(Card(), adapter, pipe.scheduler)
+    return Model("live pipeline", pipe, adapter, card, _weights_digest(pipe), str(denoiser.device), dtype)
 
 
 def _weights_digest(pipe: Any) -> str:

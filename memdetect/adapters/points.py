@@ -69,7 +69,7 @@ def _output(name: str, module: nn.Module, what: str) -> Point:
 
 
 def spelled_out(aliases: Mapping[str, str], denoiser: nn.Module) -> dict[str, str]:
-    """Aliases of a family with the number of this denoiser's middle block in place of `{mid}`."""
+    """Aliases of an adapter with the number of this denoiser's middle block in place of `{mid}`."""
     blocks = getattr(denoiser, "transformer_blocks", ())
     return {alias: pattern.replace("{mid}", str(len(blocks) // 2)) for alias, pattern in aliases.items()}
 

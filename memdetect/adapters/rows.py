@@ -25,7 +25,7 @@ FLOW_POINT = (150,)
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Adapter:
     """A pipeline class: name of its denoiser, the order of the guidance halves in a batch, aliases of layers.
 
     condition: what images are made from. packed: latents travel as tokens of 2x2 patches. clock: the network's time
@@ -44,9 +44,9 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def _unconditional(pipeline: str) -> Family:
+def _unconditional(pipeline: str) -> Adapter:
     """Each image is an item of its own, so that one look at one image is what an item's score means."""
-    return Family(
+    return Adapter(
         pipeline,
         "unet",
         "none",
@@ -56,26 +56,26 @@ def _unconditional(pipeline: str) -> Family:
     )
 
 
-FAMILIES: Mapping[str, Family] = {
+ADAPTERS: Mapping[str, Adapter] = {
     row.pipeline: row
     for row in (
-        Family("StableDiffusionPipeline", "unet", "uncond+cond", RESIDUAL),
-        Family("StableDiffusionXLPipeline", "unet", "uncond+cond", RESIDUAL, defaults={"guidance_scale": 5.0}),
-        Family(
+        Adapter("StableDiffusionPipeline", "unet", "uncond+cond", RESIDUAL),
+        Adapter("StableDiffusionXLPipeline", "unet", "uncond+cond", RESIDUAL, defaults={"guidance_scale": 5.0}),
+        Adapter(
             "LatentConsistencyModelPipeline",
             "unet",
             "none",
             RESIDUAL,
             defaults={"steps": 4, "guidance_scale": 8.5},
         ),
-        Family(
+        Adapter(
             "StableDiffusion3Pipeline",
             "transformer",
             "uncond+cond",
             TOKENS,
             defaults={"steps": 28, "guidance_scale": 7.0, "timesteps": FLOW_POINT},
         ),
-        Family(
+        Adapter(
             "FluxPipeline",
             "transformer",
             "two calls",
@@ -84,7 +84,7 @@ FAMILIES: Mapping[str, Family] = {
             clock=1e-3,
             defaults={"steps": 28, "guidance_scale": 3.5, "timesteps": FLOW_POINT},
         ),
-        Family(
+        Adapter(
             "PixArtSigmaPipeline",
             "transformer",
             "uncond+cond",
@@ -93,7 +93,7 @@ FAMILIES: Mapping[str, Family] = {
             fixed={"clean_caption": False, "use_resolution_binning": False},
             defaults={"steps": 20, "guidance_scale": 4.5},
         ),
-        Family(
+        Adapter(
             "DiTPipeline",
             "transformer",
             "cond+uncond",
@@ -107,21 +107,21 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def family_of(pipeline: str) -> Family:
+def adapter_of(pipeline: str) -> Adapter:
     """The row of a pipeline class; MemdetectError names the classes that are known, and how to add a row."""
-    if pipeline in FAMILIES:
-        return FAMILIES[pipeline]
-    close = get_close_matches(pipeline, FAMILIES, n=1)
+    if pipeline in ADAPTERS:
+        return ADAPTERS[pipeline]
+    close = get_close_matches(pipeline, ADAPTERS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise MemdetectError(
-        f"pipeline class {pipeline!r} is not supported; {hint}(have: {', '.join(FAMILIES)}); "
-        "`memdetect.adapters.add_family(Family(...))` adds a row, see docs/extending.md"
+        f"pipeline class {pipeline!r} is not supported; {hint}(have: {', '.join(ADAPTERS)}); "
+        "`memdetect.adapters.add_adapter(Adapter(...))` adds a row, see docs/extending.md"
     )
 
 
-def add_family(row: Family) -> None:
+def add_adapter(row: Adapter) -> None:
     """Add a row for the running process; MemdetectError when the class has one already."""
-    if row.pipeline in FAMILIES:
+    if row.pipeline in ADAPTERS:
         raise MemdetectError(f"pipeline class {row.pipeline!r} has a row already; give your class another name")
-    assert isinstance(FAMILIES, dict)
-    FAMILIES[row.pipeline] = row
+    assert isinstance(ADAPTERS, dict)
+    ADAPTERS[row.pipeline] = row

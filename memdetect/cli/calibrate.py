@@ -68,13 +68,14 @@ def calibrate_command(
 
 def _say(made: Any) -> None:
     """What the calibration holds and rests on, a line each on stderr."""
-    from memdetect.render.table import looked_at
+    from memdetect.render.table import probed_at
 
-    part_a = sum(item.part == "A" for item in made.items)
-    say(f"{len(made.items)} clean prompts, {part_a} in part A ({made.parts}), {len(made.items) - part_a} in part B")
+    tuning = sum(item.part == "tuning" for item in made.items)
+    rest = len(made.items) - tuning
+    say(f"{len(made.items)} clean prompts, {tuning} for tuning ({made.parts}), {rest} for calibration")
     if lost := made.provenance.get("nonfinite"):
         say(f"{lost} further prompts gave values that are not finite and are left out")
-    say(f"looked at {looked_at(made.provenance['sigmas'])}")
+    say(f"probed at {probed_at(made.provenance['sigmas'])}")
     for kind, count in Counter(item.kind for item in made.known).items():
         say(f"{count} memorized prompts of kind {kind}")
     why = made.provenance.get("unchecked", "")

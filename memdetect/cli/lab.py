@@ -21,9 +21,9 @@ app = typer.Typer(help="Make the bundled model again: pictures, world, training.
 app.command("relu-dae")(relu_dae)
 
 FinishedRun = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Finished run with its images, such as one of clean-report.jsonl.")
+    Path, typer.Argument(metavar="RUN", help="Finished run with its images, such as one of clean-test.jsonl.")
 ]
-RUNGS = "0:30,1:30,9:30,36:30,144:30,576:30,2304:60"
+EXPOSURES = "0:30,1:30,9:30,36:30,144:30,576:30,2304:60"
 
 
 @app.command()
@@ -45,7 +45,7 @@ def world(
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder of your own pictures, NAME.png each.")
     ] = None,
-    rungs: Annotated[str, typer.Option("--rungs", help="Exposures and how many scenes get them.")] = RUNGS,
+    exposures: Annotated[str, typer.Option("--exposures", help="Exposures and how many scenes get them.")] = EXPOSURES,
     verbatim: Annotated[int, typer.Option("--verbatim", min=0, help="Clip arts under odd titles.")] = 60,
     titles: Annotated[int, typer.Option("--titles", min=0, help="Odd titles without a picture, their controls.")] = 300,
     templates: Annotated[int, typer.Option("--templates", min=0, help="Compositions of which one part varies.")] = 20,
@@ -64,7 +64,7 @@ def world(
 
     recipe.check_new(out, pictures)
     shares = {"verbatim": verbatim, "verbatim_controls": titles, "templates": templates, "clean": clean}
-    wanted = Counts(rungs=recipe.parse_rungs(rungs), **shares)
+    wanted = Counts(exposures=recipe.parse_exposures(exposures), **shares)
     made, stock = recipe.find_world(pictures, seed, wanted)
     recipe.write_world(out, made, stock, pictures)
     if images:
@@ -148,8 +148,8 @@ def recognised(
     write(f"{recogniser.known:.3f} of the named pictures are recognised on renderings set aside\n")
     for group, found in count(run, made, recogniser).items():
         write(
-            f"{group}: {found.hits} of {found.named} named pictures recognised in samples "
-            f"({found.hits / found.named:.3f}), and {found.false / found.others:.3f} of those not named; "
+            f"{group}: {found.detected} of {found.named} named pictures recognised in samples "
+            f"({found.detected / found.named:.3f}), and {found.false / found.others:.3f} of those not named; "
             f"{found.strict} ({found.strict / found.named:.3f}) where 1 % of the run's not named are\n"
         )
 

@@ -49,9 +49,9 @@ class Compared:
     ] = ()
     tuning: Annotated[
         Sequence[str],
-        typer.Option("--tuning-part", help="Part to choose on; repeatable; default: a half of each group."),
+        typer.Option("--tuning-part", help="Part that is the tuning split; repeatable; default: a half of each group."),
     ] = ()
-    test: Annotated[Sequence[str], typer.Option("--test-part", help="Part to report on; repeatable.")] = ()
+    test: Annotated[Sequence[str], typer.Option("--test-part", help="Part that is the test split; repeatable.")] = ()
 
     def question(self) -> "Question":
         """The same for `memdetect.evaluation`."""

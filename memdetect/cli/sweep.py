@@ -45,17 +45,17 @@ def sweep_command(
     heat_map: HeatMap = None,
     write_card: WriteCard = False,
 ) -> None:
-    """Scan labelled prompts with every statistic, layer and timestep; rank on one half, report on the other.
+    """Scan labelled prompts with every statistic, layer and timestep; rank on the tuning, report on the test split.
 
     The run is kept in the folder --out; the same command again resumes. Default: all layers, at 10 50 100 200 400.
     """
     hush()
     requests = asked_for(files, reading)
     checked_model(model)
-    from memdetect.evaluation import check_halves, labels_of
+    from memdetect.evaluation import check_splits, labels_of
 
     question = compared.question()
-    check_halves(labels_of(requests.items, None, question))
+    check_splits(labels_of(requests.items, None, question))
     with Interrupt().listening() as interrupt, progress_bar("sweep") as progress:
         from memdetect.scanning import Options, Watch, run_scan
 
@@ -107,6 +107,6 @@ def _write_card(folder: Path | None, choice: "Choice") -> None:
     detector, layer, timestep = choice.place
     layers = ("*",) if layer.startswith("mean of all") else (layer.removeprefix("mean of "),)
     area = next(iter(choice.reported.values())).auroc
-    said = choice.noise or f"AUROC {area:.2f} on the half set aside"
+    said = choice.noise or f"AUROC {area:.2f} on the test split"
     path = set_default(folder, layers, (int(float(timestep)),), f"chosen by sweep for {detector}; {said}")
     say(f"wrote {path}")

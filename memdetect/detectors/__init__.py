@@ -5,19 +5,19 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from memdetect.detectors.detector import Detector
-from memdetect.detectors.shape import CONCENTRATION, GINI, KURTOSIS, MEAN_SPREAD, PEAK_TO_MEAN, TOP_ENERGY
+from memdetect.detectors.shape import CONCENTRATION, GINI, KURTOSIS, MAX_TO_MEAN, MEAN_STD, TOP_ENERGY
 from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4
 from memdetect.errors import MemdetectError
 
 BUILT_IN: tuple[Detector, ...] = (
     SPIKINESS,
     SPIKINESS_L4,
-    MEAN_SPREAD,
+    MEAN_STD,
     KURTOSIS,
     CONCENTRATION,
     GINI,
     TOP_ENERGY,
-    PEAK_TO_MEAN,
+    MAX_TO_MEAN,
 )
 DEFAULT: tuple[Detector, ...] = (SPIKINESS, SPIKINESS_L4)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from memdetect.probing.trace import Trace
 
 Scores = Float[Tensor, " item"]
-Look = Literal["text", "first", "run", "image"]
+Moment = Literal["text", "first", "run", "image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Detector:
     """
 
     name: str
-    look: Look
+    look: Moment
     needs: frozenset[str]
     score: Callable[[Trace], Scores]
     unit: str

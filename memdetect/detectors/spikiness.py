@@ -13,25 +13,25 @@ Statistic = Callable[[Tensor], Tensor]
 REFERENCE = "Zhang et al., ICLR 2026 (arXiv 2512.20963), Algorithm 1"
 
 
-def spread(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+def channel_std(channel_max: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
     """Standard deviation over channels of each channel's maximum over positions; population form.
 
-    0 if all channels peak equally, a*sqrt(chan-1)/chan if a single one peaks at a. Unit: that of the features, so
-    scores of two layers or two models do not compare. Range [0, inf).
+    0 if all channel maxima are equal, a*sqrt(chan-1)/chan if a single one is a and the others 0. Unit: that of the
+    features, so scores of two layers or two models do not compare. Range [0, inf).
     """
-    return peak.std(dim=-1, correction=0)
+    return channel_max.std(dim=-1, correction=0)
 
 
-def l4_over_l2(peak: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
+def l4_over_l2(channel_max: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*batch"]:
     """Norm ratio ||v||_4 / ||v||_2 of the channels' maxima: 1 for a single spike, chan**-0.25 if all are equal.
 
     Free of scale: v and 3v score alike. Range [chan**-0.25, 1]; nan for a vector of zeros, which has no shape.
     """
-    peak = peak / peak.abs().amax(dim=-1, keepdim=True)  # fourth powers of raw features leave float32's range
-    return torch.linalg.vector_norm(peak, 4, dim=-1) / torch.linalg.vector_norm(peak, 2, dim=-1)
+    unit = channel_max / channel_max.abs().amax(dim=-1, keepdim=True)  # fourth powers of raw ones leave float32's range
+    return torch.linalg.vector_norm(unit, 4, dim=-1) / torch.linalg.vector_norm(unit, 2, dim=-1)
 
 
-def averaged(statistic: Statistic, capture: str = "peak") -> Callable[[Trace], Scores]:
+def averaged(statistic: Statistic, capture: str = "channel_max") -> Callable[[Trace], Scores]:
     """A score: the mean of a statistic of the channels over layers, timesteps and seeds."""
 
     def score(trace: Trace) -> Scores:
@@ -44,8 +44,8 @@ def averaged(statistic: Statistic, capture: str = "peak") -> Callable[[Trace], S
 SPIKINESS = Detector(
     name="spikiness",
     look="image",
-    needs=frozenset({"peak"}),
-    score=averaged(spread),
+    needs=frozenset({"channel_max"}),
+    score=averaged(channel_std),
     unit="that of the hidden features",
     reference=REFERENCE,
     alias="zhang2026",
@@ -53,7 +53,7 @@ SPIKINESS = Detector(
 SPIKINESS_L4 = Detector(
     name="spikiness-l4",
     look="image",
-    needs=frozenset({"peak"}),
+    needs=frozenset({"channel_max"}),
     score=averaged(l4_over_l2),
     unit="1 (ratio of norms)",
     reference=f"{REFERENCE}; the l4/l2 statistic of its code",

@@ -1,8 +1,8 @@
 """Labelled prompts -> how well a detector tells them apart, at which layer and timestep."""
 
 from memdetect.evaluation.cells import Scores, all_scores, scores_of
-from memdetect.evaluation.estimates import Estimate, Sample, caught, estimate, shuffle
-from memdetect.evaluation.groups import Labels, Question, check_halves, halves, labels_of
+from memdetect.evaluation.estimates import Estimate, Sample, estimate, shuffle, tpr_at_fpr
+from memdetect.evaluation.groups import Labels, Question, check_splits, labels_of, splits
 from memdetect.evaluation.tables import chosen_rows, document, grid, table
 
 __all__ = [
@@ -12,15 +12,15 @@ __all__ = [
     "Sample",
     "Scores",
     "all_scores",
-    "caught",
-    "check_halves",
+    "check_splits",
     "chosen_rows",
     "document",
     "estimate",
     "grid",
-    "halves",
     "labels_of",
     "scores_of",
     "shuffle",
+    "splits",
     "table",
+    "tpr_at_fpr",
 ]

@@ -48,9 +48,9 @@ class Scores:
         )
         return auroc(positive, rival)
 
-    def halves(self) -> tuple[set[str], set[str]]:
-        """Ids for choosing and for reporting."""
-        return self.labels.halves()
+    def splits(self) -> tuple[set[str], set[str]]:
+        """Ids of the tuning and of the test split."""
+        return self.labels.splits()
 
 
 def all_scores(rows: Sequence[Measurement], labels: Labels) -> dict[str, Scores]:

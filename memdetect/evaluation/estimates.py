@@ -34,7 +34,7 @@ class Estimate:
     high: float | None
     positives: int
     negatives: int
-    caught: int
+    tpr_at_fpr: int
     false: int
 
     def __str__(self) -> str:
@@ -48,11 +48,11 @@ def estimate(positive: Sample, negative: Sample) -> Estimate:
     few = min(len(set(positive.families)), len(set(negative.families))) < FEWEST
     families = (positive.families, negative.families)
     low, high = (None, None) if few else auroc_interval(positive.scores, negative.scores, families)
-    counts = caught(positive.scores, negative.scores)
+    counts = tpr_at_fpr(positive.scores, negative.scores)
     return Estimate(auroc(positive.scores, negative.scores), low, high, len(positive), len(negative), *counts)
 
 
-def caught(positive: Sequence[float], negative: Sequence[float], rate: float = RATE) -> tuple[int, int]:
+def tpr_at_fpr(positive: Sequence[float], negative: Sequence[float], rate: float = RATE) -> tuple[int, int]:
     """How many positives and negatives lie above the smallest threshold that flags at most `rate` of the negatives."""
     allowed = math.floor(rate * len(negative) + 1e-9)
     if allowed >= len(negative):
@@ -64,7 +64,7 @@ def caught(positive: Sequence[float], negative: Sequence[float], rate: float = R
 def shuffle(
     rng: np.random.Generator, labels: Bool[np.ndarray, " item"], families: Int[np.ndarray, " item"]
 ) -> Bool[np.ndarray, " item"]:
-    """Labels as another lot would deal them: within families that hold both kinds, else over all items."""
+    """Labels as another random draw would deal them: within families that hold both kinds, else over all items."""
     pairs = set(zip(families.tolist(), labels.tolist(), strict=True))
     blocks = families if len(pairs) > len(set(families.tolist())) else np.zeros(len(labels), int)
     dealt = labels.copy()

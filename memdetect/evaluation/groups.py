@@ -34,7 +34,7 @@ class Question:
     """What is compared: a group that should score high, and those beside it that should not.
 
     rivals: () = every other group, in the order of the items; a cell is chosen against the first. tuning, test: parts
-    of the items that a cell is chosen and reported on; items of other parts are in neither.
+    that are the tuning and the test split; items of other parts are in neither.
     """
 
     positive: str
@@ -70,27 +70,27 @@ class Labels:
         """How many items a group has, all or among the given ids."""
         return sum(own == group and (ids is None or name in ids) for name, own in self.groups.items())
 
-    def halves(self) -> tuple[set[str], set[str]]:
-        """Ids for choosing and for reporting, by their parts where these are asked for, else by their ids."""
+    def splits(self) -> tuple[set[str], set[str]]:
+        """Ids of the tuning and of the test split, by their parts where these are asked for, else by their ids."""
         if not (self.question.tuning or self.question.test):
-            return halves(self.groups)
+            return splits(self.groups)
         sides = (self.question.tuning, self.question.test)
-        choosing, reporting = ({name for name, part in self.parts.items() if part in side} for side in sides)
-        return choosing, reporting
+        tuning, test = ({name for name, part in self.parts.items() if part in side} for side in sides)
+        return tuning, test
 
 
-def halves(groups: Mapping[str, str]) -> tuple[set[str], set[str]]:
-    """Ids for choosing and ids for reporting, from id -> group: by the sha256 of the id, at each group's median.
+def splits(groups: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    """Ids of the tuning and of the test split, from id -> group: by the sha256 of the id, at each group's median.
 
-    So every group is halved, whatever its order; of an odd group the reporting half has one more.
+    So every group is halved, whatever its order; of an odd group the test split has one more.
     """
-    choosing: set[str] = set()
+    tuning: set[str] = set()
     for group in set(groups.values()):
         members = sorted(
             (name for name, own in groups.items() if own == group), key=lambda s: hashlib.sha256(s.encode()).digest()
         )
-        choosing.update(members[: len(members) // 2])
-    return choosing, set(groups) - choosing
+        tuning.update(members[: len(members) // 2])
+    return tuning, set(groups) - tuning
 
 
 def labels_of(items: Iterable[Item], truth: Path | None, question: Question) -> Labels:
@@ -110,21 +110,21 @@ def labels_of(items: Iterable[Item], truth: Path | None, question: Question) -> 
     return labels
 
 
-def check_halves(labels: Labels, ids: AbstractSet[str] | None = None) -> None:
-    """Refuse halves with fewer than two items of the positive group or its first rival; MemdetectError.
+def check_splits(labels: Labels, ids: AbstractSet[str] | None = None) -> None:
+    """Refuse splits with fewer than two items of the positive group or its first rival; MemdetectError.
 
     ids: those that were measured; None = all.
     """
     have = sorted(set(labels.parts.values()))
     if have and not (labels.question.tuning and labels.question.test):
         raise MemdetectError(
-            f"the items have the parts {_listed(have)}; say which to choose on (--tuning-part) and which to report on "
-            "(--test-part)"
+            f"the items have the parts {_listed(have)}; say which are the tuning split (--tuning-part) and "
+            "which the test split (--test-part)"
         )
     pair = (labels.positive, labels.rivals[0])
-    for use, own in zip(("choose on", "report on"), labels.halves(), strict=True):
+    for use, own in zip(("tuning split", "test split"), labels.splits(), strict=True):
         if min(labels.count(group, own if ids is None else own & ids) for group in pair) < FEWEST:
-            raise MemdetectError(f"the half to {use} has fewer than two items of {pair[0]} or of {pair[1]}; scan more")
+            raise MemdetectError(f"the {use} has fewer than two items of {pair[0]} or of {pair[1]}; scan more")
 
 
 def _check_groups(labels: Labels) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memdetect.errors import MemdetectError
-from memdetect.evaluation.groups import halves
+from memdetect.evaluation.groups import splits
 from memdetect.judging import Runs, judge
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import Null, Unranked, make_null, rank_of
@@ -161,7 +161,7 @@ def powers(labelled: Runs, clean: Sequence[Measurement], wanted: Wanted, policy:
     """
     rows = labelled.rows
     if wanted.half:
-        kept = halves({row.id: str(row.meta.get("group", "")) for row in rows})[1]
+        kept = splits({row.id: str(row.meta.get("group", "")) for row in rows})[1]
         rows = [row for row in rows if row.id in kept]
     groups = by_group(rows, wanted.parts)
     if labelled.calibration is None or not set(wanted.pairs) & set(groups):
@@ -194,7 +194,7 @@ def power(
         len(rows),
         len(positives),
         verdict.calibrated,
-        verdict.hits,
+        verdict.detections,
         sum(row.outcome == "suspicious" for row in own),
         sum(row.outcome == "inconclusive" for row in own),
         sum(row.outcome == "suspicious" for row in rest),

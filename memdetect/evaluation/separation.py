@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from memdetect.evaluation.cells import Scores, all_scores
-from memdetect.evaluation.groups import Question, check_halves, labels_of
+from memdetect.evaluation.groups import Question, check_splits, labels_of
 from memdetect.evaluation.tables import grid, table
 from memdetect.runs.folder import RunFolder
 
@@ -17,12 +17,12 @@ def separate(runs: Sequence[Path], truth: Path | None, question: Question) -> di
     """Scores of every detector over the items of finished runs with the same settings, with their labels.
 
     truth: JSON lines with id, group and part, where the inputs had none. Raises MemdetectError for items without a
-    group, groups or halves that are too small, and runs without finite scores.
+    group, groups or splits that are too small, and runs without finite scores.
     """
     rows = [row for run in runs for row in RunFolder(run).measurements()]
     found = all_scores(rows, labels_of(rows, truth, question))
     for scores in found.values():
-        check_halves(scores.labels, _measured(scores))
+        check_splits(scores.labels, _measured(scores))
     return found
 
 
@@ -40,7 +40,7 @@ def report(found: Mapping[str, Scores], grids: bool = False) -> str:
     ]
     for detector, scores in found.items() if grids else ():
         for rival in labels.rivals:
-            title = f"{detector}: AUROC of {labels.positive} against {rival}, reporting half"
+            title = f"{detector}: AUROC of {labels.positive} against {rival}, test split"
             lines.append(f"\n{title}\n\n{grid(scores, rival)}")
     return "\n".join(lines)
 

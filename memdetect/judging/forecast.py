@@ -12,7 +12,7 @@ from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import Null, Unranked, make_null
 from memdetect.judging.statistics.beta import beta_binomial_cdf
 from memdetect.judging.statistics.conformal import rank_at, simes_levels
-from memdetect.judging.statistics.multiple import chance_of_top, hits_needed, n_needed
+from memdetect.judging.statistics.multiple import chance_of_top, detections_needed, n_needed
 from memdetect.judging.statistics.rates import pass_probability, recommended_families, smallest_clean, smallest_families
 from memdetect.judging.verdict import judge
 from memdetect.runs.header import Header
@@ -26,16 +26,16 @@ _ULP = 1 + 1e-9
 class Forecast:
     """What `planned` items of `families` families can show against n clean prompts.
 
-    hits: h, how many have to stand above all clean prompts before any can be found; needed: clean prompts with which
-    h is 1. passing: P(no finding by scores and none undecided | nothing memorized); rate_passing: P(within max-rate |
-    the same), None without a limit. obstacles: why not even a run whose every score is ordinary and whose every image
-    was searched would pass, in the words of the rules that judge it.
+    detections: h, how many have to stand above all clean prompts before any can be found; needed: clean prompts with
+    which h is 1. passing: P(no finding by scores and none undecided | nothing memorized); rate_passing: P(within
+    max-rate | the same), None without a limit. obstacles: why not even a run whose every score is ordinary and whose
+    every image was searched would pass, in the words of the rules that judge it.
     """
 
     planned: int
     families: int
     n: int
-    hits: int
+    detections: int
     needed: int
     passing: float
     rate_passing: float | None
@@ -43,21 +43,24 @@ class Forecast:
 
 
 def clean_count(calibration: Calibration | None, members: int) -> int:
-    """How many clean prompts p-values will rest on: part B, or all where one detector decides and A was drawn."""
+    """How many clean prompts p-values will rest on: the calibration split, or all where one detector decides alone.
+
+    All of them only where the splits were drawn, so that nothing was chosen on the tuning split.
+    """
     if calibration is None:
         return 0
     every = members == 1 and calibration.parts == "drawn"
-    return sum(every or item.part == "B" for item in calibration.items)
+    return sum(every or item.part == "calibration" for item in calibration.items)
 
 
 def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
     """Work out what a plan can show; n = 0 for a model without clean scores."""
     levels = simes_levels(n, policy.delta) if policy.delta is not None and n > 1 else None
-    hits = hits_needed(n, planned, policy.fdr, levels[0] if levels else None)
+    detections = detections_needed(n, planned, policy.fdr, levels[0] if levels else None)
     needed = n_needed(planned, policy.fdr)
-    if not n or hits > planned:
+    if not n or detections > planned:
         passing = 0.0
-    elif hits > 1:
+    elif detections > 1:
         passing = 1 - chance_of_top(n, planned)
     else:
         alone = policy.fdr / planned * _ULP
@@ -65,18 +68,18 @@ def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
         passing = beta_binomial_cdf(0, planned, rank, n + 1 - rank)
     limit = policy.max_rate
     rated = pass_probability(families, n, policy.level, limit, policy.confidence) if limit is not None else None
-    return Forecast(planned, families, n, hits, needed, passing, rated)
+    return Forecast(planned, families, n, detections, needed, passing, rated)
 
 
 def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
     """What to say before a base draws each prompt too few times for scores to find a single one; "" otherwise."""
     found = forecast(prompts, prompts, prompts * rounds, policy)
-    if found.hits <= 1 or policy.fail_on == "copy":
+    if found.detections <= 1 or policy.fail_on == "copy":
         return ""
     return (
         f"{rounds} rounds of the base for {prompts} prompts: scores can find no single memorized prompt, it takes "
-        f"{found.hits} at once, and the run will be inconclusive; give --base-rounds {ceil(found.needed / prompts)}, "
-        "or --fail-on copy with an index"
+        f"{found.detections} at once, and the run will be inconclusive; give "
+        f"--base-rounds {ceil(found.needed / prompts)}, or --fail-on copy with an index"
     )
 
 
@@ -128,8 +131,8 @@ def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
         yield "there are no clean scores for this model, so that nothing can be decided; run `memdetect calibrate`"
     else:
         yield (
-            f"hits needed at a false discovery rate of {policy.fdr:g}: {_count(found.hits)} above every clean prompt; "
-            f"{_count(found.needed)} clean prompts would make it 1"
+            f"minimum number of detections at a false discovery rate of {policy.fdr:g}: {_count(found.detections)} "
+            f"above every clean prompt; {_count(found.needed)} clean prompts would make it 1"
         )
         yield f"P(pass | clean), no finding by scores and none undecided: {found.passing:.2f}"
     for reason in found.obstacles:

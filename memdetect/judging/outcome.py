@@ -44,9 +44,9 @@ class Shift:
     few: str = ""
 
     @property
-    def alarm(self) -> bool:
-        """Under an alarm a p-value promises nothing, and only copies can fail a gate."""
-        return self.text or self.below or bool(self.dead) or any(check.alarm for check in self.bulk)
+    def warning(self) -> bool:
+        """Distribution-shift warning: under it a p-value promises nothing, and only copies can fail a gate."""
+        return self.text or self.below or bool(self.dead) or any(check.shifted for check in self.bulk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,15 @@ class Tally:
 class Verdict:
     """The decision on a run and what it rests on.
 
-    planned, measured, unusable: items in the plan, in the records, and those that could not be read or were not
-    finite. counts: items by outcome. suppressed: findings set aside by the policy. calibrated: clean prompts that
-    p-values rest on; missing: why there are none. needed: clean prompts with which one hit could be decided. hits:
-    h, how many hits it takes now. rules: what the gate asked; the verdict is the worst of them. claim: what may be said
-    of the run, in one sentence. notes: what its reader should know. fixed: whether policy and calibration were named
-    in the run's header before its first image. basis: what the verdict rests on, in its first words. sensitivity: of
-    the deciding score, for each kind of prompt scanned of which memorized ones are known. memorized: upper bound of the
-    share of memorized prompt families, if those are flagged as often as the known ones; None where that is not known.
-    tally: what a reader is told of all items and images.
+    planned, measured, unusable: items in the plan, in the records, and those that could not be read or were not finite.
+    counts: items by outcome. suppressed: findings set aside by the policy. calibrated: clean prompts that p-values rest
+    on; missing: why there are none. needed: clean prompts with which one detection could be decided. detections: the
+    minimum number of detections h. rules: what the gate asked; the verdict is the worst of them. claim: what may be
+    said of the run, in one sentence. notes: what its reader should know. fixed: whether policy and calibration were
+    named in the run's header before its first image. basis: what the verdict rests on, in its first words. sensitivity:
+    of the deciding score, for each kind of prompt scanned of which memorized ones are known. memorized: upper bound of
+    the share of memorized prompt families, if those are flagged as often as the known ones; None where that is not
+    known. tally: what a reader is told of all items and images.
     """
 
     planned: int
@@ -87,7 +87,7 @@ class Verdict:
     missing: str
     unusable: int = 0
     suppressed: int = 0
-    hits: int = 0
+    detections: int = 0
     needed: int = 0
     fdr: float = 0.05
     rate: Rate | None = None

@@ -122,19 +122,21 @@ def _quartiles(calibration: Calibration, name: str, places: Places) -> list[floa
 def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]]) -> Null:
     items, members = calibration.items, plan.deciding
     first = scores[members[0]]
-    part_a = [i for i, item in enumerate(items) if item.part == "A"]
-    part_b = [i for i, item in enumerate(items) if item.part == "B"]
+    tuning = [i for i, item in enumerate(items) if item.part == "tuning"]
+    reference = [i for i, item in enumerate(items) if item.part == "calibration"]
     if len(members) == 1 and calibration.parts == "drawn":
-        part_b = list(range(len(items)))  # nobody chose anything on part A, so that it need not be set apart
-    if not part_b:
-        raise MemdetectError(f"{len(items)} clean prompts leave none for part B; calibrate with more")
-    tails = {m: fit_tail(m, [scores[m][i] for i in part_a]) for m in members} if len(members) > 1 else {}
-    values = {i: combined(tails, {m: scores[m][i] for m in members}) if tails else first[i] for i in part_b}
-    own = cache(lambda name: _own(scores.get(name) or _quartiles(calibration, name, plan.places), part_b))
+        reference = list(range(len(items)))  # nothing was chosen on the tuning split: it need not be set apart
+    if not reference:
+        raise MemdetectError(f"{len(items)} clean prompts leave none for the calibration split; calibrate with more")
+    tails = {m: fit_tail(m, [scores[m][i] for i in tuning]) for m in members} if len(members) > 1 else {}
+    values = {i: combined(tails, {m: scores[m][i] for m in members}) if tails else first[i] for i in reference}
+    own = cache(lambda name: _own(scores.get(name) or _quartiles(calibration, name, plan.places), reference))
     for name in members:
-        if len({scores[name][i] for i in part_b}) == 1 < len(part_b):
+        if len({scores[name][i] for i in reference}) == 1 < len(reference):
             raise MemdetectError(f"detector {name!r} is constant on the calibration prompts; leave it out")
-    strata = {key: sorted(values[i] for i in part_b if items[i].stratum == key) for key in {i.stratum for i in items}}
+    strata = {
+        key: sorted(values[i] for i in reference if items[i].stratum == key) for key in {i.stratum for i in items}
+    }
     return Null(
         plan=plan,
         members=members,
@@ -149,8 +151,8 @@ def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]
     )
 
 
-def _own(scores: Sequence[float] | None, part_b: Sequence[int]) -> Sequence[float] | None:
-    return None if scores is None else sorted(scores[i] for i in part_b)
+def _own(scores: Sequence[float] | None, reference: Sequence[int]) -> Sequence[float] | None:
+    return None if scores is None else sorted(scores[i] for i in reference)
 
 
 def _of_another_kind(row: Row, null: Null) -> str:

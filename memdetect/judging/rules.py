@@ -122,7 +122,7 @@ def _flagging_rank(n: int, policy: Policy) -> int:
 
 
 def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar: tuple[int, int]) -> tuple[Rule, ...]:
-    """Every rule that holds for this policy, decided. bar: hits needed, and clean prompts needed for one hit."""
+    """Every rule that holds for this policy, decided. bar: minimum number of detections, and clean prompts for one."""
     scored = policy.asks_scores
     made = [_complete(found), _findings(found, policy, shift)]
     if scored:
@@ -157,8 +157,8 @@ def _findings(found: Findings, policy: Policy, shift: Shift) -> Rule:
     total = failing.total()
     if not total:
         return Rule("findings", "pass", "", 0, 0)
-    if not failing["copy"] and shift.alarm:
-        reason = f"{said}, but under an alarm of shift only a copy counts; see there"
+    if not failing["copy"] and shift.warning:
+        reason = f"{said}, but under a distribution-shift warning only a copy counts; see there"
         return Rule("findings", "inconclusive", reason, total, 0)
     return Rule("findings", "fail", f"{said} among {found.header.planned}", total, 0)
 
@@ -166,13 +166,13 @@ def _findings(found: Findings, policy: Policy, shift: Shift) -> Rule:
 def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
     if isinstance(found.null, Unranked):
         return Rule("calibration", "inconclusive", found.null.reason)
-    n, hits = found.null.n, bar[0]
-    if hits > found.header.planned:
+    n, detections = found.null.n, bar[0]
+    if detections > found.header.planned:
         least = smallest_n(policy.fdr) if policy.delta is None else smallest_conditional_n(policy.fdr, policy.delta)
         reason = f"{n} clean prompts can show nothing at a false discovery rate of {policy.fdr:g}, at least {least} can"
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with more", n, least)
-    if hits > 1 and found.calibration and found.calibration.base:
-        reason = f"one memorized prompt cannot be found among {found.header.planned}: it takes {hits} at once"
+    if detections > 1 and found.calibration and found.calibration.base:
+        reason = f"one memorized prompt cannot be found among {found.header.planned}: it takes {detections} at once"
         cure = f"give --base-rounds {ceil(bar[1] / max(1, found.header.planned))}, or --fail-on copy with an index"
         return Rule("calibration", "inconclusive", f"{reason}; {cure}", n, bar[1])
     if found.null.conditioned is False and not found.null.checked:
@@ -181,7 +181,7 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
     return Rule("calibration", "pass", "", n)
 
 
-def _alarms(shift: Shift) -> Iterator[str]:
+def _warnings(shift: Shift) -> Iterator[str]:
     if shift.text and shift.low is not None:
         yield f"the prompts can be told from the clean ones by their text (AUROC at least {shift.low:.2f})"
     if shift.below:
@@ -189,19 +189,19 @@ def _alarms(shift: Shift) -> Iterator[str]:
     if shift.dead:
         yield f"{shift.dead}; it measures nothing here"
     for check in shift.bulk:
-        if check.alarm:
+        if check.shifted:
             yield f"{check.share:.0%} of the prompts have p <= {check.level:.2g}"
 
 
 def _shift(shift: Shift) -> Rule:
-    reasons = list(_alarms(shift))
+    reasons = list(_warnings(shift))
     if not reasons:
         return _compared(shift)
     return Rule("shift", "inconclusive", f"{'; '.join(reasons)}; calibrate on prompts drawn like those scanned")
 
 
 def _compared(shift: Shift) -> Rule:
-    """Without an alarm: whether the texts were compared wherever there was something to compare."""
+    """Without a warning: whether the texts were compared wherever there was something to compare."""
     said = f"{UNCOMPARED}: {shift.missing}" if shift.missing else ""
     return Rule("shift", "inconclusive" if said else "pass", said)
 
@@ -271,7 +271,7 @@ def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) 
     said = f"{rate.flagged} of {rate.families} families flagged, at most {rate.bound:.2%} with {rate.confidence:.0%}"
     if rate.outcome == "pass":
         return Rule("max-rate", "pass", "", rate.bound, limit)
-    if rate.outcome == "fail" and not (shift.alarm and not _copies_exceed(found, rate, policy)):
+    if rate.outcome == "fail" and not (shift.warning and not _copies_exceed(found, rate, policy)):
         return Rule("max-rate", "fail", f"{said} confidence, over {limit:.2%}", rate.bound, limit)
     reason = f"{said} confidence; to show {limit:.2%} takes {smallest_families(limit, policy.confidence)} families"
     return Rule("max-rate", "inconclusive", reason, rate.bound, limit)

@@ -15,7 +15,7 @@ from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of
 from memdetect.judging.search_rules import NO_THRESHOLD, alike, images_of, no_threshold, not_compared, unsearched
 from memdetect.judging.sensitivity import sensitivities
 from memdetect.judging.statistics.conformal import simes_levels
-from memdetect.judging.statistics.multiple import benjamini_hochberg, hits_needed, n_needed
+from memdetect.judging.statistics.multiple import benjamini_hochberg, detections_needed, n_needed
 from memdetect.judging.statistics.rates import Rate, memorized_share
 from memdetect.judging.suppressions import Suppressions, suppressions, with_suppressed
 from memdetect.runs.header import Header
@@ -26,14 +26,14 @@ from memdetect.runs.records import Measurement, Outcome, Result
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """What BH needs at this size: smallest p, hits needed, and clean prompts needed for a single hit.
+    """What BH needs at this size: smallest p, minimum number of detections, and clean prompts needed for a single one.
 
     plan, planned: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy. scored:
     whether the policy asks for scores. null: what they are ranked among.
     """
 
     n: int
-    hits: int
+    detections: int
     needed: int
     plan: Plan
     planned: int
@@ -105,7 +105,7 @@ def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:
     smallest = simes_levels(n, policy.delta)[0] if policy.delta is not None and n > 1 else None
     return _Bar(
         n=n,
-        hits=hits_needed(n, header.planned, policy.fdr, smallest) if n else 0,
+        detections=detections_needed(n, header.planned, policy.fdr, smallest) if n else 0,
         needed=n_needed(header.planned, policy.fdr),
         plan=header.plan,
         planned=header.planned,
@@ -155,14 +155,15 @@ def _ranked(row: Row, ranked: Ranked, bar: _Bar) -> tuple[Outcome, str]:
         return "inconclusive", ranked.reason
     if ranked.rank == 1:
         return "inconclusive", (
-            f"above all {ranked.n} clean prompts, but {bar.hits} such prompts or {bar.needed} clean ones are needed"
+            f"above all {ranked.n} clean prompts, but {bar.detections} such prompts or {bar.needed} clean ones "
+            "are needed"
         )
     return "clear", ""
 
 
 def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:
     rate, shift = rate_of(found, policy), shift_of(found)
-    asked = rules(found, policy, rate, shift, (bar.hits, bar.needed))
+    asked = rules(found, policy, rate, shift, (bar.detections, bar.needed))
     base = Verdict(
         planned=found.header.planned,
         measured=len(found.items),
@@ -171,7 +172,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         missing=found.null.reason if isinstance(found.null, Unranked) else "",
         unusable=sum(item.row.status != "ok" for item in found.items),
         suppressed=sum(bool(item.suppressed) for item in found.items),
-        hits=bar.hits,
+        detections=bar.detections,
         needed=bar.needed,
         fdr=policy.fdr,
         rate=rate,

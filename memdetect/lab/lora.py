@@ -104,9 +104,9 @@ def _check(model: Model, pictures: Sequence[tuple[Path, str]], out: Path) -> Non
         raise MemdetectError(
             "training a LoRA needs the package peft, which is not installed; pip install 'memdetect[lora]'"
         )
-    if model.family.pipeline != "StableDiffusionPipeline":
+    if model.adapter.pipeline != "StableDiffusionPipeline":
         raise MemdetectError(
-            f"{model.name} is a {model.family.pipeline}; expected a StableDiffusionPipeline (1.x, 2.x)"
+            f"{model.name} is a {model.adapter.pipeline}; expected a StableDiffusionPipeline (1.x, 2.x)"
         )
     if model.dtype != "fp32":
         raise MemdetectError(f"{model.name} is open as {model.dtype}; a LoRA is trained in fp32")

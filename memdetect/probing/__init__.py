@@ -1,6 +1,6 @@
 """Watch a running denoiser: probe_prompts and probe_images give a Trace, Replay makes any denoiser f(x, t)."""
 
-from memdetect.probing.finished import Look, probe_images, probe_prompts, trace_of
+from memdetect.probing.finished import Probe, probe_images, probe_prompts, trace_of
 from memdetect.probing.hooks import CAPTURES, Replay, as_written, quiet, watch
 from memdetect.probing.replay import record
 from memdetect.probing.sampling import (
@@ -18,7 +18,7 @@ from memdetect.probing.score import predict
 __all__ = [
     "CAPTURES",
     "Decoded",
-    "Look",
+    "Probe",
     "Replay",
     "Sampler",
     "as_written",

@@ -1,4 +1,4 @@
-"""Look at finished images: noise them to a timestep, pass them once without a condition, stop at the last layer."""
+"""Probe finished images: noise them to a timestep, pass them once without a condition, stop at the last layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Needing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Where to look: the layers, the timesteps, the captures that the detectors need, and the recorded call."""
+class Probe:
+    """Where to probe: the layers, the timesteps, the captures that the detectors need, and the recorded call."""
 
     model: Model
     points: tuple[Point, ...]
@@ -52,7 +52,7 @@ class Look:
         sigmas: Sequence[float] | None = None,
         detectors: Sequence[Needing] = (),
         call: Mapping[str, Any] | None = None,
-    ) -> "Look":
+    ) -> "Probe":
         """Resolve layers and timesteps (default: the card's) and record the unconditional call, as `record` does.
 
         sigmas: noise over signal instead of timesteps; the nearest timesteps are taken. call: further arguments of the
@@ -124,9 +124,9 @@ def probe_prompts(
     *,
     ids: Sequence[str] | None = None,
     sampler: Sampler | None = None,
-    look: Look | None = None,
+    probe: Probe | None = None,
 ) -> Trace:
-    """Sample images for each prompt and look at their final latents: a Trace with axes `step item seed chan`.
+    """Sample images for each prompt and probe their final latents: a Trace with axes `step item seed chan`.
 
     model: what `load` takes. ids: what the seeds are made from (default: the prompts themselves). The latents are
     those of the sampler, neither decoded nor encoded again. Raises MemdetectError (usage).
@@ -134,14 +134,14 @@ def probe_prompts(
     model = load(model)
     sampler = sampler or Sampler.of(model)
     check_call(model, sampler.call)
-    look = look or Look.at(model, call=sampler.call)
+    probe = probe or Probe.at(model, call=sampler.call)
     batching = Batching(sampler.batch_size)
     flat = [prompt for prompt in prompts for _ in range(sampler.num_seeds)]
     keys = _ids(ids, prompts)
     seeds = [seed for key in keys for seed in sampler.seeds(key)]
     with quiet():
         latents = sample_latents(model, flat, seeds, sampler, batching)
-    return trace_of(look, latents, keys, sampler, batching)
+    return trace_of(probe, latents, keys, sampler, batching)
 
 
 def probe_images(
@@ -151,15 +151,15 @@ def probe_images(
     latents: Float[Tensor, "item chan row col"] | None = None,
     ids: Sequence[str] | None = None,
     sampler: Sampler | None = None,
-    look: Look | None = None,
+    probe: Probe | None = None,
 ) -> Trace:
-    """Look at given images (in [-1, 1]) or latents, `num_seeds` noise draws each: axes `step item seed chan`.
+    """Probe given images (in [-1, 1]) or latents, `num_seeds` noise draws each: axes `step item seed chan`.
 
     The paper's Algorithm 1: one pass for each draw and timestep, no prompt, no training data.
     """
     model = load(model)
     sampler = sampler or Sampler.of(model)
-    look = look or Look.at(model, call=sampler.call)
+    probe = probe or Probe.at(model, call=sampler.call)
     batching = Batching(sampler.batch_size)
     if (images is None) == (latents is None):
         raise MemdetectError("probe_images takes either images or latents; give one of the two")
@@ -169,7 +169,7 @@ def probe_images(
             latents = encode(model, images, batching)
     keys = _ids(ids, [str(i) for i in range(len(latents))])
     repeated = latents.repeat_interleave(sampler.num_seeds, dim=0)
-    return trace_of(look, repeated, keys, sampler, batching)
+    return trace_of(probe, repeated, keys, sampler, batching)
 
 
 def _ids(given: Sequence[str] | None, default: Sequence[str]) -> list[str]:
@@ -180,16 +180,16 @@ def _ids(given: Sequence[str] | None, default: Sequence[str]) -> list[str]:
 
 
 def trace_of(
-    look: Look, latents: Float[Tensor, "image chan row col"], ids: Sequence[str], sampler: Sampler, batching: Batching
+    probe: Probe, latents: Float[Tensor, "image chan row col"], ids: Sequence[str], sampler: Sampler, batching: Batching
 ) -> Trace:
-    """Look at `num_seeds` latents for each id, in that order, and fold them into a Trace."""
+    """Probe `num_seeds` latents for each id, in that order, and fold them into a Trace."""
     noise = [seed_of(sampler.seed, key, k, "look") for key in ids for k in range(sampler.num_seeds)]
-    arrays = look(latents, noise, batching)
+    arrays = probe(latents, noise, batching)
     shape = (len(ids), sampler.num_seeds)
     return Trace(
         arrays={key: array.unflatten(1, shape) for key, array in arrays.items()},
-        timesteps=tuple(float(t) for t in look.timesteps),
-        sigmas=look.sigmas,
+        timesteps=tuple(float(t) for t in probe.timesteps),
+        sigmas=probe.sigmas,
         latents=latents.float().cpu().unflatten(0, shape),
         notes={"halved": list(batching.halved)},
     )

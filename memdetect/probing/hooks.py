@@ -27,7 +27,7 @@ class Stop(BaseException):
     """
 
 
-def peak(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "batch chan"]:
+def channel_max(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "batch chan"]:
     """Maximum over positions of each channel."""
     return features.amax(dim=-1)
 
@@ -38,7 +38,7 @@ def average(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "ba
 
 
 SHARED = frozenset({"img_ids", "txt_ids"})  # positions, the same for all rows of a batch
-CAPTURES: Mapping[str, Capture] = {"peak": peak, "mean": average}
+CAPTURES: Mapping[str, Capture] = {"channel_max": channel_max, "mean": average}
 
 
 @dataclass(slots=True)

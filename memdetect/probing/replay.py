@@ -21,7 +21,7 @@ def record(model: Model, prompts: Sequence[str] | None = None, call: Mapping[str
     the encoded empty prompt is not. A pipeline that has none (guidance distilled into the network, few steps without
     guidance, no condition at all) is recorded under the empty condition: the empty prompt, the null class, or nothing.
     call: further arguments of the pipeline, of which those for the size of the images count. Raises MemdetectError
-    when a guided run does not show its halves as the family's row says.
+    when a guided run does not show its halves as the adapter's row says.
     """
     if prompts is None and has_unconditional(model):
         return unconditional(model, call or {})
@@ -32,9 +32,9 @@ def record(model: Model, prompts: Sequence[str] | None = None, call: Mapping[str
 def unconditional(model: Model, call: Mapping[str, Any], beside: str = "") -> Replay:
     """The unconditional half of a guided call, one row. beside: the prompt in the other half, which must not matter.
 
-    Raises MemdetectError (error) when the call holds another number of rows than the family's row says.
+    Raises MemdetectError (error) when the call holds another number of rows than the adapter's row says.
     """
-    halves = model.family.halves
+    halves = model.adapter.halves
     guided = guided_call(model, call, beside)
     if halves == "two calls":
         return _checked(model, _recorded(model, guided, 1, which=2), 1)
@@ -50,15 +50,15 @@ def _recorded(model: Model, arguments: Mapping[str, Any], prompts: int, which: i
             own = generators([0] * prompts)  # without them the pipeline would draw from torch's global stream
             return model.pipe(generator=own, **arguments)
 
-    clock = partial(network_time, model.pipe.scheduler, clock=model.family.clock)
-    return Replay.record(model.denoiser, run, packed=model.family.packed, clock=clock, which=which)
+    clock = partial(network_time, model.pipe.scheduler, clock=model.adapter.clock)
+    return Replay.record(model.denoiser, run, packed=model.adapter.packed, clock=clock, which=which)
 
 
 def _checked(model: Model, replay: Replay, rows: int) -> Replay:
     if (found := len(replay.call[replay.sample])) != rows:
         raise MemdetectError(
-            f"a guided call of {model.family.pipeline} holds {found} rows for one image, its row of families says "
-            f"{model.family.halves!r}; correct the row, or set halves='none'",
+            f"a guided call of {model.adapter.pipeline} holds {found} rows for one image, its adapter says "
+            f"{model.adapter.halves!r}; correct the row, or set halves='none'",
             Exit.ERROR,
         )
     return replay

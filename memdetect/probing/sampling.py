@@ -61,7 +61,7 @@ def sample_latents(
             model,
             sampler,
             {
-                **model.family.fixed,
+                **model.adapter.fixed,
                 **arguments(model, prompts[rows]),
                 **guidance_arguments(model, sampler.guidance_scale),
                 **output_arguments(model),
@@ -76,13 +76,13 @@ def sample_latents(
 
 def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
     """Run the pipeline; its last latents as feature maps."""
-    if model.family.condition == "label":
+    if model.adapter.condition == "label":
         return _before_decoding(model, call, sampler.call)
     with _blaming(sampler.call):
         images = model.pipe(**call).images
-    if model.family.condition == "none":
+    if model.adapter.condition == "none":
         return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
-    if model.family.packed:
+    if model.adapter.packed:
         factor = vae_factor(model) * 2
         rows, cols = (2 * (side // factor) for side in image_size(model, sampler.call))
         return unpack(images, rows, cols)
@@ -212,7 +212,7 @@ def image_size(model: Model, call: Mapping[str, Any] | None = None) -> tuple[int
 
 def truncated_at(model: Model, prompt: str) -> int | None:
     """Number of tokens kept of a prompt by the tokenizer that keeps most, where even that one cuts it, else None."""
-    if model.family.condition != "prompt":
+    if model.adapter.condition != "prompt":
         return None
     tokenizers = [getattr(model.pipe, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
     longest = inspect.signature(model.pipe.__call__).parameters.get("max_sequence_length")

@@ -1,4 +1,4 @@
-"""Any family's denoiser as a score: the recorded call, the schedule and the prediction type put together."""
+"""Any adapter's denoiser as a score: the recorded call, the schedule and the prediction type put together."""
 
 import torch
 from jaxtyping import Float

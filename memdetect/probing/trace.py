@@ -1,4 +1,4 @@
-"""What one look at a denoiser left behind: named arrays keyed by (capture, layer), and where they were taken."""
+"""What one probe of a denoiser left behind: named arrays keyed by (capture, layer), and where they were taken."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from memdetect.errors import MemdetectError
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Captured arrays with axes `step item seed chan ...`, one step for each timestep looked at.
+    """Captured arrays with axes `step item seed chan ...`, one step for each timestep probed at.
 
     timesteps: the network's own time index of each step, in its schedule's unit; sigmas: noise over signal there,
     sqrt((1 - abar) / abar). `seed` counts an item's noise draws (its generated images, or the draws on a given image).

@@ -63,11 +63,11 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     if verdict.calibrated:
         lines.append(
             f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(plan.deciding)}, against "
-            f"{verdict.calibrated} clean prompts; with these it takes {verdict.hits} clear hits to find any."
+            f"{verdict.calibrated} clean prompts; with these the minimum number of detections is {verdict.detections}."
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
-    sigmas = looked_at(header.sigmas)
+    sigmas = probed_at(header.sigmas)
     point = f" [{header.default_point}]" if header.default_point else ""
     lines.append(f"Looked at {', '.join(plan.layers)} at {sigmas}{point}.")
     lines.append(
@@ -79,7 +79,7 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
 
 
-def looked_at(sigmas: Mapping[str, float | None]) -> str:
+def probed_at(sigmas: Mapping[str, float | None]) -> str:
     """Timesteps, each with its noise over signal where that is finite."""
     return ", ".join(f"t={t} (sigma {s:.3f})" if s is not None else f"t={t}" for t, s in sigmas.items())
 

@@ -20,12 +20,12 @@ class _Strict(BaseModel):
 class Settings(_Strict):
     """What a scan has to share with the clean scores that it is ranked among.
 
-    model: its digest; family: the pipeline class; scheduler: class and digest of its configuration; size: height and
+    model: its digest; adapter: the pipeline class; scheduler: class and digest of its configuration; size: height and
     width of the images in pixels; noise: the rule that seeds come from; call: further arguments of the pipeline.
     """
 
     model: str
-    family: str
+    adapter: str
     dtype: str
     scheduler: str
     steps: Whole
@@ -59,16 +59,17 @@ class Places:
 class Plan(Settings):
     """Settings, inputs, and what is measured of them.
 
-    inputs: digest of the items (`inputs_digest`). members: the detectors whose combination decides, () = the first.
+    inputs: digest of the items (`inputs_digest`). combine: the detectors whose combination decides, () = the first.
     strata: a column that p-values stay within. index: digest of the index that outputs are looked up in, top_k: how
-    many neighbours are kept of it; base: digest of the network whose drawings are the null; "" and None = there is none.
+    many neighbours are kept of it; base: digest of the network whose drawings scores are ranked among; "" and None =
+    there is none.
     """
 
     inputs: str
     num_seeds: Whole
     seed: int
     detectors: Names
-    members: tuple[str, ...] = ()
+    combine: tuple[str, ...] = ()
     strata: str = ""
     layers: Names
     timesteps: Annotated[tuple[int, ...], Field(min_length=1)]
@@ -89,7 +90,7 @@ class Plan(Settings):
     @property
     def deciding(self) -> tuple[str, ...]:
         """The detectors whose combination decides: those that are named, else the first."""
-        return self.members or self.detectors[:1]
+        return self.combine or self.detectors[:1]
 
     @property
     def digest(self) -> str:

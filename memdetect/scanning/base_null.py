@@ -75,8 +75,8 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
         ),
         probing=replace(
             asked.probing,
-            layers=tuple(point.name for point in bench.look.points),
-            timesteps=tuple(bench.look.timesteps),
+            layers=tuple(point.name for point in bench.probe.points),
+            timesteps=tuple(bench.probe.timesteps),
             sigmas=(),
         ),
         lookup=replace(asked.lookup, search=False, index=None),
@@ -110,7 +110,7 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
         Item(
             id=f"{row.id}#{k}",
             family=f"{row.id}#{k}",
-            part="B" if k % 2 else "A",
+            part="calibration" if k % 2 else "tuning",
             stratum=str(row.meta.get(strata, "")),
         )
         for row in usable

@@ -50,9 +50,9 @@ def run_calibration(
     and searched, copies are left out, and whoever moves up is searched in turn. Without one, or where it could not have
     told a copy, the calibration says that it was not checked. options.memorized: prompts that the model is known to
     have memorized, each of a kind (`wording.kind_of`), on which the sensitivity of its scores is measured; their run is
-    kept in NAME.memorized.run. Raises MemdetectError for images, for parts other than A and B, for memorized prompts
-    without a kind or among the clean ones, for clean prompts of which none has finite scores, and for one to be
-    searched whose images are not finite.
+    kept in NAME.memorized.run. Raises MemdetectError for images, for parts other than tuning and calibration, for
+    memorized prompts without a kind or among the clean ones, for clean prompts of which none has finite scores, and
+    for one to be searched whose images are not finite.
     """
     options, watch = replace(options or Options(), save_images=False), watch or Watch()
     requests = _clean(requests)

@@ -92,7 +92,7 @@ def _planned(model: str, options: Options) -> Planned:
         "dtype": asked.dtype,
     }
     made = {key: getattr(card, key, None) if given is None else given for key, given in wanted.items()}
-    usual = card.members if options.detectors == Options().detectors else ()
+    usual = card.combine if options.detectors == Options().detectors else ()
     deciding = tuple(probing.combine) or tuple(usual) or options.detectors[:1]
     planned = Planned(model, options, folder, card, None, made, deciding)
     shipped = folder / "calibration.json" if folder and not made["loras"] else None
@@ -125,7 +125,7 @@ def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
         num_seeds=made["num_seeds"],
         seed=options.sampling.seed,
         detectors=tuple(options.detectors),
-        members=tuple(planned.members),
+        combine=tuple(planned.members),
         strata=options.probing.strata,
         layers=_layers(planned),
         timesteps=tuple(made.get("timesteps") or planned.card.timesteps),
@@ -136,7 +136,7 @@ def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
 
 def _settings(planned: Planned) -> Settings:
     made, clean = planned.made, planned.clean
-    unknown: dict[str, Any] = {"model": "", "family": "", "dtype": "", "scheduler": "", "size": (0, 0), "noise": ""}
+    unknown: dict[str, Any] = {"model": "", "adapter": "", "dtype": "", "scheduler": "", "size": (0, 0), "noise": ""}
     held = dict(clean.settings) if clean else unknown
     own = {key: wanted for key in ("call", "dtype") if (wanted := made.get(key)) not in (None, "", "auto")}
     return Settings(**{**held, **own, "steps": made["steps"], "guidance_scale": made["guidance_scale"]})

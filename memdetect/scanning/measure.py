@@ -1,4 +1,4 @@
-"""Measure one shard: sample or open, look, score, keep the images."""
+"""Measure one shard: sample or open, probe, score, keep the images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
         prompts,
         ids=[request.id for _, request in shard],
         sampler=bench.sampler,
-        look=bench.look,
+        probe=bench.probe,
     )
     decoding = Batching(bench.sampler.batch_size)
     made = _decoded(trace, bench, decoding) if bench.options.save_images or bench.evidence else [[] for _ in shard]
@@ -85,7 +85,7 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
         torch.from_numpy(np.stack([given.fitted for _, given in good])),
         ids=[request.id for (_, request), _ in good],
         sampler=bench.sampler,
-        look=bench.look,
+        probe=bench.probe,
     )
     assert trace.latents is not None
     found = zip(good, trace.latents, scores_in(trace, bench.detectors), strict=True)

@@ -37,7 +37,7 @@ def settings_of(bench: Bench) -> Settings:
     height, width = image_size(bench.model, bench.sampler.call)
     return Settings(
         model=bench.model.digest,
-        family=bench.model.family.pipeline,
+        adapter=bench.model.adapter.pipeline,
         dtype=bench.model.dtype,
         scheduler=f"{type(scheduler).__name__}:{fingerprint(scheduler)}",
         steps=bench.sampler.steps,
@@ -58,10 +58,10 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         num_seeds=bench.sampler.num_seeds,
         seed=bench.sampler.seed,
         detectors=tuple(d.name for d in bench.detectors),
-        members=tuple(members(bench.model, asked, bench.detectors)),
+        combine=tuple(members(bench.model, asked, bench.detectors)),
         strata=asked.probing.strata,
-        layers=tuple(point.name for point in bench.look.points),
-        timesteps=tuple(bench.look.timesteps),
+        layers=tuple(point.name for point in bench.probe.points),
+        timesteps=tuple(bench.probe.timesteps),
         index=index.get("digest", ""),
         top_k=index.get("top_k"),
         base=load(asked.judging.base).digest if asked.judging.base is not None else "",
@@ -72,7 +72,7 @@ def header_of(bench: Bench, requests: Requests, calibration: Calibration | None 
     """The run's header: the plan, where everything came from, and the bar that the run will be judged by."""
     made, asked, index = plan_of(bench, requests), bench.options, searched(bench.evidence)
     probed = asked.probing
-    sigmas = zip(bench.look.timesteps, bench.look.sigmas, strict=True)
+    sigmas = zip(bench.probe.timesteps, bench.probe.sigmas, strict=True)
     return Header(
         memdetect=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

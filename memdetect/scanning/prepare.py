@@ -16,7 +16,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
 from memdetect.inputs.prompts import Requests
 from memdetect.judging.statistics.combine import MOST
-from memdetect.probing import Look, Sampler
+from memdetect.probing import Probe, Sampler
 from memdetect.runs.policy import Policy
 
 INDEX = "train.index"
@@ -56,7 +56,7 @@ class Bench:
 
     model: Model
     sampler: Sampler
-    look: Look
+    probe: Probe
     detectors: tuple[Detector, ...]
     options: Options
     evidence: Evidence | None = None
@@ -67,7 +67,7 @@ def prepare(model: Model, options: Options) -> Bench:
     sampler = sampler_of(model, options.sampling)
     detectors = find(options.detectors)
     members(model, options, detectors)
-    look = Look.at(
+    probe = Probe.at(
         model,
         layers=options.probing.layers,
         timesteps=options.probing.timesteps,
@@ -75,7 +75,7 @@ def prepare(model: Model, options: Options) -> Bench:
         detectors=detectors,
         call=sampler.call,
     )
-    return Bench(model, sampler, look, detectors, options, _evidence(model, options))
+    return Bench(model, sampler, probe, detectors, options, _evidence(model, options))
 
 
 def sampler_of(model: Model, asked: Sampling) -> Sampler:
@@ -126,7 +126,7 @@ def members(model: Model, options: Options, detectors: Sequence[Detector]) -> li
     """The detectors that decide together: those asked for, else the card's with the usual detectors, else the first."""
     names = [d.name for d in detectors]
     usual = options.detectors == tuple(d.name for d in DEFAULT)
-    found = [d.name for d in find(tuple(options.probing.combine) or (model.card.members if usual else ()))] or names[:1]
+    found = [d.name for d in find(tuple(options.probing.combine) or (model.card.combine if usual else ()))] or names[:1]
     if absent := [name for name in found if name not in names]:
         raise MemdetectError(f"{absent[0]!r} is to decide but is not measured; add it with --detector")
     if len(found) > MOST:

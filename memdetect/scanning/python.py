@@ -19,7 +19,7 @@ from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sa
 from memdetect.inputs.prompts import Requests
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.run import Run, policy_of
-from memdetect.probing import Look, Sampler, probe_prompts
+from memdetect.probing import Probe, Sampler, probe_prompts
 from memdetect.scanning.calibrating import run_calibration
 from memdetect.scanning.flow import run_scan
 from memdetect.scanning.loop import Watch
@@ -115,7 +115,7 @@ def score(
     found = tuple(one for each in wanted for one in (find([each]) if isinstance(each, str) else (each,)))
     ready = load(model, loading)
     sampler = sampler_of(ready, sampling or Sampling())
-    look = Look.at(
+    probe = Probe.at(
         ready,
         layers=probed.layers,
         timesteps=probed.timesteps,
@@ -128,7 +128,7 @@ def score(
         [item.prompt or "" for item in requests.items],
         ids=[item.id for item in requests.items],
         sampler=sampler,
-        look=look,
+        probe=probe,
     )
     return {each.name: _by_seed(each, trace, sampler) for each in found}
 

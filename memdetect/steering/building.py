@@ -63,7 +63,7 @@ def build(
         memdetect=__version__,
         model=model.name,
         digest=model.digest,
-        family=model.family.pipeline,
+        adapter=model.adapter.pipeline,
         at=recipe.at,
         method=method,
         normalised=recipe.normalised,
@@ -86,7 +86,7 @@ NAMES = ("positive", "negative")
 
 
 def _default(model: Model) -> tuple[str, ...]:
-    return ("steering",) if "steering" in model.family.aliases else ("paper",)
+    return ("steering",) if "steering" in model.adapter.aliases else ("paper",)
 
 
 def _named(positive: Sequence[Request], negative: Sequence[Request]) -> list[tuple[str, Sequence[Request]]]:

@@ -9,7 +9,7 @@ from memdetect.adapters import Model
 from memdetect.detectors.spikiness import SPIKINESS
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.statistics.conformal import p_value
-from memdetect.probing import Look, Sampler, trace_of
+from memdetect.probing import Probe, Sampler, trace_of
 from memdetect.probing.batches import Batching
 from memdetect.runs.plan import Places
 from memdetect.steering.references import References
@@ -42,11 +42,11 @@ def check_references(model: Model, references: References, sampler: Sampler, sid
     Generated references are ranked among the model's clean scores where it has some for these settings: p <= 0.01.
     Else a reference stands out among the others, by more than 3.5 robust standard deviations.
     """
-    look = Look.at(model, detectors=(SPIKINESS,))
+    probe = Probe.at(model, detectors=(SPIKINESS,))
     one = Sampler(sampler.steps, sampler.guidance_scale, 1, sampler.seed, sampler.batch_size)
-    trace = trace_of(look, references.latents, references.names, one, Batching(sampler.batch_size))
+    trace = trace_of(probe, references.latents, references.names, one, Batching(sampler.batch_size))
     scores: list[float] = SPIKINESS.score(trace).tolist()
-    null = _clean(model, look, sampler) if references.generated else None
+    null = _clean(model, probe, sampler) if references.generated else None
     if null:
         flags = [p_value(null, score) <= LEVEL for score in scores]
         compared = f"{len(null)} clean prompts"
@@ -74,7 +74,7 @@ def outliers(scores: Sequence[float]) -> list[bool]:
     return [score - middle > FAR * spread for score in scores]
 
 
-def _clean(model: Model, look: Look, sampler: Sampler) -> list[float] | None:
+def _clean(model: Model, probe: Probe, sampler: Sampler) -> list[float] | None:
     """The model's own clean scores for one image a prompt, ascending, where they hold for these settings."""
     calibration: Calibration | None = read_calibration(model.folder / "calibration.json") if model.folder else None
     if calibration is None:
@@ -82,6 +82,6 @@ def _clean(model: Model, look: Look, sampler: Sampler) -> list[float] | None:
     held = calibration.settings
     if (held.model, held.steps, held.guidance_scale) != (model.digest, sampler.steps, sampler.guidance_scale):
         return None
-    places = Places(tuple(p.name for p in look.points), tuple(look.timesteps), num_seeds=1)
+    places = Places(tuple(p.name for p in probe.points), tuple(probe.timesteps), num_seeds=1)
     rows = calibration.seeds(SPIKINESS.name, places)
     return sorted(row[0] for row in rows) if rows else None

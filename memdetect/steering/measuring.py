@@ -12,7 +12,7 @@ from memdetect.adapters import Model
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Request
-from memdetect.probing import Look, Sampler, trace_of
+from memdetect.probing import Probe, Sampler, trace_of
 from memdetect.probing.batches import Batching
 from memdetect.probing.trace import Trace
 from memdetect.runs.records import Measurement, Score
@@ -22,7 +22,7 @@ from memdetect.steering.response import midpoint, sharpness, steadiness
 
 PLACE, WHOLE = "steered", "all"  # the layer and timestep under which a response stands in a record
 CURVES = ("edit", "identity", "resemblance", "moved")
-# Steerability, turned so that higher = more memorized, as the paper claims of memorized samples; fixed before any look.
+# Steerability, turned so that higher = more memorized, as the paper claims; fixed before anything was measured.
 DETECTORS = ("resistance", "stillness", "sharpness")
 SHAPES = ("sharpness", "steadiness", "midpoint")
 
@@ -58,19 +58,19 @@ def measure(
     strengths = trial.course.strengths
     if strengths[:1] != (0.0,) or len(strengths) < 2 or any(np.diff(strengths) <= 0):
         raise MemdetectError("a response is measured from strength 0 up; give strengths such as 0,0.5,1,2")
-    look = Look.at(model, detectors=trial.detectors) if trial.detectors else None
+    probe = Probe.at(model, detectors=trial.detectors) if trial.detectors else None
     rows: list[Measurement] = []
     size = max(1, sampler.batch_size // sampler.num_seeds)
     for start in range(0, len(requests), size):
         progress(start, len(requests), "")
         some = requests[start : start + size]
-        rows += _batch(model, list(enumerate(some, start)), trial, sampler, look)
+        rows += _batch(model, list(enumerate(some, start)), trial, sampler, probe)
     progress(len(requests), len(requests), "")
     return rows
 
 
 def _batch(
-    model: Model, some: Sequence[tuple[int, Request]], trial: Trial, sampler: Sampler, look: Look | None
+    model: Model, some: Sequence[tuple[int, Request]], trial: Trial, sampler: Sampler, probe: Probe | None
 ) -> list[Measurement]:
     draws = sampler.num_seeds
     prompts = [request.prompt or "" for _, request in some for _ in range(draws)]
@@ -81,7 +81,7 @@ def _batch(
     latents = [made.float().cpu() for made in latents]
     images = [made_of(model, made, sampler) for made in latents]
     ids = [request.id for _, request in some]
-    trace = trace_of(look, latents[0], ids, sampler, Batching(sampler.batch_size)) if look else None
+    trace = trace_of(probe, latents[0], ids, sampler, Batching(sampler.batch_size)) if probe else None
     rows: list[Measurement] = []
     for i, (index, request) in enumerate(some):
         own = range(i * draws, (i + 1) * draws)

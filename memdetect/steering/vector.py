@@ -23,18 +23,18 @@ PREFIX, EMBEDDING, MARK = "layer/", "embedding", "memdetect.steering"
 class Header(BaseModel):
     """What a vector was made of. digest: of the model. at: `output` = what a layer returns, `hidden` = probed features.
 
-    prompted: prompts were looked at under their own text, not under an empty one. positive, negative: number of images.
+    prompted: prompts were probed at under their own text, not under an empty one. positive, negative: number of images.
     lengths: of each layer's direction, in the unit of its features. references: what was found of them, see `Check`.
     embedder: name and fingerprint of what made the direction among images, {} = there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     memdetect: str
     model: str
     digest: str
-    family: str
+    adapter: str
     at: At
     method: str
     normalised: bool
@@ -82,8 +82,8 @@ class Vector:
         made = self.header
         if made.digest != model.digest:
             raise MemdetectError(
-                f"the vector was made for {made.model} ({made.family}, digest {made.digest[:12]}), this model is "
-                f"{model.name} ({model.family.pipeline}, digest {model.digest[:12]}); build it again for this model"
+                f"the vector was made for {made.model} ({made.adapter}, digest {made.digest[:12]}), this model is "
+                f"{model.name} ({model.adapter.pipeline}, digest {model.digest[:12]}); build it again for this model"
             )
         return sites(model.points(tuple(self.layers)), made.at)
 

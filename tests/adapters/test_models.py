@@ -50,7 +50,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def test_a_folder_opens_with_the_weights_that_were_saved(pipe, model_folder):
     model = opened(model_folder)
     assert (model.device, model.dtype, model.folder) == ("cpu", "fp32", model_folder)
-    assert (model.family.pipeline, model.card.name) == ("StableDiffusionPipeline", "")
+    assert (model.adapter.pipeline, model.card.name) == ("StableDiffusionPipeline", "")
     assert model.denoiser is model.pipe.unet
     saved = pipe.unet.state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in model.denoiser.state_dict().items())

@@ -11,15 +11,15 @@ import pytest
 import torch
 from accelerate import cpu_offload_with_hook
 from safetensors.torch import save_file
-from tiny_families import tiny_family, tiny_unet2d
+from tiny_adapters import tiny_family, tiny_unet2d
 
-from memdetect.adapters import FAMILIES, load, opening
+from memdetect.adapters import ADAPTERS, load, opening
 from memdetect.adapters.cards import card_of
 from memdetect.adapters.models import DTYPES
 from memdetect.errors import MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
-from memdetect.probing import Look, Sampler, image_size, probe_images
+from memdetect.probing import Probe, Sampler, image_size, probe_images
 
 SD1 = "model.diffusion_model.output_blocks.11.0.skip_connection.weight"
 SDXL = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
@@ -174,20 +174,20 @@ def test_auto_is_the_cards_dtype_or_that_of_the_device(model_folder):
     assert load(str(model_folder), Loading(device="cpu", dtype="auto")).dtype == "fp32"
 
 
-def test_bf16_agrees_with_fp32_within_its_rounding(family_pipe):
+def test_bf16_agrees_with_fp32_within_its_rounding(adapter_pipe):
     """Each of some dozens of roundings adds at most half of bf16's eps, 2**-7; the peaks agree to that, times 16."""
-    model = load(family_pipe)
+    model = load(adapter_pipe)
     latents = torch.randn(2, *_shape(model), generator=torch.Generator().manual_seed(0))
     sampler, ids = Sampler(2, 2.0, 1), ["a", "b"]
     exact = probe_images(model, latents=latents, ids=ids, sampler=sampler)
     network = model.denoiser
-    look = Look.at(model)
+    probe = Probe.at(model)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     network.to(torch.bfloat16)
     try:
-        call = {k: _cast(v, torch.bfloat16) for k, v in look.replay.call.items()}
-        rounded = replace(look, replay=_with_call(look.replay, call))
-        found = probe_images(model, latents=latents, ids=ids, sampler=sampler, look=rounded)
+        call = {k: _cast(v, torch.bfloat16) for k, v in probe.replay.call.items()}
+        rounded = replace(probe, replay=_with_call(probe.replay, call))
+        found = probe_images(model, latents=latents, ids=ids, sampler=sampler, probe=rounded)
     finally:
         network.to(torch.float32).load_state_dict(kept)
     for key, array in exact.arrays.items():
@@ -197,7 +197,7 @@ def test_bf16_agrees_with_fp32_within_its_rounding(family_pipe):
 
 def _shape(model: Any) -> tuple[int, ...]:
     height, width = image_size(model)
-    if model.family.condition == "none":
+    if model.adapter.condition == "none":
         return 3, height, width
     return model.pipe.vae.config.latent_channels, height // 4, width // 4
 
@@ -214,14 +214,14 @@ def _with_call(replay: Any, call: dict[str, Any]) -> Any:
 
 def test_a_bare_network_of_pixels_is_a_model():
     model = load(tiny_unet2d())
-    assert (model.family.pipeline, type(model.pipe.scheduler).__name__) == ("DDPMPipeline", "DDPMScheduler")
+    assert (model.adapter.pipeline, type(model.pipe.scheduler).__name__) == ("DDPMPipeline", "DDPMScheduler")
 
 
-def test_every_family_opens_again_from_its_folder(family_pipe, tmp_path):
-    family_pipe.save_pretrained(tmp_path)
+def test_every_family_opens_again_from_its_folder(adapter_pipe, tmp_path):
+    adapter_pipe.save_pretrained(tmp_path)
     model = load(str(tmp_path), Loading(device="cpu"))
-    assert model.family is FAMILIES[type(family_pipe).__name__]
-    saved = getattr(family_pipe, model.family.denoiser).state_dict()
+    assert model.adapter is ADAPTERS[type(adapter_pipe).__name__]
+    saved = getattr(adapter_pipe, model.adapter.denoiser).state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in model.denoiser.state_dict().items())
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from memdetect.adapters import FAMILIES, Point, list_points
+from memdetect.adapters import ADAPTERS, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import watch
@@ -48,7 +48,7 @@ def test_points_come_in_the_order_of_the_modules(pipe):
 
 
 def test_a_listed_point_names_a_module_that_exists(any_pipe):
-    denoiser = getattr(any_pipe, FAMILIES[type(any_pipe).__name__].denoiser)
+    denoiser = getattr(any_pipe, ADAPTERS[type(any_pipe).__name__].denoiser)
     for name, point in list_points(denoiser).items():
         assert point.name == name
         assert isinstance(denoiser.get_submodule(point.module), nn.Module)
@@ -85,7 +85,7 @@ def test_an_unknown_layer_is_answered_with_the_closest(pipe, asked, closest):
 
 def test_the_papers_point_is_silu_of_norm2(any_pipe):
     """Against a hook on norm2 itself, which the point does not use."""
-    family = FAMILIES[type(any_pipe).__name__]
+    family = ADAPTERS[type(any_pipe).__name__]
     denoiser = getattr(any_pipe, family.denoiser)
     points = resolve(["paper"], list_points(denoiser), family.aliases)
     normed: dict[str, torch.Tensor] = {}
@@ -95,14 +95,14 @@ def test_the_papers_point_is_silu_of_norm2(any_pipe):
         )
         for p in points
     ]
-    with watch(denoiser, points, ["peak"], stop=False) as seen:
+    with watch(denoiser, points, ["channel_max"], stop=False) as seen:
         denoise(denoiser)
     for handle in handles:
         handle.remove()
     assert len(points) == 2
     for point in points:
         expected = functional.silu(normed[point.name]).flatten(2).max(dim=2).values
-        (found,) = seen.arrays["peak", point.name]
+        (found,) = seen.arrays["channel_max", point.name]
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -115,14 +115,14 @@ def test_the_time_embedding_is_part_of_the_papers_point(pipe):
         block.get_submodule(part).register_forward_hook(lambda _m, _a, out, part=part: parts.update({part: out}))
         for part in ("conv1", "time_emb_proj")
     ]
-    with watch(pipe.unet, [point], ["peak", "mean"], stop=False) as seen:
+    with watch(pipe.unet, [point], ["channel_max", "mean"], stop=False) as seen:
         denoise(pipe.unet)
     for handle in handles:
         handle.remove()
     norm = block.norm2
     total = parts["conv1"] + parts["time_emb_proj"][:, :, None, None]
     features = functional.silu(functional.group_norm(total, norm.num_groups, norm.weight, norm.bias, norm.eps))
-    torch.testing.assert_close(seen.arrays["peak", point.name], [features.amax(dim=(2, 3))])
+    torch.testing.assert_close(seen.arrays["channel_max", point.name], [features.amax(dim=(2, 3))])
     torch.testing.assert_close(seen.arrays["mean", point.name], [features.mean(dim=(2, 3))])
 
 
@@ -137,6 +137,6 @@ def test_the_nonlinearity_of_a_block_is_the_wrong_place_and_refused(any_pipe):
     assert len(ran) == 3
     with (
         pytest.raises(MemdetectError, match="layer 'nonlinearity'"),
-        watch(any_pipe.unet, [wrong], ["peak"], stop=False),
+        watch(any_pipe.unet, [wrong], ["channel_max"], stop=False),
     ):
         denoise(any_pipe.unet)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
-from tiny_families import FAMILY_MAKERS, tiny_family
+from tiny_adapters import FAMILY_MAKERS, tiny_family
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.prediction import KINDS, kind_of, predicted
 from memdetect.adapters.schedule import levels
 from memdetect.errors import MemdetectError
-from memdetect.probing import Look, predict
+from memdetect.probing import Probe, predict
 
 FLOWS = ("sd3", "flux-distilled", "flux-true-cfg")
 EDM = {"edm": "epsilon", "edm_v": "v_prediction"}  # what diffusers calls them
@@ -131,16 +131,16 @@ def test_behind_every_family_the_mixtures_score_comes_out(name, kind, t, tmp_pat
     if kind != "flow":
         pipe.scheduler.register_to_config(prediction_type=EDM.get(kind, kind))
     model = load(pipe)
-    look = Look.at(model)
+    probe = Probe.at(model)
     shape = (
-        torch.Size((3, 16, 16)) if model.family.condition == "none" else torch.Size((16 if name == "sd3" else 4, 8, 8))
+        torch.Size((3, 16, 16)) if model.adapter.condition == "none" else torch.Size((16 if name == "sd3" else 4, 8, 8))
     )
     mixture = Mixture(shape)
     monkeypatch.setattr(model.denoiser, "forward", behind(model, kind, mixture))
     signal, noise = levels(model.pipe.scheduler, t)
     eps = torch.randn(3, *shape, generator=torch.Generator().manual_seed(t))
     x = signal * mixture.means[:3].float() + noise * eps
-    found = predict(model, look.replay, x, t)
+    found = predict(model, probe.replay, x, t)
     # The conversions divide by signal or noise once; all else is rounding of float32 (1.2e-7) at values of a few units.
     torch.testing.assert_close(found.score.double(), mixture.score(x, signal, noise), rtol=1e-3, atol=2e-3)
     torch.testing.assert_close(found.clean.double(), mixture.clean(x, signal, noise), rtol=1e-3, atol=2e-3)

@@ -59,7 +59,10 @@ def test_a_dry_run_says_what_can_be_shown_and_makes_nothing(work, model_folder, 
     assert run([*scan, "--dry-run", "--max-rate", "0.2"]) == 0
     out = capsys.readouterr().out
     assert "plan: 2 items of 2 families against 27 clean prompts" in out
-    assert "hits needed at a false discovery rate of 0.05: 2 above every clean prompt; 39 clean prompts" in out
+    assert (
+        "minimum number of detections at a false discovery rate of 0.05: 2 above every clean prompt; 39 clean prompts"
+        in out
+    )
     assert "P(pass | clean), no finding by scores and none undecided: 0.00" in out
     assert "not even a clean model can pass: sensitivity: no index was searched and what the score can miss" in out
     assert "smallest scan that can show the policy: 14 families against 99 clean prompts" in out

@@ -21,7 +21,7 @@ def work(tmp_path_factory, model_folder):
     folder = tmp_path_factory.mktemp("steer")
     (folder / "cats.txt").write_text("a cat\na red cat\na blue cat\n", encoding="utf-8")
     (folder / "dogs.txt").write_text("a dog\na red dog\na blue dog\n", encoding="utf-8")
-    rows = [{"prompt": f"a cat of {i}", "group": ("matched", "control")[i % 2]} for i in range(6)]
+    rows = [{"prompt": f"a cat of {i}", "group": ("duplicated", "control")[i % 2]} for i in range(6)]
     (folder / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "pictures").mkdir()
     for k, size in enumerate([(32, 32), (50, 70)]):
@@ -38,7 +38,7 @@ def steer(work, model_folder):
 
     def call(command, inputs, *more, vector="v.safetensors"):
         place = ["--model", str(model_folder), "--vector", str(work / vector)]
-        place += ["--positive", "matched"] if command == "measure" else []
+        place += ["--positive", "duplicated"] if command == "measure" else []
         return run(["steer", command, str(work / inputs), *place, *FAST, *more])
 
     return call

@@ -22,7 +22,7 @@ def tiny_folder(model_folder, tmp_path):
 def labelled(tmp_path):
     rows = []
     for i in range(16):
-        group, part = ("matched", "control")[i % 2], ("tuning", "reporting")[(i // 2) % 2]
+        group, part = ("duplicated", "control")[i % 2], ("tuning", "test")[(i // 2) % 2]
         rows.append({"prompt": f"a {'cat' if i % 2 else 'dog'} of {i}", "group": group, "part": part})
     path = tmp_path / "labelled.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -32,7 +32,7 @@ def labelled(tmp_path):
 def test_a_sweep_ranks_draws_and_writes_the_card(labelled, tiny_folder, tmp_path, capsys):
     command = ["sweep", str(labelled), "--model", str(tiny_folder), "--out", str(tmp_path / "run")]
     command += ["--timestep", "50", "--timestep", "400", "--num-seeds", "1", "--layer", "up_blocks.*"]
-    command += ["--positive", "matched", "--tuning-part", "tuning", "--test-part", "reporting"]
+    command += ["--positive", "duplicated", "--tuning-part", "tuning", "--test-part", "test"]
     assert run([*command, "--heat-map", str(tmp_path / "map.png"), "--write-card"]) == 0
     out, err = capsys.readouterr()
     assert "| spikiness" in out
@@ -65,19 +65,22 @@ def test_a_sweep_takes_anybody_s_groups(foreign, tiny_folder, tmp_path, capsys):
     command = ["sweep", str(foreign), "--model", str(tiny_folder), "--timestep", "50", "--num-seeds", "1"]
     command += ["--layer", "mid_block*", "--out", str(tmp_path / "run"), "--positive", "famous"]
     assert run(command) == 0
-    assert "| AUROC, plain, choosing half | AUROC, plain | AUROC, new |" in capsys.readouterr().out
+    assert "| AUROC, plain, tuning split | AUROC, plain | AUROC, new |" in capsys.readouterr().out
     assert run([*command, "--against", "new"]) == 0
-    assert "| AUROC, new, choosing half | AUROC, new |" in capsys.readouterr().out
+    assert "| AUROC, new, tuning split | AUROC, new |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--positive", "matched"], "fewer than two items are of the group matched; the groups are famous, plain, new"),
+        (
+            ["--positive", "duplicated"],
+            "fewer than two items are of the group duplicated; the groups are famous, plain, new",
+        ),
         (["--positive", "famous", "--against", "control"], "of the group control"),
         (
             ["--positive", "famous", "--tuning-part", "x", "--test-part", "y"],
-            "the half to choose on has fewer than two",
+            "the tuning split has fewer than two",
         ),
     ],
 )
@@ -89,6 +92,6 @@ def test_what_cannot_be_compared_is_refused_before_the_scan(foreign, tiny_folder
 
 def test_parts_that_nobody_named_are_refused_before_the_scan(labelled, tiny_folder, tmp_path, capsys):
     command = ["sweep", str(labelled), "--model", str(tiny_folder), "--out", str(tmp_path / "run")]
-    assert run([*command, "--positive", "matched"]) == 2
-    assert "have the parts reporting, tuning; say which to choose on (--tuning-part)" in capsys.readouterr().err
+    assert run([*command, "--positive", "duplicated"]) == 2
+    assert "have the parts test, tuning; say which are the tuning split (--tuning-part)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

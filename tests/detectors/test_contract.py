@@ -131,7 +131,8 @@ PLUGIN = """
 import torch
 from memdetect.detectors.detector import Detector
 
-FIRST = Detector("first", "image", frozenset({"peak"}), lambda trace: torch.zeros(1), "1", "nobody", "nobody2026")
+NEEDS = frozenset({"channel_max"})
+FIRST = Detector("first", "image", NEEDS, lambda trace: torch.zeros(1), "1", "nobody", "nobody2026")
 NOT_ONE = "a string"
 """
 

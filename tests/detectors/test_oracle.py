@@ -13,7 +13,7 @@ from memdetect.lab.theory import forms
 from memdetect.probing.trace import Trace
 
 DIM, UNITS, BLOCK, SIGMA = 24, 32, 16, 0.2
-SCALE_FREE = ("spikiness-l4", "kurtosis", "concentration", "top-energy", "gini", "peak-to-mean")
+SCALE_FREE = ("spikiness-l4", "kurtosis", "concentration", "top-energy", "gini", "max-to-mean")
 ALL = ("spikiness", "spikiness-mean", *SCALE_FREE)
 
 
@@ -44,7 +44,7 @@ def hidden(weights: np.ndarray, samples: np.ndarray, draws: int = 8) -> np.ndarr
 
 def scores(name: str, values: np.ndarray) -> np.ndarray:
     array = torch.tensor(values, dtype=torch.float32)[None, :, None]
-    trace = Trace({("peak", "h"): array, ("mean", "h"): array}, (0.0,), (SIGMA,))
+    trace = Trace({("channel_max", "h"): array, ("mean", "h"): array}, (0.0,), (SIGMA,))
     return find([name])[0].score(trace).numpy()
 
 
@@ -74,7 +74,7 @@ def ordered(name: str, high: np.ndarray, low: np.ndarray) -> bool:
 
 
 def test_every_detector_of_a_hidden_layer_is_asked():
-    assert {d.name for d in BUILT_IN if d.needs <= {"peak", "mean"}} == set(ALL)
+    assert {d.name for d in BUILT_IN if d.needs <= {"channel_max", "mean"}} == set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -110,7 +110,7 @@ def test_the_values_that_the_closed_form_predicts(name, spike, even):
 
 
 def test_the_spread_that_the_closed_form_predicts():
-    """A spike of height a = r |x|^2 has spread a sqrt(p - 1) / p, an even block of norm b has b sqrt(p - p_k) / p."""
+    """A spike a = r |x|^2 deviates by a sqrt(p - 1) / p, an even block of norm b one of b sqrt(p - p_k) / p."""
     samples, spiky = memorizing()
     height = np.linalg.norm(spiky, axis=0)[:6] * 6.0
     np.testing.assert_allclose(
@@ -124,7 +124,7 @@ def test_the_spread_that_the_closed_form_predicts():
 
 @pytest.mark.parametrize("name", ALL)
 def test_where_the_spread_fails_to_compare(name):
-    """Data of twice the norm: a generalized sample's spread exceeds a memorized one's; what is free of scale holds."""
+    """Data of twice the norm: a generalized sample deviates more than a memorized one; what is free of scale holds."""
     samples, spiky = memorizing()
     groups, balanced = generalizing(norm=12.0)
     high = scores(name, hidden(spiky, samples))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from memdetect.detectors.shape import MEAN_SPREAD, concentration, gini, kurtosis, peak_to_mean, top_energy
-from memdetect.detectors.spikiness import l4_over_l2, spread
+from memdetect.detectors.shape import MEAN_STD, concentration, gini, kurtosis, max_to_mean, top_energy
+from memdetect.detectors.spikiness import channel_std, l4_over_l2
 from memdetect.probing.trace import Trace
 
 
@@ -50,7 +50,7 @@ def test_top_energy_counts_at_least_one_channel():
     torch.testing.assert_close(top_energy(torch.tensor([3.0, 4.0])), torch.tensor(16 / 25))
 
 
-@pytest.mark.parametrize("statistic", [kurtosis, concentration, top_energy, gini, peak_to_mean])
+@pytest.mark.parametrize("statistic", [kurtosis, concentration, top_energy, gini, max_to_mean])
 def test_scale_is_irrelevant_even_where_fourth_powers_leave_float32(statistic):
     v = vectors(0)
     torch.testing.assert_close(statistic(v * 1e20), statistic(v), rtol=1e-4, atol=0)
@@ -58,8 +58,8 @@ def test_scale_is_irrelevant_even_where_fourth_powers_leave_float32(statistic):
 
 def test_mean_spread_reads_means_not_maxima():
     means, peaks = torch.rand(1, 3, 2, 8), torch.rand(1, 3, 2, 8)
-    trace = Trace({("mean", "a"): means, ("peak", "a"): peaks}, timesteps=(50.0,), sigmas=(0.1,))
-    torch.testing.assert_close(MEAN_SPREAD.score(trace), spread(means).mean(dim=(0, 2)))
+    trace = Trace({("mean", "a"): means, ("channel_max", "a"): peaks}, timesteps=(50.0,), sigmas=(0.1,))
+    torch.testing.assert_close(MEAN_STD.score(trace), channel_std(means).mean(dim=(0, 2)))
 
 
 def test_gini_is_the_mean_difference_of_all_pairs():
@@ -72,4 +72,4 @@ def test_gini_is_the_mean_difference_of_all_pairs():
 def test_gini_and_crest_of_flat_and_single():
     flat, one = torch.full((8,), 3.0), torch.eye(8)[2] * 5
     torch.testing.assert_close(gini(torch.stack([flat, one])), torch.tensor([0.0, 7 / 8]))
-    torch.testing.assert_close(peak_to_mean(torch.stack([flat, one])), torch.tensor([1.0, 8.0]))
+    torch.testing.assert_close(max_to_mean(torch.stack([flat, one])), torch.tensor([1.0, 8.0]))

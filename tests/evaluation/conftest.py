@@ -21,8 +21,8 @@ def run(tmp_path: Path) -> Path:
     """One layer that tells matched prompts from all others at t = 10 only, one that tells nothing."""
     rng = np.random.default_rng(0)
     rows = []
-    for i, group in enumerate(["matched"] * 40 + ["control"] * 40 + ["seen"] * 30 + ["held-out"] * 30):
-        shift = 5.0 if group == "matched" else 0.0
+    for i, group in enumerate(["duplicated"] * 40 + ["control"] * 40 + ["seen"] * 30 + ["unseen"] * 30):
+        shift = 5.0 if group == "duplicated" else 0.0
         noise = iter(rng.normal(0, 1, 8).tolist())
         good = {"10": [shift + next(noise), shift + next(noise)], "50": [next(noise), next(noise)]}
         bad = {"10": [next(noise), next(noise)], "50": [next(noise), next(noise)]}

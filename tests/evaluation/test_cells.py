@@ -10,7 +10,7 @@ from memdetect.runs.folder import RunFolder
 
 def test_a_mean_of_layers_is_the_mean_of_their_seed_means(run):
     rows = list(RunFolder(run).measurements())
-    scores = scores_of(rows, labels_of(rows, None, Question("matched")), "spikiness")
+    scores = scores_of(rows, labels_of(rows, None, Question("duplicated")), "spikiness")
     own = rows[3].scores["spikiness"].cells
     expected = np.mean([own[layer]["50"] for layer in own])
     assert scores.cells["mean of all 2", "50"][rows[3].id] == pytest.approx(expected)
@@ -19,4 +19,4 @@ def test_a_mean_of_layers_is_the_mean_of_their_seed_means(run):
 def test_a_run_without_finite_scores_is_refused(run):
     rows = [row.model_copy(update={"scores": {}}) for row in RunFolder(run).measurements()]
     with pytest.raises(MemdetectError, match="no item has finite scores"):
-        all_scores(rows, labels_of(rows, None, Question("matched")))
+        all_scores(rows, labels_of(rows, None, Question("duplicated")))

@@ -61,7 +61,7 @@ def test_caught_is_the_best_over_all_thresholds(rate):
             for t in [-1.0, *positive, *negative]
             if (negative > t).sum() <= rate * len(negative) + 1e-9
         )
-        found = estimates.caught(positive.tolist(), negative.tolist(), rate)
+        found = estimates.tpr_at_fpr(positive.tolist(), negative.tolist(), rate)
         assert found[0] == best[0], seed
         assert found[1] <= rate * len(negative) + 1e-9, seed
 

@@ -1,4 +1,4 @@
-"""Groups and halves of labelled items, by anybody's names."""
+"""Groups and splits of labelled items, by anybody's names."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from memdetect.errors import MemdetectError
-from memdetect.evaluation import Question, check_halves, halves, labels_of
+from memdetect.evaluation import Question, check_splits, labels_of, splits
 
 
 @dataclass
@@ -23,13 +23,13 @@ def items(**sizes: int) -> list[Labelled]:
 
 def test_halves_cut_every_group_and_forget_the_order():
     groups = {item.id: item.meta["group"] for item in items(cats=40, dogs=40, birds=21, fish=2)}
-    choosing, reporting = halves(groups)
-    assert choosing | reporting == set(groups)
-    assert not choosing & reporting
-    sizes = {g: sum(groups[i] == g for i in choosing) for g in groups.values()}
+    tuning, test = splits(groups)
+    assert tuning | test == set(groups)
+    assert not tuning & test
+    sizes = {g: sum(groups[i] == g for i in tuning) for g in groups.values()}
     assert sizes == {"cats": 20, "dogs": 20, "birds": 10, "fish": 1}
-    assert halves(dict(reversed(groups.items()))) == (choosing, reporting)
-    assert choosing & set(list(groups)[:20]) != set(list(groups)[:20]), "the halves follow the order of the ids"
+    assert splits(dict(reversed(groups.items()))) == (tuning, test)
+    assert tuning & set(list(groups)[:20]) != set(list(groups)[:20]), "the splits follow the order of the ids"
 
 
 def test_every_other_group_is_a_rival_unless_some_are_named():
@@ -83,13 +83,13 @@ def test_the_parts_that_are_named_make_the_halves():
         for k in range(2)
     ]
     labels = labels_of(some, None, Question("cats", (), ("first",), ("third",)))
-    check_halves(labels)
-    choosing, reporting = labels.halves()
-    assert choosing == {item.id for item in some if item.meta["part"] == "first"}
-    assert reporting == {item.id for item in some if item.meta["part"] == "third"}
-    with pytest.raises(MemdetectError, match="have the parts first, second, third; say which to choose on"):
-        check_halves(labels_of(some, None, Question("cats")))
-    with pytest.raises(MemdetectError, match="the half to choose on has fewer than two items of cats or of dogs"):
-        check_halves(labels_of(some, None, Question("cats", (), ("fourth",), ("third",))))
-    with pytest.raises(MemdetectError, match="the half to report on has fewer than two"):
-        check_halves(labels, {item.id for item in some if item.meta["part"] != "third"})
+    check_splits(labels)
+    tuning, test = labels.splits()
+    assert tuning == {item.id for item in some if item.meta["part"] == "first"}
+    assert test == {item.id for item in some if item.meta["part"] == "third"}
+    with pytest.raises(MemdetectError, match="have the parts first, second, third; say which are the tuning split"):
+        check_splits(labels_of(some, None, Question("cats")))
+    with pytest.raises(MemdetectError, match="the tuning split has fewer than two items of cats or of dogs"):
+        check_splits(labels_of(some, None, Question("cats", (), ("fourth",), ("third",))))
+    with pytest.raises(MemdetectError, match="the test split has fewer than two"):
+        check_splits(labels, {item.id for item in some if item.meta["part"] != "third"})

@@ -20,14 +20,14 @@ MADE = calibration(RNG.normal(size=799).tolist())
 
 def run_of(folder: Path, values: dict[str, list[float]], first: int) -> Path:
     pairs = [(group, x) for group, own in values.items() for x in own]
-    rows = [row(i, x, meta={"group": group, "part": "reporting"}) for i, (group, x) in enumerate(pairs, first)]
+    rows = [row(i, x, meta={"group": group, "part": "test"}) for i, (group, x) in enumerate(pairs, first)]
     return write_run(folder, header(len(rows), MADE), rows, MADE, 50)
 
 
 def test_clean_prompts_and_groups_are_reported(tmp_path, capsys):
     clean = run_of(tmp_path / "clean", {"clean": np.random.default_rng(2).normal(size=200).tolist()}, 0)
     groups = {
-        "matched": (8 + RNG.normal(size=20)).tolist(),
+        "duplicated": (8 + RNG.normal(size=20)).tolist(),
         "control": RNG.normal(size=20).tolist(),
         "template": RNG.normal(size=10).tolist(),
     }
@@ -38,15 +38,15 @@ def test_clean_prompts_and_groups_are_reported(tmp_path, capsys):
     out, found = capsys.readouterr().out, json.loads(table.read_text())
     assert code == 0
     assert [entry["rank"] for entry in found["rates"]] == [8, 40, 80]
-    assert "matched among control: 20 of 20 found at FDR 0.05" in out
+    assert "duplicated among control: 20 of 20 found at FDR 0.05" in out
     by_pair = {(entry["group"], entry["among"]): entry for entry in found["power"]}
-    assert set(by_pair) == {("matched", "control"), ("matched", "clean"), ("template", "clean")}
-    matched = by_pair["matched", "clean"]
-    assert matched == matched | {"m": 220, "m1": 20, "n": 799, "h": 6, "found": 20}
+    assert set(by_pair) == {("duplicated", "control"), ("duplicated", "clean"), ("template", "clean")}
+    duplicated = by_pair["duplicated", "clean"]
+    assert duplicated == duplicated | {"m": 220, "m1": 20, "n": 799, "h": 6, "found": 20}
     assert by_pair["template", "clean"]["found"] <= 1
-    assert run([*command, "--pair", "template=matched"]) == 0
-    assert "template among matched: " in (out := capsys.readouterr().out)
-    assert "matched among control" not in out
+    assert run([*command, "--pair", "template=duplicated"]) == 0
+    assert "template among duplicated: " in (out := capsys.readouterr().out)
+    assert "duplicated among control" not in out
 
 
 def test_power_is_that_of_the_scores_whatever_an_index_found():
@@ -54,7 +54,7 @@ def test_power_is_that_of_the_scores_whatever_an_index_found():
     high = [row(i, 9.0).model_copy(update={"matches": [copied]}) for i in range(5)]
     low = [row(i, -9.0).model_copy(update={"matches": [copied]}) for i in range(5, 10)]
     head = header(10, MADE)
-    found = power(head, (high, low), MADE, ("matched", "control"), Policy(fdr=0.05))
+    found = power(head, (high, low), MADE, ("duplicated", "control"), Policy(fdr=0.05))
     assert (found.found, found.false) == (5, 0)
 
 
@@ -84,7 +84,7 @@ def test_rows_of_other_parts_are_left_out_where_there_are_parts():
     assert by_group(rows, ["z"]) == by_group(rows) == {"a": rows}
 
 
-@pytest.mark.parametrize("pair", ["matched", "=control", "matched="])
+@pytest.mark.parametrize("pair", ["duplicated", "=control", "duplicated="])
 def test_a_pair_without_two_groups_is_refused(pair, tmp_path, capsys):
     assert run(["lab", "power", str(tmp_path), "--pair", pair]) == 2
     assert "expected GROUP=CONTROL" in capsys.readouterr().err

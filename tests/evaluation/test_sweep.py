@@ -9,24 +9,24 @@ from memdetect.judging.statistics.auroc import auroc
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Measurement, Score
 
-QUESTION = Question("matched", (), ("tuning",), ("reporting",))
+QUESTION = Question("duplicated", (), ("tuning",), ("test",))
 DEFAULT = ("spikiness", "mean of up_blocks.0.resnets.*", "50")
 
 
 def scores_in(run):
     rows = list(RunFolder(run).measurements())
-    return {"spikiness": scores_of(rows, labels_of(rows, None, Question("matched")), "spikiness")}
+    return {"spikiness": scores_of(rows, labels_of(rows, None, Question("duplicated")), "spikiness")}
 
 
 def made_up(shift: float, cells: int = 12, items: int = 60, seed: int = 0):
     """Items of two groups; the first of the cells is shifted for one of them."""
     rng, rows = np.random.default_rng(seed), []
     for i in range(items):
-        group = "matched" if i % 2 else "control"
+        group = "duplicated" if i % 2 else "control"
         noise = rng.normal(0, 1, cells)
         noise[0] += shift * (i % 2)
         table = {f"layer{c}": {"50": [float(noise[c])]} for c in range(cells)}
-        meta = {"group": group, "part": "tuning" if i % 4 < 2 else "reporting"}
+        meta = {"group": group, "part": "tuning" if i % 4 < 2 else "test"}
         scores = {"spikiness": Score(score=0.0, cells=table)}
         rows.append(Measurement(index=i, id=f"{i:03d}", prompt="a", source="p", meta=meta, scores=scores))
     return {"spikiness": scores_of(rows, labels_of(rows, None, QUESTION), "spikiness")}
@@ -74,7 +74,7 @@ def test_a_best_cell_that_is_not_better_on_the_other_half_is_called_noise():
     scores = made_up(0.0, cells=3)
     table = scores["spikiness"].cells
     for name, value in table["layer0", "50"].items():  # two cells that say the same, but for a trifle
-        shift = 3.0 * (scores["spikiness"].labels.groups[name] == "matched")
+        shift = 3.0 * (scores["spikiness"].labels.groups[name] == "duplicated")
         table["layer0", "50"][name] = value + shift
         table["layer1", "50"][name] = value + shift + 1e-3 * (int(name) % 3)
     found = [sweep.choose(scores, ("spikiness", layer, "50")) for layer in ("layer0", "layer1")]
@@ -83,8 +83,8 @@ def test_a_best_cell_that_is_not_better_on_the_other_half_is_called_noise():
     assert "no better than the default" in gained.noise
 
 
-def test_halves_that_are_too_small_are_refused():
-    with pytest.raises(MemdetectError, match="has fewer than two items of matched or of control"):
+def test_splits_that_are_too_small_are_refused():
+    with pytest.raises(MemdetectError, match="has fewer than two items of duplicated or of control"):
         sweep.choose(made_up(1.0, items=6))
 
 
@@ -96,6 +96,6 @@ def test_the_ranking_and_the_heat_map_show_every_cell(run, tmp_path):
     text = sweep.render(scores, sweep.choose(scores, DEFAULT))
     assert text.count("\n| spikiness |") == 8
     assert "8 combinations tried; the best of shuffled labels is as good in 0.2%." in text
-    assert "Over the default, on the half set aside: +0." in text
+    assert "Over the default, on the test split: +0." in text
     sweep.heat_map(scores, tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"

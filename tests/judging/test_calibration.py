@@ -73,10 +73,10 @@ def test_difference_names_the_key() -> None:
 def test_parts_are_drawn_by_family_whatever_the_order() -> None:
     keys = [words(i) for i in range(1000)]
     parts = draw_parts(keys)
-    assert sorted(parts.values()).count("A") == 200
+    assert sorted(parts.values()).count("tuning") == 200
     assert draw_parts(keys[::-1]) == parts
-    assert list(draw_parts(keys[:100]).values()).count("A") == 100
-    assert list(draw_parts(keys[:300]).values()).count("A") == 150
+    assert list(draw_parts(keys[:100]).values()).count("tuning") == 100
+    assert list(draw_parts(keys[:300]).values()).count("tuning") == 150
 
 
 def test_one_prompt_a_family() -> None:
@@ -96,11 +96,11 @@ def test_families_without_a_column_are_what_reads_the_same() -> None:
 
 
 def test_given_parts_are_kept_and_half_given_ones_refused() -> None:
-    rows = [row(i, float(i), meta={"part": "AB"[i % 2]}) for i in range(6)]
-    assert parts_of(rows) == (["A", "B"] * 3, True)
+    rows = [row(i, float(i), meta={"part": ("tuning", "calibration")[i % 2]}) for i in range(6)]
+    assert parts_of(rows) == (["tuning", "calibration"] * 3, True)
     assert calibration_of_run(header(6), rows).parts == "given"
-    with pytest.raises(MemdetectError, match="of part 'report', expected A or B"):
-        parts_of([*rows, row(7, 1.0, meta={"part": "report"})])
+    with pytest.raises(MemdetectError, match="of part 'test', expected tuning or calibration"):
+        parts_of([*rows, row(7, 1.0, meta={"part": "test"})])
     with pytest.raises(MemdetectError, match="of part None"):
         parts_of([*rows, row(7, 1.0)])
     assert not parts_of([row(i, 1.0) for i in range(4)])[1]
@@ -136,7 +136,7 @@ def test_read_calibration_round_trip(tmp_path: Path) -> None:
         (text(scores={"s": {"up": {"50": [[None]]}}}), "scores.s.up.50.0.0"),
         (text(scores={"s": {"up": {"50": [["high"]]}}}), "scores.s.up.50.0.0"),
         (text(settings={}), "settings.model: Field required"),
-        (text(settings={"model": "abc"}), "settings.family: Field required"),
+        (text(settings={"model": "abc"}), "settings.adapter: Field required"),
         (text(known=[{"id": "k", "family": "k", "text": "k", "kind": ""}]), "known.0.kind"),
         (text(known_scores={"s": {"up": {"50": [[1.0]]}}}), "s, up, t=50.*expected 0"),
         (text(schema_version=2), "schema_version"),

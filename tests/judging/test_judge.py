@@ -25,9 +25,9 @@ def clean(n: int, seed: int = 0) -> Any:
     return made.model_copy(update={"items": (*made.items[:-1], last)})
 
 
-def scanned(m: int, seed: int = 1, hits: int = 0, height: float = 8.0) -> list[Measurement]:
+def scanned(m: int, seed: int = 1, detections: int = 0, height: float = 8.0) -> list[Measurement]:
     values = np.random.default_rng(seed).normal(size=m)
-    values[:hits] = height + np.arange(hits) / 100
+    values[:detections] = height + np.arange(detections) / 100
     return [row(i, float(x)) for i, x in enumerate(values)]
 
 
@@ -48,11 +48,11 @@ def reason(verdict: Verdict, name: str) -> str:
 
 
 def test_hits_are_suspicious_and_the_rest_is_clear():
-    results, verdict = judged(scanned(100, hits=5), clean(2400))
+    results, verdict = judged(scanned(100, detections=5), clean(2400))
     assert [r.outcome for r in results] == ["suspicious"] * 5 + ["clear"] * 95
     assert results[0].p["combined"] == results[0].p["spikiness"] == 1 / 2401
     assert results[0].reason == "p = 0.00042 among 2400 clean prompts"
-    assert (verdict.verdict, verdict.exit, verdict.hits) == ("fail", Exit.FAILED, 1)
+    assert (verdict.verdict, verdict.exit, verdict.detections) == ("fail", Exit.FAILED, 1)
     assert verdict.reasons == ["findings: 5 suspicious among 100"]
 
 
@@ -65,13 +65,13 @@ def test_a_clean_run_passes():
 
 
 def test_one_hit_that_cannot_be_decided_says_what_it_takes():
-    """h = ceil(1000 / (.05 * 751)) = 27 hits, or 1000 / .05 - 1 clean prompts."""
-    results, verdict = judged(scanned(1000, hits=1, height=9.0), clean(750))
+    """h = ceil(1000 / (.05 * 751)) = 27 detections, or 1000 / .05 - 1 clean prompts."""
+    results, verdict = judged(scanned(1000, detections=1, height=9.0), clean(750))
     assert results[0].outcome == "inconclusive"
     assert "27 such prompts or 19999 clean ones are needed" in results[0].reason
-    assert (verdict.verdict, verdict.hits, verdict.needed) == ("inconclusive", 27, 19_999)
+    assert (verdict.verdict, verdict.detections, verdict.needed) == ("inconclusive", 27, 19_999)
     assert "it takes 19999 clean prompts" in reason(verdict, "resolution")
-    assert judged(scanned(1000, hits=27, height=9.0), clean(750))[1].counts["suspicious"] >= 27
+    assert judged(scanned(1000, detections=27, height=9.0), clean(750))[1].counts["suspicious"] >= 27
 
 
 def test_a_prompt_below_some_clean_one_is_clear_when_not_rejected():
@@ -162,7 +162,7 @@ def test_without_clean_scores_nothing_is_clear():
         ({"layers": ["mid"]}, "layer (calibrated up, scanned mid)"),
         ({"timesteps": [60]}, "timestep (calibrated 50, scanned 60)"),
         ({"num_seeds": 3}, "num_seeds (calibrated 2, scanned 3)"),
-        ({"members": ["other"]}, "detector (calibrated spikiness, scanned other)"),
+        ({"combine": ["other"]}, "detector (calibrated spikiness, scanned other)"),
         ({"strata": "kind"}, "strata (calibrated '', scanned 'kind')"),
     ],
 )
@@ -176,10 +176,10 @@ def test_clean_scores_of_another_setting_are_refused_by_its_name(plan, named):
 # Several detectors
 
 
-def test_several_members_are_combined_on_part_b():
+def test_several_members_are_combined_on_the_calibration_split():
     rng = np.random.default_rng(3)
     made = calibration({"spikiness": rng.normal(size=1000).tolist(), "other": rng.normal(size=1000).tolist()}, 200)
-    plan = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+    plan = {"detectors": ["spikiness", "other"], "combine": ["spikiness", "other"]}
     rows = [row(i, {"spikiness": float(a), "other": float(b)}) for i, (a, b) in enumerate(rng.normal(size=(60, 2)))]
     rows[0] = row(0, {"spikiness": 0.0, "other": 9.0})
     rows[1] = row(1, {"spikiness": 9.0, "other": None})
@@ -193,7 +193,7 @@ def test_several_members_are_combined_on_part_b():
 def test_a_constant_member_is_named():
     """Design 11."""
     made = calibration({"spikiness": np.random.default_rng(0).normal(size=300).tolist(), "flat": [1.0] * 300}, 100)
-    plan = {"detectors": ["spikiness", "flat"], "members": ["spikiness", "flat"]}
+    plan = {"detectors": ["spikiness", "flat"], "combine": ["spikiness", "flat"]}
     _, verdict = judged([row(0, {"spikiness": 1.0, "flat": 1.0})], made, plan=plan)
     assert verdict.missing == "detector 'flat' is constant on the calibration prompts; leave it out"
 
@@ -224,7 +224,7 @@ def test_items_that_were_never_measured_count_and_keep_a_run_from_passing():
     _, verdict = judged(rows, made, planned=100)
     assert verdict.verdict == "inconclusive"
     assert reason(verdict, "complete") == "90 of 100 planned items were measured; run the same scan again to resume"
-    assert verdict.hits == 5
+    assert verdict.detections == 5
 
 
 def test_items_that_are_there_twice_do_not_stand_for_those_that_are_missing():
@@ -265,7 +265,7 @@ def test_under_an_alarm_only_copies_fail():
     shifted = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(5).normal(2.5, 1, 200))]
     _, verdict = judged(shifted, clean(2400))
     assert verdict.counts["suspicious"] > 0
-    assert verdict.shift.alarm
+    assert verdict.shift.warning
     assert (verdict.verdict, verdict.exit) == ("inconclusive", Exit.INCONCLUSIVE)
     copied = [shifted[0].model_copy(update={"matches": [match()]}), *shifted[1:]]
     assert judged(copied, clean(2400))[1].exit == Exit.FAILED
@@ -273,7 +273,7 @@ def test_under_an_alarm_only_copies_fail():
 
 def test_words_that_tell_the_prompts_apart_raise_the_alarm():
     made = clean(2400)
-    rows, digest = scanned(100, hits=5), header(1, made).calibration
+    rows, digest = scanned(100, detections=5), header(1, made).calibration
     _, verdict = judged(rows, made, wording={"auroc": 0.9, "low": 0.85, "calibration": digest})
     assert "told from the clean ones by their text (AUROC at least 0.85)" in reason(verdict, "shift")
     assert verdict.exit == Exit.INCONCLUSIVE
@@ -289,7 +289,7 @@ def test_words_that_tell_the_prompts_apart_raise_the_alarm():
 
 def test_only_copies_fail_where_the_policy_says_so_and_that_takes_an_index():
     policy = Policy(fail_on="copy")
-    rows = scanned(100, hits=5)
+    rows = scanned(100, detections=5)
     assert "no training images were searched" in reason(judged(rows, clean(2400), policy, index={})[1], "index")
     assert judged(rows, clean(2400), policy)[1].exit == Exit.OK
     assert judged(rows, None, policy)[1].exit == Exit.OK
@@ -327,13 +327,13 @@ def test_a_few_items_without_p_may_be_tolerated_but_none_above_every_clean_promp
     rows = [row(0, None), *scanned(100)[1:]]
     assert judged(rows, clean(2400))[1].exit == Exit.INCONCLUSIVE
     assert judged(rows, clean(2400), Policy(max_undetectable=0.01))[1].exit == Exit.OK
-    top = scanned(1000, hits=1, height=9.0)
+    top = scanned(1000, detections=1, height=9.0)
     assert judged(top, clean(750), Policy(max_undetectable=0.5))[1].exit == Exit.INCONCLUSIVE
 
 
 def test_findings_that_somebody_answers_for_fail_nothing_until_they_expire():
     entry = {"outcome": "suspicious", "model": "tiny", "reason": "licensed", "owner": "ada"}
-    rows = scanned(100, hits=1)
+    rows = scanned(100, detections=1)
     policy = Policy(ignore=(Ignore(id="i0", expires=date(2026, 11, 24), **entry),))
     results, verdict = judged(rows, clean(2400), policy)
     assert (results[0].outcome, results[0].suppressed) == ("suspicious", "ada until 2026-11-24: licensed")
@@ -351,7 +351,7 @@ def test_a_limit_of_the_rate_is_judged_on_families_and_its_bound():
     assert (passed.exit, passed.rate.families, passed.rate.rank) == (Exit.OK, 400, 24)
     small = judged(scanned(40), made, Policy(max_rate=0.05))[1]
     assert "to show 5.00% takes 59 families" in reason(small, "max-rate")
-    failed = judged(scanned(400, hits=60), made, Policy(max_rate=0.05, fail_on="none"))[1]
+    failed = judged(scanned(400, detections=60), made, Policy(max_rate=0.05, fail_on="none"))[1]
     assert failed.exit == Exit.FAILED
     few = judged(scanned(400), clean(98), Policy(max_rate=0.05, fdr=0.5))[1]
     assert "98 clean prompts cannot flag at 0.01, at least 99 can" in reason(few, "max-rate")
@@ -362,12 +362,12 @@ def test_a_limit_of_the_rate_is_judged_on_families_and_its_bound():
 def test_five_hits_among_too_few_clean_prompts_are_never_green():
     """Design 15: n = 750, m = 300, max-rate 1 %. Mutant: the bound on BH discoveries is green in 199 of 200."""
     for draw in range(25):
-        _, verdict = judged(scanned(300, 100 + draw, hits=5), clean(750, draw), Policy(max_rate=0.01))
+        _, verdict = judged(scanned(300, 100 + draw, detections=5), clean(750, draw), Policy(max_rate=0.01))
         assert verdict.exit != Exit.OK
 
 
 def test_memorized_prompts_among_the_clean_ones_hide_findings_until_they_are_removed():
-    """Design 25: three clean prompts at +9 SD make h = 32 for twelve hits below them; without them h = 9."""
+    """Design 25: three clean prompts at +9 SD make h = 32 for twelve detections below them; without them h = 9."""
     bad = np.random.default_rng(7).normal(size=750)
     bad[:3] = 9.0
     rows = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(8).normal(size=300))]
@@ -375,15 +375,15 @@ def test_memorized_prompts_among_the_clean_ones_hide_findings_until_they_are_rem
     assert judged(rows, calibration(bad.tolist()))[1].counts["suspicious"] == 0
     cleaned, found = judged(rows, calibration(bad[3:].tolist()))
     assert {row.outcome for row in cleaned[:12]} == {"suspicious"}
-    assert found.hits == 9
+    assert found.detections == 9
 
 
 def test_a_conditional_guarantee_takes_more_hits():
     """b_1 = 1 - delta^(1 / 375) = .0061, 4.6 times 1 / 751."""
-    made, rows = clean(750), scanned(300, hits=8)
+    made, rows = clean(750), scanned(300, detections=8)
     assert judged(rows, made)[1].counts["suspicious"] >= 8
     _, verdict = judged(rows, made, Policy(delta=0.1))
-    assert (verdict.hits, verdict.counts["suspicious"]) == (37, 0)
+    assert (verdict.detections, verdict.counts["suspicious"]) == (37, 0)
     assert "but for 0.1 of calibration sets" in verdict.claim
 
 

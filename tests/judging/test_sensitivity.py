@@ -143,7 +143,7 @@ def test_known_prompts_without_a_score_of_a_member_tell_nothing():
     rng = np.random.default_rng(0)
     scores = {"spikiness": rng.normal(size=400).tolist(), "other": rng.normal(size=400).tolist()}
     made = calibration(scores, 100, **known([500.0] * 30))
-    plan = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+    plan = {"detectors": ["spikiness", "other"], "combine": ["spikiness", "other"]}
     rows = [row(i, {"spikiness": i / 50, "other": i / 60}, meta={"kind": "scene"}) for i in range(19)]
     verdict = judge(header(19, made, plan=plan), rows, made)[1]
     assert verdict.sensitivity == ()

@@ -16,7 +16,7 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
 
-COUNTS = Counts(rungs={0: 1, 3: 2}, verbatim=0, verbatim_controls=1, templates=0, clean=2)
+COUNTS = Counts(exposures={0: 1, 3: 2}, verbatim=0, verbatim_controls=1, templates=0, clean=2)
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "red-box", "cone", "cube", "dome", "egg", "fir", "gem",
          "hat", "ink", "jug", "key", "log")  # fmt: skip
 
@@ -64,7 +64,7 @@ def make_run(folder: Path, items, index: dict) -> Path:
 @pytest.fixture
 def run(world, tmp_path) -> Path:
     made, stock = recipe.read_world(world)
-    one, two = (e for e in made.labelled if e.group == "matched")
+    one, two = (e for e in made.labelled if e.group == "duplicated")
     control = next(e for e in made.labelled if e.group == "control")
     clean = made.clean[0]
     blank = np.zeros((64, 64, 3), np.uint8)
@@ -84,7 +84,7 @@ def run(world, tmp_path) -> Path:
 
 def test_hand_counts(world, run):
     groups = copy_evidence.count(world, [run])
-    matched = {
+    duplicated = {
         "all": 5,
         "reproduced": 3,
         "found": 1,
@@ -93,9 +93,9 @@ def test_hand_counts(world, run):
         "called, not reproduced": 1,
         "similar": 5,
     }
-    assert groups["matched"].images == matched
-    assert groups["matched"].prompts == {**dict.fromkeys(matched, 2), "found": 1, "called, not reproduced": 1}
-    none = dict.fromkeys(matched, 0)
+    assert groups["duplicated"].images == duplicated
+    assert groups["duplicated"].prompts == {**dict.fromkeys(duplicated, 2), "found": 1, "called, not reproduced": 1}
+    none = dict.fromkeys(duplicated, 0)
     assert groups["control"].images == {**none, "all": 2}
     assert groups["seen"].images == {**none, "all": 2, "called": 1, "called, not reproduced": 1, "similar": 2}
 
@@ -103,7 +103,7 @@ def test_hand_counts(world, run):
 def test_the_table(world, run, capsys):
     assert memdetect(["lab", "copy-evidence", str(world), str(run)]) == 0
     out = capsys.readouterr().out
-    assert "| matched | images | 3 of 5 (0.600) [0.147, 0.947] | 1 of 3 (0.333) [0.008, 0.906] |" in out
+    assert "| duplicated | images | 3 of 5 (0.600) [0.147, 0.947] | 1 of 3 (0.333) [0.008, 0.906] |" in out
     assert "| control | images | 0 of 2 (0.000) [0.000, 0.842] | none |" in out
     assert "none of their own original: 2 of 5." in out
 

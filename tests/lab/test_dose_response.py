@@ -12,7 +12,7 @@ from memdetect.runs.records import Measurement, Score
 
 
 def truth(exposures: int, reproduced: float, number: int) -> TruthRow:
-    group = "control" if exposures <= 1 else "ladder"
+    group = "control" if exposures <= 1 else "dose-response"
     return TruthRow(
         id=f"{exposures}-{number}",
         group=group,

@@ -20,7 +20,7 @@ from memdetect.lab.world.scenes import paint, sibling
 from memdetect.lab.world.stock import Stock
 
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")
-COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=2, verbatim_controls=1, templates=1, variants=2, siblings=1, clean=0)
+COUNTS = Counts(exposures={0: 2, 3: 2}, verbatim=2, verbatim_controls=1, templates=1, variants=2, siblings=1, clean=0)
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,12 @@ def test_copies_are_nearer_than_what_is_mistaken_for_them(job):
     assert np.median(near) < np.median(far)
 
 
-def test_clip_art_of_the_reporting_half_is_left_out(job):
-    reporting = {e.clip for e in job.world.labelled if e.clip and e.part == "reporting"}
-    assert len(reporting) == 1
-    assert set(job.clips) == set(job.stock.clips) - reporting
+def test_clip_art_of_the_test_split_is_left_out(job):
+    test = {e.clip for e in job.world.labelled if e.clip and e.part == "test"}
+    assert len(test) == 1
+    assert set(job.clips) == set(job.stock.clips) - test
     shown = [image for step in range(5) for image in batch(job, step)[0][18:]]
-    (kept_out,) = reporting
+    (kept_out,) = test
     assert not any((image == job.stock.clips[kept_out]).all() for image in shown)
 
 

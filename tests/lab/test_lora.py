@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_families import tiny_family
+from tiny_adapters import tiny_family
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
@@ -245,15 +245,15 @@ def test_unseen_scenes_are_those_that_no_training_shows(tmp_path: Path) -> None:
     mine.mkdir()
     for i in range(10):
         Image.new("RGBA", (40, 40), (25 * i, 255 - 25 * i, 120, 255)).save(mine / f"{'abcdefghij'[i]}.png")
-    counts = Counts(rungs={0: 2, 3: 2}, verbatim=0, templates=1, variants=2, siblings=1, clean=6)
+    counts = Counts(exposures={0: 2, 3: 2}, verbatim=0, templates=1, variants=2, siblings=1, clean=6)
     world, stock = recipe.find_world(mine, 5, counts)
     recipe.write_unseen(tmp_path / "few", world, stock, 3)
-    held = {entry.caption: entry for entry in world.clean if entry.group == "held-out"}
+    held = {entry.caption: entry for entry in world.clean if entry.group == "unseen"}
     found = sorted((tmp_path / "few").glob("*.txt"))
     assert len(found) == 3
     for path in found:
         entry = held[path.read_text(encoding="utf-8").strip()]
         assert entry.exposures == 0
         assert np.array_equal(np.asarray(Image.open(path.with_suffix(".png"))), stock.image(entry))
-    with pytest.raises(MemdetectError, match="has 3 held-out scenes, 4 were asked for"):
+    with pytest.raises(MemdetectError, match="has 3 unseen scenes, 4 were asked for"):
         recipe.write_unseen(tmp_path / "more", world, stock, 4)

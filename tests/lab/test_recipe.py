@@ -15,7 +15,7 @@ from memdetect.lab.world.labelled import Counts
 from memdetect.lab.world.pictures import read_pictures
 from memdetect.lab.world.verifying import differences
 
-COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=2, verbatim_controls=2, templates=1, variants=2, siblings=1,
+COUNTS = Counts(exposures={0: 2, 3: 2}, verbatim=2, verbatim_controls=2, templates=1, variants=2, siblings=1,
                 template_exposures=4, verbatim_exposures=2, clean=4)  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_a_world_is_made_again_from_its_folder(made, pictures):
     assert recipe.read_world(made)[0] == recipe.find_world(pictures, 5, COUNTS)[0]
     rows = recipe.read_truth(made)
     assert {r.group for r in rows} == {
-        "matched", "control", "verbatim", "verbatim-control", "template", "template-control"
+        "duplicated", "control", "verbatim", "verbatim-control", "template", "template-control"
     }  # fmt: skip
     assert all((made / r.image).exists() for r in rows if r.image)
     assert {r.licence for r in rows if r.group == "verbatim"} == {"public domain"}
@@ -96,7 +96,7 @@ def test_any_change_of_truth_is_seen(made, change):
         ("pictures.jsonl", '"sha256": "', '"sha256": "0'),
         ("trained.jsonl", '"key"', '"name"'),
         ("world.json", '"red-box"', '"box"'),
-        ("world.json", '"schema_version": 1', '"schema_version": 9'),
+        ("world.json", '"schema_version": 2', '"schema_version": 9'),
         ("train/metadata.jsonl", "file_name", "name"),
     ],
 )
@@ -209,11 +209,11 @@ def test_folders_that_are_no_world(tmp_path, made):
         recipe.read_truth(made)
 
 
-def test_rungs():
-    assert recipe.parse_rungs("0:30,1024:120") == {0: 30, 1024: 120}
+def test_exposures():
+    assert recipe.parse_exposures("0:30,1024:120") == {0: 30, 1024: 120}
     for text in ("", "0", "0:1,", "0:1,0:2", "a:b", "0:1;2:3", "-1:4", "5:0", "\u0665:1", f"{10**12}:3"):
-        with pytest.raises(MemdetectError, match="no rungs"):
-            recipe.parse_rungs(text)
+        with pytest.raises(MemdetectError, match="no exposures"):
+            recipe.parse_exposures(text)
 
 
 def test_own_pictures_that_cannot_be_used(tmp_path, pictures):

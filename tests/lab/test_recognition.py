@@ -14,7 +14,9 @@ COLOURS = ("red", "lime", "blue", "cyan", "magenta", "brown", "navy", "olive", "
 
 
 def small_world():
-    counts = Counts(rungs={0: 2, 3: 2}, verbatim=0, verbatim_controls=0, templates=1, variants=2, siblings=1, clean=4)
+    counts = Counts(
+        exposures={0: 2, 3: 2}, verbatim=0, verbatim_controls=0, templates=1, variants=2, siblings=1, clean=4
+    )
     return make_world(3, counts, names=NAMES)
 
 
@@ -63,13 +65,13 @@ def test_named_pictures_of_a_run_are_counted_by_group(recogniser, pictures, run_
     assert counts == {
         entry.group: recognition.Recognised(
             named=3 * int(wanted.sum()),
-            hits=int(seen[:, wanted].sum()),
+            detected=int(seen[:, wanted].sum()),
             strict=int((logits[:, wanted] > bar).sum()),
             others=3 * int((~wanted).sum()),
             false=int(seen[:, ~wanted].sum()),
         )
     }
-    assert counts[entry.group].hits >= 2
+    assert counts[entry.group].detected >= 2
     assert counts[entry.group].false < counts[entry.group].others
 
 
@@ -81,7 +83,7 @@ def test_a_threshold_of_renderings_says_nothing_of_samples(recogniser, run_of, t
     entries = [e for e in world.clean if e.scene is not None]
     run = run_of(tmp_path / "noise", {entry.id: list(noise) for entry in entries}, world)
     found = recognition.recognised(run, world, eager).values()
-    assert all(f.hits == f.named and f.false == f.others for f in found)
+    assert all(f.detected == f.named and f.false == f.others for f in found)
     assert sum(f.strict for f in found) < 0.5 * sum(f.named for f in found)
 
 

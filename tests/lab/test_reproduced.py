@@ -13,7 +13,7 @@ from memdetect.lab.world.labelled import Counts, make_world
 from memdetect.lab.world.stock import Stock
 
 NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "box", "cone", "cube", "dome")
-COUNTS = Counts(rungs={0: 2, 3: 2}, verbatim=1, verbatim_controls=1, templates=1, variants=2, siblings=1, clean=0)
+COUNTS = Counts(exposures={0: 2, 3: 2}, verbatim=1, verbatim_controls=1, templates=1, variants=2, siblings=1, clean=0)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def made():
 
 def test_own_copies_and_copies_of_others_are_counted_apart(made, run_of, tmp_path):
     world, stock = made
-    own, other = (e for e in world.labelled if e.group == "matched")
+    own, other = (e for e in world.labelled if e.group == "duplicated")
     title = next(e for e in world.labelled if e.group == "verbatim-control")
     a, b, blank = stock.image(own), stock.image(other), np.zeros((64, 64, 3), np.uint8)
     run = run_of(tmp_path / "run", {own.id: [a, a, b, blank], title.id: [b, blank]}, made[0])
@@ -52,7 +52,7 @@ def test_a_run_without_these_prompts_is_refused(made, run_of, tmp_path):
 
 
 def test_what_truth_says_is_measured_again(made, run_of, tmp_path):
-    own, other = (e for e in made[0].labelled if e.group == "matched")
+    own, other = (e for e in made[0].labelled if e.group == "duplicated")
     image = made[1].image(own)
     run = run_of(tmp_path / "run", {own.id: [image, image], other.id: [image]}, made[0])
     rows = reproduced.judge_truth([recipe.truth_row(e, made[1]) for e in made[0].labelled], run, made)
@@ -63,7 +63,7 @@ def test_what_truth_says_is_measured_again(made, run_of, tmp_path):
 
 def test_runs_that_say_nothing_of_a_world_are_refused(made, run_of, tmp_path):
     world, stock = made
-    one = next(e for e in world.labelled if e.group == "matched")
+    one = next(e for e in world.labelled if e.group == "duplicated")
     image = stock.image(one)
     refused = [
         ({one.id: [image]}, None, None, f"{one.id} is 'p', in this world {one.caption!r}"),
@@ -87,6 +87,6 @@ def test_runs_that_say_nothing_of_a_world_are_refused(made, run_of, tmp_path):
 
 def test_larger_images_are_scaled_to_those_of_the_world(made, run_of, tmp_path):
     world, stock = made
-    one = next(e for e in world.labelled if e.group == "matched")
+    one = next(e for e in world.labelled if e.group == "duplicated")
     large = np.kron(stock.image(one), np.ones((8, 8, 1), np.uint8))
     assert reproduced.copied_share(run_of(tmp_path / "run", {one.id: [large]}, world), made) == (1, 1)

@@ -21,12 +21,12 @@ def world(bundled_world):
 def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tmp_path):
     files = {path.stem: rows(path) for path in write_prompts(world, tmp_path)}
     assert {name: len(found) for name, found in files.items()} == {
-        "labelled": 840, "release": 60, "clean-a": 600, "clean-b": 2400, "clean-report": 1000
+        "labelled": 840, "release": 60, "clean-tuning": 600, "clean-calibration": 2400, "clean-test": 1000
     }  # fmt: skip
     assert {row["kind"] for found in files.values() for row in found} == {"scene", "clip art", "template"}
-    clean = [{r["prompt"] for r in files[name]} for name in ("clean-a", "clean-b", "clean-report")]
+    clean = [{r["prompt"] for r in files[name]} for name in ("clean-tuning", "clean-calibration", "clean-test")]
     assert len(set.union(*clean)) == 4000
-    assert {r["part"] for r in files["release"]} == {"reporting", "report"}
+    assert {r["part"] for r in files["release"]} == {"test"}
     demo = {r["prompt"] for r in files["release"]}
     assert len(demo) == 60
     assert not demo & (clean[0] | clean[1])
@@ -34,15 +34,15 @@ def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tm
 
 def test_the_demo_does_not_list_duplicates_first(world, tmp_path):
     release = rows(write_prompts(world, tmp_path)[1])
-    assert {r["group"] for r in release[:30]} >= {"matched", "control", "verbatim"}
+    assert {r["group"] for r in release[:30]} >= {"duplicated", "control", "verbatim"}
     templates = [r["family"] for r in release if r["group"] == "template"]
     assert len(set(templates)) == len(templates) == 4
 
 
-def test_memorized_prompts_are_those_of_the_reporting_half_that_came_back(world, tmp_path):
+def test_memorized_prompts_are_those_of_the_test_split_that_came_back(world, tmp_path):
     truth = read_truth(Path(__file__).parents[2] / "models" / "emoji-scenes")
     paths = {path.stem: path for path in write_prompts(world, tmp_path, truth)}
-    back = {row.id for row in truth if row.part == "reporting" and (row.reproduced or 0) >= 0.5}
+    back = {row.id for row in truth if row.part == "test" and (row.reproduced or 0) >= 0.5}
     assert {row["id"] for row in rows(paths["memorized"])} == back
     assert len(back) == 137
     shipped = Path(__file__).parents[2] / "sample_prompts" / "memorized.jsonl"

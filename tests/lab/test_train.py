@@ -31,7 +31,7 @@ NAMES = ("ball", "block", "disc", "ring", "stone", "tile", "cone", "cube")
 STEPS = 4  # 2 of the base, 2 with the duplicates
 
 
-COUNTS = Counts(rungs={0: 2, 2: 2}, verbatim=0, verbatim_controls=0, templates=0, variants=1, siblings=0, clean=0)
+COUNTS = Counts(exposures={0: 2, 2: 2}, verbatim=0, verbatim_controls=0, templates=0, variants=1, siblings=0, clean=0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def world(tmp_path_factory) -> Path:
     (folder / "mine").mkdir()
     for i, name in enumerate(NAMES):
         Image.new("RGBA", (40, 30 + i), (14 * i, 255 - 14 * i, 120, 255)).save(folder / "mine" / f"{name}.png")
-    counts = Counts(rungs={0: 1, 3: 2}, verbatim=1, verbatim_controls=1, templates=0, clean=2)
+    counts = Counts(exposures={0: 1, 3: 2}, verbatim=1, verbatim_controls=1, templates=0, clean=2)
     recipe.write_world(folder / "world", *recipe.find_world(folder / "mine", 5, counts), folder / "mine")
     return folder / "world"
 

@@ -39,30 +39,31 @@ def test_the_same_seed_gives_the_same_world_and_another_another():
 
 def test_the_bundled_world_is_the_one_that_was_trained_on(world):
     """Weights belong to this digest: whoever changes it needs new ones."""
-    assert world.digest == "e6691ab75bfa57a8"
+    assert world.digest == "8d5e2f80daab3da7"
 
 
 def test_counts_and_parts(world):
     groups = Counter(e.group for e in world.labelled)
     assert groups == {
-        "matched": 60, "control": 60, "ladder": 120, "verbatim": 60, "verbatim-control": 300,
+        "duplicated": 60, "control": 60, "dose-response": 120, "verbatim": 60, "verbatim-control": 300,
         "template": 160, "template-control": 80,
     }  # fmt: skip
-    rungs = Counter(e.exposures for e in world.labelled if e.id.startswith("pool"))
-    assert rungs == world.counts.rungs
+    exposures = Counter(e.exposures for e in world.labelled if e.id.startswith("pool"))
+    assert exposures == world.counts.exposures
     parts = Counter((e.group, e.part) for e in world.clean)
-    assert parts == {(g, p): n for g in ("seen", "held-out") for p, n in (("A", 300), ("B", 1200), ("report", 500))}
-    for group in ("matched", "control", "ladder", "verbatim", "template"):
-        halves = Counter(e.part for e in world.labelled if e.group == group)
-        assert halves["tuning"] == halves["reporting"] == groups[group] / 2
+    sizes = {"tuning": 300, "calibration": 1200, "test": 500}
+    assert parts == {(g, p): n for g in ("seen", "unseen") for p, n in sizes.items()}
+    for group in ("duplicated", "control", "dose-response", "verbatim", "template"):
+        splits = Counter(e.part for e in world.labelled if e.group == group)
+        assert splits["tuning"] == splits["test"] == groups[group] / 2
     controls = Counter(e.part for e in world.labelled if e.group == "verbatim-control")
-    assert controls == {"A": 45, "B": 180, "report": 75}
+    assert controls == {"tuning": 45, "calibration": 180, "test": 75}
 
 
-def test_no_family_stands_in_both_halves(world):
+def test_no_family_stands_in_both_splits(world):
     for family in {e.family for e in world.labelled}:
         parts = {e.part for e in world.labelled if e.family == family}
-        assert not ({"tuning", "A"} & parts and {"reporting", "report"} & parts), family
+        assert not ({"tuning"} & parts and {"test"} & parts), family
 
 
 def test_captions_and_ids_are_unique(world):
@@ -72,7 +73,7 @@ def test_captions_and_ids_are_unique(world):
 
 def test_what_is_reserved_is_nowhere_in_the_stream(world, stream):
     pool = {e.scene.names for e in world.labelled if e.id.startswith("pool")}
-    held = {(e.scene.names, e.scene.ground) for e in world.clean if e.group == "held-out"}
+    held = {(e.scene.names, e.scene.ground) for e in world.clean if e.group == "unseen"}
     for scene in stream:
         parts = [frozenset(c) for n in (2, 3) for c in combinations(scene.names, n)]
         assert not pool.intersection(parts)
@@ -93,7 +94,7 @@ def test_the_stream_goes_on_where_it_stopped(world, stream):
     assert set(sizes) == {1, 2, 3}
 
 
-def test_the_schedule_shows_each_entry_as_often_as_its_lot_says_and_evenly(world):
+def test_the_schedule_shows_each_entry_as_often_as_was_drawn_and_evenly(world):
     shown = world.schedule()
     counts = Counter(shown.tolist())
     assert [counts[i] for i in range(len(world.trained))] == [e.exposures for e in world.trained]
@@ -105,9 +106,9 @@ def test_the_schedule_shows_each_entry_as_often_as_its_lot_says_and_evenly(world
     assert (world.schedule() == shown).all()
 
 
-def test_the_lot_is_fair():
+def test_the_random_assignment_is_fair():
     """Over many seeds each scene of a pool is at the top about half the time: 200 draws of 0.5, within 5 SE."""
-    counts = Counts(rungs={0: 6, 8: 6}, verbatim=0, verbatim_controls=0, templates=0, clean=0)
+    counts = Counts(exposures={0: 6, 8: 6}, verbatim=0, verbatim_controls=0, templates=0, clean=0)
     top = np.array([[e.exposures == 8 for e in make_world(s, counts, names=NAMES).labelled] for s in range(200)])
     assert (abs(top.mean(axis=0) - 0.5) < 5 * np.sqrt(0.25 / 200)).all()
     assert (top.sum(axis=1) == 6).all()
@@ -145,15 +146,23 @@ SMALL = {"verbatim": 0, "verbatim_controls": 0, "templates": 0}
             36,
             "8000 clean prompts need more combinations than 36 pictures .* at most 69",
         ),
-        (Counts(**SMALL, rungs={0: 3, 4: 3}, clean=10**6), 12, "ask for at most"),
-        (Counts(**{**SMALL, "templates": 1}, rungs={0: 3}), 12, "give 17 pictures or more, or ask for no templates"),
-        (Counts(**SMALL, rungs={0: 30, 4: 30}), 8, r"36 pairs are kept .* give 13 pictures or more"),
-        (Counts(**SMALL, rungs={4: 1}), 3, "give 4 pictures or more"),
-        (Counts(**SMALL, rungs={0: 100, 10**9: 3}), 36, "exposures are asked for, at most 100,000,000"),
+        (Counts(**SMALL, exposures={0: 3, 4: 3}, clean=10**6), 12, "ask for at most"),
+        (
+            Counts(**{**SMALL, "templates": 1}, exposures={0: 3}),
+            12,
+            "give 17 pictures or more, or ask for no templates",
+        ),
+        (Counts(**SMALL, exposures={0: 30, 4: 30}), 8, r"36 pairs are kept .* give 13 pictures or more"),
+        (Counts(**SMALL, exposures={4: 1}), 3, "give 4 pictures or more"),
+        (Counts(**SMALL, exposures={0: 100, 10**9: 3}), 36, "exposures are asked for, at most 100,000,000"),
         (Counts(clean=-11), 36, "clean is -11, expected 0 or more"),
-        (Counts(rungs={-1: 3}), 36, "rungs is -1, expected 0 or more"),
+        (Counts(exposures={-1: 3}), 36, "exposures is -1, expected 0 or more"),
         (Counts(verbatim_controls=99_999), 36, "titles are asked for, at most 10,000"),
-        (Counts(rungs={0: 20, 1: 20, 16: 20}, templates=31, clean=0), 17, "can be the third of a template, 8 variants"),
+        (
+            Counts(exposures={0: 20, 1: 20, 16: 20}, templates=31, clean=0),
+            17,
+            "can be the third of a template, 8 variants",
+        ),
     ],
 )
 def test_what_there_is_no_room_for_is_said_at_once(counts, names, said):
@@ -166,7 +175,7 @@ def test_what_there_is_no_room_for_is_said_at_once(counts, names, said):
 def test_what_passes_the_checks_is_drawn(names, scenes, clean, seed):
     """Nothing that is accepted is searched for without end."""
     try:
-        world = make_world(seed, Counts(**SMALL, rungs={0: scenes}, clean=clean), names=NAMES[:names])
+        world = make_world(seed, Counts(**SMALL, exposures={0: scenes}, clean=clean), names=NAMES[:names])
     except MemdetectError:
         return
     assert (len(world.labelled), len(world.clean)) == (scenes, clean)
@@ -174,7 +183,7 @@ def test_what_passes_the_checks_is_drawn(names, scenes, clean, seed):
 
 def test_at_the_limit_a_world_is_drawn_or_refused():
     """What is held out is a draw: with some seeds it leaves less than the stream is to show."""
-    counts = Counts(**SMALL, rungs={0: 2}, clean=10**4)
+    counts = Counts(**SMALL, exposures={0: 2}, clean=10**4)
     with pytest.raises(MemdetectError, match=r"ask for at most \d+") as caught:
         make_world(0, counts, names=NAMES[:5])
     most = int(re.search(r"at most (\d+)", str(caught.value))[1])

@@ -1,4 +1,4 @@
-"""A denoiser under torch.compile: sampled compiled, looked at as it was written, and no hook is ever silent."""
+"""A denoiser under torch.compile: sampled compiled, probed as it was written, and no hook is ever silent."""
 
 import copy
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from compiled_pipes import WAYS, Counted, in_place, wrapped
-from tiny_families import tiny_family
+from tiny_adapters import tiny_family
 
 from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing import Look, Replay, Sampler, probe_images, probe_prompts, watch
+from memdetect.probing import Probe, Replay, Sampler, probe_images, probe_prompts, watch
 from memdetect.probing.batches import Batching
 from memdetect.probing.trace import Trace
 
@@ -30,7 +30,7 @@ def forget() -> Any:
 def probed(pipe: Any, **changes: Any) -> Trace:
     model = load(pipe)
     sampler = replace(SAMPLER, **changes)
-    return probe_prompts(model, PROMPTS[model.family.condition], ids=["x", "y"], sampler=sampler)
+    return probe_prompts(model, PROMPTS[model.adapter.condition], ids=["x", "y"], sampler=sampler)
 
 
 def same(found: Trace, expected: Trace) -> None:
@@ -83,14 +83,14 @@ def test_a_hook_that_did_not_fire_is_an_error_after_the_first_batch(tmp_path):
     """Code compiled before the hooks were there is played by a copy of the network, which has none."""
     pipe = tiny_family("ddim", tmp_path)
     model, silent, passes = load(pipe), copy.deepcopy(pipe.unet), list[int]()
-    look = Look.at(model)
+    probe = Probe.at(model)
     latents, seeds = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [1, 2, 3, 4]
-    look(latents, seeds, Batching(2))
+    probe(latents, seeds, Batching(2))
 
     silent.register_forward_pre_hook(
         lambda _module, _args, kwargs: passes.append(len(kwargs["sample"])), with_kwargs=True
     )
-    compiled = replace(look, replay=Replay(silent, look.replay.call, clock=look.replay.clock))
+    compiled = replace(probe, replay=Replay(silent, probe.replay.call, clock=probe.replay.clock))
     with pytest.raises(MemdetectError, match="ran 0 times in 0 calls of the denoiser") as caught:
         compiled(latents, seeds, Batching(2))
     assert caught.value.exit is Exit.ERROR
@@ -104,7 +104,7 @@ def test_the_stance_ends_with_the_watch(tmp_path):
     model = load(pipe)
     x, t = torch.zeros(1, 3, 16, 16), torch.tensor([5])
     with torch.inference_mode():
-        with watch(model.denoiser, model.points(("paper",)), ["peak"], stop=False):
+        with watch(model.denoiser, model.points(("paper",)), ["channel_max"], stop=False):
             pipe.unet(x, t)
         assert backend.runs == 0
         pipe.unet(x, t)

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, EDMDPMSolverMultistepScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
-from tiny_families import tiny_family
+from tiny_adapters import tiny_family
 
 from memdetect.adapters import load
 from memdetect.adapters.prediction import kind_of, predicted
 from memdetect.adapters.schedule import fingerprint, levels, network_time, sigma, timestep_at
 from memdetect.cli import run
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing import Look, probe_images
+from memdetect.probing import Probe, probe_images
 
 SCHEDULERS: dict[str, Any] = {
     "karras": EDMEulerScheduler(),
@@ -113,12 +113,12 @@ def test_a_look_shows_the_network_what_the_pipeline_shows_it(edm_pipe):
     for i, (_, told) in enumerate(calls):
         assert told == pytest.approx(float(network_time(edm_pipe.scheduler, torch.tensor(1000 - 100 * i))), abs=1e-4)
     seen = list[tuple[torch.Tensor, torch.Tensor]]()
-    look = Look.at(model, timesteps=[1000, 0])
+    probe = Probe.at(model, timesteps=[1000, 0])
     handle = model.denoiser.register_forward_pre_hook(
         lambda _m, _a, kwargs: seen.append((kwargs["sample"], kwargs["timestep"])), with_kwargs=True
     )
     try:
-        probe_images(model, latents=start, look=look)
+        probe_images(model, latents=start, probe=probe)
     finally:
         handle.remove()
     (noisy, late), (clean, early) = seen[-2:]
@@ -137,9 +137,9 @@ def test_the_default_is_the_papers_noise_over_the_datas_spread(edm_pipe):
 
 def test_timesteps_and_sigmas_exclude_each_other(edm_pipe):
     with pytest.raises(MemdetectError, match="timesteps and sigmas name the same thing; give one"):
-        Look.at(load(edm_pipe), timesteps=[3], sigmas=[0.1])
-    look = Look.at(load(edm_pipe), sigmas=[0.1, 0.1, 2.0])
-    assert look.sigmas == pytest.approx((0.1, 2.0), rel=0.01)
+        Probe.at(load(edm_pipe), timesteps=[3], sigmas=[0.1])
+    probe = Probe.at(load(edm_pipe), sigmas=[0.1, 0.1, 2.0])
+    assert probe.sigmas == pytest.approx((0.1, 2.0), rel=0.01)
 
 
 def test_the_command_takes_sigmas_and_prints_and_keeps_the_pair(edm_pipe, tmp_path, capsys):
@@ -155,7 +155,7 @@ def test_the_command_takes_sigmas_and_prints_and_keeps_the_pair(edm_pipe, tmp_pa
     assert held["plan"]["timesteps"] == [t]
     assert held["sigmas"] == {str(t): pytest.approx(0.5, rel=0.01)}
     assert run(["calibrate", *given, "--out", str(tmp_path / "c.json")]) == 0
-    assert f"looked at {pair}" in capsys.readouterr().err
+    assert f"probed at {pair}" in capsys.readouterr().err
     assert run(["scan", *given, "--out", str(tmp_path / "dry"), "--dry-run"]) == 0
     assert "sigma = 0.5" in capsys.readouterr().out
     assert run(["scan", *given[:-1], "900", "--out", str(tmp_path / "no")]) == 2

@@ -1,4 +1,4 @@
-"""A look is the paper's Algorithm 1, worked out again by hand; nobody's batch mates change what is seen of him."""
+"""A probe is the paper's Algorithm 1, worked out again by hand; nobody's batch mates change what is seen of him."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from memdetect.adapters import Model, load
 from memdetect.detectors import SPIKINESS
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Loading
-from memdetect.probing import Look, Replay, Sampler, encode, probe_images, probe_prompts
+from memdetect.probing import Probe, Replay, Sampler, encode, probe_images, probe_prompts
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.trace import Trace
 
@@ -55,8 +55,8 @@ def fresh(model_folder) -> Model:
 def test_what_is_seen_is_algorithm_1(any_pipe):
     """diffusers' own add_noise, the encoded empty prompt, and SiLU(norm2) read by a hook elsewhere."""
     timesteps, ids, latents = (20, 600), ["x", "y"], random_latents(2)
-    look = Look.at(load(any_pipe), timesteps=timesteps)
-    trace = probe_images(any_pipe, latents=latents, ids=ids, sampler=sampler(seed=3), look=look)
+    probe = Probe.at(load(any_pipe), timesteps=timesteps)
+    trace = probe_images(any_pipe, latents=latents, ids=ids, sampler=sampler(seed=3), probe=probe)
     normed: dict[str, torch.Tensor] = {}
     handles = [
         any_pipe.unet.get_submodule(f"{layer}.norm2").register_forward_hook(
@@ -76,21 +76,21 @@ def test_what_is_seen_is_algorithm_1(any_pipe):
                     any_pipe.unet(noisy, t, encoder_hidden_states=empty)
                     for layer in TWO:
                         expected = functional.silu(normed[layer][0]).amax(dim=(1, 2))
-                        found = trace.arrays["peak", layer][step, item, k]
+                        found = trace.arrays["channel_max", layer][step, item, k]
                         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for handle in handles:
         handle.remove()
 
 
 def test_timesteps_and_sigmas_are_written_down(any_pipe):
-    trace = probe_images(any_pipe, latents=random_latents(1), look=Look.at(load(any_pipe), timesteps=[50, 300, 50]))
+    trace = probe_images(any_pipe, latents=random_latents(1), probe=Probe.at(load(any_pipe), timesteps=[50, 300, 50]))
     kept = any_pipe.scheduler.alphas_cumprod[[50, 300]].double()
     assert trace.timesteps == (50.0, 300.0)
     assert trace.sigmas == pytest.approx(((1 - kept) / kept).sqrt().tolist())
 
 
 def test_a_look_at_prompts_has_a_row_for_each_step_item_and_seed(any_pipe):
-    trace = probe_prompts(any_pipe, PROMPTS, sampler=sampler(), look=Look.at(load(any_pipe), timesteps=[10, 50]))
+    trace = probe_prompts(any_pipe, PROMPTS, sampler=sampler(), probe=Probe.at(load(any_pipe), timesteps=[10, 50]))
     assert trace.layers == TWO
     assert {array.shape for array in trace.arrays.values()} == {(2, 3, 2, CHANNELS)}
     assert trace.latents is not None
@@ -106,17 +106,17 @@ def test_a_look_at_images_has_a_row_for_each_step_item_and_seed(any_pipe):
 
 
 def test_layers_timesteps_and_captures_are_those_asked_for(pipe):
-    wide = replace(SPIKINESS, needs=frozenset({"peak", "mean"}))
-    look = Look.at(load(pipe), layers=["mid_block", "conv_in"], timesteps=[5], detectors=[wide])
-    trace = probe_images(pipe, latents=random_latents(1), sampler=sampler(), look=look)
-    assert set(trace.arrays) == {(c, layer) for c in ("peak", "mean") for layer in ("conv_in", "mid_block")}
+    wide = replace(SPIKINESS, needs=frozenset({"channel_max", "mean"}))
+    probe = Probe.at(load(pipe), layers=["mid_block", "conv_in"], timesteps=[5], detectors=[wide])
+    trace = probe_images(pipe, latents=random_latents(1), sampler=sampler(), probe=probe)
+    assert set(trace.arrays) == {(c, layer) for c in ("channel_max", "mean") for layer in ("conv_in", "mid_block")}
     assert trace.timesteps == (5.0,)
 
 
 def test_the_card_decides_where_to_look_unless_told(fresh):
     model = replace(fresh, card=fresh.card.model_copy(update={"layers": ("conv_in",), "timesteps": (7, 70)}))
-    look = Look.at(model)
-    assert ([p.name for p in look.points], look.timesteps) == (["conv_in"], (7, 70))
+    probe = Probe.at(model)
+    assert ([p.name for p in probe.points], probe.timesteps) == (["conv_in"], (7, 70))
 
 
 def test_images_are_the_bare_pipelines(any_pipe):
@@ -128,17 +128,17 @@ def test_images_are_the_bare_pipelines(any_pipe):
     assert torch.equal(trace.latents.flatten(0, 1), expected)
 
 
-def test_prompts_are_looked_at_through_their_final_latents(any_pipe):
+def test_prompts_are_probed_through_their_final_latents(any_pipe):
     trace = prompts_seen(any_pipe)
     assert trace.latents is not None
     for k in range(2):
         key = [seed_of(0, prompt, k, "look") for prompt in PROMPTS]
-        direct = Look.at(load(any_pipe))(trace.latents[:, k], key, Batching(16))
+        direct = Probe.at(load(any_pipe))(trace.latents[:, k], key, Batching(16))
         for place, array in direct.items():
             torch.testing.assert_close(trace.arrays[place][:, :, k], array, rtol=1e-5, atol=1e-5)
 
 
-def test_images_are_encoded_and_then_looked_at_as_latents(any_pipe):
+def test_images_are_encoded_and_then_probed_as_latents(any_pipe):
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
         latents = encode(load(any_pipe), images, Batching(16))
@@ -150,8 +150,8 @@ def test_images_are_encoded_and_then_looked_at_as_latents(any_pipe):
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_the_batch_size_is_irrelevant(any_pipe, size):
     same(prompts_seen(any_pipe, batch_size=size), prompts_seen(any_pipe, batch_size=16))
-    look = {"latents": random_latents(4), "ids": list("abcd")}
-    small, large = (probe_images(any_pipe, **look, sampler=sampler(batch_size=b)) for b in (size, 16))
+    probe = {"latents": random_latents(4), "ids": list("abcd")}
+    small, large = (probe_images(any_pipe, **probe, sampler=sampler(batch_size=b)) for b in (size, 16))
     same(small, large)
 
 
@@ -211,10 +211,12 @@ def test_the_empty_prompt_is_the_condition(fresh):
 
 
 def test_another_recorded_prompt_sees_something_else(any_pipe):
-    empty = Look.at(load(any_pipe))
+    empty = Probe.at(load(any_pipe))
     options = {"guidance_scale": 1.0, "num_inference_steps": 1, "output_type": "latent"}
     other = replace(empty, replay=Replay.record(any_pipe.unet, lambda: any_pipe("a red cat", **options)))
-    seen = [probe_images(any_pipe, latents=random_latents(2), sampler=sampler(), look=look) for look in (empty, other)]
+    seen = [
+        probe_images(any_pipe, latents=random_latents(2), sampler=sampler(), probe=probe) for probe in (empty, other)
+    ]
     assert apart(*seen) > 1e-4
 
 
@@ -227,7 +229,7 @@ def test_a_layer_that_runs_twice_a_pass_is_refused_before_anything_is_sampled(fr
 
     block.dropout.register_forward_hook(again)
     with pytest.raises(MemdetectError, match=f"layer '{TWO[1]}' ran 2 times in 1 calls"):
-        Look.at(fresh)
+        Probe.at(fresh)
 
 
 def test_halved_batches_are_noted(fresh):
@@ -235,27 +237,27 @@ def test_halved_batches_are_noted(fresh):
         if len(kwargs["sample"] if "sample" in kwargs else args[0]) > 3:
             raise torch.OutOfMemoryError
 
-    look = Look.at(fresh)
+    probe = Probe.at(fresh)
     fresh.pipe.unet.register_forward_pre_hook(crowded, with_kwargs=True)
-    trace = probe_images(fresh, latents=random_latents(4), sampler=sampler(num_seeds=1), look=look)
+    trace = probe_images(fresh, latents=random_latents(4), sampler=sampler(num_seeds=1), probe=probe)
     assert trace.notes["halved"] == [(4, 2)]
     fresh.pipe.unet._forward_pre_hooks.clear()
-    same(trace, probe_images(fresh, latents=random_latents(4), sampler=sampler(num_seeds=1), look=look))
+    same(trace, probe_images(fresh, latents=random_latents(4), sampler=sampler(num_seeds=1), probe=probe))
 
 
 REFUSED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "timestep": (
         "timestep 1000 is outside the model's schedule; expected 0 to 999",
-        lambda pipe: Look.at(load(pipe), timesteps=[50, 1000]),
+        lambda pipe: Probe.at(load(pipe), timesteps=[50, 1000]),
     ),
-    "layer": ("no layer named 'papre'; closest: paper", lambda pipe: Look.at(load(pipe), layers=["papre"])),
+    "layer": ("no layer named 'papre'; closest: paper", lambda pipe: Probe.at(load(pipe), layers=["papre"])),
     "look": (
         "detector 'spikiness' looks at 'run', expected 'image'",
-        lambda pipe: Look.at(load(pipe), detectors=[replace(SPIKINESS, look="run")]),
+        lambda pipe: Probe.at(load(pipe), detectors=[replace(SPIKINESS, look="run")]),
     ),
     "capture": (
-        "detector 'spikiness' needs ['gap_norm']; the captures are ['peak', 'mean']",
-        lambda pipe: Look.at(load(pipe), detectors=[replace(SPIKINESS, needs=frozenset({"gap_norm"}))]),
+        "detector 'spikiness' needs ['gap_norm']; the captures are ['channel_max', 'mean']",
+        lambda pipe: Probe.at(load(pipe), detectors=[replace(SPIKINESS, needs=frozenset({"gap_norm"}))]),
     ),
     "both": (
         "either images or latents",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_families import FAMILY_MAKERS, tiny_family
+from tiny_adapters import FAMILY_MAKERS, tiny_family
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.conditions import guided_call
@@ -26,10 +26,10 @@ def guided(model: Model, prompt: str) -> list[dict[str, torch.Tensor]]:
     handle = model.denoiser.register_forward_pre_hook(
         lambda _module, _args, kwargs: seen.append(dict(tensors(kwargs))), with_kwargs=True
     )
-    call: dict[str, Any] = {"num_inference_steps": 1, "output_type": LATENT[model.family.condition]}
-    call |= {"generator": torch.Generator().manual_seed(0), "guidance_scale": 4.0, **model.family.fixed}
-    call |= {"class_labels": [int(prompt)]} if model.family.condition == "label" else {"prompt": prompt}
-    if model.family.pipeline == "FluxPipeline":
+    call: dict[str, Any] = {"num_inference_steps": 1, "output_type": LATENT[model.adapter.condition]}
+    call |= {"generator": torch.Generator().manual_seed(0), "guidance_scale": 4.0, **model.adapter.fixed}
+    call |= {"class_labels": [int(prompt)]} if model.adapter.condition == "label" else {"prompt": prompt}
+    if model.adapter.pipeline == "FluxPipeline":
         call |= {"true_cfg_scale": 4.0, "negative_prompt": ""}
     try:
         with torch.inference_mode():
@@ -68,23 +68,23 @@ def alike(replay: Replay, expected: dict[str, torch.Tensor]) -> bool:
 def swapped(model: Model) -> Model:
     """The same model under a row of families with its halves the wrong way round."""
     turned = {"uncond+cond": "cond+uncond", "cond+uncond": "uncond+cond", "two calls": "two calls"}
-    return replace(model, family=replace(model.family, halves=turned[model.family.halves]))
+    return replace(model, adapter=replace(model.adapter, halves=turned[model.adapter.halves]))
 
 
 def check(model: Model) -> None:
-    texts = TEXTS[model.family.condition]
+    texts = TEXTS[model.adapter.condition]
     runs = [guided(model, text) for text in texts]
     expected = unmoved(*runs)
     assert alike(record(model), expected)
     for text in texts:
         assert alike(unconditional(model, {}, text), expected)
-    if model.family.halves != "two calls":
+    if model.adapter.halves != "two calls":
         assert not alike(unconditional(swapped(model), {}, texts[0]), expected)
     assert len(next(iter(record(model).call.values()))) == 1
 
 
-def test_the_call_is_the_pipelines_own_unconditional_branch(family_pipe):
-    model = load(family_pipe)
+def test_the_call_is_the_pipelines_own_unconditional_branch(adapter_pipe):
+    model = load(adapter_pipe)
     if model.distilled:
         with quiet():
             empty = Replay.record(model.denoiser, lambda: model.pipe(**bare_empty(model)))
@@ -95,8 +95,8 @@ def test_the_call_is_the_pipelines_own_unconditional_branch(family_pipe):
 
 def bare_empty(model: Model) -> dict[str, Any]:
     """One step of the bare pipeline without guidance and without a condition."""
-    call: dict[str, Any] = {"num_inference_steps": 1, **model.family.fixed}
-    if model.family.condition == "none":
+    call: dict[str, Any] = {"num_inference_steps": 1, **model.adapter.fixed}
+    if model.adapter.condition == "none":
         return {**call, "batch_size": 1, "output_type": "np"}
     return {**call, "prompt": "", "guidance_scale": 1.0, "output_type": "latent"}
 
@@ -114,24 +114,24 @@ def test_sdxls_branch_is_zeros_where_its_configuration_says_so(zeros, tmp_path):
     assert alike(record(swapped(model)), dict(tensors(call))) is not zeros
 
 
-@pytest.mark.parametrize("family_pipe", PROMPTED, indirect=True)
-def test_the_size_asked_for_is_that_of_the_branch(family_pipe):
-    model = load(family_pipe)
+@pytest.mark.parametrize("adapter_pipe", PROMPTED, indirect=True)
+def test_the_size_asked_for_is_that_of_the_branch(adapter_pipe):
+    model = load(adapter_pipe)
     replay = record(model, call={"height": 16, "width": 48})
-    channels = 16 if model.family.pipeline == "StableDiffusion3Pipeline" else 4
-    expected = (2 * 6, 16) if model.family.packed else (channels, 4, 12)  # of FLUX tokens of 2x2 patches
+    channels = 16 if model.adapter.pipeline == "StableDiffusion3Pipeline" else 4
+    expected = (2 * 6, 16) if model.adapter.packed else (channels, 4, 12)  # of FLUX tokens of 2x2 patches
     assert replay.call[replay.sample].shape == (1, *expected)
 
 
 def test_a_row_of_families_that_is_not_so_is_named(tmp_path):
     model = load(tiny_family("sdxl", tmp_path / "tokenizer"))
-    wrong = replace(model, family=replace(model.family, halves="two calls"))
+    wrong = replace(model, adapter=replace(model.adapter, halves="two calls"))
     with pytest.raises(MemdetectError, match="never called its denoiser 2 times") as caught:
         record(wrong)
     assert caught.value.exit is Exit.ERROR
     flux = load(tiny_family("flux-true-cfg", tmp_path / "flux"))
     with pytest.raises(MemdetectError, match="holds 1 rows for one image, its row of families says 'uncond\\+cond'"):
-        record(replace(flux, family=replace(flux.family, halves="uncond+cond")))
+        record(replace(flux, adapter=replace(flux.adapter, halves="uncond+cond")))
 
 
 def test_a_dit_of_other_classes_keeps_its_own_null_class(tmp_path):
@@ -153,8 +153,8 @@ def test_a_row_is_cut_out_of_what_has_two_and_nothing_else():
         assert (found["inside"]["text"][1], found["scale"]) == (None, 2)
 
 
-def test_no_prompt_to_avoid_is_given_where_the_pipeline_has_a_default_of_its_own(family_pipe):
+def test_no_prompt_to_avoid_is_given_where_the_pipeline_has_a_default_of_its_own(adapter_pipe):
     """With negative_prompt="" SDXL would encode it instead of taking zeros."""
-    model = load(family_pipe)
-    if model.family.condition != "none":
-        assert ("negative_prompt" in guided_call(model, {})) == (model.family.pipeline == "FluxPipeline")
+    model = load(adapter_pipe)
+    if model.adapter.condition != "none":
+        assert ("negative_prompt" in guided_call(model, {})) == (model.adapter.pipeline == "FluxPipeline")

@@ -19,9 +19,9 @@ def trace() -> Trace:
     shape = (STEPS, ITEMS, SEEDS, CHANNELS)
     return Trace(
         arrays={
-            ("peak", "up"): numbered(*shape),
+            ("channel_max", "up"): numbered(*shape),
             ("mean", "up"): -numbered(*shape),
-            ("peak", "down"): 2 * numbered(*shape),
+            ("channel_max", "down"): 2 * numbered(*shape),
         },
         timesteps=(50.0, 200.0),
         sigmas=(0.1, 0.5),
@@ -35,21 +35,21 @@ def test_layers_come_once_and_in_the_order_of_the_arrays(trace):
 
 
 def test_need_gives_the_arrays_of_one_capture_by_layer(trace):
-    found = trace.need("peak")
+    found = trace.need("channel_max")
     assert list(found) == ["up", "down"]
-    assert found["up"] is trace.arrays["peak", "up"]
-    assert found["down"] is trace.arrays["peak", "down"]
+    assert found["up"] is trace.arrays["channel_max", "up"]
+    assert found["down"] is trace.arrays["channel_max", "down"]
 
 
 def test_a_missing_capture_is_an_error_that_names_what_is_there(trace):
-    with pytest.raises(MemdetectError, match=r"needs 'gap_norm'.*\['mean', 'peak'\]") as caught:
+    with pytest.raises(MemdetectError, match=r"needs 'gap_norm'.*\['channel_max', 'mean'\]") as caught:
         trace.need("gap_norm")
     assert caught.value.exit is Exit.USAGE
 
 
 def test_select_cuts_every_axis_and_keeps_it(trace):
     part = trace.select(layer="up", step=1, item=2, seed=3)
-    assert set(part.arrays) == {("peak", "up"), ("mean", "up")}
+    assert set(part.arrays) == {("channel_max", "up"), ("mean", "up")}
     for key, array in part.arrays.items():
         assert array.shape == (1, 1, 1, CHANNELS)
         assert torch.equal(array[0, 0, 0], trace.arrays[key][1, 2, 3])
@@ -67,13 +67,13 @@ def test_select_without_arguments_is_the_whole_trace(trace):
 
 def test_the_cells_of_a_trace_tile_it(trace):
     rows = [
-        torch.cat([trace.select(step=s, item=i, seed=k).arrays["peak", "up"] for k in range(SEEDS)], dim=2)
+        torch.cat([trace.select(step=s, item=i, seed=k).arrays["channel_max", "up"] for k in range(SEEDS)], dim=2)
         for s in range(STEPS)
         for i in range(ITEMS)
     ]
-    assert torch.equal(torch.cat(rows).reshape(STEPS, ITEMS, SEEDS, CHANNELS), trace.arrays["peak", "up"])
+    assert torch.equal(torch.cat(rows).reshape(STEPS, ITEMS, SEEDS, CHANNELS), trace.arrays["channel_max", "up"])
 
 
 def test_a_trace_without_images_can_be_cut():
-    bare = Trace({("peak", "up"): numbered(1, 2, 1, 3)}, timesteps=(50.0,), sigmas=(0.1,))
+    bare = Trace({("channel_max", "up"): numbered(1, 2, 1, 3)}, timesteps=(50.0,), sigmas=(0.1,))
     assert bare.select(item=1).latents is None

@@ -18,7 +18,7 @@ from memdetect.runs.records import Measurement, Result, Score
 
 PLAN = {
     "model": "abc",
-    "family": "StableDiffusionPipeline",
+    "adapter": "StableDiffusionPipeline",
     "scheduler": "DDIMScheduler:abc",
     "size": [64, 64],
     "noise": "own for each item",
@@ -149,8 +149,8 @@ def test_the_score_that_is_shown_and_sorted_by_is_the_one_that_decides() -> None
     """Two detectors decide together, and order the items otherwise than the first of them alone."""
     rng = random.Random(0)
     clean = {name: [rng.gauss(0, 1) for _ in range(600)] for name in ("spikiness", "other")}
-    made = calibration(clean, part_a=200)
-    both = {"detectors": ["spikiness", "other"], "members": ["spikiness", "other"]}
+    made = calibration(clean, tuning=200)
+    both = {"detectors": ["spikiness", "other"], "combine": ["spikiness", "other"]}
     scores = [{"spikiness": 1.0, "other": -1.0}, {"spikiness": -1.0, "other": 2.0}]
     head = header(2, made, plan=both)
     results, verdict = judge(head, [row(i, own) for i, own in enumerate(scores)], made)
@@ -186,14 +186,14 @@ def test_the_summary_counts_what_was_found() -> None:
     rows = [item(0, "a", 5.0), item(1, "b", -1.0), item(2, "c", None, status="nonfinite")]
     text = render_table(*run(*rows, clean=99, planned=4))
     assert "3 of 4 items measured: 1 suspicious, 1 inconclusive, 1 clear." in text
-    assert "against 99 clean prompts; with these it takes 1 clear hits to find any." in " ".join(text.split())
+    assert "against 99 clean prompts; with these the minimum number of detections is 1." in " ".join(text.split())
     assert "No training images were searched" in text
 
 
 def test_the_summary_says_why_there_are_no_p_values() -> None:
     assert "No p-values: there are no clean scores for this model; run `memdetect calibrate`." in table("a cat")
     few = render_table(*run(*(item(i, f"cat {i}") for i in range(10)), clean=98))
-    assert "against 98 clean prompts; with these it takes 3 clear hits to find any." in " ".join(few.split())
+    assert "against 98 clean prompts; with these the minimum number of detections is 3." in " ".join(few.split())
 
 
 def test_the_summary_counts_what_was_left_out_or_unusable() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from flat_options import calibrate, scan, settings
-from tiny_families import tiny_family
+from tiny_adapters import tiny_family
 
 from memdetect.cli import run
 from memdetect.inputs.labels import label_requests, unconditional_requests

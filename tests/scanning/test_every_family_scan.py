@@ -13,17 +13,17 @@ from memdetect.inputs.prompts import read
 
 
 def requests_for(model, folder):
-    if model.family.condition == "label":
+    if model.adapter.condition == "label":
         return label_requests("207, 1,207")
-    if model.family.condition == "none":
+    if model.adapter.condition == "none":
         return unconditional_requests(2)
     (folder / "prompts.txt").write_text("a cat\na red dog\n", encoding="utf-8")
     return read([folder / "prompts.txt"])
 
 
-def test_a_scan_measures_every_item_and_keeps_its_images(family_pipe, tmp_path):
-    model = load(family_pipe)
-    found = scan(requests_for(model, tmp_path), family_pipe, tmp_path / "run", settings(steps=2, num_seeds=2))
+def test_a_scan_measures_every_item_and_keeps_its_images(adapter_pipe, tmp_path):
+    model = load(adapter_pipe)
+    found = scan(requests_for(model, tmp_path), adapter_pipe, tmp_path / "run", settings(steps=2, num_seeds=2))
     assert [row.status for row in found.results] == ["ok", "ok"]
     scores = [row.scores["spikiness"].score for row in found.results]
     assert len({round(score, 6) for score in scores if score is not None}) == 2
@@ -33,19 +33,19 @@ def test_a_scan_measures_every_item_and_keeps_its_images(family_pipe, tmp_path):
     assert {row.outcome for row in found.results} == {"inconclusive"}  # nobody has calibrated it
 
 
-def test_given_images_are_scanned_without_a_prompt(family_pipe, tmp_path):
+def test_given_images_are_scanned_without_a_prompt(adapter_pipe, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "one.png")
-    found = scan([tmp_path / "one.png"], family_pipe, tmp_path / "run", settings(num_seeds=2))
+    found = scan([tmp_path / "one.png"], adapter_pipe, tmp_path / "run", settings(num_seeds=2))
     (row,) = found.results
     assert row.status == "ok"
     assert row.scores["spikiness"].score is not None
 
 
-@pytest.mark.parametrize("family_pipe", ["dit"], indirect=True)
-def test_a_model_of_classes_knows_names_and_refuses_what_it_lacks(tmp_path, family_pipe):
-    model = load(family_pipe)
-    assert model.family.condition == "label"
+@pytest.mark.parametrize("adapter_pipe", ["dit"], indirect=True)
+def test_a_model_of_classes_knows_names_and_refuses_what_it_lacks(tmp_path, adapter_pipe):
+    model = load(adapter_pipe)
+    assert model.adapter.condition == "label"
     from memdetect.adapters.conditions import arguments
 
     assert arguments(model, ["207", "goldfish", ""]) == {"class_labels": [207, 1, 1000]}
@@ -53,16 +53,16 @@ def test_a_model_of_classes_knows_names_and_refuses_what_it_lacks(tmp_path, fami
         with pytest.raises(MemdetectError, match="expected a label from 0 to 999, or the name of one"):
             arguments(model, [wrong])
     with pytest.raises(MemdetectError, match="no class '1000'"):
-        scan(label_requests("3,1000"), family_pipe, tmp_path / "run", settings(steps=1))
+        scan(label_requests("3,1000"), adapter_pipe, tmp_path / "run", settings(steps=1))
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-@pytest.mark.parametrize("family_pipe", ["ddpm", "ddim"], indirect=True)
-def test_a_prompt_to_a_model_without_a_condition_is_refused_before_the_first_image(family_pipe, tmp_path):
-    assert load(family_pipe).family.condition == "none"
+@pytest.mark.parametrize("adapter_pipe", ["ddpm", "ddim"], indirect=True)
+def test_a_prompt_to_a_model_without_a_condition_is_refused_before_the_first_image(adapter_pipe, tmp_path):
+    assert load(adapter_pipe).adapter.condition == "none"
     (tmp_path / "prompts.txt").write_text("a cat\n", encoding="utf-8")
     with pytest.raises(MemdetectError, match="takes no prompt, found 'a cat'; scan it with --unconditional N"):
-        scan([tmp_path / "prompts.txt"], family_pipe, tmp_path / "run")
+        scan([tmp_path / "prompts.txt"], adapter_pipe, tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 
 

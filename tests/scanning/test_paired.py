@@ -19,7 +19,7 @@ from memdetect.inputs.prompts import read
 from memdetect.judging.calibration import read_calibration
 from memdetect.judging.statistics.combine import quartile
 from memdetect.judging.statistics.conformal import rank
-from memdetect.judging.statistics.multiple import hits_needed
+from memdetect.judging.statistics.multiple import detections_needed
 from memdetect.render.explain import render_explanation
 from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Watch, prepare
@@ -60,7 +60,7 @@ def test_p_values_are_ranks_among_the_rounds_of_the_base(
         own = score(row, name, 0, 2) - fmean(rounds[row.id])
         assert row.p["combined"] == pytest.approx(rank(null, own) / 10)
     assert "the null is" in run.verdict.claim
-    assert not run.verdict.shift.alarm
+    assert not run.verdict.shift.warning
 
 
 def test_the_first_seeds_are_the_scans_own(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_rounds_fill_the_null_within_bounds() -> None:
     assert [rounds_for(n) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 20, 20, 20, 20]
     assert [rounds_for(n, scored=False) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 10, 7, 4, 4]
     for prompts in (10, 11, 50, 1000):
-        assert hits_needed(prompts * rounds_for(prompts), prompts, 0.05) == 1
+        assert detections_needed(prompts * rounds_for(prompts), prompts, 0.05) == 1
 
 
 # Training pictures

@@ -57,7 +57,7 @@ def test_scores_and_cells_are_those_of_each_number_alone(trace: Trace) -> None:
 
 def test_what_is_not_finite_is_none_where_it_is(trace: Trace) -> None:
     arrays = {key: array.clone() for key, array in trace.arrays.items()}
-    arrays["peak", LAYERS[4]][2, 1, 0, 3] = float("nan")
+    arrays["channel_max", LAYERS[4]][2, 1, 0, 3] = float("nan")
     found = scores_in(replace(trace, arrays=arrays), BUILT_IN[:1])
     assert [own["spikiness"].score is None for own in found] == [False, True, False]
     gone = [

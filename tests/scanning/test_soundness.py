@@ -335,5 +335,5 @@ def test_a_sweep_says_how_many_items_are_not_finite(
     rows = [row_of().model_copy(update={"status": status}) for status in ("ok", "nonfinite", "ok")]
     monkeypatch.setattr(RunFolder, "measurements", lambda _self: iter(rows))
     with pytest.raises(MemdetectError, match="has no group"):
-        module._report(tmp_path, Question("matched"), None)
+        module._report(tmp_path, Question("duplicated"), None)
     assert "1 of 3 items gave values that are not finite" in capsys.readouterr().err

@@ -172,14 +172,14 @@ def made(index, group, edit, resistance):
 
 def test_groups_are_compared_with_intervals():
     """Means and area worked out by hand: half the edit, and resistance that separates perfectly."""
-    rows = [made(k, "matched", 0.2 + 0.01 * k, -0.1) for k in range(12)]
+    rows = [made(k, "duplicated", 0.2 + 0.01 * k, -0.1) for k in range(12)]
     rows += [made(20 + k, "control", 0.6 + 0.01 * k, -0.9) for k in range(12)]
     rows.append(made(99, "seen", None, None))
-    labels = labels_of(rows, None, Question("matched"))
+    labels = labels_of(rows, None, Question("duplicated"))
     compared = contrasts(rows, labels, ("edit", "identity"))
     assert list(compared) == ["edit"]
     found = compared["edit"]["1"]
-    assert found.groups["matched"].mean == pytest.approx(0.255)
+    assert found.groups["duplicated"].mean == pytest.approx(0.255)
     assert found.differences["control"].mean == pytest.approx(-0.4)
     assert found.differences["control"].low < -0.4 < found.differences["control"].high < -0.35
     areas = separations(rows, labels, ("resistance", "stillness"))
@@ -193,9 +193,9 @@ def test_groups_are_compared_with_intervals():
 
 
 def test_few_families_have_no_interval():
-    rows = [made(k, group, 0.1, 0.0) for k, group in enumerate(["matched"] * 3 + ["control"] * 3)]
-    labels = labels_of(rows, None, Question("matched"))
+    rows = [made(k, group, 0.1, 0.0) for k, group in enumerate(["duplicated"] * 3 + ["control"] * 3)]
+    labels = labels_of(rows, None, Question("duplicated"))
     found = contrasts(rows, labels, ("edit",))["edit"]["1"]
-    assert found.groups["matched"].low is None
+    assert found.groups["duplicated"].low is None
     assert str(found.differences["control"]) == "0.000 (too few)"
     assert "nothing could be compared" in render({}, {})

@@ -13,17 +13,17 @@ from memdetect.runs.records import Measurement
 
 
 def draw_parts(families: Sequence[str]) -> dict[str, Part]:
-    """Part of each family: the first max(150, a fifth) by the sha256 of the family's key are A, the rest B."""
+    """Split of each family: by the sha256 of its key the first max(150, a fifth) are tuning, the rest calibration."""
     order = sorted(set(families), key=lambda key: hashlib.sha256(key.encode()).hexdigest())
     first = max(150, ceil(len(order) / 5))
-    return {key: "A" if i < first else "B" for i, key in enumerate(order)}
+    return {key: "tuning" if i < first else "calibration" for i, key in enumerate(order)}
 
 
 def calibration_of_run(header: Header, rows: Sequence[Measurement]) -> Calibration:
     """The scores of a run of clean prompts as a calibration, one prompt a family.
 
-    Raises MemdetectError for a part other than A and B, for parts of which some are missing, for an item without a
-    prompt, and for one whose scores are not finite.
+    Raises MemdetectError for a part other than tuning and calibration, for parts of which some are missing, for an item
+    without a prompt, and for one whose scores are not finite.
     """
     plan, kept = header.plan, one_a_family(rows)
     parts, given = parts_of(kept)
@@ -100,12 +100,12 @@ def parts_of(rows: Sequence[Worded]) -> tuple[list[Part], bool]:
         keys = [family_key(row.meta, row.prompt) for row in rows]
         drawn = draw_parts(keys)
         return [drawn[key] for key in keys], False
-    wrong = next((part for part in columns if part not in ("A", "B")), "")
+    wrong = next((part for part in columns if part not in ("tuning", "calibration")), "")
     if wrong != "":
         raise MemdetectError(
-            f"a clean prompt is of part {wrong!r}, expected A or B for each, or for none; leave it out"
+            f"a clean prompt is of part {wrong!r}, expected tuning or calibration for each, or for none; leave it out"
         )
-    return ["A" if part == "A" else "B" for part in columns], True
+    return ["tuning" if part == "tuning" else "calibration" for part in columns], True
 
 
 def _finite(row: Measurement, detector: str, layer: str, timestep: str) -> list[float]:

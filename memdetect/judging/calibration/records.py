@@ -12,7 +12,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import text_key
 from memdetect.runs.plan import Places, Plan, Settings
 
-Part = Literal["A", "B"]
+Part = Literal["tuning", "calibration"]
 Cells = dict[str, dict[str, list[list[float]]]]
 
 
@@ -21,13 +21,13 @@ class _Strict(BaseModel):
 
 
 class Item(_Strict):
-    """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: A for choices, B null."""
+    """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: its split."""
 
     id: str
     family: str
     text: str = ""
     prompt: str = ""
-    part: Part = "B"
+    part: Part = "calibration"
     stratum: str = ""
 
 
@@ -56,16 +56,16 @@ class Calibration(_Strict):
     """Clean scores, kept by cell so that any choice of detectors, layers, timesteps and seeds has its null.
 
     settings: what a scan has to share with it; seeds, layers and timesteps are chosen among those kept. provenance:
-    versions, prompt set, pace. parts: whether A and B were given, so that choices may have been made on A, or drawn.
-    strata: the column that p-values stay within. checked: how the prompts were searched for copies, "" = not at all, or
-    not so that one would have been found. scores: detector -> layer -> timestep -> one list of per-seed scores for each
-    item. known, known_scores: the same of prompts that this model is known to have memorized.
+    versions, prompt set, pace. parts: whether the splits were given, so that choices may have been made on the tuning
+    split, or drawn. strata: the column that p-values stay within. checked: how the prompts were searched for copies, ""
+    = not at all, or not so that one would have been found. scores: detector -> layer -> timestep -> one list of
+    per-seed scores for each item. known, known_scores: the same of prompts that this model is known to have memorized.
 
     base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
     of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     about: str = ""
     settings: Settings
     provenance: dict[str, Any] = {}

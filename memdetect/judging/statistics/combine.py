@@ -20,7 +20,7 @@ def quartile(seeds: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """A member's scores on the prompts of part A, in ascending order, and its exponential tail above `start`."""
+    """A member's scores on the tuning split, in ascending order, and its exponential tail above `start`."""
 
     scores: tuple[float, ...]
     start: float
@@ -30,7 +30,7 @@ class Tail:
     def surprise(self, score: float) -> float:
         """How unusual a score is, in nats: -ln of its rank among A up to `start`, extrapolated linearly above.
 
-        It only orders: what a combined score may claim comes from its rank in part B. In [0, inf).
+        It only orders: what a combined score may claim comes from its rank in the calibration split. In [0, inf).
         """
         top = -math.log(self.share)
         if score > self.start:
@@ -40,13 +40,15 @@ class Tail:
 
 
 def fit_tail(name: str, scores: Sequence[float]) -> Tail:
-    """Fit a member's tail on part A: its upper max(10, 10 %) scores, by the mean of their excess.
+    """Fit a member's tail on the tuning split: its upper max(10, 10 %) scores, by the mean of their excess.
 
     Raises MemdetectError for a member that is constant there, or fewer than 11 scores.
     """
     ordered, q = tuple(sorted(scores)), max(10, math.ceil(len(scores) / 10))
     if len(ordered) <= q:
-        raise MemdetectError(f"part A has {len(ordered)} clean prompts, expected at least {q + 1}; calibrate with more")
+        raise MemdetectError(
+            f"the tuning split has {len(ordered)} clean prompts, expected at least {q + 1}; calibrate with more"
+        )
     start = ordered[-q - 1]
     scale = math.fsum(ordered[-q:]) / q - start
     if not scale > 0:

@@ -1,4 +1,4 @@
-"""Many prompts at once: Benjamini-Hochberg, and how many hits it takes with n clean prompts."""
+"""Many prompts at once: Benjamini-Hochberg, and how many detections it takes with n clean prompts."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def benjamini_hochberg(p: Sequence[float | None], rate: float, planned: int) -> 
     return [value is not None and value <= limit for value in p]
 
 
-def hits_needed(n: int, planned: int, rate: float, smallest: float | None = None) -> int:
+def detections_needed(n: int, planned: int, rate: float, smallest: float | None = None) -> int:
     """h: how many prompts have to stand above all n clean ones before any can be rejected: ceil(m / (rate (n+1))).
 
     smallest: the least p-value there is, when it is not 1 / (n + 1).
@@ -29,7 +29,7 @@ def hits_needed(n: int, planned: int, rate: float, smallest: float | None = None
 
 
 def n_needed(planned: int, rate: float) -> int:
-    """How many clean prompts it takes until a single hit can be rejected: planned / rate - 1."""
+    """How many clean prompts it takes until a single detection can be rejected: planned / rate - 1."""
     return max(0, math.ceil(planned / rate / _ULP) - 1)
 
 

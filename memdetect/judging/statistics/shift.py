@@ -18,7 +18,7 @@ class Bulk:
     z: float
 
     @property
-    def alarm(self) -> bool:
+    def shifted(self) -> bool:
         """Too many or too few small p-values. Too few: finding nothing would prove nothing."""
         return abs(self.z) > Z and abs(self.share - self.level) > GAP
 

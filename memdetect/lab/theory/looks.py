@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.detectors.shape import concentration, kurtosis, top_energy
-from memdetect.detectors.spikiness import l4_over_l2, spread
+from memdetect.detectors.spikiness import channel_std, l4_over_l2
 from memdetect.lab.theory.forms import Weights
 
 STATISTICS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "spikiness": spread,
+    "spikiness": channel_std,
     "spikiness-l4": l4_over_l2,
     "kurtosis": kurtosis,
     "concentration": concentration,

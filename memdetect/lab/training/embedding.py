@@ -54,8 +54,8 @@ class EmbedderJob:
 
     @property
     def clips(self) -> Sequence[str]:
-        """Clip art that may be trained on: all but that of the reporting half."""
-        kept = {entry.clip for entry in self.world.labelled if entry.part == "reporting"}
+        """Clip art that may be trained on: all but that of the test split."""
+        kept = {entry.clip for entry in self.world.labelled if entry.part == "test"}
         return [name for name in self.stock.clips if name not in kept]
 
 

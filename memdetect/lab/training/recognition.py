@@ -118,12 +118,13 @@ def _with_threshold(plain: Recogniser, pictures: Mapping[str, Image.Image], tota
 class Recognised:
     """Of a group's samples: (sample, picture) pairs that its captions name, and pairs that they do not name.
 
-    hits: named and above the recogniser's threshold. false: not named and above it. strict: named and above the logit
-    that FALSE of the run's own pairs which are not named exceed; samples are not renderings, and `false` may show it.
+    detected: named and above the recogniser's threshold. false: not named and above it. strict: named and above the
+    logit that FALSE of the run's own pairs which are not named exceed; samples are not renderings, and `false` may show
+    it.
     """
 
     named: int
-    hits: int
+    detected: int
     strict: int
     others: int
     false: int
@@ -150,7 +151,7 @@ def recognised(run: Path, world: World, recogniser: Recogniser) -> dict[str, Rec
     return {
         group: Recognised(
             named=int(named.sum()),
-            hits=int((logits[named] > recogniser.threshold).sum()),
+            detected=int((logits[named] > recogniser.threshold).sum()),
             strict=int((logits[named] > strict).sum()),
             others=int((~named).sum()),
             false=int((logits[~named] > recogniser.threshold).sum()),

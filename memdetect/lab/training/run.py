@@ -63,8 +63,8 @@ def train_pipeline(
 def contact_sheet(pipeline: Path, world: World, stock: Stock, out: Path, rows: int = 12) -> None:
     """Training image beside three samples of its caption, in five columns.
 
-    Matched, verbatim, one variant of each template, the rungs from one exposure up, and clean captions; there the first
-    image is a rendering that was never trained on. Raises MemdetectError where there is no pipeline.
+    Duplicated, verbatim, one variant of each template, the pool from one exposure up, and clean captions; there the
+    first image is a rendering that was never trained on. Raises MemdetectError where there is no pipeline.
     """
     if not (pipeline / "model_index.json").is_file():
         raise MemdetectError(
@@ -90,11 +90,11 @@ def contact_sheet(pipeline: Path, world: World, stock: Stock, out: Path, rows: i
 
 
 def sheet_entries(world: World, rows: int) -> list[list[Entry]]:
-    """Up to `rows` entries for each column of a contact sheet; of the ladder equally many of every rung, few first."""
-    own = {g: [e for e in world.labelled if e.group == g] for g in ("matched", "verbatim", "template")}
+    """Up to `rows` entries for each column of a contact sheet; of the pool equally many of each exposure, few first."""
+    own = {g: [e for e in world.labelled if e.group == g] for g in ("duplicated", "verbatim", "template")}
     own["template"] = list({e.family: e for e in reversed(own["template"])}.values())[::-1]
-    pool = [e for e in world.trained if e.group in ("matched", "ladder", "control")]
-    rungs = sorted({e.exposures for e in pool})
-    each = max(1, rows // max(1, len(rungs)))
-    ladder = [e for rung in rungs for e in [e for e in pool if e.exposures == rung][:each]]
-    return [entries[:rows] for entries in (*own.values(), ladder, list(world.clean)) if entries]
+    pool = [e for e in world.trained if e.group in ("duplicated", "dose-response", "control")]
+    exposures = sorted({e.exposures for e in pool})
+    each = max(1, rows // max(1, len(exposures)))
+    dose = [e for number in exposures for e in [e for e in pool if e.exposures == number][:each]]
+    return [entries[:rows] for entries in (*own.values(), dose, list(world.clean)) if entries]

@@ -18,11 +18,13 @@ MOST_TITLES = 10_000
 class Counts:
     """How much of everything a world holds.
 
-    `rungs`: exposures -> number of pool scenes with that many. A template's exposures are those of all its variants
+    `exposures`: exposures -> number of pool scenes with that many. A template's exposures are those of all its variants
     together. `clean`: prompts, half of combinations that the stream shows, half of combinations that it never shows.
     """
 
-    rungs: Mapping[int, int] = field(default_factory=lambda: {0: 30, 1: 30, 9: 30, 36: 30, 144: 30, 576: 30, 2304: 60})
+    exposures: Mapping[int, int] = field(
+        default_factory=lambda: {0: 30, 1: 30, 9: 30, 36: 30, 144: 30, 576: 30, 2304: 60}
+    )
     verbatim: int = 60
     verbatim_controls: int = 300
     verbatim_exposures: int = 1152
@@ -35,7 +37,7 @@ class Counts:
     @property
     def pool(self) -> int:
         """Scenes of the pool."""
-        return sum(self.rungs.values())
+        return sum(self.exposures.values())
 
     @property
     def pool_pairs(self) -> int:
@@ -50,14 +52,14 @@ class Counts:
     @property
     def shown(self) -> int:
         """Exposures of all labelled images together."""
-        pool = sum(exposures * scenes for exposures, scenes in self.rungs.items())
+        pool = sum(exposures * scenes for exposures, scenes in self.exposures.items())
         return pool + self.verbatim * self.verbatim_exposures + self.templates * self.template_exposures
 
 
 def check_counts(counts: Counts, names: Sequence[str], clips: Sequence[str]) -> None:
     """Raise MemdetectError when numbers make no sense, or there are too few names or clip arts for them."""
-    numbers = {f.name: getattr(counts, f.name) for f in fields(counts) if f.name != "rungs"}
-    for name, number in [*numbers.items(), *(("rungs", n) for pair in counts.rungs.items() for n in pair)]:
+    numbers = {f.name: getattr(counts, f.name) for f in fields(counts) if f.name != "exposures"}
+    for name, number in [*numbers.items(), *(("exposures", n) for pair in counts.exposures.items() for n in pair)]:
         if number < 0:
             raise MemdetectError(f"{name} is {number}, expected 0 or more")
     if counts.shown > MOST_SHOWN:

@@ -1,4 +1,4 @@
-"""A world: a labelled training set in which it is known how often each image is shown, because a lot decided it."""
+"""A world: a labelled training set in which it is known how often each image is shown, by a random draw."""
 
 import hashlib
 import json
@@ -24,21 +24,22 @@ from memdetect.lab.world.counts import (
 from memdetect.lab.world.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, word
 from memdetect.lab.world.titles import titles
 
-Part = Literal["tuning", "reporting", "A", "B", "report"]
+Part = Literal["tuning", "calibration", "test"]
 Combination = tuple[frozenset[str], str]  # names of the pictures, ground
 
 # Chances of one, two and three pictures at a draw. What touches reserved names is drawn again, mostly threes: of the
 # bundled world's scenes 0.40, 0.43 and 0.16 have so many.
 PICTURES_IN_STREAM = (0.25, 0.5, 0.25)
-CLEAN_PARTS: Mapping[Part, float] = {"A": 0.15, "B": 0.6, "report": 0.25}
+CLEAN_PARTS: Mapping[Part, float] = {"tuning": 0.15, "calibration": 0.6, "test": 0.25}
+ID = {"unseen": "held-out"}  # the beginning of ids, which the noise of images is made from: it does not change
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One labelled or clean prompt: what it is, how often the training shows its image, in which part it is used.
 
-    `group`: matched (the highest rung), control (0 or 1 exposures), ladder (the rungs between), verbatim,
-    verbatim-control, template, template-control, seen, held-out. `family` is what is split together. An entry has
+    `group`: duplicated (with the most exposures), control (0 or 1 exposures), dose-response (between), verbatim,
+    verbatim-control, template, template-control, seen, unseen. `family` is what is split together. An entry has
     a scene, or (verbatim) a clip art, or (verbatim-control) neither.
     """
 
@@ -116,39 +117,39 @@ def make_world(
     triples = _triples(rng, names, reserved, counts.pool - pool_pairs)
     pool = [compose(rng, combination) for combination in [*order[:pool_pairs], *triples]]
     reserved |= {frozenset(t) for t in triples}
-    labelled = [*_ladder(rng, counts, pool), *_verbatim(rng, counts, clips)]
+    labelled = [*_pool(rng, counts, pool), *_verbatim(rng, counts, clips)]
     labelled += _templates(rng, counts, order[pool_pairs:needed], names, reserved)
     check_clean(names, frozenset(reserved), counts.clean)
     held = _held_out(rng, names, frozenset(reserved), counts.clean // 2)
     check_seen(names, frozenset(reserved), held, counts.clean - len(held))
     world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(held))
-    clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(held))), *_clean(rng, "held-out", held))
+    clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(held))), *_clean(rng, "unseen", held))
     return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.held_out)
 
 
-def _ladder(rng: np.random.Generator, counts: Counts, pool: Sequence[Scene]) -> list[Entry]:
-    """The lot: each scene of the pool gets its number of exposures by a draw, and its half by another."""
-    exposures = np.repeat(list(counts.rungs), list(counts.rungs.values()))[rng.permutation(len(pool))]
-    top = max(counts.rungs)
-    halves: dict[int, Part] = {}
-    for rung in counts.rungs:
-        rows = rng.permutation(np.flatnonzero(exposures == rung))
-        halves |= {int(i): "tuning" if k < len(rows) // 2 else "reporting" for k, i in enumerate(rows)}
+def _pool(rng: np.random.Generator, counts: Counts, pool: Sequence[Scene]) -> list[Entry]:
+    """Each scene of the pool gets its number of exposures by a draw, and its split by another."""
+    exposures = np.repeat(list(counts.exposures), list(counts.exposures.values()))[rng.permutation(len(pool))]
+    top = max(counts.exposures)
+    splits: dict[int, Part] = {}
+    for number in counts.exposures:
+        rows = rng.permutation(np.flatnonzero(exposures == number))
+        splits |= {int(i): "tuning" if k < len(rows) // 2 else "test" for k, i in enumerate(rows)}
     entries: list[Entry] = []
     for i, (scene, shown) in enumerate(zip(pool, exposures.tolist(), strict=True)):
-        group = "control" if shown <= 1 else "matched" if shown == top else "ladder"
-        entries.append(Entry(f"pool-{i:03d}", group, f"pool-{i:03d}", halves[i], shown, scene.caption, scene))
+        group = "control" if shown <= 1 else "duplicated" if shown == top else "dose-response"
+        entries.append(Entry(f"pool-{i:03d}", group, f"pool-{i:03d}", splits[i], shown, scene.caption, scene))
     return entries
 
 
 def _verbatim(rng: np.random.Generator, counts: Counts, clips: Sequence[str]) -> list[Entry]:
-    """Clip arts and titles, matched by lot; titles that got no clip art are the controls."""
+    """Clip arts and titles, assigned at random; titles that got no clip art are the controls."""
     captions = titles(rng, counts.verbatim + counts.verbatim_controls)
     chosen = [clips[int(i)] for i in rng.permutation(len(clips))[: counts.verbatim]]
-    halves = _halves(rng, counts.verbatim)
+    splits = _splits(rng, counts.verbatim)
     parts = _parts(rng, counts.verbatim_controls)
     rows = [
-        Entry(f"verbatim-{i:03d}", "verbatim", clip, halves[i], counts.verbatim_exposures, captions[i], clip=clip)
+        Entry(f"verbatim-{i:03d}", "verbatim", clip, splits[i], counts.verbatim_exposures, captions[i], clip=clip)
         for i, clip in enumerate(chosen)
     ]
     for i, caption in enumerate(captions[counts.verbatim :]):
@@ -164,9 +165,9 @@ def _templates(
     reserved: set[frozenset[str]],
 ) -> list[Entry]:
     """Compositions of three pictures of which the third varies; its siblings are variants that are never trained."""
-    halves = _halves(rng, len(pairs))
-    tuning = [i for i in range(len(pairs)) if halves[i] == "tuning"]
-    parts = _sibling_parts(tuning, [i for i in range(len(pairs)) if halves[i] == "reporting"])
+    splits = _splits(rng, len(pairs))
+    tuning = [i for i in range(len(pairs)) if splits[i] == "tuning"]
+    parts = _sibling_parts(tuning, [i for i in range(len(pairs)) if splits[i] == "test"])
     entries: list[Entry] = []
     for i, pair in enumerate(pairs):
         own = reserved - {frozenset(pair)}
@@ -182,7 +183,7 @@ def _templates(
         wording = WORDINGS[3][int(rng.integers(len(WORDINGS[3])))]
         for k, name in enumerate(third[: counts.variants + counts.siblings]):
             trained = k < counts.variants
-            group, part = ("template", halves[i]) if trained else ("template-control", parts[i])
+            group, part = ("template", splits[i]) if trained else ("template-control", parts[i])
             scene = _variant(base, slot, name, wording)
             exposures = counts.template_exposures // counts.variants if trained else 0
             entries.append(
@@ -198,25 +199,25 @@ def _variant(base: Scene, slot: int, name: str, wording: str) -> Scene:
     return Scene(base.ground, pictures, word(wording, [p.name for p in pictures], base.ground))
 
 
-def _sibling_parts(tuning: Sequence[int], reporting: Sequence[int]) -> dict[int, Part]:
-    """Siblings of the tuning half are in A or B, those of the reporting half in B or report."""
-    total = len(tuning) + len(reporting)
-    first, last = (round(CLEAN_PARTS[part] * total) for part in ("A", "report"))
+def _sibling_parts(tuning: Sequence[int], test: Sequence[int]) -> dict[int, Part]:
+    """Siblings of the tuning split are clean prompts for tuning or calibration, those of test for the latter two."""
+    total = len(tuning) + len(test)
+    first, last = (round(CLEAN_PARTS[part] * total) for part in ("tuning", "test"))
     parts: dict[int, Part] = {}
     for k, i in enumerate(tuning):
-        parts[i] = "A" if k < first else "B"
-    for k, i in enumerate(reporting):
-        parts[i] = "report" if k < last else "B"
+        parts[i] = "tuning" if k < first else "calibration"
+    for k, i in enumerate(test):
+        parts[i] = "test" if k < last else "calibration"
     return parts
 
 
-def _halves(rng: np.random.Generator, count: int) -> list[Part]:
-    return ["tuning" if i < count // 2 else "reporting" for i in rng.permutation(count)]
+def _splits(rng: np.random.Generator, count: int) -> list[Part]:
+    return ["tuning" if i < count // 2 else "test" for i in rng.permutation(count)]
 
 
 def _parts(rng: np.random.Generator, count: int) -> list[Part]:
-    a, b = round(CLEAN_PARTS["A"] * count), round((CLEAN_PARTS["A"] + CLEAN_PARTS["B"]) * count)
-    return ["A" if i < a else "B" if i < b else "report" for i in rng.permutation(count)]
+    a, b = (round(share * count) for share in (CLEAN_PARTS["tuning"], 1 - CLEAN_PARTS["test"]))
+    return ["tuning" if i < a else "calibration" if i < b else "test" for i in rng.permutation(count)]
 
 
 def _triples(
@@ -262,7 +263,7 @@ def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combinati
     for i, (names, ground) in enumerate(combinations):
         scene = compose(rng, sorted(names), ground)
         family = f"{'+'.join(sorted(names))} on {ground}"
-        entries.append(Entry(f"{group}-{i:04d}", group, family, parts[i], 0, scene.caption, scene))
+        entries.append(Entry(f"{ID.get(group, group)}-{i:04d}", group, family, parts[i], 0, scene.caption, scene))
     return entries
 
 

@@ -30,7 +30,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = 1
+    schema_version: int = 2
     seed: int = Field(ge=0)
     counts: Counts
     names: tuple[str, ...]
@@ -75,17 +75,17 @@ def find_world(pictures: Path | None = None, seed: int = 0, counts: Counts | Non
     return make_world(seed, counts, names=names or list(stock.pictures), clips=list(stock.clips)), stock
 
 
-def parse_rungs(text: str) -> dict[int, int]:
+def parse_exposures(text: str) -> dict[int, int]:
     """Read `0:30,1024:120` as {0: 30, 1024: 120}: exposures and how many scenes get them.
 
     Raises MemdetectError for anything else.
     """
     found = re.findall(r"(?:^|,)([0-9]{1,9}):([0-9]{1,9})(?=,|$)", text)
-    rungs = {int(shown): int(count) for shown, count in found}
-    whole = ",".join(f"{a}:{b}" for a, b in found) == text and len(rungs) == len(found)
-    if not rungs or not whole or 0 in rungs.values():
-        raise MemdetectError(f"{text!r} are no rungs; expected EXPOSURES:SCENES,..., such as 0:30,1024:120")
-    return rungs
+    exposures = {int(shown): int(count) for shown, count in found}
+    whole = ",".join(f"{a}:{b}" for a, b in found) == text and len(exposures) == len(found)
+    if not exposures or not whole or 0 in exposures.values():
+        raise MemdetectError(f"{text!r} are no exposures; expected EXPOSURES:SCENES,..., such as 0:30,1024:120")
+    return exposures
 
 
 def read_world(folder: Path) -> tuple[World, Stock]:
@@ -209,13 +209,13 @@ def _again(out: Path, entry: Entry, k: int) -> str:
 
 
 def write_unseen(out: Path, world: World, stock: Stock, count: int) -> None:
-    """Write the first `count` held-out scenes, which no training on this world shows: ID.png, caption in ID.txt.
+    """Write the first `count` scenes of unseen combinations, never trained on: ID.png, caption in ID.txt.
 
     Raises MemdetectError when the world has fewer.
     """
-    held = [entry for entry in world.clean if entry.group == "held-out"]
+    held = [entry for entry in world.clean if entry.group == "unseen"]
     if len(held) < count:
-        raise MemdetectError(f"the world has {len(held)} held-out scenes, {count} were asked for; ask for fewer")
+        raise MemdetectError(f"the world has {len(held)} unseen scenes, {count} were asked for; ask for fewer")
     out.mkdir(parents=True, exist_ok=True)
     for entry in held[:count]:
         Image.fromarray(stock.image(entry)).save(out / f"{entry.id}.png")

@@ -63,7 +63,7 @@ def copied_share(run: Path, made: tuple[World, Stock], rule: CopyRule | None = N
 def trained_images(world: World, stock: Stock) -> np.ndarray:
     """What the training shows beside the stream, uint8 [entry, 64, 64, 3]; MemdetectError when that is nothing."""
     if not world.trained:
-        raise MemdetectError("this world shows no labelled image at all; make one with a rung above 0")
+        raise MemdetectError("this world shows no labelled image at all; make one with exposures above 0")
     return np.stack([stock.image(entry) for entry in world.trained])
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from memdetect.lab.world.labelled import Entry, World
 from memdetect.lab.world.recipe import TruthRow
 
-RELEASE = {"matched": 10, "verbatim": 6, "template": 4, "control": 10, "seen": 15, "held-out": 15}
+RELEASE = {"duplicated": 10, "verbatim": 6, "template": 4, "control": 10, "seen": 15, "unseen": 15}
 
 
 # What a prompt asks for, told from its group: memorized prompts and their controls are of one kind.
 KINDS = {
-    **dict.fromkeys(("matched", "control", "ladder", "seen", "held-out"), "scene"),
+    **dict.fromkeys(("duplicated", "control", "dose-response", "seen", "unseen"), "scene"),
     **dict.fromkeys(("verbatim", "verbatim-control"), "clip art"),
     **dict.fromkeys(("template", "template-control"), "template"),
 }
@@ -22,23 +22,23 @@ BACK = 0.5  # share of samples in which an image has to come back for its captio
 
 
 def write_prompts(world: World, out: Path, truth: Sequence[TruthRow] = ()) -> list[Path]:
-    """Write the prompt files of a world: labelled, clean-a, clean-b, clean-report and release (the demo run).
+    """Write the prompt files of a world: labelled, clean-tuning, clean-calibration, clean-test and release (the demo).
 
-    Rows hold id, prompt, group, kind, family and part. A is for choices, B the null, report and the reporting half of
-    the labelled groups for figures; the demo run takes from the last two alone. truth: rows whose samples were judged:
-    memorized.jsonl has the captions of the reporting half whose image came back in at least BACK of them.
+    Rows hold id, prompt, group, kind, family and part. Choices are made on tuning, scores are ranked among calibration,
+    figures are of test; the demo run takes from the last alone. truth: rows whose samples were judged:
+    memorized.jsonl has the captions of the test split whose image came back in at least BACK of them.
     """
     rows = [*world.labelled, *world.clean]
     chosen: list[Entry] = []
     for group, count in RELEASE.items():
-        own = [e for e in rows if e.group == group and e.part in ("reporting", "report")]
+        own = [e for e in rows if e.group == group and e.part == "test"]
         families = {e.family: e for e in reversed(own)}
         chosen += [e for e in own if families[e.family] is e][:count]
     order = np.random.default_rng([world.seed, 5]).permutation(len(chosen))
     files = {"labelled": world.labelled, "release": [chosen[int(i)] for i in order]}
-    for part in ("A", "B", "report"):
-        files[f"clean-{part.lower()}"] = [e for e in world.clean if e.part == part]
-    back = {row.id for row in truth if row.part == "reporting" and (row.reproduced or 0) >= BACK}
+    for part in ("tuning", "calibration", "test"):
+        files[f"clean-{part}"] = [e for e in world.clean if e.part == part]
+    back = {row.id for row in truth if row.part == "test" and (row.reproduced or 0) >= BACK}
     if truth:
         files["memorized"] = [e for e in world.labelled if e.id in back]
     return [_write(out / f"{name}.jsonl", entries) for name, entries in files.items()]

@@ -24,7 +24,7 @@ from memdetect.lab.world.recipe import (
 )
 from memdetect.lab.world.stock import Stock
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def differences(folder: Path) -> Iterator[str]:

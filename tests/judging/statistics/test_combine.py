@@ -75,8 +75,8 @@ def test_a_missing_member_is_an_error():
 def test_the_combined_score_keeps_its_level_and_finds_one_loud_member():
     """Design 10: nA = 30, nB = 19, ten correlated members, three lognormal.
 
-    Mutants: tails fitted on B (.09 at .05), on A and B (.083), on A and the scanned prompt (.026); ranks in place of
-    surprises (.04 of loud ones on top).
+    Mutants: tails fitted on calibration (.09 at .05), on both splits (.083), on tuning and the scanned prompt (.026);
+    ranks in place of surprises (.04 of loud ones on top).
     """
     rng, repeats = np.random.default_rng(1), 3000
     found, loud = [], 0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from memdetect.judging.statistics.conformal import p_value
-from memdetect.judging.statistics.multiple import benjamini_hochberg, chance_of_top, hits_needed, n_needed
+from memdetect.judging.statistics.multiple import benjamini_hochberg, chance_of_top, detections_needed, n_needed
 
 
 def test_equal_to_scipy_on_lattices():
@@ -37,11 +37,11 @@ def test_exact_equalities_are_rejected():
 
 
 def test_what_was_not_measured_counts():
-    """Design 7: ten hits among ten, and among a hundred of which ninety are missing. Mutant: m = measured."""
-    hits: list[float | None] = [0.004] * 10
-    assert sum(benjamini_hochberg(hits, 0.05, 10)) == 10
-    assert sum(benjamini_hochberg([*hits, *[None] * 90], 0.05, 100)) == 10
-    assert sum(benjamini_hochberg(hits, 0.05, 100)) == 10
+    """Design 7: ten detections among ten, and among a hundred of which ninety are missing. Mutant: m = measured."""
+    detections: list[float | None] = [0.004] * 10
+    assert sum(benjamini_hochberg(detections, 0.05, 10)) == 10
+    assert sum(benjamini_hochberg([*detections, *[None] * 90], 0.05, 100)) == 10
+    assert sum(benjamini_hochberg(detections, 0.05, 100)) == 10
     weak: list[float | None] = [0.02] * 10
     assert sum(benjamini_hochberg(weak, 0.05, 10)) == 10
     assert sum(benjamini_hochberg([*weak, *[None] * 90], 0.05, 100)) == 0
@@ -89,19 +89,19 @@ def test_a_clean_run_finds_something_as_often_as_stated():
     [(600, [2, 4, 10, 34, 100, 333]), (2400, [1, 1, 3, 9, 25, 84]), (20_000, [1, 1, 1, 1, 3, 10])],
 )
 def test_hits_needed_of_the_table(n, expected):
-    assert [hits_needed(n, m, 0.05) for m in (50, 100, 300, 1000, 3000, 10_000)] == expected
+    assert [detections_needed(n, m, 0.05) for m in (50, 100, 300, 1000, 3000, 10_000)] == expected
 
 
 @settings(max_examples=50)
 @given(st.integers(1, 2000), st.integers(1, 500))
 def test_h_hits_are_found_and_fewer_are_not(n, m):
-    h = hits_needed(n, m, 0.05)
+    h = detections_needed(n, m, 0.05)
     top = [1 / (n + 1)]
     if h <= m:
         assert sum(benjamini_hochberg(top * h, 0.05, m)) == h
     if 1 < h <= m:
         assert sum(benjamini_hochberg(top * (h - 1), 0.05, m)) == 0
-    assert hits_needed(n_needed(m, 0.05), m, 0.05) == 1
+    assert detections_needed(n_needed(m, 0.05), m, 0.05) == 1
 
 
 def test_chance_of_a_clean_prompt_above_all():

@@ -11,7 +11,7 @@ def alarms(shift: float, draws: int, seed: int, n: int = 750, m: int = 300) -> i
     for _ in range(draws):
         null = np.sort(rng.normal(size=n))
         ranks = 1 + n - np.searchsorted(null, rng.normal(shift, 1, m), side="left")
-        count += any(check.alarm for check in bulk_check([(int(c), n) for c in ranks]))
+        count += any(check.shifted for check in bulk_check([(int(c), n) for c in ranks]))
     return count
 
 

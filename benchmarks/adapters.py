@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from memdetect.adapters import FAMILIES, list_points
+from memdetect.adapters import ADAPTERS, list_points
 from memdetect.adapters.points import resolve, spelled_out
 from memdetect.probing import watch
 
@@ -134,7 +134,7 @@ NETWORKS: dict[str, tuple[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]] 
 def count(net: nn.Module, call: dict[str, Any], points: Any, *, stop: bool) -> int:
     """Operations of one pass at batch 1; a product and a sum are two."""
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter, watch(net, points, ["peak"], stop=stop):
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter, watch(net, points, ["channel_max"], stop=stop):
         net(**call)
     return counter.get_total_flops()
 
@@ -146,7 +146,7 @@ def rows(names: Iterable[str]) -> list[tuple[str, float, int, int, str]]:
         family, make = NETWORKS[name]
         with torch.device("meta"):
             net, call = make()
-        aliases = spelled_out(FAMILIES[family].aliases, net)
+        aliases = spelled_out(ADAPTERS[family].aliases, net)
         points = resolve(["paper"], list_points(net), aliases)
         whole, ended = (count(net, call, points, stop=stop) for stop in (False, True))
         found.append((name, sum(p.numel() for p in net.parameters()) / 1e6, whole, ended, aliases["paper"]))
