@@ -54,7 +54,7 @@ def world(
         int, typer.Option("--images", min=0, help="Write a training set too, with this many fresh scenes.")
     ] = 0,
 ) -> None:
-    """Draw a world by lot: how often each labelled image is shown, and what it looks like; a training set if asked.
+    """Draw a world at random: how often each labelled image is shown, and what it looks like; a training set if asked.
 
     The folder --out gets world.json, truth.jsonl and the images of what is labelled.
     """

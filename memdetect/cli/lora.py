@@ -49,7 +49,7 @@ def lora(
 
 @unfolded
 def unseen(where: WorldPlace, out: Out, count: Count = 20) -> None:
-    """Write scenes of held-out combinations, which the model of this world has never been shown, into the folder --out.
+    """Write scenes of unseen combinations, which the model of this world has never been shown, into the folder --out.
 
     Each has a .txt file of its caption.
     """

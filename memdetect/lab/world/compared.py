@@ -12,5 +12,5 @@ PAIRS = (
     ("verbatim", "verbatim-control"),
     ("template", "template-control"),
 )
-POOL = ("control", "dose-response", "duplicated")  # one pool of scenes; how often each was shown was drawn by lot
+POOL = ("control", "dose-response", "duplicated")  # one pool of scenes; how often each was shown was drawn at random
 TEST_PARTS = ("test",)  # nothing was chosen on them

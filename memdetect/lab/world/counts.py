@@ -117,7 +117,7 @@ def seen_counts(count: int) -> dict[int, int]:
 def check_seen(
     names: Sequence[str], reserved: frozenset[frozenset[str]], held: Iterable[tuple[frozenset[str], str]], count: int
 ) -> None:
-    """Raise MemdetectError when what is held out, drawn by lot, left too few combinations that the stream can show."""
+    """Raise MemdetectError when what is held out, drawn, left too few combinations that the stream can show."""
     taken = Counter(len(combination) for combination, _ in held)
     for size, wanted in seen_counts(count).items():
         needed = (wanted + taken[size]) / len(GROUNDS)

@@ -68,7 +68,7 @@ class World:
     def stream(self, start: int = 0) -> Iterator[Scene]:
         """Endless fresh scenes; scene i depends on (seed, i) alone, so that training resumes anywhere.
 
-        None shows a reserved pair or triple of names, or a held-out combination of names and ground.
+        None shows a reserved pair or triple of names, or an unseen combination of names and ground.
         """
         index = start
         while True:
