@@ -8,7 +8,7 @@ import typer
 
 from memdetect import __version__
 from memdetect.cli.lazy import LazyGroup
-from memdetect.cli.output import complain, say, write
+from memdetect.cli.terminal import complain, say, write
 from memdetect.errors import Exit, MemdetectError
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from memdetect.cli.options import CleanLookup, ModelName, Out, asked_for, checked_model, say_loading
-from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
+from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
 from memdetect.inputs.options import Inputs, Loading, Probing, Sampling
 

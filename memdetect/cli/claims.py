@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from memdetect.cli.options import Compared, Count
-from memdetect.cli.output import hush, write
+from memdetect.cli.terminal import hush, write
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.cli.world import WorldPlace, world_of
 from memdetect.errors import Exit, MemdetectError

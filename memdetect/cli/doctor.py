@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from memdetect.cli.options import FORMAT
-from memdetect.cli.output import hush, write
+from memdetect.cli.terminal import hush, write
 from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit
 

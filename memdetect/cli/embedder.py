@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from memdetect.cli.options import TRAIN_STEPS
-from memdetect.cli.output import Interrupt, hush, write
+from memdetect.cli.terminal import Interrupt, hush, write
 from memdetect.cli.unfold import unfolded
 from memdetect.cli.world import RunName, WorldPlace, world_of
 

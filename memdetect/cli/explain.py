@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from memdetect.cli.output import write
+from memdetect.cli.terminal import write
 from memdetect.errors import MemdetectError
 
 

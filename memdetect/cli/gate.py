@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from memdetect.cli.options import GateJudging
-from memdetect.cli.output import say
 from memdetect.cli.reports import Reporting, publish, reports
+from memdetect.cli.terminal import say
 from memdetect.cli.unfold import unfolded
 
 

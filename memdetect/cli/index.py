@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
-from memdetect.cli.output import hush, progress_bar, say, write
+from memdetect.cli.terminal import hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit
 from memdetect.inputs.options import Indexing

@@ -9,7 +9,7 @@ from memdetect.cli import claims
 from memdetect.cli.embedder import embedder
 from memdetect.cli.lora import lora, unseen
 from memdetect.cli.options import Count, Out
-from memdetect.cli.output import Interrupt, hush, write
+from memdetect.cli.terminal import Interrupt, hush, write
 from memdetect.cli.theory import relu_dae
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.cli.world import OnCpu, RunName, WorldPlace, world_of

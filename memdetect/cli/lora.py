@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from memdetect.cli.options import TRAIN_STEPS, Count, ModelName, OnDevice, Out, checked_model
-from memdetect.cli.output import hush, say, write
+from memdetect.cli.terminal import hush, say, write
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.cli.world import WorldPlace, world_of
 from memdetect.inputs.options import Lookup, Seed

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from memdetect.cli.options import FORMAT, ModelBeside, Near
-from memdetect.cli.output import colourful, hush, progress_bar, terminal_width, write
+from memdetect.cli.terminal import colourful, hush, progress_bar, terminal_width, write
 from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit
 from memdetect.inputs.options import MaxPixels

@@ -1,7 +1,7 @@
 """`memdetect models` and `memdetect layers`: what can be scanned, and where it can be probed."""
 
 from memdetect.cli.options import ModelName
-from memdetect.cli.output import hush, write
+from memdetect.cli.terminal import hush, write
 from memdetect.inputs.options import Loading
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 import typer
 
-from memdetect.cli.output import say
+from memdetect.cli.terminal import say
 from memdetect.cli.unfold import Take
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Inputs, Judging, Loading, Lookup, Probing, Sampling

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import typer
 
 from memdetect.cli.options import FORMAT
-from memdetect.cli.output import colourful, say, terminal_width, write
+from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary

@@ -9,8 +9,8 @@ import typer
 
 from memdetect.cli.gate import conclude
 from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checked_model, say_loading
-from memdetect.cli.output import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
+from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
 

@@ -16,7 +16,6 @@ from memdetect.cli.options import (
     Reading,
     opened,
 )
-from memdetect.cli.output import hush, progress_bar, say, say_not_finite, write
 from memdetect.cli.steering import (
     References,
     Steered,
@@ -33,6 +32,7 @@ from memdetect.cli.steering import (
     save_picture,
     write_json,
 )
+from memdetect.cli.terminal import hush, progress_bar, say, say_not_finite, write
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.inputs.options import Loading
 

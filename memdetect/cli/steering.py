@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
-from memdetect.cli.output import hush, progress_bar, say, say_not_finite
+from memdetect.cli.terminal import hush, progress_bar, say, say_not_finite
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import EmbedderName, Inputs, Layers, Lookup
 

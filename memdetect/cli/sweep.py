@@ -17,7 +17,7 @@ from memdetect.cli.options import (
     checked_model,
     opened,
 )
-from memdetect.cli.output import Interrupt, hush, progress_bar, say, say_not_finite, write
+from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, say_not_finite, write
 from memdetect.cli.unfold import unfolded
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Loading, Probing, Sampling

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from memdetect.cli.options import TRAIN_STEPS, Out
-from memdetect.cli.output import hush, say, write
+from memdetect.cli.terminal import hush, say, write
 from memdetect.cli.unfold import unfolded
 from memdetect.inputs.options import Seed
 

@@ -15,7 +15,7 @@ import typer
 
 from memdetect import __version__
 from memdetect.cli import app, run
-from memdetect.cli.output import Interrupt, colourful, complain, progress_bar, write
+from memdetect.cli.terminal import Interrupt, colourful, complain, progress_bar, write
 from memdetect.errors import Exit, MemdetectError
 
 ROOT = Path(__file__).parents[2]

@@ -130,7 +130,7 @@ def test_a_row_of_families_that_is_not_so_is_named(tmp_path):
         record(wrong)
     assert caught.value.exit is Exit.ERROR
     flux = load(tiny_family("flux-true-cfg", tmp_path / "flux"))
-    with pytest.raises(MemdetectError, match="holds 1 rows for one image, its row of families says 'uncond\\+cond'"):
+    with pytest.raises(MemdetectError, match="holds 1 rows for one image, its adapter says 'uncond\\+cond'"):
         record(replace(flux, adapter=replace(flux.adapter, halves="uncond+cond")))
 
 

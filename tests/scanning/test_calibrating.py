@@ -83,7 +83,7 @@ def test_copies_among_the_strongest_are_removed_and_listed(clean: list[Path], pi
 def test_what_cannot_be_a_calibration_is_refused_before_the_first_image(pipe: Any, tmp_path: Path) -> None:
     path = tmp_path / "clean.jsonl"
     path.write_text('{"prompt": "a", "part": "test"}\n', encoding="utf-8")
-    with pytest.raises(MemdetectError, match="of part 'report'"):
+    with pytest.raises(MemdetectError, match="of part 'test'"):
         calibrate([path], pipe, tmp_path / "c.json", OPTIONS)
     assert not (tmp_path / "c.run").exists()
 

@@ -1,7 +1,7 @@
 """The training images as vectors on disk: build, verify, search. No torch, and FAISS only when it is needed."""
 
 from memdetect.copies.index.build import build_index
-from memdetect.copies.index.embeds import Embeds, sound
+from memdetect.copies.index.embedder_protocol import Embeds, sound
 from memdetect.copies.index.manifest import Found, Manifest, Planted, Threshold, read_manifest, verify
 from memdetect.copies.index.measures import Pair, comparable, measure, measure_all, try_open
 from memdetect.copies.index.nearest import Index, open_index

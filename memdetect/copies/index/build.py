@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from memdetect.copies.index.draft import check_factory, choose_factory
-from memdetect.copies.index.embeds import Embeds
+from memdetect.copies.index.embedder_protocol import Embeds
 from memdetect.copies.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, Step, former
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import stored_path

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int64
 from PIL import Image
 
 from memdetect.copies.index.embed_files import Taken
-from memdetect.copies.index.embeds import Embeds, sound
+from memdetect.copies.index.embedder_protocol import Embeds, sound
 from memdetect.copies.index.manifest import Threshold
 from memdetect.copies.index.measures import agree, row_image
 from memdetect.copies.index.near import bound, cuts

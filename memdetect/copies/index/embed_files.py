@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from memdetect.copies.index.embeds import Embeds, sound
+from memdetect.copies.index.embedder_protocol import Embeds, sound
 from memdetect.copies.index.rows import Row, stored_path
 from memdetect.copies.index.sources import Listed
 from memdetect.copies.index.views import MOST, AsTrained, boxes, resized

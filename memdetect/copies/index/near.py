@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float16, Float32
 from PIL import Image
 
-from memdetect.copies.index.embeds import Embeds
+from memdetect.copies.index.embedder_protocol import Embeds
 
 RIMS = (
     3 / 32,

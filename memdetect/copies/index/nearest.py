@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from pydantic import TypeAdapter
 
 from memdetect.copies.index.embed_files import DIFFER
-from memdetect.copies.index.embeds import Embeds
+from memdetect.copies.index.embedder_protocol import Embeds
 from memdetect.copies.index.manifest import ROWS, Manifest, Step, read_manifest, read_nulls, verify
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from memdetect.copies.index.calibrate import OPENED, Trial, looked_up
-from memdetect.copies.index.embeds import sound
+from memdetect.copies.index.embedder_protocol import sound
 from memdetect.copies.index.manifest import Found, Planted
 from memdetect.copies.index.measures import agree, try_open
 from memdetect.copies.index.rows import Row

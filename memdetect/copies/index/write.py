@@ -12,7 +12,7 @@ from memdetect import __version__
 from memdetect.copies.index.calibrate import Copies, Null, Trial, held_out, leave_one_out, threshold
 from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
 from memdetect.copies.index.embed_files import Intake
-from memdetect.copies.index.embeds import Embeds
+from memdetect.copies.index.embedder_protocol import Embeds
 from memdetect.copies.index.manifest import (
     FAISS,
     MANIFEST,
