@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
-from memdetect.inputs.folders import folder_names, images_in
+from memdetect.inputs.folders import files_in, folder_names, images_in, strays
 from memdetect.inputs.prompts import Request, Requests, as_text, item_id
 from memdetect.inputs.sidecars import (
     FIELDS,
@@ -25,6 +25,7 @@ from memdetect.inputs.tables import Row, rows_of
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
+NO_CAPTIONS = re.compile(r"readme|licen[cs]e|copying|requirements|.*config.*\.json|.*\blogs?\b", re.IGNORECASE)
 MASKS = ("-masklabel.png", "-condlabel.png")  # OneTrainer's, named after the picture that they belong to
 
 
@@ -61,11 +62,12 @@ def captioned(folder: Path, instance_prompt: str | None = None) -> list[tuple[Pa
     forget()
     listed, read = _listed(folder, pictures)
     found: list[tuple[Path, str]] = []
-    names = folder_names(folder)
+    names, others = folder_names(folder), None
     for picture in pictures:
         own = _clean([*listed[picture], *captions_beside(picture)], picture)
         if not own:
-            _refuse_unread(picture, folder, read)
+            others = _texts_of_no_picture(folder) if others is None else others
+            _refuse_unread(picture, folder, read, others)
             own = _fallback(picture, folder, instance_prompt, names)
         found += [(picture, caption) for caption in own]
     return found
@@ -137,9 +139,15 @@ def _shows(text: str) -> bool:
     return any(unicodedata.category(c)[0] not in "CZ" for c in text)
 
 
-def _refuse_unread(picture: Path, folder: Path, read: set[Path]) -> None:
+def _texts_of_no_picture(folder: Path) -> list[Path]:
+    """Texts and tables anywhere in a folder that go with no picture: they may hold the captions of those without."""
+    return [path for path in strays(list(files_in(folder))) if not NO_CAPTIONS.match(path.name)]
+
+
+def _refuse_unread(picture: Path, folder: Path, read: set[Path], others: list[Path]) -> None:
     homes = [above for above in picture.parents if above.is_relative_to(folder)]
-    if path := unread_captions(picture, homes, read):
+    other = next((path for path in others if path not in read), None)
+    if path := unread_captions(picture, homes, read) or other:
         said = "write captions as NAME.txt or metadata.jsonl, or move it away if it holds none"
         raise MemdetectError(f"{str(path)!r} may hold captions of {picture.name!r}, which were not found in it; {said}")
 

@@ -34,13 +34,30 @@ ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".7z", ".rar", ".tbz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".lz4"),
     *(".lzma", ".z", ".cbz", ".cbr", ".epub", ".iso", ".dmg", ".cab", ".beton", ".mat"),
 )
-TABLES = (".arrow", ".feather", ".tfrecord", ".tfrecords", ".h5", ".hdf5", ".mdb", ".lmdb", ".pkl", ".pdf", ".rec")
+TABLES = (
+    ".arrow",
+    ".feather",
+    ".tfrecord",
+    ".tfrecords",
+    ".sqlite",
+    ".db",
+    ".ldb",
+    ".msgpack",
+    ".h5",
+    ".hdf5",
+    ".mdb",
+    ".lmdb",
+    ".pkl",
+    ".pdf",
+    ".rec",
+)
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv", ".mpg", ".mpeg")
-PARTS = re.compile(r".*\.((zip|7z|rar|tar)\.\d+|[zr]\d\d)", re.IGNORECASE)  # of an archive: set.zip.001, set.z01
+PARTS = re.compile(r".*\.((zip|7z|rar|tar)\.\d+|[zr]\d\d|tfrecords?-.*)", re.IGNORECASE)  # set.zip.001, set.z01
 # What files begin with in which there may be pictures: zip, 7z, RAR, gzip, bzip2, xz, zstd, lz4, parquet, arrow, HDF5,
 # PDF, pickle, RecordIO, Matroska and WebM, AVI, MP4 and QuickTime. A tar says so further on.
 HELD = re.compile(
-    rb"PK\x03\x04|7z\xbc\xaf'\x1c|Rar!|\x1f\x8b|BZh[1-9]|\xfd7zXZ|\(\xb5/\xfd|\x04\x22M\x18|PAR1|ARROW1|\x89HDF|%PDF-"
+    rb"PK[\x03\x07][\x04\x08]|SQLite format 3"
+    rb"|7z\xbc\xaf'\x1c|Rar!|\x1f\x8b|BZh[1-9]|\xfd7zXZ|\(\xb5/\xfd|\x04\x22M\x18|PAR1|ARROW1|\x89HDF|%PDF-"
     rb"|\x80[\x02-\x05][}\](\x95cN]|\n#\xd7\xce|\x1aE\xdf\xa3|RIFF.{4}AVI "
     rb"|.{4}ftyp(?!avi[fs]|hei[cfmsx]|mif1|msf1|crx )",
     re.DOTALL,
@@ -116,10 +133,11 @@ def images_in(folder: Path) -> Iterator[Path]:
     Memory holds the names of one folder at a time. Raises MemdetectError (usage) for a folder that cannot be read, and
     as `no_container` does.
     """
-    return (path for path in _files_in(folder) if is_image(path))
+    return (path for path in files_in(folder) if is_image(path))
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def files_in(folder: Path) -> Iterator[Path]:
+    """All files that `images_in` goes through. Raises MemdetectError as that does."""
     entered: set[tuple[int, int]] = set()
     for base, folders, files in os.walk(folder, onerror=_unread, followlinks=True):
         place = Path(base).stat()
@@ -149,7 +167,7 @@ def strays(files: Sequence[Path]) -> list[Path]:
 
     A text goes with an image that it is named after (a.txt, a.json, a.png.txt), and metadata.* with all of them.
     """
-    images = [path for path in files if path.suffix.lower() not in BESIDE]
+    images = [path for path in files if is_image(path)]
     named = {name for path in images for name in (path, path.with_suffix(""))}
     texts = (path for path in files if path.suffix.lower() in TEXTS and not path.name.lower().startswith("metadata."))
     return [path for path in texts if path.with_suffix("") not in named]
@@ -157,9 +175,9 @@ def strays(files: Sequence[Path]) -> list[Path]:
 
 def _images_alone(folder: Path) -> list[Path]:
     """The images of a folder that is scanned. MemdetectError (usage) where prompt files lie there as well."""
-    files = list(_files_in(folder))
+    files = list(files_in(folder))
     images = [path for path in files if is_image(path)]
-    if images and (others := strays(files)):
+    if others := strays(files):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         said = "which a scan of the folder's images would pass over; name prompt files singly, or move them away"
         raise MemdetectError(f"{str(folder)!r} holds {str(others[0].relative_to(folder))!r}{more}, {said}")

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
 
+BROKEN_JSON = re.compile(r"\s*(\{\s*[\"']|\[\s*[\"'{]|[\[{]\s*$)")
 FORMATS = ("txt", "jsonl", "json", "csv", "tsv")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "Prompt", "Caption", "TEXT")
 IMAGE_COLUMNS = ("image", "path", "file", "file_name")
@@ -38,12 +39,20 @@ def _other_format(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if _is_json(text):
         return "json" if text.lstrip().startswith("[") else "jsonl"
-    if lines and all(map(_is_json, lines)):
+    if lines and (all(map(_is_json, lines)) or any(map(BROKEN_JSON.match, lines))):
         return "jsonl"
+    return next((kind for line in lines[:2] if (kind := _header(line))), "")
+
+
+def _header(line: str) -> str:
+    """Csv or tsv where a line can hardly be anything but the names of columns, else "".
+
+    Names are single words, in quotes or not; with blanks between them, as in a list of tags, a prompt's or file's own.
+    """
     for sign in DELIMITERS:
-        cells = lines[0].split(sign) if lines else []
-        heads = len(cells) > 1 and all(re.fullmatch(r"[\w-]+", cell) for cell in cells)
-        if heads and {cell.lower() for cell in cells} & {*PROMPT_COLUMNS, *IMAGE_COLUMNS}:
+        cells = [cell.strip().strip("\"'").lower() for cell in line.split(sign)]
+        known = {*PROMPT_COLUMNS, *IMAGE_COLUMNS} if " " not in line else {"prompt", "caption", "file_name"}
+        if len(cells) > 1 and all(re.fullmatch(r"[\w. -]{1,30}", cell) for cell in cells) and known & {*cells}:
             return "tsv" if sign == "\t" else "csv"
     return ""
 

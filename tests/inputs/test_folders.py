@@ -215,3 +215,29 @@ def test_prompts_that_end_like_images_stay_prompts(tmp_path, prompt):
 def test_images_named_beside_prompts_are_counted(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"file_name": "a.png", "text": "a cat"}\n{"text": "a dog"}\n')
     assert read([tmp_path / "m.jsonl"]).beside == 1
+
+
+@pytest.mark.parametrize("name", ["p.txt", "list.csv"])
+def test_a_glob_does_not_pass_over_folders_of_prompts(tmp_path, name):
+    image(tmp_path / "a" / "x.png")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / name).write_text("prompt,id\na cat,1\n")
+    with pytest.raises(MemdetectError, match=f"holds '{name}', which a scan of the folder's images would pass over"):
+        read([f"{tmp_path}/*"])
+
+
+@pytest.mark.parametrize("name", ["p.bak", "p.docx", "p.py", "p.log", "p"])
+def test_a_text_goes_with_images_alone(tmp_path, name):
+    image(tmp_path / "ok.png")
+    (tmp_path / "p.txt").write_text("a cat")
+    (tmp_path / name).write_bytes(b"something else")
+    with pytest.raises(MemdetectError, match=r"holds 'p\.txt'"):
+        read([tmp_path])
+
+
+@pytest.mark.parametrize("name", ["t.tfrecord-00000-of-00010", "x.sqlite", "data"])
+def test_containers_by_other_names(tmp_path, name):
+    image(tmp_path / "ok.png")
+    (tmp_path / name).write_bytes(b"SQLite format 3\0")
+    with pytest.raises(MemdetectError, match="in which nothing is looked at"):
+        read([tmp_path])

@@ -337,8 +337,8 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         "": "no such file",
         "a" * 5000: "too long",
         tmp_path / "gone.png": "no such file",
-        tmp_path / "empty": "no image|prompt files singly",
-        tmp_path: "no image|prompt files singly",
+        tmp_path / "empty": "prompt files singly",
+        tmp_path: "prompt files singly",
         f"{tmp_path}/*.jsonl": "pattern",
         f"{tmp_path}/e*": "pattern",
         f"{tmp_path}/**.txt": "pattern",
@@ -369,3 +369,29 @@ def test_ids_are_unique_over_prompts_and_images(tmp_path: Path):
     assert all(word in refusal(image, rows) for word in (str(image), str(rows), "line 1", name))
     copy = put(tmp_path, "b.png", b"A")
     assert (len(read([image, copy]).items), read([image, copy]).repeated) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"prompt":"a"}\n{"prompt":"b"\n',
+        '{"prompt":"a"},\n{"prompt":"b"},\n',
+        '[\n "a",\n]\n',
+        "{'prompt': 'a'}\n",
+        '# x\n{"prompt":"a"}\n',
+        "['a cat', 'a dog']\n",
+        '"id","prompt"\n1,"a cat"\n',
+        "id, prompt\n1, a cat\n",
+        "id,prompt,negative prompt\n1,a,b\n",
+        "sep=;\nid;prompt\n1;a\n",
+        "# a list\nid,prompt\n1,a\n",
+    ],
+)
+def test_broken_json_and_headers_are_no_prompts(tmp_path: Path, text: str):
+    assert "--prompts-format" in refusal(put(tmp_path, "p.txt", text))
+    assert len(read([put(tmp_path, "q.txt", text)], format="txt").items) > 0
+
+
+def test_tags_with_blanks_stay_prompts(tmp_path: Path):
+    lines = ["1girl, solo, text", "[cat:dog:0.5]", "{red|blue} car", "a poster, file, path"]
+    assert asked(read([put(tmp_path, "p.txt", "\n".join(lines))])) == lines

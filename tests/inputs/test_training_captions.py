@@ -189,3 +189,17 @@ def test_a_name_that_is_not_utf8_is_one_line(tmp_path):
     (tmp_path / "a.png").rename(os.fsdecode(bytes(tmp_path) + b"/\xff.png"))
     with pytest.raises(MemdetectError, match="a name that is not UTF-8 cannot be written to the records; rename"):
         found(tmp_path, "sks")
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "data.csv", "captions/a.txt", "labels.json", "dataset.tsv"])
+def test_no_fallback_where_texts_lie_that_go_with_no_picture(tmp_path, name):
+    put(tmp_path, {"10_sks dog/a.png": None, name: "a red cat"})
+    with pytest.raises(MemdetectError, match=r"may hold captions of 'a\.png', which were not found in it"):
+        found(tmp_path, "sks")
+    put(tmp_path, {"10_sks dog/a.txt": "a red cat"})
+    assert found(tmp_path, "sks") == [("10_sks dog/a.png", "a red cat")]
+
+
+def test_a_readme_holds_no_captions(tmp_path):
+    put(tmp_path, {"a.png": None, "README.txt": "about", "LICENSE.txt": "MIT", "train_config.json": "{}"})
+    assert found(tmp_path, "sks") == [("a.png", "sks")]

@@ -210,7 +210,10 @@ def read_calibration(path: Path, named: str = "") -> Calibration | None:
     """
     if not path.exists():
         return None
-    text = path.read_bytes()
+    try:
+        text = path.read_bytes()
+    except OSError as problem:
+        raise MemdetectError(f"{path} cannot be read ({problem.strerror}); give a file that calibrate made") from None
     try:
         made = Calibration.model_validate_json(text)
         if hashlib.sha256(text.rstrip(b"\n")).hexdigest() == named:
