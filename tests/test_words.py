@@ -17,6 +17,7 @@ IDENTIFIERS = {
 }
 STRINGS = {"matched", "ladder", "peak", "A", "B", "reporting", "members", "peak-to-mean", "caught"}
 PHRASES = (
+    "Looked at",
     *("--rungs", "clean-a", "clean-b", "clean-report", "peak-to-mean", "hits needed", "clear hits", "alarm of shift"),
     *("caught at", "part A", "part B", "choosing half", "half set aside", "reporting half", "wording alarm"),
 )

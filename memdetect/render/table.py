@@ -69,7 +69,7 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         lines.append(f"No p-values: {verdict.missing}.")
     sigmas = probed_at(header.sigmas)
     point = f" [{header.default_point}]" if header.default_point else ""
-    lines.append(f"Looked at {', '.join(plan.layers)} at {sigmas}{point}.")
+    lines.append(f"Probed at {', '.join(plan.layers)} at {sigmas}{point}.")
     lines.append(
         f"{header.model}: {plan.num_seeds} images a prompt, {plan.steps} steps, "
         f"guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}."

@@ -79,7 +79,7 @@ def _draw(sheet: Image.Image, corner: tuple[int, int], folder: Path, row: Result
 
 def lines_of(row: Result, match: Match) -> list[str]:
     """What stands below a pair."""
-    score = next(iter(row.scores.values())).score if row.scores else None
+    score = row.score
     p = row.p.get("combined")
     seed = f"seed {row.seeds[match.seed]}" if match.seed < len(row.seeds) and row.image is None else "given image"
     measured = f"similarity {match.similarity:.3f}"

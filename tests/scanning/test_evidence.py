@@ -78,6 +78,15 @@ def test_matches_are_the_same_without_saved_images(run, first, pipe):
     assert not (first / "unsaved" / "pairs.png").exists()
 
 
+def test_a_pair_shows_the_score_that_decides(run):
+    """Of two seeds the ranked score is another than the detector's mean; the sheet shows what is ranked."""
+    row = run.results[0]
+    mean = next(iter(row.scores.values())).score
+    assert row.score is not None
+    assert f"{row.score:.4f}" != f"{mean:.4f}"
+    assert f"score {row.score:.4f}" in contact_sheet.lines_of(row, row.matches[0])[-1]
+
+
 def test_pairs_show_the_copy_first(run, first):
     pairs = strongest_pairs(run.results)
     assert pairs[0][0].id == run.results[0].id
