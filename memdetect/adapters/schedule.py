@@ -57,6 +57,29 @@ def levels(scheduler: Any, timestep: int) -> tuple[float, float]:
     return kept**0.5, (1 - kept) ** 0.5
 
 
+def level_of_step(scheduler: Any, number: int) -> tuple[float, float]:
+    """(signal, noise) amplitudes of the network's input at a step of the schedule that is set, counted from 0.
+
+    As `levels`, also at timesteps between those of the training, where ln(sigma) is interpolated; of an EDM sampler
+    from the step's own sigma.
+    """
+    if is_edm(scheduler):
+        spread = float(scheduler.sigmas[number])
+        c_in = (spread**2 + scheduler.config["sigma_data"] ** 2) ** -0.5
+        return c_in, spread * c_in
+    timestep, last = float(scheduler.timesteps[number]), last_timestep(scheduler)
+    if is_flow(scheduler):
+        return 1 - timestep / last, timestep / last
+    if timestep.is_integer():
+        return levels(scheduler, int(timestep))
+    below = min(max(int(timestep), 0), last - 1)
+    low, high = sigma(scheduler, below), sigma(scheduler, below + 1)
+    if not 0 < low < high < math.inf:
+        return levels(scheduler, round(timestep))
+    found = math.exp(math.log(low) + (timestep - below) * math.log(high / low))
+    return (1 + found**2) ** -0.5, found * (1 + found**2) ** -0.5
+
+
 _Place = TypeVar("_Place", float, Tensor)
 
 

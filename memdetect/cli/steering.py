@@ -147,25 +147,25 @@ def measured(
     model: "Loaded", requests: "Sequence[Request]", course: "Course", edit: "Edit", sampler: "Sampler"
 ) -> "list[Measurement]":
     """The response of each prompt, with progress on stderr, and a line on those whose values are not finite."""
-    from memdetect.detectors import DEFAULT
+    from memdetect.detectors import BESIDE
     from memdetect.steering import Trial, measure
 
     with progress_bar("prompts") as progress:
-        rows = measure(model, requests, Trial(course, edit, DEFAULT), sampler, progress=progress)
+        rows = measure(model, requests, Trial(course, edit, BESIDE), sampler, progress=progress)
     say_not_finite([row.status == "ok" for row in rows], "prompts")
     return rows
 
 
 def compare(rows: "Sequence[Measurement]", question: "Question") -> tuple[str, dict[str, Any]]:
     """The groups' responses and the detectors, as Markdown and as plain data."""
-    from memdetect.detectors import DEFAULT
+    from memdetect.detectors import BESIDE
     from memdetect.evaluation import labels_of
     from memdetect.evaluation.response import as_data, contrasts, render, separations
     from memdetect.steering import CURVES, DETECTORS, SHAPES
 
     labels = labels_of(rows, None, question)
     compared = contrasts(rows, labels, (*CURVES, *SHAPES))
-    areas = separations(rows, labels, (*DETECTORS, *(d.name for d in DEFAULT)))
+    areas = separations(rows, labels, (*DETECTORS, *(d.name for d in BESIDE)))
     return render(compared, areas), as_data(compared, areas)
 
 

@@ -78,7 +78,7 @@ def _every_place(probing: Probing) -> Probing:
         probing,
         layers=probing.layers or ("*",),
         timesteps=probing.timesteps or (() if probing.sigmas else (10, 50, 100, 200, 400)),
-        detectors=probing.detectors or tuple(d.name for d in BUILT_IN if d.look == "image"),
+        detectors=probing.detectors or tuple(d.name for d in BUILT_IN if d.of_images),
     )
 
 

@@ -4,12 +4,27 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 
+from memdetect.detectors.agreement import AGREEMENT, AGREEMENT_FINAL
+from memdetect.detectors.dcs import DCS
 from memdetect.detectors.detector import Detector
+from memdetect.detectors.noise_gap import NOISE_GAP
+from memdetect.detectors.pian import PIAN
 from memdetect.detectors.shape import CONCENTRATION, GINI, KURTOSIS, MAX_TO_MEAN, MEAN_STD, TOP_ENERGY
+from memdetect.detectors.sharpness import SHARPNESS
+from memdetect.detectors.specificity import SPECIFICITY
 from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4
+from memdetect.detectors.trajectory import TRAJECTORY
 from memdetect.errors import MemdetectError
 
 BUILT_IN: tuple[Detector, ...] = (
+    SPECIFICITY,
+    AGREEMENT,
+    AGREEMENT_FINAL,
+    SHARPNESS,
+    NOISE_GAP,
+    DCS,
+    TRAJECTORY,
+    PIAN,
     SPIKINESS,
     SPIKINESS_L4,
     MEAN_STD,
@@ -19,7 +34,7 @@ BUILT_IN: tuple[Detector, ...] = (
     TOP_ENERGY,
     MAX_TO_MEAN,
 )
-DEFAULT: tuple[Detector, ...] = (SPIKINESS, SPIKINESS_L4)
+BESIDE: tuple[Detector, ...] = (SPIKINESS, SPIKINESS_L4)  # set beside the response to a vector
 
 
 def find(names: Sequence[str]) -> tuple[Detector, ...]:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from memdetect.detectors.detector import Detector
 from memdetect.detectors.spikiness import REFERENCE, Statistic, averaged, channel_std
+from memdetect.probing.hooks import CHANNEL_MAX, MEAN
 
 TOP = 0.05  # share of the channels whose energy counts
 
@@ -64,12 +65,12 @@ def _of(name: str, statistic: Statistic, unit: str, what: str, alias: str) -> De
     """The record of a statistic of the channels' maxima."""
     return Detector(
         name=name,
-        look="image",
-        needs=frozenset({"channel_max"}),
+        needs=(CHANNEL_MAX,),
         score=averaged(statistic),
         unit=f"1 ({unit})",
         reference=f"{what} of the features of {REFERENCE}",
         alias=alias,
+        seen="spiky",
     )
 
 
@@ -86,10 +87,10 @@ GINI = _of("gini", gini, "Gini coefficient", "Gini coefficient", "max-gini")
 MAX_TO_MEAN = _of("max-to-mean", max_to_mean, "ratio", "crest", "max-crest")
 MEAN_STD = Detector(
     name="spikiness-mean",
-    look="image",
-    needs=frozenset({"mean"}),
-    score=averaged(channel_std, "mean"),
+    needs=(MEAN,),
+    score=averaged(channel_std, MEAN),
     unit="that of the hidden features",
     reference=f"{REFERENCE}, with the mean over positions in place of the maximum",
     alias="zhang2026-mean",
+    seen="spiky",
 )

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.detectors.detector import Detector, Scores
+from memdetect.probing.hooks import CHANNEL_MAX
+from memdetect.probing.needs import Need
 from memdetect.probing.trace import Trace
 
 Statistic = Callable[[Tensor], Tensor]
@@ -31,31 +33,31 @@ def l4_over_l2(channel_max: Float[Tensor, "*batch chan"]) -> Float[Tensor, "*bat
     return torch.linalg.vector_norm(unit, 4, dim=-1) / torch.linalg.vector_norm(unit, 2, dim=-1)
 
 
-def averaged(statistic: Statistic, capture: str = "channel_max") -> Callable[[Trace], Scores]:
-    """A score: the mean of a statistic of the channels over layers, timesteps and seeds."""
+def averaged(statistic: Statistic, need: Need = CHANNEL_MAX) -> Callable[[Trace], Scores]:
+    """A score: the mean of a statistic of the channels over layers and timesteps, for each item and seed."""
 
     def score(trace: Trace) -> Scores:
-        values = [statistic(features.float()) for features in trace.need(capture).values()]
-        return torch.stack(values).mean(dim=(0, 1, 3))  # layer, step, seed
+        values = [statistic(features.float()) for features in trace.need(need).values()]
+        return torch.stack(values).mean(dim=(0, 1))  # layer, step
 
     return score
 
 
 SPIKINESS = Detector(
     name="spikiness",
-    look="image",
-    needs=frozenset({"channel_max"}),
+    needs=(CHANNEL_MAX,),
     score=averaged(channel_std),
     unit="that of the hidden features",
     reference=REFERENCE,
     alias="zhang2026",
+    seen="spiky",
 )
 SPIKINESS_L4 = Detector(
     name="spikiness-l4",
-    look="image",
-    needs=frozenset({"channel_max"}),
+    needs=(CHANNEL_MAX,),
     score=averaged(l4_over_l2),
     unit="1 (ratio of norms)",
     reference=f"{REFERENCE}; the l4/l2 statistic of its code",
     alias="zhang2026-l4",
+    seen="spiky",
 )

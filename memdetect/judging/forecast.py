@@ -42,14 +42,14 @@ class Forecast:
     obstacles: tuple[str, ...] = ()
 
 
-def clean_count(calibration: Calibration | None, members: int) -> int:
+def clean_count(calibration: Calibration | None, members: int, *, banked: bool = False) -> int:
     """How many clean prompts p-values will rest on: the calibration split, or all where one detector decides alone.
 
-    All of them only where the splits were drawn, so that nothing was chosen on the tuning split.
+    All of them only where the splits were drawn, and no bank was made of the tuning split.
     """
     if calibration is None:
         return 0
-    every = members == 1 and calibration.parts == "drawn"
+    every = members == 1 and calibration.parts == "drawn" and not banked
     return sum(every or item.part == "calibration" for item in calibration.items)
 
 
@@ -100,7 +100,7 @@ def _ideal(
     for i, item in enumerate(items):
         scores = {name: _ordinary(name, i, len(items), null) for name in plan.detectors}
         cells: dict[str, dict[str, dict[str, list[float | None]]]] = {
-            name: {layer: {str(t): [x] * plan.num_seeds for t in plan.timesteps} for layer in plan.layers}
+            name: _cells(plan.readings[name].places, [x] * plan.num_seeds)
             for name, x in scores.items()
             if x is not None
         }
@@ -115,6 +115,13 @@ def _ideal(
             scores={name: Score(score=scores[name], cells=own) for name, own in cells.items()},
             matches=[far.model_copy(update={"seed": k}) for k in range(images)] if header.index else [],
         )
+
+
+def _cells(places: Sequence[tuple[str, str]], values: list[float | None]) -> dict[str, dict[str, list[float | None]]]:
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for layer, timestep in places:
+        found.setdefault(layer, {})[timestep] = values
+    return found
 
 
 def _ordinary(name: str, i: int, count: int, null: Null | Unranked) -> float | None:

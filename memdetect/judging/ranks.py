@@ -9,9 +9,9 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import family_key, text_key
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.rows import Row
-from memdetect.judging.statistics.combine import MOST, Tail, combined, fit_tail, quartile
+from memdetect.judging.statistics.combine import MOST, Tail, combined, fit_tail, of_seeds
 from memdetect.judging.statistics.conformal import rank, simes_levels
-from memdetect.runs.plan import Places, Plan
+from memdetect.runs.plan import Plan
 
 SMALLEST_STRATUM = 200
 
@@ -77,7 +77,7 @@ class Null:
         if not self.tails:
             return scores[0]
         whole = {name: value for name, value in zip(self.members, scores, strict=True) if value is not None}
-        return combined(self.tails, whole) if len(whole) == len(self.members) else None
+        return combined(self.tails, whole, self.plan.by) if len(whole) == len(self.members) else None
 
     def own_p(self, name: str, score: float | None) -> float | None:
         """A detector's p-value of its own: a description, no decision rests on it."""
@@ -107,16 +107,18 @@ def make_null(plan: Plan, calibration: Calibration | None) -> Null | Unranked:
     members = plan.deciding
     if len(members) > MOST:
         return Unranked(f"{len(members)} detectors decide, at most {MOST} can; name fewer")
-    scores = {name: found for name in members if (found := _quartiles(calibration, name, plan.places)) is not None}
+    scores = {name: found for name in members if (found := _of_prompts(calibration, name, plan)) is not None}
     try:
         return _null(plan, calibration, scores)
     except MemdetectError as problem:
         return Unranked(str(problem))
 
 
-def _quartiles(calibration: Calibration, name: str, places: Places) -> list[float] | None:
+def _of_prompts(calibration: Calibration, name: str, plan: Plan) -> list[float] | None:
+    """A detector's score of each clean prompt; None when it was not kept."""
+    places = plan.places(name)
     rows = calibration.seeds(name, places)
-    return None if rows is None else [quartile(row) for row in rows]
+    return None if rows is None else [of_seeds(row, places.seeds) for row in rows]
 
 
 def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]]) -> Null:
@@ -124,13 +126,13 @@ def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]
     first = scores[members[0]]
     tuning = [i for i, item in enumerate(items) if item.part == "tuning"]
     reference = [i for i, item in enumerate(items) if item.part == "calibration"]
-    if len(members) == 1 and calibration.parts == "drawn":
-        reference = list(range(len(items)))  # nothing was chosen on the tuning split: it need not be set apart
+    if len(members) == 1 and calibration.parts == "drawn" and not plan.bank:
+        reference = list(range(len(items)))  # nothing rests on the tuning split
     if not reference:
         raise MemdetectError(f"{len(items)} clean prompts leave none for the calibration split; calibrate with more")
     tails = {m: fit_tail(m, [scores[m][i] for i in tuning]) for m in members} if len(members) > 1 else {}
-    values = {i: combined(tails, {m: scores[m][i] for m in members}) if tails else first[i] for i in reference}
-    own = cache(lambda name: _own(scores.get(name) or _quartiles(calibration, name, plan.places), reference))
+    values = {i: combined(tails, {m: scores[m][i] for m in members}, plan.by) if tails else first[i] for i in reference}
+    own = cache(lambda name: _own(scores.get(name) or _of_prompts(calibration, name, plan), reference))
     for name in members:
         if len({scores[name][i] for i in reference}) == 1 < len(reference):
             raise MemdetectError(f"detector {name!r} is constant on the calibration prompts; leave it out")

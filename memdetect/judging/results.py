@@ -75,7 +75,7 @@ class Results(Sequence[Result]):
 
     def _own(self, found: Measurement) -> dict[str, float | None]:
         names = dict.fromkeys([*self._plan.deciding, *self._plan.detectors])
-        scores = {name: self._reader.score(found.scores.get(name)) for name in names}
+        scores = {name: self._reader.score(name, found.scores.get(name)) for name in names}
         return {name: less_base(score, name, found.id, self._made) for name, score in scores.items()}
 
     def _own_p(self, found: Measurement, own: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any, overload
 
 from memdetect.copies.match import Match
-from memdetect.judging.statistics.combine import quartile
+from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Score, Status
 
@@ -45,8 +45,7 @@ class Reader:
     """Makes the rows of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        self._where = tuple(plan.places.cells)
-        self._seeds = plan.num_seeds
+        self._places = {name: plan.places(name) for name in plan.detectors}
         self._deciding = plan.deciding
 
     def row(self, found: Measurement, held: bytes | None = None) -> Row:
@@ -63,25 +62,26 @@ class Reader:
             found.one_colour or (),
             found.status,
             found.notes or (),
-            tuple([self.score(scores.get(name)) for name in self._deciding]),
+            tuple([self.score(name, scores.get(name)) for name in self._deciding]),
             held or found,
         )
 
-    def score(self, held: Score | None) -> float | None:
-        """A detector's score of an item: per seed the mean over the plan's places, then the quartile over seeds.
+    def score(self, name: str, held: Score | None) -> float | None:
+        """A detector's score of an item: per seed the mean over the plan's places, then by its rule over the seeds.
 
         None unless each seed of the plan has a finite value in each cell: never an aggregate of what survived.
         """
         if held is None:
             return None
-        found = held.cells
+        found, places = held.cells, self._places[name]
         try:
-            cells: list[Any] = [found[layer][t] for layer, t in self._where]
-            sums: list[float] = sorted(map(sum, zip(*cells, strict=True)))
+            cells: list[Any] = [found[layer][t] for layer, t in places.cells]
+            sums: list[float] = list(map(sum, zip(*cells, strict=True)))
         except (KeyError, TypeError, ValueError):  # no such cell; a value that is None; cells of unequal length
             return None
-        # The quartile of sums over their number is that of the means, to the last bit: division keeps the order.
-        return quartile(sums) / len(cells) if len(sums) == self._seeds and isfinite(sum(sums)) else None
+        if len(sums) != places.num_seeds or not isfinite(sum(sums)):
+            return None
+        return of_seeds([value / len(cells) for value in sums], places.seeds)
 
 
 class Records(Sequence[Measurement]):
@@ -107,9 +107,14 @@ class Records(Sequence[Measurement]):
         return (row.measurement for row in self.rows)
 
 
+def _read_alike(one: Plan, other: Plan) -> bool:
+    ours, theirs = ((p.deciding, [p.places(name) for name in p.deciding]) for p in (one, other))
+    return ours == theirs
+
+
 def rows_of(found: Iterable[Measurement], plan: Plan) -> Sequence[Row]:
     """The rows of measurements for a plan; those of records that were read for such a plan are there already."""
     reader = Reader(plan)
-    if isinstance(found, Records) and (found.plan.places, found.plan.deciding) == (plan.places, plan.deciding):
+    if isinstance(found, Records) and _read_alike(found.plan, plan):
         return found.rows
     return [reader.row(measurement) for measurement in found]

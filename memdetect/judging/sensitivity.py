@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import Null, Rank, Ranked, Unranked, p_values
 from memdetect.judging.statistics.beta import lower_bound
-from memdetect.judging.statistics.combine import quartile
+from memdetect.judging.statistics.combine import of_seeds
 from memdetect.judging.statistics.conformal import rank
 from memdetect.runs.policy import Policy
 
@@ -67,10 +67,11 @@ def _ranks(null: Null, calibration: Calibration) -> Iterator[Ranked]:
     """Rank of each known memorized prompt; nothing at all where a member's scores are not there."""
     scores: dict[str, list[float]] = {}
     for name in null.members:
-        rows = calibration.known_seeds(name, null.plan.places)
+        places = null.plan.places(name)
+        rows = calibration.known_seeds(name, places)
         if rows is None:
             return
-        scores[name] = [quartile(row) for row in rows]
+        scores[name] = [of_seeds(row, places.seeds) for row in rows]
     for i, item in enumerate(calibration.known):
         yield _rank(null, item.stratum, [own[i] for own in scores.values()])
 

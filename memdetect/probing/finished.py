@@ -1,7 +1,7 @@
 """Probe finished images: noise them to a timestep, pass them once without a condition, stop at the last layer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -9,38 +9,49 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.adapters import Model, Point, check_call, load
-from memdetect.adapters.schedule import add_noise, levels, sigma, timestep_at
+from memdetect.adapters.prediction import kind_of
+from memdetect.adapters.schedule import add_noise, last_timestep, levels, sigma, timestep_at
 from memdetect.errors import MemdetectError
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.hooks import CAPTURES, Replay, quiet, watch
+from memdetect.probing.needs import Need
 from memdetect.probing.replay import record
-from memdetect.probing.sampling import Sampler, encode, generators, sample_latents
+from memdetect.probing.sampling import Sampler, encode, generators, sample_watched
+from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 
 
 @runtime_checkable
 class Needing(Protocol):
-    """What probing reads of a detector: its name, when it looks, which captures it needs, and of which branch."""
+    """What probing reads of a detector."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
-    def look(self) -> str: ...  # noqa: D102
+    def needs(self) -> tuple[Need, ...]: ...  # noqa: D102
     @property
-    def needs(self) -> frozenset[str]: ...  # noqa: D102
+    def latents(self) -> bool: ...  # noqa: D102
+    @property
+    def seeds(self) -> str: ...  # noqa: D102
     @property
     def unconditional(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Where to probe: the layers, the timesteps, the captures that the detectors need, and the recorded call."""
+    """What is captured: where finished images are probed, and what is needed of the sampling run.
+
+    points, timesteps, needs, replay: of finished images; none where no detector asks for them. run: needs of the
+    sampling run. latents: whether the run has to end by itself, for a detector reads what it gives.
+    """
 
     model: Model
     points: tuple[Point, ...]
     timesteps: tuple[int, ...]
-    captures: tuple[str, ...]
-    replay: Replay
+    needs: tuple[Need, ...]
+    replay: Replay | None
+    run: tuple[Need, ...] = ()
+    latents: bool = False
 
     @classmethod
     def at(
@@ -50,33 +61,38 @@ class Probe:
         layers: Sequence[str] | None = None,
         timesteps: Sequence[int] | None = None,
         sigmas: Sequence[float] | None = None,
-        detectors: Sequence[Needing] = (),
+        detectors: Sequence[Needing] | None = None,
         call: Mapping[str, Any] | None = None,
     ) -> "Probe":
         """Resolve layers and timesteps (default: the card's) and record the unconditional call, as `record` does.
 
+        detectors: what is needed; None = maxima and means of the layers' channels, of finished images.
+
         sigmas: noise over signal instead of timesteps; the nearest timesteps are taken. call: further arguments of the
         pipeline, of which those for the size of the images count here. Raises MemdetectError for an unknown layer, a
-        timestep or sigma outside the schedule, a detector that needs more than finished images, a capture that nobody
-        has or a branch that the model lacks, and a layer that does not run exactly once a pass.
+        timestep or sigma outside the schedule, a detector that needs a branch that the model lacks, and a layer that
+        does not run exactly once a pass.
         """
-        for detector in detectors:
-            if detector.look != "image":
-                raise MemdetectError(f"detector {detector.name!r} looks at {detector.look!r}, expected 'image'")
-            if unknown := sorted(detector.needs - CAPTURES.keys()):
-                raise MemdetectError(f"detector {detector.name!r} needs {unknown}; the captures are {list(CAPTURES)}")
+        for detector in detectors or ():
             if detector.unconditional and model.distilled:
                 raise MemdetectError(
                     f"detector {detector.name!r} needs the unconditional branch, but {model.distilled}; leave it out"
                 )
-        points = model.points(tuple(layers or model.card.layers))
+        asked = CAPTURES if detectors is None else [need for detector in detectors for need in detector.needs]
+        every = tuple(dict.fromkeys(asked))
+        needs = tuple(need for need in every if need.when is None)
+        run = tuple(need for need in every if need.when is not None)
+        whole = bool(needs) or any(d.latents for d in detectors or ())
+        deep = any(need.where == "features" for need in run)
+        points = model.points(tuple(layers or model.card.layers)) if needs or deep else ()
+        if not needs:
+            return cls(model, points, (), (), None, run, whole)
         steps = _timesteps(model, timesteps, sigmas)
-        captures = tuple(sorted({name for d in detectors for name in d.needs} or CAPTURES))
         replay = record(model, call=call or {})
         # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
-        with quiet(), watch(model.denoiser, points, captures, stop=False):
+        with quiet(), watch(model.denoiser, points, _features(needs), stop=False):
             model.denoiser(**replay.call)
-        return cls(model, points, steps, captures, replay)
+        return cls(model, points, steps, needs, replay, run, whole)
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -85,11 +101,13 @@ class Probe:
 
     def __call__(
         self, latents: Float[Tensor, "image chan row col"], seeds: Sequence[int], batching: Batching
-    ) -> dict[tuple[str, str], Float[Tensor, "step image ..."]]:
+    ) -> dict[tuple[Need, str], Float[Tensor, "step image ..."]]:
         """Captures of each image at each timestep; its noise comes from its own seed, one draw for all timesteps."""
+        if not self.needs:
+            return {}
         noise = torch.cat([torch.randn((1, *latents.shape[1:]), generator=g) for g in generators(seeds)])
 
-        def work(rows: slice) -> dict[tuple[str, str], Tensor]:
+        def work(rows: slice) -> dict[tuple[Need, str], Tensor]:
             clean = latents[rows].to(self.model.place, torch.float32)
             eps = noise[rows].to(clean.device)
             steps = [self._pass(clean, eps, t) for t in self.timesteps]
@@ -99,13 +117,35 @@ class Probe:
             parts = list(batching.run(len(latents), work))
         return {key: torch.cat([part[key] for part in parts], dim=1) for key in parts[0]}
 
-    def _pass(self, clean: Tensor, eps: Tensor, timestep: int) -> dict[tuple[str, str], Tensor]:
+    def _pass(self, clean: Tensor, eps: Tensor, timestep: int) -> dict[tuple[Need, str], Tensor]:
+        assert self.replay is not None
         level = levels(self.model.pipe.scheduler, timestep)
         noisy = add_noise(clean, eps, level).to(self.model.denoiser.dtype)
         t = torch.full((len(noisy),), timestep, device=noisy.device)
-        with watch(self.model.denoiser, self.points, self.captures, stop=True) as seen:
-            self.replay(noisy, t)
-        return {key: found[0].float().cpu() for key, found in seen.arrays.items()}
+        of_output = [need for need in self.needs if need.where == "output"]
+        with watch(self.model.denoiser, self.points, _features(self.needs), stop=not of_output) as seen:
+            output = self.replay(noisy, t)
+        made = {key: found[0].float().cpu() for key, found in seen.arrays.items()}
+        for need in of_output:
+            made[need, ""] = need.capture(self._step(noisy, timestep, output)).float().cpu()
+        return made
+
+    def _step(self, x: Tensor, timestep: int, output: Tensor) -> Step:
+        """The pass as a Step: its only branch is the unconditional one."""
+        scheduler, replay = self.model.pipe.scheduler, self.replay
+        assert replay is not None
+
+        def ask(other: Tensor, at: int | None) -> tuple[Tensor, Tensor | None]:
+            times = torch.full((len(other),), timestep if at is None else at, device=other.device)
+            return replay(other.to(x.dtype), times), None
+
+        level, kind = levels(scheduler, timestep), kind_of(scheduler)
+        last = last_timestep(scheduler)
+        return Step(x, level, output, None, kind, 1.0, 0, ask, lambda t: levels(scheduler, t), last)
+
+
+def _features(needs: Sequence[Need]) -> tuple[Need, ...]:
+    return tuple(need for need in needs if need.where == "features")
 
 
 def _timesteps(model: Model, timesteps: Sequence[int] | None, sigmas: Sequence[float] | None) -> tuple[int, ...]:
@@ -123,13 +163,17 @@ def probe_prompts(
     prompts: Sequence[str],
     *,
     ids: Sequence[str] | None = None,
+    families: Sequence[str] = (),
     sampler: Sampler | None = None,
     probe: Probe | None = None,
+    images: bool = True,
 ) -> Trace:
-    """Sample images for each prompt and probe their final latents: a Trace with axes `step item seed chan`.
+    """Sample images for each prompt and probe the run and its final latents: a Trace with axes `step item seed ...`.
 
-    model: what `load` takes. ids: what the seeds are made from (default: the prompts themselves). The latents are
-    those of the sampler, neither decoded nor encoded again. Raises MemdetectError (usage).
+    model: what `load` takes. ids: what the seeds are made from (default: the prompts themselves). families: of the
+    prompts, kept in the trace. images: whether finished latents are wanted; where neither they nor a detector ask for
+    the whole run, it ends after the last step needed. The latents are those of the sampler, neither decoded nor encoded
+    again. Raises MemdetectError (usage).
     """
     model = load(model)
     sampler = sampler or Sampler.of(model)
@@ -139,9 +183,22 @@ def probe_prompts(
     flat = [prompt for prompt in prompts for _ in range(sampler.num_seeds)]
     keys = _ids(ids, prompts)
     seeds = [seed for key in keys for seed in sampler.seeds(key)]
+    whole = images or probe.latents or not probe.run
     with quiet():
-        latents = sample_latents(model, flat, seeds, sampler, batching)
-    return trace_of(probe, latents, keys, sampler, batching)
+        made = sample_watched(model, flat, seeds, sampler, batching, probe.run, probe.points, whole=whole)
+    shape = (len(keys), sampler.num_seeds)
+    found = {key: array.unflatten(1, shape) for key, array in made.arrays.items()}
+    notes = {"halved": list(batching.halved), **({"further_passes": made.passes} if made.passes else {})}
+    trace = Trace({}, (), ())
+    if made.latents is not None:
+        trace = trace_of(probe, made.latents, keys, sampler, batching)
+    return replace(
+        trace,
+        arrays={**found, **trace.arrays},
+        run_sigmas=made.sigmas,
+        families=tuple(families),
+        notes={**notes, **trace.notes},
+    )
 
 
 def probe_images(

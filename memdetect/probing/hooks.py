@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from memdetect.adapters.latents import pack, unpack
 from memdetect.adapters.points import Point
 from memdetect.errors import Exit, MemdetectError
+from memdetect.probing.needs import Need
 
-Capture = Callable[[Float[Tensor, "batch chan position"]], Float[Tensor, "batch ..."]]
 Clock = Callable[[Tensor], Tensor]
 
 
@@ -37,17 +37,18 @@ def average(features: Float[Tensor, "batch chan position"]) -> Float[Tensor, "ba
     return features.mean(dim=-1)
 
 
+CHANNEL_MAX, MEAN = Need(channel_max, where="features"), Need(average, where="features")
+CAPTURES = (CHANNEL_MAX, MEAN)
 SHARED = frozenset({"img_ids", "txt_ids"})  # positions, the same for all rows of a batch
-CAPTURES: Mapping[str, Capture] = {"channel_max": channel_max, "mean": average}
 
 
 @dataclass(slots=True)
 class Seen:
-    """What a watched pass has captured so far: (capture, layer) -> one tensor for each call of the denoiser."""
+    """What a watched pass has captured so far: (need, layer) -> one tensor for each call of the denoiser."""
 
     points: Sequence[Point]
     stop: Stop | None
-    arrays: dict[tuple[str, str], list[Tensor]]
+    arrays: dict[tuple[Need, str], list[Tensor]]
     calls: int = 0
     words: int = 0
 
@@ -62,9 +63,9 @@ class Seen:
         features = flatten(value[point.index] if isinstance(value, tuple) else value, point.name)
         if point.text:
             features = features[..., self.words :]
-        for (capture, layer), kept in self.arrays.items():
+        for (need, layer), kept in self.arrays.items():
             if layer == point.name:
-                kept.append(CAPTURES[capture](features))
+                kept.append(need.capture(features))
         if self.stop is not None and all(self.fired(p) == self.calls for p in self.points):
             raise self.stop
 
@@ -94,18 +95,18 @@ def as_written() -> Generator[None]:
 
 
 @contextmanager
-def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str], *, stop: bool) -> Generator[Seen]:
+def watch(denoiser: nn.Module, points: Sequence[Point], needs: Sequence[Need], *, stop: bool) -> Generator[Seen]:
     """Capture features at `points` while the body runs the denoiser; with `stop`, a pass ends at the last of them.
 
     Hooks are gone when the body ends, however it ends; compiled networks run uncompiled until then. Raises
     MemdetectError when a point was captured another number of times than the denoiser was called; a pass that `stop`
     ended cannot tell whether a point would have run again.
     """
-    seen = Seen(points, Stop() if stop else None, {(c, p.name): [] for c in captures for p in points})
+    seen = Seen(points, Stop() if stop else None, {(need, p.name): [] for need in needs for p in points})
     handles = [denoiser.register_forward_pre_hook(seen.count, with_kwargs=True)]
     try:
         for point in points:
-            handles.append(_hook(denoiser.get_submodule(point.module), point, seen.keep))
+            handles.append(hooked(denoiser.get_submodule(point.module), point, seen.keep))
         with as_written():
             yield seen
     except Stop as raised:
@@ -117,7 +118,8 @@ def watch(denoiser: nn.Module, points: Sequence[Point], captures: Sequence[str],
     seen.check()
 
 
-def _hook(module: nn.Module, point: Point, keep: Callable[[Point, Any], None]) -> Any:
+def hooked(module: nn.Module, point: Point, keep: Callable[[Point, Any], None]) -> Any:
+    """The handle of a hook that tells `keep` the tensor at a point each time that it is there."""
     # Both hooks return None: a value would replace the layer's own tensor.
     if point.read == "input":
         return module.register_forward_pre_hook(lambda _module, args: keep(point, args[0]))
@@ -152,7 +154,8 @@ class Replay:
         self.denoiser = denoiser
         self.call = dict(call)
         self.packed, self.clock = packed, clock
-        self.sample = next(iter(inspect.signature(denoiser.forward).parameters))
+        self.signature = inspect.signature(denoiser.forward)
+        self.sample = next(iter(self.signature.parameters))
 
     @classmethod
     def record(

@@ -11,11 +11,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from memdetect.adapters import Model
+from memdetect.adapters import Model, Point
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
 from memdetect.adapters.latents import ready, scaled, unpack, unscaled
 from memdetect.errors import MemdetectError
 from memdetect.probing.batches import Batching, seed_of
+from memdetect.probing.needs import Need
+from memdetect.probing.running import Run, Watched, watch_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +59,84 @@ def sample_latents(
     """
 
     def work(rows: slice) -> Tensor:
-        return _finished(
-            model,
-            sampler,
-            {
-                **model.adapter.fixed,
-                **arguments(model, prompts[rows]),
-                **guidance_arguments(model, sampler.guidance_scale),
-                **output_arguments(model),
-                "generator": generators(seeds[rows]),
-                "num_inference_steps": sampler.steps,
-                **_for_rows(sampler.call, len(prompts[rows])),
-            },
-        )
+        return finished(model, sampler, run_arguments(model, sampler, prompts[rows], seeds[rows]))
 
     return torch.cat(list(batching.run(len(prompts), work)))
 
 
-def _finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a watched sampling run left: captures by (need, layer), noise levels, and latents if it ran to its end.
+
+    passes: further ones that captures asked for, of all batches together.
+    """
+
+    latents: Float[Tensor, "image chan row col"] | None
+    arrays: Mapping[tuple[Need, str], Float[Tensor, "step image ..."]]
+    sigmas: tuple[float, ...] = ()
+    passes: int = 0
+
+
+def sample_watched(
+    model: Model,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampler: Sampler,
+    batching: Batching,
+    needs: Sequence[Need],
+    points: Sequence[Point] = (),
+    *,
+    whole: bool = True,
+) -> Sampled:
+    """As `sample_latents`, with captures of the run itself; without `whole` it ends after the last step needed.
+
+    Nothing is run twice: one run serves all needs, and without any the pipeline is not touched.
+    """
+    if not needs:
+        return Sampled(sample_latents(model, prompts, seeds, sampler, batching), {})
+
+    def work(rows: slice) -> tuple[Tensor | None, Watched]:
+        own = run_of(model, sampler, len(prompts[rows]), needs, points, whole=whole)
+        latents = None
+        with watch_run(model, own) as seen:
+            latents = finished(model, sampler, run_arguments(model, sampler, prompts[rows], seeds[rows]))
+            seen.finished(latents)
+        return latents, seen
+
+    parts = list(batching.run(len(prompts), work))
+    made = [latents for latents, _ in parts if latents is not None]
+    first = parts[0][1]
+    arrays = {key: torch.cat([torch.stack(seen.arrays[key]) for _, seen in parts], dim=1) for key in first.arrays}
+    passes = sum(seen.passes for _, seen in parts)
+    return Sampled(torch.cat(made) if made else None, arrays, first.sigmas, passes)
+
+
+def run_of(
+    model: Model, sampler: Sampler, images: int, needs: Sequence[Need], points: Sequence[Point], *, whole: bool
+) -> Run:
+    """What a batch's sampling run is."""
+    factor = vae_factor(model) * (2 if model.adapter.packed else 1)
+    rows, cols = (side // factor * (2 if model.adapter.packed else 1) for side in image_size(model, sampler.call))
+    true = sampler.call.get("true_cfg_scale", 1.0)
+    second = model.adapter.halves == "two calls" and true > 1 and "negative_prompt" in sampler.call
+    scale = true if model.adapter.halves == "two calls" else sampler.guidance_scale
+    return Run(images, (rows, cols), scale, tuple(needs), tuple(points), second, whole)
+
+
+def run_arguments(model: Model, sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """The pipeline's arguments for a batch of images."""
+    return {
+        **model.adapter.fixed,
+        **arguments(model, prompts),
+        **guidance_arguments(model, sampler.guidance_scale),
+        **output_arguments(model),
+        "generator": generators(seeds),
+        "num_inference_steps": sampler.steps,
+        **_for_rows(sampler.call, len(prompts)),
+    }
+
+
+def finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tensor, "image chan row col"]:
     """Run the pipeline; its last latents as feature maps."""
     if model.adapter.condition == "label":
         return _before_decoding(model, call, sampler.call)

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Whole = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -42,24 +42,37 @@ class Settings(_Strict):
         return None
 
 
+Seeds = Literal["quartile", "mean", "prompt"]
+RUN = ("run", "all")  # the place of a detector that reads the sampling run
+
+
+class Reading(_Strict):
+    """Where a detector is read, and how the values of a prompt's seeds become its score.
+
+    places: (layer, timestep) each of a detector of finished images, else ("run", "all"). seeds: `quartile` the lower
+    upper quartile of the seeds, `mean` their mean, `prompt` the seeds are compared with each other and all have the
+    prompt's one value, which depends on their number.
+    """
+
+    places: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
+    seeds: Seeds = "quartile"
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the scores of image detectors are read: layers, timesteps, and how many seeds."""
+    """A detector's places in a plan: its cells as records name them, and how many seeds of what kind each has."""
 
-    layers: tuple[str, ...]
-    timesteps: tuple[int, ...]
+    cells: tuple[tuple[str, str], ...]
     num_seeds: int
-
-    @property
-    def cells(self) -> list[tuple[str, str]]:
-        """Every layer with every timestep, as records name them."""
-        return [(layer, str(t)) for layer in self.layers for t in self.timesteps]
+    seeds: Seeds = "quartile"
 
 
 class Plan(Settings):
     """Settings, inputs, and what is measured of them.
 
-    inputs: digest of the items (`inputs_digest`). combine: the detectors whose combination decides, () = the first.
+    inputs: digest of the items (`inputs_digest`). readings: where each of the detectors is read. combine: the detectors whose
+    combination decides, () = the first; by: how. bank: digest of the clean prompts that detectors compare with.
+    layers, timesteps: where finished images are probed, () = they are not.
     strata: a column that p-values stay within. index: digest of the index that outputs are looked up in, top_k: how
     many neighbours are kept of it; base: digest of the network whose drawings scores are ranked among; "" and None =
     there is none.
@@ -69,10 +82,13 @@ class Plan(Settings):
     num_seeds: Whole
     seed: int
     detectors: Names
+    readings: dict[str, Reading]
     combine: tuple[str, ...] = ()
+    by: Literal["max", "sum"] = "max"
     strata: str = ""
-    layers: Names
-    timesteps: Annotated[tuple[int, ...], Field(min_length=1)]
+    bank: str = ""
+    layers: tuple[str, ...] = ()
+    timesteps: tuple[int, ...] = ()
     index: str = ""
     top_k: Whole | None = None
     base: str = ""
@@ -82,10 +98,16 @@ class Plan(Settings):
         """The part that clean scores have to share."""
         return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
 
-    @property
-    def places(self) -> Places:
-        """Where scores are read."""
-        return Places(self.layers, self.timesteps, self.num_seeds)
+    @model_validator(mode="after")
+    def _read(self) -> "Plan":
+        if tuple(self.readings) != self.detectors:
+            raise ValueError(f"readings are of {', '.join(self.readings)}, expected {', '.join(self.detectors)}")
+        return self
+
+    def places(self, detector: str) -> Places:
+        """Where a detector's scores are read."""
+        found = self.readings[detector]
+        return Places(found.places, self.num_seeds, found.seeds)
 
     @property
     def deciding(self) -> tuple[str, ...]:

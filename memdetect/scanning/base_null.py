@@ -11,7 +11,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Requests
 from memdetect.judging.calibration import Calibration, Item, seed_means
 from memdetect.judging.integrity import unaltered
-from memdetect.judging.statistics.combine import quartile
+from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
@@ -75,6 +75,7 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
         ),
         probing=replace(
             asked.probing,
+            detectors=tuple(d.name for d in bench.detectors),
             layers=tuple(point.name for point in bench.probe.points),
             timesteps=tuple(bench.probe.timesteps),
             sigmas=(),
@@ -83,7 +84,7 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
         judging=replace(asked.judging, base=None),
         save_images=True,
     )
-    other = prepare(base, options)
+    other = replace(prepare(base, options), rounds=rounds)
     if other.model.digest == bench.model.digest:
         raise MemdetectError(f"{base.name} is the scanned model itself; give the base that it was trained from")
     return other
@@ -103,8 +104,8 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
     if not usable:
         raise MemdetectError(f"none of {header.planned} prompts has finite scores on the base; scan it to see why")
     lost = header.planned - len(usable)
-    names = [d.name for d in bench.detectors]
-    means = {name: {row.id: _round_scores(row, name, seeds, rounds) for row in usable} for name in names}
+    names, rules = [d.name for d in bench.detectors], {d.name: d.seeds for d in bench.detectors}
+    means = {name: {row.id: _round_scores(row, name, rules[name], seeds, rounds) for row in usable} for name in names}
     cells = {name: _centred_cells(usable, name, means[name], seeds, rounds) for name in names}
     items = [
         Item(
@@ -133,13 +134,13 @@ def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: i
     )
 
 
-def _round_scores(row: Measurement, name: str, seeds: int, rounds: int) -> list[float]:
-    """The score of each round of a prompt: the lower upper quartile of its seeds' means over layers and timesteps."""
+def _round_scores(row: Measurement, name: str, rule: str, seeds: int, rounds: int) -> list[float]:
+    """The score of each round of a prompt, of its seeds' means over places by the detector's rule."""
     kept: list[list[float]] = [
         [v for v in values if v is not None] for times in row.scores[name].cells.values() for values in times.values()
     ]
     means = seed_means(kept, seeds * rounds)
-    return [quartile(means[k * seeds : (k + 1) * seeds]) for k in range(rounds)]
+    return [of_seeds(means[k * seeds : (k + 1) * seeds], rule) for k in range(rounds)]
 
 
 def _centred_cells(

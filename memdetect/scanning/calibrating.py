@@ -27,6 +27,7 @@ from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
+from memdetect.scanning.own_bank import made_bank
 from memdetect.scanning.planning import header_of, searched
 from memdetect.scanning.prepare import Bench, Options, prepare
 from memdetect.scanning.soundness import single_colour
@@ -57,7 +58,11 @@ def run_calibration(
     options, watch = replace(options or Options(), save_images=False), watch or Watch()
     requests = _clean(requests)
     known = _memorized(options.memorized, requests) if options.memorized else None
-    bench = prepare(load(model, options.loading), options)
+    loaded = load(model, options.loading)
+    bank, whole = made_bank(requests, loaded, options, out, watch)
+    if not whole:
+        return None
+    bench = prepare(loaded, options, bank=bank)
     search = _Given(matcher) if matcher else _search(bench)
     bench = replace(bench, evidence=None)  # only the strongest prompts are searched, once their scores are known
     folder = RunFolder(out.parent / f"{out.stem}.run")
@@ -70,7 +75,9 @@ def run_calibration(
     made = with_known(made, *more) if more else made
     facts = {**made.provenance, "created": header.created, **_pace(folder, header, bench)}
     lost = header.planned - len(rows)
-    made = made.model_copy(update={"provenance": {**facts, "nonfinite": lost}, "about": _about(requests)})
+    held = bench.bank.facts if bench.bank else {}
+    more_facts = {"provenance": {**facts, "nonfinite": lost}, "about": _about(requests), "bank": held}
+    made = made.model_copy(update=more_facts)
     write_atomic(out, made.model_dump_json() + "\n")
     return made
 

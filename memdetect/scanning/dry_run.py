@@ -10,6 +10,9 @@ from memdetect import __version__
 from memdetect.adapters.cards import Card, read_card
 from memdetect.copies.index import read_manifest
 from memdetect.copies.index.write import LEVEL
+from memdetect.detectors import find
+from memdetect.detectors.choice import usual
+from memdetect.detectors.detector import Detector
 from memdetect.inputs import bundled
 from memdetect.inputs.prompts import Requests
 from memdetect.inputs.wording import family_key
@@ -18,7 +21,7 @@ from memdetect.judging.forecast import clean_count, forecast, forecast_lines, wi
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_null import rounds_for
-from memdetect.scanning.planning import bar_of, index_facts
+from memdetect.scanning.planning import bar_of, index_facts, readings_of
 from memdetect.scanning.prepare import INDEX, Options, searched_index
 
 
@@ -26,7 +29,8 @@ from memdetect.scanning.prepare import INDEX, Options, searched_index
 class Planned:
     """What a scan without its weights would be: settings, the card and clean scores of its model, and their folder.
 
-    made: settings as they will be. members: the detectors that decide.
+    made: settings as they will be. detectors: those measured; members: those that decide. images: whether only images
+    are given.
     """
 
     model: str
@@ -36,6 +40,8 @@ class Planned:
     clean: Calibration | None
     made: Mapping[str, Any]
     members: Sequence[str]
+    detectors: Sequence[Detector] = ()
+    images: bool = False
 
     @property
     def tuned(self) -> bool:
@@ -54,7 +60,7 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     What a plan can show is worked out by `judge`, on an ideal run of the same items. Of an index only the manifest is
     read. Raises MemdetectError where a scan with these would.
     """
-    planned = _planned(model, options)
+    planned = _planned(model, options, images=all(item.prompt is None for item in requests.items))
     folder, clean, made, deciding = planned.folder, planned.clean, planned.made, planned.members
     items = requests.items
     yield (
@@ -72,12 +78,12 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     null = _of_base(header, requests, rounds, str(planned.base)) if rounds else clean
     families = len({family_key(item.meta, item.prompt) for item in items})
     policy = options.policy
-    found = forecast(len(items), families, clean_count(null, len(deciding)), policy)
+    found = forecast(len(items), families, clean_count(null, len(deciding), banked=bool(header.plan.bank)), policy)
     yield from forecast_lines(with_obstacles(found, header, items, null), policy)
     yield from _costs(len(items) * (1 + rounds), made, clean, folder)
 
 
-def _planned(model: str, options: Options) -> Planned:
+def _planned(model: str, options: Options, *, images: bool) -> Planned:
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
     asked, sampling, probing = options.loading, options.sampling, options.probing
@@ -92,12 +98,15 @@ def _planned(model: str, options: Options) -> Planned:
         "dtype": asked.dtype,
     }
     made = {key: getattr(card, key, None) if given is None else given for key, given in wanted.items()}
-    usual = card.combine if options.detectors == Options().detectors else ()
-    deciding = tuple(probing.combine) or tuple(usual) or options.detectors[:1]
-    planned = Planned(model, options, folder, card, None, made, deciding)
+    planned = Planned(model, options, folder, card, None, made, (), images=images)
     shipped = folder / "calibration.json" if folder and not made["loras"] else None
     file = options.judging.calibration or shipped
-    return replace(planned, clean=read_calibration(Path(file))) if file and planned.base is None else planned
+    clean = read_calibration(Path(file)) if file and planned.base is None else None
+    asked_for = find(tuple(probing.detectors))
+    detectors = asked_for or usual(int(made["num_seeds"] or 1), banked=bool(clean and clean.bank), images=images)
+    first = () if asked_for else card.combine
+    deciding = tuple(d.name for d in find(tuple(probing.combine) or first)) or (detectors[0].name,)
+    return replace(planned, clean=clean, detectors=detectors, members=deciding)
 
 
 def _header(requests: Requests, planned: Planned) -> Header:
@@ -118,17 +127,22 @@ def _header(requests: Requests, planned: Planned) -> Header:
 
 def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
     """The plan as the scan would make it; what only the weights tell is taken as the clean scores say."""
-    options, made = planned.options, planned.made
+    options, made, clean = planned.options, planned.made, planned.clean
+    layers, times = _layers(planned), tuple(made.get("timesteps") or planned.card.timesteps)
+    probed = any(d.of_images for d in planned.detectors)
     return Plan(
         **dict(_settings(planned)),
         inputs="",
         num_seeds=made["num_seeds"],
         seed=options.sampling.seed,
-        detectors=tuple(options.detectors),
+        detectors=tuple(d.name for d in planned.detectors),
+        readings=readings_of(planned.detectors, layers, times),
         combine=tuple(planned.members),
         strata=options.probing.strata,
-        layers=_layers(planned),
-        timesteps=tuple(made.get("timesteps") or planned.card.timesteps),
+        by=options.probing.by,
+        bank=clean.bank["digest"] if clean and clean.bank and any(d.banked for d in planned.detectors) else "",
+        layers=layers if probed else (),
+        timesteps=times if probed else (),
         index=index.get("digest", ""),
         top_k=index.get("top_k"),
     )
@@ -146,7 +160,7 @@ def _layers(planned: Planned) -> tuple[str, ...]:
     """The layers by name where the clean scores have them; as they were given, where only the weights tell."""
     given = tuple(planned.options.probing.layers or planned.card.layers)
     tables = list(planned.clean.scores.values()) if planned.clean else []
-    held = list(tables[0]) if tables else []
+    held = list(dict.fromkeys(layer for table in tables for layer in table))
     found = tuple(name for name in held if any(fnmatchcase(name, glob) for glob in given))
     return found or given
 
@@ -166,7 +180,7 @@ def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Cali
     plan, items = header.plan, requests.items
     drawn = [f"planned-{i}#{k}" for i in range(len(items)) for k in range(rounds)]
     rows = [[float(i)] * plan.num_seeds for i in range(len(drawn))]
-    cells = {layer: {str(t): rows for t in plan.timesteps} for layer in plan.layers}
+    tables = {name: _table(plan.readings[name].places, rows) for name in plan.detectors}
     zero = {f"planned-{i}": 0.0 for i in range(len(items))}
     return Calibration(
         settings=plan.settings,
@@ -177,8 +191,15 @@ def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Cali
             Item(id=name, family=name, stratum=_stratum(items[i // rounds].meta, plan.strata))
             for i, name in enumerate(drawn)
         ),
-        scores=dict.fromkeys(plan.detectors, cells),
+        scores=tables,
     )
+
+
+def _table(places: Sequence[tuple[str, str]], rows: list[list[float]]) -> dict[str, dict[str, list[list[float]]]]:
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for layer, timestep in places:
+        found.setdefault(layer, {})[timestep] = rows
+    return found
 
 
 def _stratum(meta: Mapping[str, Any], strata: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from memdetect.adapters import Model, load
 from memdetect.copies.matching import Evidence
+from memdetect.detectors.bank import Bank, bank_file, read_bank
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.prompts import Requests
@@ -34,9 +35,12 @@ def run_scan(
     base draws the prompts first, in `out`/base. Raises MemdetectError.
     """
     options, watch = with_base(model, options or Options()), watch or Watch()
-    bench = prepare(load(model, options.loading), options)
+    loaded, file = load(model, options.loading), options.judging.calibration
+    clean = None if options.judging.base else calibration_of(loaded, Path(file) if file else None)
+    bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
+    bench = prepare(loaded, options, bank=bank, images=all(r.prompt is None for r in requests.items))
     _refuse_another(requests, bench, out)
-    calibration = _null(requests, bench, out, watch)
+    calibration = clean if options.judging.base is None else _of_base(requests, bench, out, watch)
     base, pictures = options.judging.base is not None, options.lookup.train_images
     if base and calibration is None:
         header = header_of(bench, requests)
@@ -74,11 +78,9 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
         )
 
 
-def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
-    """What scores are ranked among: the base's drawings of the same prompts, else clean scores, if there are any."""
+def _of_base(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
+    """What scores are ranked among where there is a base: its drawings of the same prompts; None when stopped."""
     asked, policy = bench.options.judging, bench.options.policy
-    if asked.base is None:
-        return calibration_of(bench.model, Path(asked.calibration) if asked.calibration else None)
     if asked.calibration:
         raise MemdetectError("a calibration and a base exclude each other; give one of the two")
     usual = rounds_for(len(requests.items), scored=policy.asks_scores)
@@ -94,6 +96,23 @@ def calibration_of(model: Model, file: Path | None = None) -> Calibration | None
     found = read_calibration(file)
     if found is None:
         raise MemdetectError(f"there is no calibration {str(file)!r}; make one with `memdetect calibrate`")
+    return found
+
+
+def bank_of_calibration(model: Model, calibration: Calibration | None, file: Path | None) -> Bank | None:
+    """The bank that lies beside a calibration; None where it names none.
+
+    Raises MemdetectError where the one that it names is not there, or another.
+    """
+    if calibration is None or not calibration.bank:
+        return None
+    home = file or (model.folder or Path()) / "calibration.json"
+    found = read_bank(bank_file(home))
+    if found is None or found.digest != calibration.bank["digest"]:
+        what = "is not there" if found is None else "is another"
+        raise MemdetectError(
+            f"the bank of {home}, {bank_file(home).name}, {what}; keep both together, or calibrate again"
+        )
     return found
 
 

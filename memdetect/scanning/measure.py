@@ -15,6 +15,7 @@ from memdetect.adapters import Model
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import IN_PART, open_ways, said_ways, to_array
 from memdetect.inputs.prompts import Request
+from memdetect.inputs.wording import family_key
 from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.probing.batches import Batching
 from memdetect.probing.trace import Trace
@@ -29,32 +30,34 @@ Indexed = tuple[int, Request]
 def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[Measurement], dict[str, Any]]:
     """Measure one shard of prompts or of images; returns its rows and notes for the journal.
 
-    Images are decoded where they are kept or looked up; where neither is so, no pixel takes part in the answer, and
+    A run that no detector and nobody else needs the end of is ended before. Images are decoded where they are kept or looked up; where neither is so, no pixel takes part in the answer, and
     only latents and scores are asked whether they are finite.
     """
     if shard[0][1].image is not None:
         return _measure_images(shard, bench)
     prompts = [request.prompt or "" for _, request in shard]
+    wanted = bench.options.save_images or bench.evidence is not None
     trace = probe_prompts(
         bench.model,
         prompts,
         ids=[request.id for _, request in shard],
+        families=[family_key(request.meta, request.prompt) for _, request in shard],
         sampler=bench.sampler,
         probe=bench.probe,
+        images=wanted,
     )
     decoding = Batching(bench.sampler.batch_size)
-    made = _decoded(trace, bench, decoding) if bench.options.save_images or bench.evidence else [[] for _ in shard]
-    scores = scores_in(trace, bench.detectors)
+    made = _decoded(trace, bench, decoding) if wanted else [[] for _ in shard]
+    scores = scores_in(trace, bench.detectors, bench.sampler.num_seeds // bench.rounds)
     rows: list[Measurement] = []
     for i, (index, request) in enumerate(shard):
-        latents = trace.latents
-        assert latents is not None
         facts = {
             "files": _save(made[i], index, images) if bench.options.save_images else [],
             "notes": _prompt_notes(bench.model, request),
         }
         row = _row(index, request, bench, scores[i]).model_copy(update=facts)
-        rows.append(checked(row, latents[i], made[i], bench.evidence))
+        latents = trace.latents[i] if trace.latents is not None else None
+        rows.append(checked(row, latents, made[i], bench.evidence))
     return rows, {**trace.notes, "halved": [*trace.notes["halved"], *decoding.halved]}
 
 
@@ -88,7 +91,8 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
         probe=bench.probe,
     )
     assert trace.latents is not None
-    found = zip(good, trace.latents, scores_in(trace, bench.detectors), strict=True)
+    images = [detector for detector in bench.detectors if detector.of_images]
+    found = zip(good, trace.latents, scores_in(trace, images), strict=True)
     rows += [_image_row(*own, latents[:1], scores, bench) for own, latents, scores in found]
     return sorted(rows, key=lambda row: row.index), dict(trace.notes)
 

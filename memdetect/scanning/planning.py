@@ -15,6 +15,7 @@ from memdetect.adapters.conditions import arguments
 from memdetect.adapters.schedule import fingerprint
 from memdetect.copies.index import Manifest
 from memdetect.copies.matching import Evidence
+from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.judging.calibration import Calibration
@@ -22,7 +23,7 @@ from memdetect.judging.text_shift import compare_wording
 from memdetect.probing import image_size
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import found_by
-from memdetect.runs.plan import Plan, Settings, inputs_digest
+from memdetect.runs.plan import RUN, Plan, Reading, Settings, inputs_digest
 from memdetect.runs.policy import Policy
 from memdetect.scanning.prepare import Bench, members
 
@@ -58,14 +59,23 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         num_seeds=bench.sampler.num_seeds,
         seed=bench.sampler.seed,
         detectors=tuple(d.name for d in bench.detectors),
+        readings=readings_of(bench.detectors, [p.name for p in bench.probe.points], bench.probe.timesteps),
         combine=tuple(members(bench.model, asked, bench.detectors)),
         strata=asked.probing.strata,
-        layers=tuple(point.name for point in bench.probe.points),
+        by=asked.probing.by,
+        bank=bench.bank.digest if bench.bank and any(d.banked for d in bench.detectors) else "",
+        layers=tuple(point.name for point in bench.probe.points) if bench.probe.timesteps else (),
         timesteps=tuple(bench.probe.timesteps),
         index=index.get("digest", ""),
         top_k=index.get("top_k"),
         base=load(asked.judging.base).digest if asked.judging.base is not None else "",
     )
+
+
+def readings_of(detectors: Sequence[Detector], layers: Sequence[str], timesteps: Sequence[int]) -> dict[str, Reading]:
+    """Where each detector is read, and its rule over seeds."""
+    cells = tuple((layer, str(t)) for layer in layers for t in timesteps)
+    return {d.name: Reading(places=cells if d.of_images else (RUN,), seeds=d.seeds) for d in detectors}
 
 
 def header_of(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:

@@ -10,13 +10,16 @@ import numpy as np
 from memdetect.adapters import Model, check_call
 from memdetect.copies.asking import source_in
 from memdetect.copies.matching import Evidence, open_evidence
-from memdetect.detectors import DEFAULT, find
+from memdetect.detectors import find
+from memdetect.detectors.bank import Bank
+from memdetect.detectors.choice import usual_of, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
 from memdetect.inputs.prompts import Requests
 from memdetect.judging.statistics.combine import MOST
 from memdetect.probing import Probe, Sampler
+from memdetect.probing.checks import check_run
 from memdetect.runs.policy import Policy
 
 INDEX = "train.index"
@@ -39,11 +42,6 @@ class Options:
     save_images: bool = True
     memorized: Requests | None = None
 
-    @property
-    def detectors(self) -> tuple[str, ...]:
-        """Names of the detectors, the usual ones unless others are asked for."""
-        return tuple(self.probing.detectors) or tuple(d.name for d in DEFAULT)
-
     def base_of(self, model: Any) -> Any:
         """The base that is given; of a model with LoRAs whose training pictures are known, the model without them."""
         tuned = self.judging.base is None and self.loading.loras and self.lookup.train_images
@@ -52,7 +50,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Everything that the shard function needs, resolved and checked before the first image."""
+    """Everything that the shard function needs, resolved and checked before the first image.
+
+    bank: clean prompts that some detectors compare with. rounds: how often each prompt's seeds are drawn, where each
+    round has scores of its own.
+    """
 
     model: Model
     sampler: Sampler
@@ -60,12 +62,17 @@ class Bench:
     detectors: tuple[Detector, ...]
     options: Options
     evidence: Evidence | None = None
+    bank: Bank | None = None
+    rounds: int = 1
 
 
-def prepare(model: Model, options: Options) -> Bench:
-    """Resolve and check all settings against the model; MemdetectError for what it does not know."""
+def prepare(model: Model, options: Options, *, bank: Bank | None = None, images: bool = False) -> Bench:
+    """Resolve and check all settings against the model; MemdetectError for what it does not know.
+
+    bank: of the calibration that scores will be ranked among. images: whether only images are given.
+    """
     sampler = sampler_of(model, options.sampling)
-    detectors = find(options.detectors)
+    detectors = measured(model, options, sampler, bank=bank, images=images)
     members(model, options, detectors)
     probe = Probe.at(
         model,
@@ -75,7 +82,22 @@ def prepare(model: Model, options: Options) -> Bench:
         detectors=detectors,
         call=sampler.call,
     )
-    return Bench(model, sampler, probe, detectors, options, _evidence(model, options))
+    return Bench(model, sampler, probe, detectors, options, _evidence(model, options), bank)
+
+
+def measured(
+    model: Model, options: Options, sampler: Sampler, *, bank: Bank | None, images: bool = False
+) -> tuple[Detector, ...]:
+    """The detectors that are asked for, else the usual ones of these settings, checked and bound to the bank."""
+    asked = find(tuple(options.probing.detectors))
+    if images and (wrong := next((d for d in asked if not d.of_images), None)):
+        raise MemdetectError(
+            f"detector {wrong.name!r} reads the run that makes an image, and images are given; leave it out"
+        )
+    found = asked or usual_of(model, sampler, banked=bank is not None, images=images)
+    if not images:
+        check_run(model, sampler, found)
+    return with_bank(found, bank)
 
 
 def sampler_of(model: Model, asked: Sampling) -> Sampler:
@@ -125,7 +147,7 @@ def searched_index(model: Path | None, lookup: Lookup, *, tuned: bool = False) -
 def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
     """The detectors that decide together: those asked for, else the card's with the usual detectors, else the first."""
     names = [d.name for d in detectors]
-    usual = options.detectors == tuple(d.name for d in DEFAULT)
+    usual = not options.probing.detectors
     found = [d.name for d in find(tuple(options.probing.combine) or (model.card.combine if usual else ()))] or names[:1]
     if absent := [name for name in found if name not in names]:
         raise MemdetectError(f"{absent[0]!r} is to decide but is not measured; add it with --detector")

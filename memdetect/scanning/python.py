@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from PIL import Image
 
 from memdetect.adapters import load
-from memdetect.detectors import DEFAULT, find
+from memdetect.detectors import find
+from memdetect.detectors.choice import usual_of, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
 from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling
 from memdetect.inputs.prompts import Requests
+from memdetect.inputs.wording import family_key
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.run import Run, policy_of
-from memdetect.probing import Probe, Sampler, probe_prompts
+from memdetect.probing import Probe, probe_prompts
+from memdetect.probing.checks import check_run
 from memdetect.scanning.calibrating import run_calibration
 from memdetect.scanning.flow import run_scan
 from memdetect.scanning.loop import Watch
@@ -111,10 +113,12 @@ def score(
     records of your own; the usual ones without any. Raises MemdetectError.
     """
     requests, probed = prompt_requests(prompts), probing or Probing()
-    wanted = tuple(detectors) or tuple(probed.detectors) or DEFAULT
-    found = tuple(one for each in wanted for one in (find([each]) if isinstance(each, str) else (each,)))
     ready = load(model, loading)
     sampler = sampler_of(ready, sampling or Sampling())
+    wanted = tuple(detectors) or tuple(probed.detectors) or usual_of(ready, sampler, banked=False)
+    found = tuple(one for each in wanted for one in (find([each]) if isinstance(each, str) else (each,)))
+    check_run(ready, sampler, found)
+    with_bank(found, None)
     probe = Probe.at(
         ready,
         layers=probed.layers,
@@ -128,14 +132,11 @@ def score(
         [item.prompt or "" for item in requests.items],
         ids=[item.id for item in requests.items],
         sampler=sampler,
+        families=[family_key(item.meta, item.prompt) for item in requests.items],
         probe=probe,
+        images=False,
     )
-    return {each.name: _by_seed(each, trace, sampler) for each in found}
-
-
-def _by_seed(detector: Detector, trace: Any, sampler: Sampler) -> Float[np.ndarray, "item seed"]:
-    columns = [detector.score(trace.select(seed=k)) for k in range(sampler.num_seeds)]
-    return torch.stack(columns, dim=1).float().numpy()
+    return {each.name: each.score(trace).float().numpy() for each in found}
 
 
 def _checked(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:

@@ -54,18 +54,18 @@ def search(
 
 def checked(
     row: Measurement,
-    latents: Float[Tensor, "image chan row col"],
+    latents: Float[Tensor, "image chan row col"] | None,
     images: Sequence[Decoded],
     evidence: Evidence | None,
     ways: Sequence[Image.Image] = (),
 ) -> Measurement:
     """The record with its matches, the images of one colour, and `nonfinite` with the reasons if anything is no number.
 
-    images: those decoded or given, none where none was needed. An image whose pixels are not finite, or are decoded
+    latents: None of a run that was ended before. images: those decoded or given, none where none was needed. An image whose pixels are not finite, or are decoded
     from latents that are not, is not looked up. ways: as for `search`. Images without a match, though an
     index was searched, are named.
     """
-    bad = not_finite(latents)
+    bad = [] if latents is None else not_finite(latents)
     cause = bad if row.image is None else []  # pixels are decoded from latents; a given image has its own
     blank = [k for k, image in enumerate(images) if not image.finite and k not in cause]
     sound = [k for k in range(len(images)) if k not in (*cause, *blank)]

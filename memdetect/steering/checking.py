@@ -45,7 +45,7 @@ def check_references(model: Model, references: References, sampler: Sampler, sid
     probe = Probe.at(model, detectors=(SPIKINESS,))
     one = Sampler(sampler.steps, sampler.guidance_scale, 1, sampler.seed, sampler.batch_size)
     trace = trace_of(probe, references.latents, references.names, one, Batching(sampler.batch_size))
-    scores: list[float] = SPIKINESS.score(trace).tolist()
+    scores: list[float] = SPIKINESS.score(trace)[:, 0].tolist()
     null = _clean(model, probe, sampler) if references.generated else None
     if null:
         flags = [p_value(null, score) <= LEVEL for score in scores]
@@ -82,6 +82,6 @@ def _clean(model: Model, probe: Probe, sampler: Sampler) -> list[float] | None:
     held = calibration.settings
     if (held.model, held.steps, held.guidance_scale) != (model.digest, sampler.steps, sampler.guidance_scale):
         return None
-    places = Places(tuple(p.name for p in probe.points), tuple(probe.timesteps), num_seeds=1)
+    places = Places(tuple((p.name, str(t)) for p in probe.points for t in probe.timesteps), num_seeds=1)
     rows = calibration.seeds(SPIKINESS.name, places)
     return sorted(row[0] for row in rows) if rows else None

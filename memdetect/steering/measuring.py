@@ -181,8 +181,9 @@ def _beside(detectors: Sequence[Detector], trace: Trace) -> dict[str, Score]:
     """Detectors' scores of one item at strength 0, as one cell over the card's layers and timesteps."""
     found: dict[str, Score] = {}
     for detector in detectors:
-        seeds = [_finite(score) for score in detector.score(trace.apart())]
-        found[detector.name] = Score(score=_finite(detector.score(trace)), cells={PLACE: {WHOLE: seeds}})
+        scores = detector.score(trace)[0]
+        seeds = [_finite(score) for score in scores]
+        found[detector.name] = Score(score=_finite(scores.mean()), cells={PLACE: {WHOLE: seeds}})
     return found
 
 

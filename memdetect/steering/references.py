@@ -17,6 +17,7 @@ from memdetect.inputs.images import open_image, to_array
 from memdetect.inputs.prompts import Request
 from memdetect.probing import Sampler, decode, encode, generators, image_size, quiet, record, sample_latents, watch
 from memdetect.probing.batches import Batching, seed_of
+from memdetect.probing.hooks import MEAN
 
 LOOK = "steering"  # the purpose of the noise that references are looked at with
 
@@ -103,7 +104,7 @@ def features(
         clean = references.latents[rows].to(model.denoiser.device, torch.float32)
         noisy = add_noise(clean, noise[rows].to(clean.device), level).to(model.denoiser.dtype)
         replay = record(model, references.prompts[rows] if references.generated else None)
-        with watch(model.denoiser, points, ("mean",), stop=True) as seen:
+        with watch(model.denoiser, points, (MEAN,), stop=True) as seen:
             replay(noisy, torch.full((len(noisy),), timestep, device=noisy.device))
         return {layer: found[0].float().cpu() for (_, layer), found in seen.arrays.items()}
 

@@ -91,7 +91,8 @@ class Probing:
     """Where the network is probed, what is scored there, and which scores decide.
 
     sigmas: noise over signal to probe at, instead of timesteps. detectors: () = the usual ones. combine: those that
-    decide together; () = the card's, else the first detector. strata: a column that p-values stay within.
+    decide together; () = the card's, else the first detector; by: how they become one. strata: a column that p-values
+    stay within.
     """
 
     panel: ClassVar[str] = "Probing and detectors"
@@ -105,8 +106,12 @@ class Probing:
     combine: Annotated[
         Sequence[str], Option("--combine", help="Detectors that decide together; repeatable, at most three.")
     ] = ()
+    by: Annotated[
+        Literal["max", "sum"],
+        Option("--combine-by", help="How several that decide become one: the largest surprise, or the sum of all."),
+    ] = "max"
     strata: Annotated[
-        str, Option("--strata", help="Column that p-values stay within, the same in calibration and scan.")
+        str, Option("--stratify-by", help="Column that p-values stay within, the same in calibration and scan.")
     ] = ""
 
 

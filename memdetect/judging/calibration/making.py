@@ -49,21 +49,17 @@ def calibration_of_run(header: Header, rows: Sequence[Measurement]) -> Calibrati
         parts="given" if given else "drawn",
         strata=plan.strata,
         items=tuple(items),
-        scores=_table(plan, kept, plan.layers),
+        scores=_table(plan, kept),
     )
 
 
 def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -> Calibration:
-    """The calibration with a run of prompts that its model is known to have memorized, one a family, cut to its layers.
+    """The calibration with a run of prompts that its model is known to have memorized, one a family.
 
     Raises MemdetectError for a run of other settings, for a prompt without a kind, for one whose family is among the
     clean prompts, and for one whose scores are not finite.
     """
-    layers = list(next(iter(made.scores.values())))
-    if absent := [layer for layer in layers if layer not in header.plan.layers]:
-        raise MemdetectError(f"the memorized prompts were measured without layer {absent[0]!r}; measure them again")
-    asked = header.plan.model_copy(update={"layers": tuple(layers), "strata": made.strata})
-    if different := made.difference(asked):
+    if different := made.difference(header.plan.model_copy(update={"strata": made.strata})):
         raise MemdetectError(f"the memorized prompts were measured with another {different}; measure them again")
     kept, clean = one_a_family(rows), {item.family for item in made.items}
     for row in kept:
@@ -81,16 +77,16 @@ def with_known(made: Calibration, header: Header, rows: Sequence[Measurement]) -
         )
         for row in kept
     ]
-    return made.model_copy(update={"known": tuple(known), "known_scores": _table(header.plan, kept, layers)})
+    return made.model_copy(update={"known": tuple(known), "known_scores": _table(header.plan, kept)})
 
 
-def _table(plan: Plan, rows: Sequence[Measurement], layers: Sequence[str]) -> dict[str, Cells]:
+def _table(plan: Plan, rows: Sequence[Measurement]) -> dict[str, Cells]:
     """Scores by detector, by layer and by timestep."""
-    times = [str(t) for t in plan.timesteps]
-    return {
-        name: {layer: {t: [_finite(row, name, layer, t) for row in rows] for t in times} for layer in layers}
-        for name in plan.detectors
-    }
+    found: dict[str, Cells] = {}
+    for name in plan.detectors:
+        for layer, t in plan.readings[name].places:
+            found.setdefault(name, {}).setdefault(layer, {})[t] = [_finite(row, name, layer, t) for row in rows]
+    return found
 
 
 def parts_of(rows: Sequence[Worded]) -> tuple[list[Part], bool]:

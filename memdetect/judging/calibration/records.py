@@ -59,13 +59,14 @@ class Calibration(_Strict):
     versions, prompt set, pace. parts: whether the splits were given, so that choices may have been made on the tuning
     split, or drawn. strata: the column that p-values stay within. checked: how the prompts were searched for copies, ""
     = not at all, or not so that one would have been found. scores: detector -> layer -> timestep -> one list of
-    per-seed scores for each item. known, known_scores: the same of prompts that this model is known to have memorized.
+    per-seed scores for each item. bank: digest and size of the bank of clean prompts that some detectors compare with,
+    which lies beside the file. known, known_scores: the same of prompts that this model is known to have memorized.
 
     base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
     of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     about: str = ""
     settings: Settings
     provenance: dict[str, Any] = {}
@@ -73,6 +74,7 @@ class Calibration(_Strict):
     strata: str = ""
     checked: str = ""
     removed: tuple[Removed, ...] = ()
+    bank: dict[str, Any] = {}
     base: str = ""
     offsets: dict[str, dict[str, float]] = {}
     items: tuple[Item, ...]
@@ -123,10 +125,12 @@ class Calibration(_Strict):
         if found := self.settings.difference(plan):
             name, ours, theirs = found
             return f"{name} (calibrated {ours!r}, scanned {theirs!r})"
+        if plan.bank not in ("", self.bank.get("digest", "")):
+            return f"bank (calibrated {self.bank.get('digest', '')[:12] or 'none'!r}, scanned {plan.bank[:12]!r})"
         if plan.strata != self.strata:
             return f"strata (calibrated {self.strata!r}, scanned {plan.strata!r})"
         for name in plan.deciding:
-            if different := self._uncovered(name, plan.places):
+            if different := self._uncovered(name, plan.places(name)):
                 return different
         return None
 
@@ -134,20 +138,19 @@ class Calibration(_Strict):
         if name not in self.scores:
             return f"detector (calibrated {', '.join(self.scores) or 'none'}, scanned {name})"
         table = self.scores[name]
-        for layer in places.layers:
+        for layer, t in places.cells:
             if layer not in table:
                 return f"layer (calibrated {', '.join(table)}, scanned {layer})"
-            for t in map(str, places.timesteps):
-                if t not in table[layer]:
-                    return f"timestep (calibrated {', '.join(table[layer])}, scanned {t})"
-                kept = min(map(len, table[layer][t]), default=places.num_seeds)
-                if kept < places.num_seeds:
-                    return f"num_seeds (calibrated {kept}, scanned {places.num_seeds})"
+            if t not in table[layer]:
+                return f"timestep (calibrated {', '.join(table[layer])}, scanned {t})"
+            kept = min(map(len, table[layer][t]), default=places.num_seeds)
+            if kept < places.num_seeds or (kept != places.num_seeds and places.seeds == "prompt"):
+                return f"num_seeds (calibrated {kept}, scanned {places.num_seeds})"
         return None
 
     def seeds(self, name: str, places: Places) -> list[list[float]] | None:
         """For each item, a detector's score of each of the scan's seeds; None when it was not kept, or nowhere read."""
-        if self._uncovered(name, places) or not places.cells:
+        if self._uncovered(name, places):
             return None
         return _seeds(self.scores[name], places, len(self.items))
 
@@ -161,33 +164,34 @@ class Calibration(_Strict):
 
     def cut(self, plan: Plan) -> "Calibration":
         """What a run of this plan needs, without the prompts' own words: it goes with the run, for judging it later."""
-        layers, times = set(plan.layers), {str(t) for t in plan.timesteps}
-        if self._is_cut(plan, layers, times):
+        if self._is_cut(plan):
             return self
 
         def kept(held: Mapping[str, Cells]) -> dict[str, Cells]:
-            return {
-                name: {
-                    layer: {t: [row[: plan.num_seeds] for row in rows] for t, rows in cells.items() if t in times}
-                    for layer, cells in table.items()
-                    if layer in layers
-                }
-                for name, table in held.items()
-                if name in plan.detectors
-            }
+            found: dict[str, Cells] = {}
+            for name, table in held.items():
+                for layer, t in plan.readings[name].places if name in plan.detectors else ():
+                    if t in table.get(layer, {}):
+                        rows = [row[: plan.num_seeds] for row in table[layer][t]]
+                        found.setdefault(name, {}).setdefault(layer, {})[t] = rows
+            return found
 
         changed = {"scores": kept(self.scores), "known_scores": kept(self.known_scores), "removed": ()}
         return self._wordless().model_copy(update=changed)
 
-    def _is_cut(self, plan: Plan, layers: set[str], times: set[str]) -> bool:
+    def _is_cut(self, plan: Plan) -> bool:
         """Whether nothing is here but what the plan needs."""
         tables = [*self.scores.items(), *self.known_scores.items()]
-        cells = [(layer, t, rows) for _, table in tables for layer, own in table.items() for t, rows in own.items()]
+        cells = [
+            (name, (layer, t), rows)
+            for name, table in tables
+            for layer, own in table.items()
+            for t, rows in own.items()
+        ]
         return (
             not self.removed
             and not any(item.prompt for item in self.items)
-            and all(name in plan.detectors for name, _ in tables)
-            and all(layer in layers and t in times for layer, t, _ in cells)
+            and all(name in plan.detectors and place in plan.readings[name].places for name, place, _ in cells)
             and all(len(row) <= plan.num_seeds for _, _, rows in cells for row in rows)
         )
 

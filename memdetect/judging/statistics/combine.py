@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from memdetect.errors import MemdetectError
 
@@ -16,6 +17,14 @@ def quartile(seeds: Sequence[float]) -> float:
     What about a quarter of the seeds reach: the lowest of 1 or 2, the second highest of 4, the third highest of 8.
     """
     return sorted(seeds)[3 * (len(seeds) - 1) // 4]
+
+
+def of_seeds(values: Sequence[float], rule: str) -> float:
+    """A prompt's score of its seeds' values: their lower upper `quartile`, their `mean`, or the one that all have.
+
+    `prompt`: a detector that compares the seeds gives each the same value. Raises KeyError for another rule.
+    """
+    return {"quartile": quartile, "mean": fmean, "prompt": min}[rule](values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ def fit_tail(name: str, scores: Sequence[float]) -> Tail:
     return Tail(ordered, start, scale, q / len(ordered))
 
 
-def combined(tails: Mapping[str, Tail], scores: Mapping[str, float]) -> float:
-    """The largest surprise of a prompt over all members; KeyError when a member's score is missing."""
-    return max(tail.surprise(scores[name]) for name, tail in tails.items())
+def combined(tails: Mapping[str, Tail], scores: Mapping[str, float], by: str = "max") -> float:
+    """The largest surprise of a prompt over all detectors that decide, or by `sum` their sum; KeyError if one lacks."""
+    surprises = [tail.surprise(scores[name]) for name, tail in tails.items()]
+    return math.fsum(surprises) if by == "sum" else max(surprises)

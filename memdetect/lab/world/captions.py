@@ -149,17 +149,23 @@ def _pick(rng: np.random.Generator, words: Sequence[str]) -> str:
 
 
 def write_captions(out: Path, count: int, seed: int) -> None:
-    """Write `count` captions as JSON lines with id, prompt, style and family, the styles in turn.
+    """Write the rows of `caption_rows` as JSON lines."""
+    lines = [json.dumps(row) + "\n" for row in caption_rows(count, seed)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, "".join(lines))
+
+
+def caption_rows(count: int, seed: int) -> list[dict[str, str]]:
+    """`count` captions with id, prompt, style and family, the styles in turn.
 
     Raises MemdetectError for a count that is not positive or exceeds what the words give.
     """
     if count < 1:
         raise MemdetectError(f"{count} captions were asked for, expected at least 1")
     rng = np.random.default_rng([seed, 6])
-    lines: list[str] = []
+    rows: list[dict[str, str]] = []
     for k, idea in enumerate(ideas(rng, count)):
         style = STYLES[k % len(STYLES)]
-        row = {"id": f"general-{k:05d}", "prompt": caption(rng, idea, style), "style": style, "family": f"idea-{k:05d}"}
-        lines.append(json.dumps(row) + "\n")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, "".join(lines))
+        said = caption(rng, idea, style)
+        rows.append({"id": f"general-{k:05d}", "prompt": said, "style": style, "family": f"idea-{k:05d}"})
+    return rows

@@ -1,0 +1,94 @@
+"""A bank: what clean prompts of the very model give, kept with its calibration, for detectors that compare with it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from memdetect.detectors.agreement import EARLY_CLEAN, unit_pictures
+from memdetect.detectors.trajectory import WAY, way_lengths
+from memdetect.errors import MemdetectError
+from memdetect.files import write_atomic
+from memdetect.probing.needs import Need
+from memdetect.probing.trace import Trace
+
+NEEDS: tuple[Need, ...] = (EARLY_CLEAN, WAY)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Clean prompts: their families, mean unit picture at the early step, and lengths of their first ways.
+
+    pictures: mean over a prompt's seeds of its unit clean estimates, so that its product with another unit vector is
+    the mean correlation over seeds. ways: mean and standard deviation over prompts and seeds of each way's length.
+    """
+
+    families: tuple[str, ...]
+    pictures: Float[Tensor, "prompt dim"]
+    ways: Float[Tensor, "2 way"]
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256, in hex, of families and numbers."""
+        total = hashlib.sha256("\n".join(self.families).encode())
+        for array in (self.pictures, self.ways):
+            total.update(str(tuple(array.shape)).encode())
+            total.update(array.contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a calibration says of it: digest, prompts, numbers of each."""
+        return {"digest": self.digest, "prompts": len(self.families), "numbers": int(self.pictures.shape[1])}
+
+
+def bank_of(traces: Sequence[Trace]) -> Bank:
+    """The bank of clean prompts' traces; what is not finite is left out. MemdetectError for fewer than 20 prompts."""
+    families, pictures, lengths = list[str](), list[Tensor](), list[Tensor]()
+    for trace in traces:
+        units = unit_pictures(trace.output(EARLY_CLEAN)[0]).mean(dim=1)
+        ways = way_lengths(trace.output(WAY))
+        sound = units.isfinite().all(dim=1) & ways.isfinite().all(dim=2).all(dim=0)
+        families += [family for family, whole in zip(trace.families, sound.tolist(), strict=True) if whole]
+        pictures.append(units[sound])
+        lengths.append(ways[:, sound].flatten(1))
+    if len(families) < 20:
+        raise MemdetectError(f"a bank of {len(families)} clean prompts is too small; give at least 20 for tuning")
+    every = torch.cat(lengths, dim=1)
+    return Bank(
+        tuple(families), torch.cat(pictures).half(), torch.stack([every.mean(dim=1), every.std(dim=1, correction=0)])
+    )
+
+
+def bank_file(calibration: Path) -> Path:
+    """Where the bank of a calibration's file lies: beside it."""
+    return calibration.with_name(f"{calibration.stem}.bank.safetensors")
+
+
+def write_bank(path: Path, bank: Bank, settings: str = "") -> None:
+    """Write a bank; settings: a digest of what it was made with, which a resumed calibration compares."""
+    meta = {"families": json.dumps(bank.families), "settings": settings}
+    write_atomic(path, save({"pictures": bank.pictures, "ways": bank.ways}, meta))
+
+
+def read_bank(path: Path, settings: str | None = None) -> Bank | None:
+    """The bank in a file; None where there is none, or one made with other settings. MemdetectError if it is broken."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata()
+            if settings is not None and meta["settings"] != settings:
+                return None
+            return Bank(tuple(json.loads(meta["families"])), file.get_tensor("pictures"), file.get_tensor("ways"))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        raise MemdetectError(f"{path} is no bank of clean prompts ({problem}); calibrate again") from None

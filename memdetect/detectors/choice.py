@@ -1,0 +1,54 @@
+"""Which detectors a run measures: those asked for, else those that its settings can serve; and their bank."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from memdetect.adapters import Model
+from memdetect.detectors.agreement import AGREEMENT, AGREEMENT_FINAL
+from memdetect.detectors.bank import Bank
+from memdetect.detectors.detector import Detector
+from memdetect.detectors.specificity import specificity
+from memdetect.detectors.spikiness import SPIKINESS
+from memdetect.detectors.trajectory import trajectory
+from memdetect.errors import MemdetectError
+from memdetect.probing.checks import check_run
+from memdetect.probing.sampling import Sampler
+
+
+def usual(num_seeds: int, *, banked: bool, early: bool = True, images: bool = False) -> tuple[Detector, ...]:
+    """The detectors where none is asked for; the first one decides.
+
+    Specificity where there is a bank, agreement where there are seeds to compare (of the finished latents where the run
+    has no early step), and spikiness beside them. images: only images are given, which have no sampling run.
+    """
+    if images or num_seeds < 2:
+        return (SPIKINESS,)
+    if not early:
+        return (AGREEMENT_FINAL, SPIKINESS)
+    return (specificity(None), AGREEMENT, SPIKINESS) if banked else (AGREEMENT, SPIKINESS)
+
+
+def usual_of(model: Model, sampler: Sampler, *, banked: bool, images: bool = False) -> tuple[Detector, ...]:
+    """The same for a model and its settings."""
+    if images or sampler.num_seeds < 2:
+        return usual(sampler.num_seeds, banked=banked, images=images)
+    try:
+        check_run(model, sampler, (AGREEMENT,))
+    except MemdetectError:
+        return usual(sampler.num_seeds, banked=False, early=False)
+    return usual(sampler.num_seeds, banked=banked)
+
+
+def with_bank(detectors: Sequence[Detector], bank: Bank | None) -> tuple[Detector, ...]:
+    """The detectors, those that compare with a bank bound to it.
+
+    Raises MemdetectError for one of these where there is no bank.
+    """
+    made = {"specificity": specificity(bank), "trajectory": trajectory(bank.ways)} if bank else {}
+    for detector in detectors:
+        if detector.banked and bank is None:
+            raise MemdetectError(
+                f"detector {detector.name!r} compares with a bank of clean prompts, which a calibration keeps, and there "
+                "is none; run `memdetect calibrate` with it, or leave it out"
+            )
+    return tuple(replace(each, score=made[each.name].score) if each.name in made else each for each in detectors)

@@ -1,0 +1,54 @@
+"""Trajectory: the first ways between steps are longer or shorter than those of clean prompts."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memdetect.detectors.detector import Detector, Scores
+from memdetect.errors import MemdetectError
+from memdetect.probing.needs import Need, Window
+from memdetect.probing.steps import Step
+from memdetect.probing.trace import Trace
+
+SIGMA = 4.5  # noise over signal, down to which ways are measured
+
+
+def place(step: Step) -> Float[Tensor, "batch chan row col"]:
+    """The network's input."""
+    return step.x
+
+
+WAY = Need(place, Window("until", SIGMA))
+
+
+def way_lengths(places: Float[Tensor, "step item seed chan row col"]) -> Float[Tensor, "way item seed"]:
+    """l2 norms of the ways between successive steps."""
+    return torch.linalg.vector_norm(places.float().diff(dim=0).flatten(3), dim=-1)
+
+
+def trajectory(ways: Float[Tensor, "2 way"] | None) -> Detector:
+    """The detector of clean prompts' ways (mean and standard deviation of each); without them one that refuses.
+
+    max over the ways of | ||x_t - x_(t-1)|| - mu_t | / sigma_t, by seed. Range [0, inf).
+    """
+
+    def score(trace: Trace) -> Scores:
+        if ways is None:
+            raise MemdetectError("trajectory compares with a bank of clean prompts; run `memdetect calibrate` first")
+        mean, deviation = ways[:, :, None, None].to(torch.float32)
+        return ((way_lengths(trace.output(WAY)) - mean).abs() / deviation).amax(dim=0)
+
+    return Detector(
+        name="trajectory",
+        needs=(WAY,),
+        score=score,
+        unit="standard deviations of clean prompts",
+        reference="Huang et al., KDD 2026 (arXiv 2605.22050), of the first steps",
+        alias="huang2026",
+        seeds="mean",
+        banked=True,
+        seen="an unusual way through the first steps",
+    )
+
+
+TRAJECTORY = trajectory(None)

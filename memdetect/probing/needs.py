@@ -1,0 +1,67 @@
+"""What a detector asks of a probe: which small function of a step, at which steps, and where in the network."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from memdetect.errors import MemdetectError
+
+Capture = Callable[[Any], Tensor]
+Where = Literal["output", "features", "attention"]
+EARLY = 8.0  # noise over signal; the first steps of most schedules lie above
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Steps of a sampling run: the first, the last, all, those at or up to a noise level, or what comes after the last.
+
+    sigma: of `at` the first step whose noise over signal is at most this, of `until` all steps up to that one. `after`
+    is the finished latents, which a capture asks the network about by `Step.at`.
+    """
+
+    kind: Literal["first", "last", "run", "at", "until", "after"]
+    sigma: float = 0.0
+
+    def steps(self, sigmas: Sequence[float]) -> range:
+        """Numbers of the steps, counted from 0, in a run with these noise levels; none for `after`.
+
+        Raises MemdetectError where the run never gets down to the level.
+        """
+        count = len(sigmas)
+        if self.kind in ("first", "last", "run", "after"):
+            ends = {"first": (0, 1), "last": (count - 1, count), "run": (0, count), "after": (0, 0)}[self.kind]
+            return range(*ends)
+        number = next((i for i, sigma in enumerate(sigmas) if sigma <= self.sigma), None)
+        if number is None:
+            raise MemdetectError(
+                f"a step at a noise level (noise over signal) of at most {self.sigma:g} is needed, "
+                f"the {count} steps of this run end at {sigmas[-1]:.3g}; give --steps {count + 1} or more"
+            )
+        return range(number if self.kind == "at" else 0, number + 1)
+
+
+FIRST, LAST, RUN, AFTER = Window("first"), Window("last"), Window("run"), Window("after")
+AT_EARLY, UNTIL_EARLY = Window("at", EARLY), Window("until", EARLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A capture, when it is taken, and where.
+
+    capture: of `output` a function of the Step, of `features` of one layer's features [batch chan position] at the
+    chosen layers, of `attention` of one layer's attention of the image to the text [batch position token]; it gives one
+    small tensor a row of the batch. when: a window of steps of the sampling run; None = the finished image, noised to a
+    timestep. branches: whether the capture reads the unconditional branch.
+    """
+
+    capture: Capture
+    when: Window | None = None
+    where: Where = "output"
+    branches: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the capture, as messages say it."""
+        return self.capture.__name__

@@ -1,0 +1,83 @@
+"""The bank of a calibration: the first steps of its tuning prompts, for the detectors that compare with them."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from memdetect.adapters import Model
+from memdetect.detectors import find
+from memdetect.detectors.agreement import AGREEMENT
+from memdetect.detectors.bank import NEEDS, Bank, bank_file, bank_of, read_bank, write_bank
+from memdetect.detectors.choice import usual_of
+from memdetect.errors import MemdetectError
+from memdetect.inputs.prompts import Request, Requests
+from memdetect.inputs.wording import family_key
+from memdetect.judging.calibration import parts_of
+from memdetect.probing import Probe, Sampler, probe_prompts
+from memdetect.probing.checks import check_run
+from memdetect.probing.trace import Trace
+from memdetect.runs.plan import inputs_digest
+from memdetect.scanning.loop import Watch
+from memdetect.scanning.prepare import Options, sampler_of
+
+FEWEST, MOST, EACH = 20, 1024, 150  # prompts of a bank; of each split, before one is made unasked
+
+
+def made_bank(requests: Requests, model: Model, options: Options, out: Path, watch: Watch) -> tuple[Bank | None, bool]:
+    """The bank beside the calibration `out`, made where it is not there; None where no detector compares with one.
+
+    At most 1,024 prompts of the tuning split, which no score will be ranked among. Beside it, whether it was not
+    stopped. Raises MemdetectError for a detector that needs one where there are fewer than 20 such prompts.
+    """
+    parts, _ = parts_of(requests.items)
+    tuning = [item for item, part in zip(requests.items, parts, strict=True) if part == "tuning"][:MOST]
+    sampler = sampler_of(model, options.sampling)
+    asked = find(tuple(options.probing.detectors))
+    enough = min(len(tuning), parts.count("calibration")) >= EACH
+    wanted = asked or usual_of(model, sampler, banked=enough and all(item.prompt for item in requests.items))
+    if not any(detector.banked for detector in wanted):
+        return None, True
+    check_run(model, sampler, wanted)
+    if len(tuning) < FEWEST or len(tuning) == len(requests.items):
+        raise MemdetectError(
+            f"a bank is made of the tuning split, which has {len(tuning)} of {len(requests.items)} prompts; give at "
+            f"least {FEWEST} for tuning and others for calibration, or leave out what compares with a bank"
+        )
+    settings = _digest(model, sampler, tuning)
+    held = read_bank(bank_file(out), settings)
+    found = held or _made(model, sampler, tuning, bank_file(out), settings, watch)
+    return found, found is not None
+
+
+def _made(model: Model, sampler: Sampler, items: list[Request], path: Path, settings: str, watch: Watch) -> Bank | None:
+    probe = Probe.at(model, detectors=(AGREEMENT,), call=sampler.call)
+    probe = replace(probe, run=NEEDS)
+    size = max(1, sampler.batch_size // sampler.num_seeds)
+    traces: list[Trace] = []
+    for start in range(0, len(items), size):
+        if watch.stop():
+            return None
+        some = items[start : start + size]
+        traces.append(
+            probe_prompts(
+                model,
+                [item.prompt or "" for item in some],
+                ids=[item.id for item in some],
+                families=[family_key(item.meta, item.prompt) for item in some],
+                sampler=sampler,
+                probe=probe,
+                images=False,
+            )
+        )
+        watch.progress(start + len(some), len(items), "bank of clean prompts")
+    bank = bank_of(traces)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bank(path, bank, settings)
+    return bank
+
+
+def _digest(model: Model, sampler: Sampler, items: list[Request]) -> str:
+    """Of everything that a bank rests on."""
+    inputs = inputs_digest((item.id, item.prompt, None) for item in items)
+    said = (model.digest, model.dtype, sampler.steps, sampler.guidance_scale, sampler.num_seeds, sampler.seed, inputs)
+    return hashlib.sha256(repr((*said, sorted(sampler.call.items()))).encode()).hexdigest()
