@@ -62,6 +62,11 @@ def is_label(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
+def worded(text: str) -> bool:
+    """Whether a prompt has words: it is not the empty one, nor the number of a class."""
+    return bool(text.strip()) and not is_label(text)
+
+
 @lru_cache(maxsize=65536)
 def text_key(prompt: str) -> str:
     """16 hex digits that two prompts share when they say the same."""

@@ -1,7 +1,7 @@
 """The null of a run: clean prompts' scores by stratum, and the rank of a scanned prompt among them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
@@ -41,7 +41,8 @@ class Null:
     of its own, None where they were not kept; for description. tails: members' tails, {} for a single member, whose own
     scores are ranked. known: text keys and families of the clean prompts; memorized: of prompts known to be memorized.
     conditioned: whether clean scores are of prompts or labels; not, if they are of images without a condition, None if
-    that is not known. checked: whether they were searched for copies.
+    that is not known. checked: whether they were searched for copies. novelties: of the clean prompts of each
+    kind, ascending, {} where no kinds were found.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class Null:
     strata: str
     conditioned: bool | None = None
     checked: bool = False
+    novelties: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
 
     def holds(self, row: Row) -> bool:
         """Whether a row, or one of its family, is among the clean prompts: it cannot be ranked among itself."""
@@ -69,8 +71,17 @@ class Null:
         return min(map(len, self.by_stratum.values()))
 
     def stratum(self, row: Row) -> str:
-        """The stratum that a row belongs to."""
-        return str(row.meta.get(self.strata, "")) if self.strata else ""
+        """The stratum that a row belongs to: the value of a column, else its kind, else the only one."""
+        if self.strata:
+            return str(row.meta.get(self.strata, ""))
+        return row.kind if self.novelties else ""
+
+    def new(self, row: Row) -> float | None:
+        """p-value of a row's text being of its kind, by its novelty among those of the clean prompts; None unasked."""
+        clean = self.novelties.get(row.kind)
+        if row.novelty is None or not clean:
+            return None
+        return rank(clean, row.novelty) / (len(clean) + 1)
 
     def score(self, scores: Sequence[float | None]) -> float | None:
         """The score of an item that decides, of its members' scores: None when one of them is."""
@@ -83,6 +94,18 @@ class Null:
         """A detector's p-value of its own: a description, no decision rests on it."""
         null = self.own(name)
         return None if null is None or score is None else rank(null, score) / (len(null) + 1)
+
+
+def _few(row: Row, null: Null, held: int) -> str:
+    """Why a row's stratum is too small to be ranked in; "" where it is not, or is the only one."""
+    if null.strata:
+        too_few = held < SMALLEST_STRATUM
+        return f"stratum {null.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}" if too_few else ""
+    if null.novelties and not row.kind:
+        return "its kind was not told by these clean prompts; scan again with them"
+    if held and (len(null.by_stratum) == 1 or held >= SMALLEST_STRATUM):
+        return ""
+    return f"its kind has {held} clean prompts, expected {SMALLEST_STRATUM}; calibrate with more prompts like it"
 
 
 def _is_in(row: Row, keys: frozenset[str]) -> bool:
@@ -126,7 +149,7 @@ def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]
     first = scores[members[0]]
     tuning = [i for i, item in enumerate(items) if item.part == "tuning"]
     reference = [i for i, item in enumerate(items) if item.part == "calibration"]
-    if len(members) == 1 and calibration.parts == "drawn" and not plan.bank:
+    if len(members) == 1 and calibration.parts == "drawn" and not plan.bank and len(calibration.kinds) < 2:
         reference = list(range(len(items)))  # nothing rests on the tuning split
     if not reference:
         raise MemdetectError(f"{len(items)} clean prompts leave none for the calibration split; calibrate with more")
@@ -150,7 +173,15 @@ def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]
         strata=calibration.strata,
         conditioned=calibration.conditioned,
         checked=bool(calibration.checked),
+        novelties=_novelties(calibration, reference),
     )
+
+
+def _novelties(calibration: Calibration, reference: Sequence[int]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for item in [calibration.items[i] for i in reference] if calibration.kinds else ():
+        found.setdefault(item.stratum, []).append(item.novelty or 0.0)
+    return {kind: sorted(values) for kind, values in found.items()}
 
 
 def _own(scores: Sequence[float] | None, reference: Sequence[int]) -> Sequence[float] | None:
@@ -177,8 +208,11 @@ def p_values(ranks: Sequence[Ranked], delta: float | None) -> list[float | None]
     return [levels[r.n][r.rank - 1] if isinstance(r, Rank) else None for r in ranks]
 
 
-def rank_of(row: Row, score: float | None, null: Null | Unranked) -> Ranked:
-    """The rank of a row by the score that decides, among the clean prompts of its stratum; or why it has none."""
+def rank_of(row: Row, score: float | None, null: Null | Unranked, *, unlike: bool = False) -> Ranked:
+    """The rank of a row by the score that decides, among the clean prompts of its stratum; or why it has none.
+
+    unlike: whether its text is like that of no clean prompt.
+    """
     if row.status != "ok":
         unreadable = row.status == "unreadable"
         what = "the input could not be read as a whole" if unreadable else "the network gave values that are not finite"
@@ -189,10 +223,12 @@ def rank_of(row: Row, score: float | None, null: Null | Unranked) -> Ranked:
         return Unranked(apart)
     if null.holds(row):
         return Unranked("the prompt, or one of its family, is among the clean ones")
-    clean = null.by_stratum.get(null.stratum(row) if null.strata else "")
-    if clean is None or (null.strata and len(clean) < SMALLEST_STRATUM):
-        held = len(clean or ())
-        return Unranked(f"stratum {null.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}")
+    if unlike:
+        return Unranked("there are no clean prompts of its kind; calibrate with prompts like it")
+    clean = null.by_stratum.get(null.stratum(row))
+    if few := _few(row, null, len(clean or ())):
+        return Unranked(few)
+    assert clean is not None
     if score is None:
         return Unranked(f"{' or '.join(null.members)} has no score for every layer, timestep and seed")
     return Rank(rank(clean, score), len(clean))

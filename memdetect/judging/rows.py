@@ -31,6 +31,8 @@ class Row:
     one_colour: Sequence[int]
     status: Status
     notes: Sequence[str]
+    kind: str
+    novelty: float | None
     scores: tuple[float | None, ...]
     held: Measurement | bytes
 
@@ -62,6 +64,8 @@ class Reader:
             found.one_colour or (),
             found.status,
             found.notes or (),
+            found.kind,
+            found.novelty,
             tuple([self.score(name, scores.get(name)) for name in self._deciding]),
             held or found,
         )

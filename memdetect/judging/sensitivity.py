@@ -77,7 +77,7 @@ def _ranks(null: Null, calibration: Calibration) -> Iterator[Ranked]:
 
 
 def _rank(null: Null, stratum: str, scores: Sequence[float]) -> Ranked:
-    clean: Sequence[float] | None = null.by_stratum.get(stratum if null.strata else "")
+    clean: Sequence[float] | None = null.by_stratum.get(stratum if null.strata or null.novelties else "")
     score = null.score(scores)
     if clean is None or score is None:
         return Unranked("no clean prompts of its stratum")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from memdetect.inputs.wording import Worded, family_key, is_label, text_key
+from memdetect.inputs.wording import Worded, family_key, is_label, text_key, worded
 from memdetect.judging.calibration import Calibration
 
 MOST, FEWEST, FOLDS = 2000, 20, 5
@@ -16,16 +16,41 @@ def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[st
     Cross-fitted: no prompt is scored by a classifier that saw its family. Where there is nothing to compare, `few` says
     so: fewer than 20 families of prompts a side. Where there is, but it cannot be done, `missing` says why: clean
     scores that were kept without their prompts, or no scikit-learn. {} with a base, which draws the scan's own prompts.
-    Numbers of classes have no wording.
+    Numbers of classes have no wording. Where kinds of prompts were found, scanned ones are compared with clean ones of
+    their kind, and the worst kind is what is said: how many there are of each is no shift.
     """
     if calibration.base:
         return {}
+    if calibration.kinds:
+        return _by_kind(rows, calibration)
     scanned = {row.prompt: family_key(row.meta, row.prompt) for row in rows if row.prompt and not is_label(row.prompt)}
     bare = sum(not item.prompt and item.text != text_key("") for item in calibration.items)
     if bare and len(set(scanned.values())) >= FEWEST:
         return {"missing": f"the clean scores were kept without the words of {bare} of their prompts"}
     clean = {item.prompt: item.family for item in calibration.items if item.prompt and not is_label(item.prompt)}
     return tell_apart(_sample(scanned), _sample(clean))
+
+
+def _by_kind(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]:
+    from memdetect.judging.telling import kinds_in
+
+    asked = [row for row in rows if row.prompt and worded(row.prompt)]
+    try:
+        kinds = kinds_in(calibration)
+        told = kinds.tell([row.prompt or "" for row in asked]) if kinds else None
+    except ImportError:
+        return {"missing": "scikit-learn is not installed here; install it, or judge where it is"}
+    if told is None:
+        return {"missing": "the clean scores were kept without the words of their prompts"} if asked else {}
+    found: list[dict[str, Any]] = []
+    for kind in calibration.kinds:
+        own = [row for row, one in zip(asked, told, strict=True) if one.kind == kind.name]
+        scanned = {row.prompt or "": family_key(row.meta, row.prompt) for row in own}
+        clean = {item.prompt: item.family for item in calibration.items if item.stratum == kind.name}
+        found += [tell_apart(_sample(scanned), _sample(clean))] if scanned else []
+    compared = [one for one in found if "low" in one]
+    missing = next((one for one in found if "missing" in one), None)
+    return missing or max(compared, key=lambda one: one["low"], default=None) or (found[0] if found else {})
 
 
 def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str, Any]:

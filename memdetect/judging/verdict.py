@@ -23,6 +23,8 @@ from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Outcome, Result
 
+REFUSAL = 0.05  # chance that any prompt of a known kind is refused
+
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
@@ -61,7 +63,8 @@ def judge(
     policy = policy or Policy()
     null = make_null(header.plan, calibration)
     bar = _bar(null, header, policy)
-    items = _judged(_centred(rows_of(rows, header.plan), header.plan, calibration), bar, policy)
+    told = _told(rows_of(rows, header.plan), header, calibration)
+    items = _judged(_centred(told, header.plan, calibration), bar, policy)
     aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
     known = sensitivities(null, calibration, policy, header.planned, flagging_ranks(null, policy))
@@ -70,6 +73,15 @@ def judge(
     said = tuple(rule.reason for rule in broken)
     results = Results(items, header.plan, null, calibration)
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
+
+
+def _told(rows: Sequence[Row], header: Header, calibration: Calibration | None) -> Sequence[Row]:
+    """Rows with the kinds that these very clean prompts tell; as they are where they were told by them, or none are."""
+    if calibration is None or not calibration.kinds or header.calibration == calibration.cut(header.plan).digest:
+        return rows
+    from memdetect.judging.telling import retold
+
+    return retold(rows, calibration)
 
 
 def _centred(rows: Sequence[Row], plan: Plan, calibration: Calibration | None) -> Sequence[Row]:
@@ -90,7 +102,8 @@ def _judged(rows: Sequence[Row], bar: _Bar, policy: Policy) -> list[Judged]:
     """
     null = bar.null
     scores = [null.score(row.scores) if isinstance(null, Null) else row.scores[0] for row in rows]
-    ranks = [rank_of(row, score, null) for row, score in zip(rows, scores, strict=True)]
+    unlike = _unlike(rows, bar)
+    ranks = [rank_of(row, score, null, unlike=new) for row, score, new in zip(rows, scores, unlike, strict=True)]
     p = p_values(ranks, policy.delta)
     rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
     items: list[Judged] = []
@@ -98,6 +111,17 @@ def _judged(rows: Sequence[Row], bar: _Bar, policy: Policy) -> list[Judged]:
         outcome, reason = _outcome(row, ranked, value, out, bar)
         items.append(Judged(row, score, ranked, value, out, outcome, reason))
     return items
+
+
+def _unlike(rows: Sequence[Row], bar: _Bar) -> list[bool]:
+    """Which rows are like no clean prompt: Benjamini-Hochberg over the run, of the conformal p-values of their novelty.
+
+    If all prompts are of kinds that the clean ones have, the chance that any is refused is at most 5 %.
+    """
+    null = bar.null
+    if isinstance(null, Unranked) or not null.novelties:
+        return [False] * len(rows)
+    return benjamini_hochberg([null.new(row) for row in rows], REFUSAL, bar.planned)
 
 
 def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:

@@ -19,8 +19,9 @@ from memdetect.inputs.wording import KIND_COLUMNS, family_key, kind_of, one_a_fa
 from memdetect.judging.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.judging.integrity import unaltered
 from memdetect.judging.ranks import Unranked, make_null
-from memdetect.judging.rows import rows_of
+from memdetect.judging.rows import Reader, rows_of
 from memdetect.judging.search_rules import useless
+from memdetect.judging.telling import known_of_kinds, of_kinds, with_kinds
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase
@@ -72,7 +73,7 @@ def run_calibration(
         return None
     header, rows = measured
     made = _checked(header, rows, bench, folder, search)
-    made = with_known(made, *more) if more else made
+    made = known_of_kinds(with_known(made, *more), more[1]) if more else made
     facts = {**made.provenance, "created": header.created, **_pace(folder, header, bench)}
     lost = header.planned - len(rows)
     held = bench.bank.facts if bench.bank else {}
@@ -176,13 +177,14 @@ def _checked(
     header: Header, rows: list[Measurement], bench: Bench, folder: RunFolder, search: "_Given | _Search | str"
 ) -> Calibration:
     """The calibration of the rows, without those whose images match; never without others, or p would be too small."""
+    every = with_kinds(calibration_of_run(header, rows), header.plan)
     if isinstance(search, str):
-        return _unchecked(calibration_of_run(header, rows), search)
+        return _unchecked(every, search)
     matched: dict[str, bool] = {}
     removed: list[Removed] = []
     while True:
         kept = [row for row in rows if not matched.get(row.id)]
-        made = calibration_of_run(header, kept)
+        made = of_kinds(calibration_of_run(header, kept), every)
         new = [row for row in _strongest(kept, made, header) if row.id not in matched]
         if not new:
             break
@@ -204,12 +206,22 @@ def _unchecked(made: Calibration, reason: str) -> Calibration:
 
 
 def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -> list[Measurement]:
+    """The strongest of each kind, by what decides and by each detector of its own: what is left out is so for all."""
     null = make_null(header.plan, made)
     if isinstance(null, Unranked):
         raise MemdetectError(null.reason)
-    scores = {row.id: null.score(row.scores) for row in rows_of(rows, header.plan)}
-    order = sorted(rows, key=lambda row: -inf if (s := scores[row.id]) is None else s, reverse=True)
-    return order[: max(LEAST, ceil(SHARE * len(rows)))]
+    reader, strata = Reader(header.plan), {item.id: item.stratum for item in made.items}
+    scores: list[dict[str, float | None]] = [
+        {row.id: null.score(row.scores) for row in rows_of(rows, header.plan)},
+        *({row.id: reader.score(name, row.scores.get(name)) for row in rows} for name in header.plan.detectors),
+    ]
+    found: dict[str, Measurement] = {}
+    for stratum in dict.fromkeys(strata.values()):
+        own = [row for row in rows if strata.get(row.id) == stratum]
+        for values in scores:
+            order = sorted(own, key=lambda row: -inf if (s := values[row.id]) is None else s, reverse=True)
+            found |= {row.id: row for row in order[: max(LEAST, ceil(SHARE * len(own)))]}
+    return list(found.values())
 
 
 def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:

@@ -15,6 +15,7 @@ from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds
 from memdetect.judging.integrity import altered, shard_digests
 from memdetect.judging.run import Run
+from memdetect.judging.telling import kinds_in
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
@@ -54,6 +55,10 @@ def run_scan(
         header = folder.open(header)
         if kept:
             write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
+        if (
+            kept and kept.digest == header.calibration
+        ):  # of a run that goes on with others, kinds are those of the first
+            bench = replace(bench, kinds=kinds_in(calibration))
         finished = sample_all(requests.items, bench, folder, watch)
         return _close(folder, header, kept, bench, interrupted=not finished)
 

@@ -17,6 +17,7 @@ from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
 from memdetect.inputs.prompts import Requests
+from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
 from memdetect.probing import Probe, Sampler
 from memdetect.probing.checks import check_run
@@ -53,7 +54,7 @@ class Bench:
     """Everything that the shard function needs, resolved and checked before the first image.
 
     bank: clean prompts that some detectors compare with. rounds: how often each prompt's seeds are drawn, where each
-    round has scores of its own.
+    round has scores of its own. kinds: what tells the kind of each prompt, if anything.
     """
 
     model: Model
@@ -64,6 +65,7 @@ class Bench:
     evidence: Evidence | None = None
     bank: Bank | None = None
     rounds: int = 1
+    kinds: Kinds | None = None
 
 
 def prepare(model: Model, options: Options, *, bank: Bank | None = None, images: bool = False) -> Bench:

@@ -4,6 +4,7 @@ from memdetect.judging.calibration.making import calibration_of_run, draw_parts,
 from memdetect.judging.calibration.records import (
     Calibration,
     Item,
+    Kind,
     Known,
     Part,
     Removed,
@@ -14,6 +15,7 @@ from memdetect.judging.calibration.records import (
 __all__ = [
     "Calibration",
     "Item",
+    "Kind",
     "Known",
     "Part",
     "Removed",

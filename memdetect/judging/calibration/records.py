@@ -21,7 +21,11 @@ class _Strict(BaseModel):
 
 
 class Item(_Strict):
-    """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: its split."""
+    """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: its split.
+
+    stratum: what its p-values stay within: the value of a column, or the kind that was found from its text. novelty: how
+    unlike the nearest tuning prompts of its kind it is, in [0, 1]; None where kinds were not looked for.
+    """
 
     id: str
     family: str
@@ -29,6 +33,16 @@ class Item(_Strict):
     prompt: str = ""
     part: Part = "calibration"
     stratum: str = ""
+    novelty: float | None = None
+
+
+class Kind(_Strict):
+    """A kind of prompts, found from the text of the clean ones: a prompt that stands for it, and how many there are."""
+
+    name: str
+    example: str
+    tuning: int
+    clean: int
 
 
 class Known(_Strict):
@@ -59,7 +73,7 @@ class Calibration(_Strict):
     versions, prompt set, pace. parts: whether the splits were given, so that choices may have been made on the tuning
     split, or drawn. strata: the column that p-values stay within. checked: how the prompts were searched for copies, ""
     = not at all, or not so that one would have been found. scores: detector -> layer -> timestep -> one list of
-    per-seed scores for each item. bank: digest and size of the bank of clean prompts that some detectors compare with,
+    per-seed scores for each item. kinds: of prompts, where they were found from the text. bank: digest and size of the bank of clean prompts that some detectors compare with,
     which lies beside the file. known, known_scores: the same of prompts that this model is known to have memorized.
 
     base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
@@ -74,6 +88,7 @@ class Calibration(_Strict):
     strata: str = ""
     checked: str = ""
     removed: tuple[Removed, ...] = ()
+    kinds: tuple[Kind, ...] = ()
     bank: dict[str, Any] = {}
     base: str = ""
     offsets: dict[str, dict[str, float]] = {}
@@ -109,7 +124,9 @@ class Calibration(_Strict):
     def _wordless(self) -> "Calibration":
         if not any(item.prompt for item in self.items):
             return self
-        return self.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in self.items)})
+        items = tuple(i.model_copy(update={"prompt": ""}) for i in self.items)
+        kinds = tuple(kind.model_copy(update={"example": ""}) for kind in self.kinds)
+        return self.model_copy(update={"items": items, "kinds": kinds})
 
     @property
     def conditioned(self) -> bool | None:

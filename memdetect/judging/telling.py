@@ -1,0 +1,103 @@
+"""From clean prompts to their kinds, and from these to the kinds of scanned ones."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from memdetect.errors import MemdetectError
+from memdetect.inputs.wording import worded
+from memdetect.judging.calibration import Calibration, Item, Kind
+from memdetect.judging.kinds import FEWEST, Kinds, Told, central, find_kinds
+from memdetect.judging.rows import Row
+from memdetect.judging.statistics.combine import of_seeds
+from memdetect.runs.plan import Plan
+from memdetect.runs.records import Measurement
+
+
+def with_kinds(made: Calibration, plan: Plan) -> Calibration:
+    """The calibration with the kind of each prompt, found on the tuning split, and how new it is among its kind.
+
+    Unchanged where a column says what p-values stay within, where prompts have no words, and where the tuning split has
+    fewer than 60. A tuning prompt's own novelty is among the other tuning prompts.
+    """
+    tuning = [i for i, item in enumerate(made.items) if item.part == "tuning"]
+    if made.strata or made.base or len(tuning) < FEWEST or not all(worded(item.prompt) for item in made.items):
+        return made
+    texts = [made.items[i].prompt for i in tuning]
+    scores = {name: own for name in plan.deciding if (own := _scores(made, name, plan)) is not None}
+    named = find_kinds(texts, {name: [own[i] for i in tuning] for name, own in scores.items()})
+    told = told_of(made, Kinds(texts, named), dict(zip(tuning, named, strict=True)))
+    items = tuple(
+        item.model_copy(update={"stratum": found.kind, "novelty": round(found.novelty, 6)})
+        for item, found in zip(made.items, told, strict=True)
+    )
+    return made.model_copy(update={"items": items, "kinds": _kinds(items, central(texts, named))})
+
+
+def of_kinds(made: Calibration, every: Calibration) -> Calibration:
+    """A calibration of some of the prompts of another, with the kinds that were found there."""
+    held = {item.id: item for item in every.items}
+    items = tuple(
+        item.model_copy(update={"stratum": held[item.id].stratum, "novelty": held[item.id].novelty})
+        for item in made.items
+    )
+    if not every.kinds:
+        return made
+    return made.model_copy(update={"items": items, "kinds": _kinds(items, {k.name: k.example for k in every.kinds})})
+
+
+def known_of_kinds(made: Calibration, rows: Sequence[Measurement]) -> Calibration:
+    """The calibration with the kind of each prompt that is known to be memorized; rows: their run, with their words."""
+    kinds = kinds_in(made)
+    if kinds is None:
+        return made
+    texts = {row.id: row.prompt or "" for row in rows}
+    told = kinds.tell([texts[item.id] for item in made.known])
+    pairs = zip(made.known, told, strict=True)
+    return made.model_copy(update={"known": tuple(k.model_copy(update={"stratum": t.kind}) for k, t in pairs)})
+
+
+def told_of(made: Calibration, kinds: Kinds, named: Mapping[int, str]) -> list[Told]:
+    """What is told of each clean prompt; named: the kinds of tuning prompts by their place, which they keep."""
+    rest = iter(kinds.tell([item.prompt for i, item in enumerate(made.items) if i not in named]))
+    own = iter(kinds.among_others())
+    return [next(own) if i in named else next(rest) for i in range(len(made.items))]
+
+
+def _kinds(items: Sequence[Item], examples: Mapping[str, str]) -> tuple[Kind, ...]:
+    counts = Counter((item.stratum, item.part) for item in items)
+    return tuple(
+        Kind(name=name, example=text, tuning=counts[name, "tuning"], clean=counts[name, "calibration"])
+        for name, text in examples.items()
+    )
+
+
+def _scores(made: Calibration, name: str, plan: Plan) -> list[float] | None:
+    rows = made.seeds(name, plan.places(name))
+    return None if rows is None else [of_seeds(row, plan.places(name).seeds) for row in rows]
+
+
+def kinds_in(made: Calibration | None) -> Kinds | None:
+    """What tells the kinds of a calibration; None where it has none, or was kept without its prompts' words."""
+    if made is None or not made.kinds:
+        return None
+    tuning = [item for item in made.items if item.part == "tuning"]
+    if not tuning or not all(item.prompt for item in tuning):
+        return None
+    return Kinds([item.prompt for item in tuning], [item.stratum for item in tuning])
+
+
+def retold(rows: Iterable[Row], made: Calibration) -> list[Row]:
+    """Rows with the kinds that these clean prompts tell, in place of those of others; none where that cannot be."""
+    held = list(rows)
+    try:
+        kinds = kinds_in(made)
+        texts = [row.prompt for row in held if row.prompt and worded(row.prompt)]
+        told = iter(kinds.tell(texts) if kinds else [Told("", 0.0)] * len(texts))
+    except ImportError:
+        raise MemdetectError("kinds of prompts are told with scikit-learn; install it, or judge where it is") from None
+    found: list[Row] = []
+    for row in held:
+        one = next(told) if row.prompt and worded(row.prompt) else Told("", 0.0)
+        found.append(replace(row, kind=one.kind, novelty=round(one.novelty, 6) if one.kind else None))
+    return found
