@@ -118,9 +118,9 @@ def text_control(
         list[str] | None, typer.Argument(help="Prompt files with group and family, such as labelled.jsonl.")
     ] = None,
     shuffles: Annotated[int, typer.Option("--shuffles", min=1, help="Shuffles of the labels to compare with.")] = 200,
-    lots: Annotated[
+    assignments: Annotated[
         int,
-        typer.Option("--lots", min=0, help="Compare lots of so many seeds of the bundled world as well, from 2 on."),
+        typer.Option("--assignments", min=0, help="Random assignments of the bundled world to compare, from 2 on."),
     ] = 0,
 ) -> None:
     """Whether captions alone tell memorized prompts from their controls: they must not."""
@@ -130,7 +130,7 @@ def text_control(
 
     for line in control.compared(read(prompts).items if prompts else (), shuffles):
         write(f"{line}\n")
-    for line in control.lots(lots) if lots > 1 else ():
+    for line in control.assignments(assignments) if assignments > 1 else ():
         write(f"{line}\n")
 
 

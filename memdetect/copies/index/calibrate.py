@@ -82,7 +82,7 @@ class Trial:
     """An index whose files are written, and what it takes to try it out.
 
     first: the first row of each picture: crops of a picture and equal files are one picture. ways: of such a row, the
-    first rows of the other ways in which the picture was decoded. seed: of every lot.
+    first rows of the other ways in which the picture was decoded. seed: of every random choice.
     """
 
     searcher: Searcher
@@ -92,9 +92,9 @@ class Trial:
     seed: int = 0
     ways: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
-    def chosen(self, count: int, lot: int = 0) -> Int64[np.ndarray, " row"]:
-        """First rows of at most `count` pictures, by lot, in their order; of several decodings one, by lot too."""
-        rng = np.random.default_rng(self.seed + lot)
+    def chosen(self, count: int, draw: int = 0) -> Int64[np.ndarray, " row"]:
+        """First rows of at most `count` pictures drawn at random, in their order; one decoding of each, also at random."""
+        rng = np.random.default_rng(self.seed + draw)
         rows = rng.permutation(self.first)[:count].tolist()
         return np.sort(
             np.array([rng.choice([row, *self.ways.get(row, ())]) if self.ways else row for row in rows], np.int64)

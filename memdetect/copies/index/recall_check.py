@@ -78,13 +78,13 @@ class _Count:
 
 
 def planted(trial: Trial, limit: float | None, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
-    """Look up changed copies of pictures chosen by lot: mildly damaged ones, and one of each kind of GEOMETRY.
+    """Look up changed copies of pictures drawn at random: mildly damaged ones, and one of each kind of GEOMETRY.
 
     They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
     its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
     and fit into a JPEG, where one is made; all 0 when none could.
     """
-    chosen = trial.chosen(images, lot=1)
+    chosen = trial.chosen(images, draw=1)
     places = np.random.default_rng(trial.seed + 2)
     square = centre_square if crop == "center" else lambda image: square_at(image, places.random())
     kinds = {DAMAGE: _mild, **GEOMETRY, SQUARED: square}

@@ -3,7 +3,7 @@
 The text classifier that `scan` warns of a distribution shift with, cross-fitted with whole families held out. Scores of
 one fold share what they learned from, so that no interval for independent scores holds; the AUROC is compared with
 those of shuffled labels. p: share of shuffles in which the captions tell at least as much. The same can be asked of the
-lots of the bundled world's seeds, without shuffles: a fair lot is at one half on average.
+assignments that other seeds of the bundled world make, without shuffles: fair ones have a mean AUROC of 0.5.
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,8 +80,8 @@ def compared(items: Sequence[Request], shuffles: int = SHUFFLES) -> Iterator[str
             yield f"{positive} against {rival}: {compare(items, positive, rival, shuffles)}"
 
 
-def lots(count: int) -> Iterator[str]:
-    """AUROC of the first pair for the lot of each seed of the bundled world, and their mean with its standard error."""
+def assignments(count: int) -> Iterator[str]:
+    """AUROC of the first pair for each seed's assignment of the bundled world, and their mean with its standard error."""
     areas: list[float] = []
     for seed in range(count):
         found = captions(bundled(seed), *PAIRS[0])
