@@ -50,8 +50,8 @@ def power(
         Sequence[str],
         typer.Option("--pair", metavar="GROUP=CONTROL", help="Repeatable; default: the groups of a `lab` world."),
     ] = (),
-    half: Annotated[
-        bool, typer.Option("--half", help="Of prompts without parts, the half by hash that nothing was chosen on.")
+    test_split: Annotated[
+        bool, typer.Option("--test-split", help="Of prompts without parts, only the test split, drawn by hash.")
     ] = False,
     splits: Annotated[int, typer.Option("--splits", min=1, help="Re-splits of the clean scores.")] = 200,
     json_file: Json = None,
@@ -65,7 +65,7 @@ def power(
     from memdetect.lab.world.compared import CONTROLS, TEST_PARTS
     from memdetect.runs.policy import Policy
 
-    wanted = Wanted(_pairs(pair) if pair else CONTROLS, tuple(reported.test) or TEST_PARTS, half)
+    wanted = Wanted(_pairs(pair) if pair else CONTROLS, tuple(reported.test) or TEST_PARTS, test_split)
     policy = Policy() if judging.fdr is None else Policy(fdr=judging.fdr)
     calibration = None if judging.calibration is None else Path(judging.calibration)
     run = read_runs([clean], calibration)
@@ -141,7 +141,7 @@ def pixel_rule(
     count: Count = 500,
     plot: Plot = None,
 ) -> None:
-    """Choose the pixel thresholds between damaged copies and redraws, and count on the other half what they tell."""
+    """Choose the pixel thresholds between damaged copies and redraws; count on the test split what they tell."""
     hush()
     from memdetect.copies.pixels import CopyRule
     from memdetect.lab.training import pixel_rule as rule

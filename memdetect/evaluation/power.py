@@ -103,12 +103,12 @@ class Wanted:
     """Of which labelled prompts the power is taken, and how.
 
     pairs: a group and its controls; those of which the run holds no group are left out. parts: those that count, where
-    the prompts have one of them. half: of prompts without parts, the half by hash that nothing was chosen on.
+    the prompts have one of them. test_split: of prompts without parts, only the test split counts, drawn by hash.
     """
 
     pairs: Mapping[str, str]
     parts: tuple[str, ...] = ()
-    half: bool = False
+    test_split: bool = False
 
 
 def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -> tuple[list[Realised], list[Resplits]]:
@@ -160,7 +160,7 @@ def powers(labelled: Runs, clean: Sequence[Measurement], wanted: Wanted, policy:
     Raises MemdetectError for a run without calibration, or with none of these groups.
     """
     rows = labelled.rows
-    if wanted.half:
+    if wanted.test_split:
         kept = splits({row.id: str(row.meta.get("group", "")) for row in rows})[1]
         rows = [row for row in rows if row.id in kept]
     groups = by_group(rows, wanted.parts)

@@ -1,4 +1,4 @@
-"""The training set as a rule: the assignment, what the stream may show, how often what is shown, captions and painting."""
+"""The training set as a rule: assignment, what the stream may show, how often what is shown, captions and painting."""
 
 import re
 from collections import Counter

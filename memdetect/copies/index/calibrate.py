@@ -93,7 +93,7 @@ class Trial:
     ways: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
     def chosen(self, count: int, draw: int = 0) -> Int64[np.ndarray, " row"]:
-        """First rows of at most `count` pictures drawn at random, in their order; one decoding of each, also at random."""
+        """First rows of `count` pictures at most, drawn at random, in their order; a random decoding of each."""
         rng = np.random.default_rng(self.seed + draw)
         rows = rng.permutation(self.first)[:count].tolist()
         return np.sort(

@@ -44,8 +44,8 @@ HELD_OUT = "held-out left out: "
 class BuildOptions(Indexing):
     """How an index is built: what the command takes, and what it decides itself.
 
-    rule: when pixels agree; None = the default. seed: of what is drawn at random. training_set_by: who says how large the training set
-    is. engine: where FAISS runs, as for `open_index`; None = by system.
+    rule: when pixels agree; None = the default. seed: of what is drawn at random. training_set_by: who says how large
+    the training set is. engine: where FAISS runs, as for `open_index`; None = by system.
     """
 
     rule: CopyRule | None = None

@@ -81,7 +81,7 @@ def compared(items: Sequence[Request], shuffles: int = SHUFFLES) -> Iterator[str
 
 
 def assignments(count: int) -> Iterator[str]:
-    """AUROC of the first pair for each seed's assignment of the bundled world, and their mean with its standard error."""
+    """AUROC of the first pair in the bundled world as each seed assigns it; their mean with its standard error."""
     areas: list[float] = []
     for seed in range(count):
         found = captions(bundled(seed), *PAIRS[0])

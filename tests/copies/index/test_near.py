@@ -104,7 +104,7 @@ def test_pictures_beside_their_own_crops(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["scenes", "pdq", "pixels"])
 def test_a_folder_of_strangers_keeps_its_threshold(tmp_path, name, monkeypatch):
-    """The bundled pictures without variants of one composition, the half that no constant was chosen on."""
+    """The bundled pictures without variants of one composition, the split that no constant was chosen on."""
     own = [image for key, image in shipped() if not key.startswith("template")][1::2]
     now = made(tmp_path / "now", own, name, planted=1).threshold
     monkeypatch.setattr(near, "RIMS", ())
