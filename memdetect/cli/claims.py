@@ -163,7 +163,7 @@ def embedder_trial(
     ] = None,
     indexed: Annotated[int, typer.Option("--indexed", min=2, help="Scenes in the index.")] = 2000,
     queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of each kind, at most as indexed.")] = 300,
-    nulls: Annotated[int, typer.Option("--nulls", min=1, help="Scenes that are not in the index.")] = 2000,
+    strangers: Annotated[int, typer.Option("--strangers", min=1, help="Scenes that are not in the index.")] = 2000,
 ) -> None:
     """Damaged copies that an embedder finds in an index of scenes; redraws and siblings that it takes for copies."""
     hush()
@@ -171,7 +171,7 @@ def embedder_trial(
     from memdetect.lab.training.embedder_trial import Sizes, make_trial
     from memdetect.lab.training.embedding import open_vae
 
-    trial = make_trial(open_vae(model / "vae"), world_of(where), Sizes(indexed, min(queries, indexed), nulls))
+    trial = make_trial(open_vae(model / "vae"), world_of(where), Sizes(indexed, min(queries, indexed), strangers))
     write(f"{trial.heading()}\n")
     for name in embedders or ("scenes", "pdq", "pixels"):
         for line in trial.table(load_embedder(name, folder=embedder)):

@@ -14,7 +14,7 @@ from memdetect.errors import MemdetectError
 from memdetect.evaluation.groups import splits
 from memdetect.judging import Runs, judge
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, Unranked, make_null, rank_of
+from memdetect.judging.ranks import ReferenceScores, Unranked, rank_of, reference_scores
 from memdetect.judging.rows import rows_of
 from memdetect.judging.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
 from memdetect.judging.statistics.conformal import rank_at
@@ -116,15 +116,15 @@ def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -
 
     Raises MemdetectError for a run without calibration or with several strata, and for a prompt without a rank.
     """
-    null = make_null(clean.header.plan, clean.calibration)
-    if isinstance(null, Unranked):
-        raise MemdetectError(null.reason)
-    if clean.calibration is None or len(null.by_stratum) != 1:
+    reference = reference_scores(clean.header.plan, clean.calibration)
+    if isinstance(reference, Unranked):
+        raise MemdetectError(reference.reason)
+    if clean.calibration is None or len(reference.by_stratum) != 1:
         raise MemdetectError("strata are not compared here; judge them one by one")
-    ranks, values = _clean_ranks(clean.rows, clean.header, null)
-    pool = [*next(iter(null.by_stratum.values())), *values]
-    again = [resplits(pool, null.n, level, splits) for level in levels if rank_at(null.n, level)]
-    return [realised(ranks, null.n, level) for level in levels], again
+    ranks, values = _clean_ranks(clean.rows, clean.header, reference)
+    pool = [*next(iter(reference.by_stratum.values())), *values]
+    again = [resplits(pool, reference.n, level, splits) for level in levels if rank_at(reference.n, level)]
+    return [realised(ranks, reference.n, level) for level in levels], again
 
 
 def realised(ranks: Sequence[int], n: int, level: float) -> Realised:
@@ -211,13 +211,15 @@ def by_group(rows: Sequence[Measurement], parts: Sequence[str] = ()) -> dict[str
     return found
 
 
-def _clean_ranks(rows: Sequence[Measurement], header: Header, null: Null) -> tuple[list[int], list[float]]:
+def _clean_ranks(
+    rows: Sequence[Measurement], header: Header, reference: ReferenceScores
+) -> tuple[list[int], list[float]]:
     """Ranks and combined scores of clean prompts; MemdetectError for one that has none."""
     ranks: list[int] = []
     values: list[float] = []
     for row in rows_of(rows, header.plan):
-        value = null.score(row.scores)
-        ranked = rank_of(row, value, null)
+        value = reference.score(row.scores)
+        ranked = rank_of(row, value, reference)
         if isinstance(ranked, Unranked) or value is None:
             raise MemdetectError(f"clean prompt {row.id} cannot be ranked: {ranked}")
         ranks.append(ranked.rank)

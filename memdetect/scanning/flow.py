@@ -17,7 +17,7 @@ from memdetect.judging.run import Run
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
-from memdetect.scanning.base_null import FOLDER, paired_null, rounds_for
+from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
@@ -36,7 +36,7 @@ def run_scan(
     options, watch = with_base(model, options or Options()), watch or Watch()
     bench = prepare(load(model, options.loading), options)
     _refuse_another(requests, bench, out)
-    calibration = _null(requests, bench, out, watch)
+    calibration = _ranked_among(requests, bench, out, watch)
     base, pictures = options.judging.base is not None, options.lookup.train_images
     if base and calibration is None:
         header = header_of(bench, requests)
@@ -74,7 +74,7 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
         )
 
 
-def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
+def _ranked_among(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
     """What scores are ranked among: the base's drawings of the same prompts, else clean scores, if there are any."""
     asked, policy = bench.options.judging, bench.options.policy
     if asked.base is None:
@@ -84,7 +84,7 @@ def _null(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibrat
     usual = rounds_for(len(requests.items), scored=policy.asks_scores)
     rounds = usual if asked.base_rounds is None else asked.base_rounds
     watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
-    return paired_null(requests, load(asked.base), bench, out, watch, rounds)
+    return base_calibration(requests, load(asked.base), bench, out, watch, rounds)
 
 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:

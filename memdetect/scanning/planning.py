@@ -24,10 +24,10 @@ from memdetect.runs.header import Header
 from memdetect.runs.index_facts import found_by
 from memdetect.runs.plan import Plan, Settings, inputs_digest
 from memdetect.runs.policy import Policy
-from memdetect.scanning.prepare import Bench, members
+from memdetect.scanning.prepare import Bench, deciding
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
-# Noise of images and looks comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
+# Noise of images and probes comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
 NOISE = "own for each item"
 
 
@@ -58,7 +58,7 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         num_seeds=bench.sampler.num_seeds,
         seed=bench.sampler.seed,
         detectors=tuple(d.name for d in bench.detectors),
-        combine=tuple(members(bench.model, asked, bench.detectors)),
+        combine=tuple(deciding(bench.model, asked, bench.detectors)),
         strata=asked.probing.strata,
         layers=tuple(point.name for point in bench.probe.points),
         timesteps=tuple(bench.probe.timesteps),

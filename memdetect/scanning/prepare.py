@@ -66,7 +66,7 @@ def prepare(model: Model, options: Options) -> Bench:
     """Resolve and check all settings against the model; MemdetectError for what it does not know."""
     sampler = sampler_of(model, options.sampling)
     detectors = find(options.detectors)
-    members(model, options, detectors)
+    deciding(model, options, detectors)
     probe = Probe.at(
         model,
         layers=options.probing.layers,
@@ -122,7 +122,7 @@ def searched_index(model: Path | None, lookup: Lookup, *, tuned: bool = False) -
     return Path(index) if index else (shipped if search and shipped and shipped.is_dir() else None)
 
 
-def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
+def deciding(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
     """The detectors that decide together: those asked for, else the card's with the usual detectors, else the first."""
     names = [d.name for d in detectors]
     usual = options.detectors == tuple(d.name for d in DEFAULT)

@@ -55,7 +55,7 @@ def test_the_order_of_seeds_is_irrelevant(detector):
 
 @every_detector
 def test_a_score_is_the_mean_of_its_cells(detector):
-    """A calibration keeps scores by (layer, step, seed) and makes the null of any choice of them by averaging."""
+    """A calibration keeps scores by (layer, step, seed) and makes reference scores of any choice by averaging."""
     trace = random_trace(detector)
     cells = [
         detector.score(trace.select(layer=layer, step=step, seed=seed))

@@ -55,7 +55,7 @@ def vocabulary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def job_in(small_world, pictures, vocabulary, tmp_path, monkeypatch) -> Callable[..., Job]:
-    """Makes a job in a named folder; a step takes one second of a clock that moves when it is looked at."""
+    """Makes a job in a named folder; a step takes one second of a clock that moves when it is read."""
     ticks = iter(range(10**6))
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     torch.manual_seed(0)

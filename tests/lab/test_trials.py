@@ -56,7 +56,7 @@ def test_the_pixel_rule_is_chosen_on_the_tuning_split_and_counted_on_the_test_sp
 
 
 def test_embedders_are_tried_on_fresh_scenes(world, model, capsys):
-    command = ["lab", "embedder-trial", str(model), str(model), "--indexed", "12", "--queries", "3", "--nulls", "4"]
+    command = ["lab", "embedder-trial", str(model), str(model), "--indexed", "12", "--queries", "3", "--strangers", "4"]
     assert run([*command, "pixels", "pdq", "--world", str(world)]) == 0
     out = capsys.readouterr().out
     assert out.startswith("index of 12 scenes\n\n| embedder | what |")

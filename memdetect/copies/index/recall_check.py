@@ -15,7 +15,7 @@ from memdetect.copies.index.rows import Row
 from memdetect.copies.index.views import centre_square, square_at
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
-DEPTH = 10  # rows looked at for each copy, as matching does
+DEPTH = 10  # rows compared with each copy, as matching does
 Change = Callable[[Image.Image], Image.Image | None]
 LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
 JPEG_SIDE = 65_500  # pixels, the longest that the format has

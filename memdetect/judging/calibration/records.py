@@ -53,7 +53,7 @@ class Removed(_Strict):
 
 
 class Calibration(_Strict):
-    """Clean scores, kept by cell so that any choice of detectors, layers, timesteps and seeds has its null.
+    """Clean scores, kept by cell: they give reference scores for any choice of detectors, layers, timesteps and seeds.
 
     settings: what a scan has to share with it; seeds, layers and timesteps are chosen among those kept. provenance:
     versions, prompt set, pace. parts: whether the splits were given, so that choices may have been made on the tuning
@@ -61,7 +61,7 @@ class Calibration(_Strict):
     = not at all, or not so that one would have been found. scores: detector -> layer -> timestep -> one list of
     per-seed scores for each item. known, known_scores: the same of prompts that this model is known to have memorized.
 
-    base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
+    base: the network whose scores of the scan's own prompts these are (see scanning.base_scores), "" = clean prompts
     of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
     """
 

@@ -68,9 +68,9 @@ def compare(items: Sequence[Request], positive: str, rival: str, shuffles: int =
     found = captions(items, positive, rival)
     families = np.unique(found.families, return_inverse=True)[1]
     area, rng = found.area(found.labels, 0), np.random.default_rng(0)
-    null = np.array([found.area(shuffle(rng, found.labels, families), k + 1) for k in range(shuffles)])
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Told(area, float(low), float(high), float((1 + (null >= area).sum()) / (1 + shuffles)))
+    shuffled = np.array([found.area(shuffle(rng, found.labels, families), k + 1) for k in range(shuffles)])
+    low, high = np.quantile(shuffled, [0.025, 0.975])
+    return Told(area, float(low), float(high), float((1 + (shuffled >= area).sum()) / (1 + shuffles)))
 
 
 def compared(items: Sequence[Request], shuffles: int = SHUFFLES) -> Iterator[str]:

@@ -63,10 +63,10 @@ def runs(shifted: int, seed: int, repeats: int = 1500) -> tuple[list[float], lis
     """False discovery proportion and whether anything was found: n = 799, m = 40, `shifted` of them by 4 SD."""
     rng, shares, found = np.random.default_rng(seed), [], []
     for _ in range(repeats):
-        null = np.sort(rng.normal(size=799))
+        reference = np.sort(rng.normal(size=799))
         scores = rng.normal(size=40)
         scores[:shifted] += 4
-        ranks = 1 + 799 - np.searchsorted(null, scores, side="left")
+        ranks = 1 + 799 - np.searchsorted(reference, scores, side="left")
         rejected = np.array(benjamini_hochberg((ranks / 800).tolist(), 0.05, 40))
         shares.append(float(rejected[shifted:].sum() / max(1, rejected.sum())))
         found.append(bool(rejected.any()))

@@ -9,8 +9,8 @@ from memdetect.judging.statistics.shift import all_below, bulk_check
 def alarms(shift: float, draws: int, seed: int, n: int = 750, m: int = 300) -> int:
     rng, count = np.random.default_rng(seed), 0
     for _ in range(draws):
-        null = np.sort(rng.normal(size=n))
-        ranks = 1 + n - np.searchsorted(null, rng.normal(shift, 1, m), side="left")
+        reference = np.sort(rng.normal(size=n))
+        ranks = 1 + n - np.searchsorted(reference, rng.normal(shift, 1, m), side="left")
         count += any(check.shifted for check in bulk_check([(int(c), n) for c in ranks]))
     return count
 
