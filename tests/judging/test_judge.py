@@ -47,7 +47,7 @@ def reason(verdict: Verdict, name: str) -> str:
 # Items
 
 
-def test_hits_are_suspicious_and_the_rest_is_clear():
+def test_detections_are_suspicious_and_the_rest_is_clear():
     results, verdict = judged(scanned(100, detections=5), clean(2400))
     assert [r.outcome for r in results] == ["suspicious"] * 5 + ["clear"] * 95
     assert results[0].p["combined"] == results[0].p["spikiness"] == 1 / 2401
@@ -261,7 +261,7 @@ def test_a_flipped_sign_is_seen():
     assert verdict.exit == Exit.INCONCLUSIVE
 
 
-def test_under_an_alarm_only_copies_fail():
+def test_under_a_shift_warning_only_copies_fail():
     shifted = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(5).normal(2.5, 1, 200))]
     _, verdict = judged(shifted, clean(2400))
     assert verdict.counts["suspicious"] > 0
@@ -271,7 +271,7 @@ def test_under_an_alarm_only_copies_fail():
     assert judged(copied, clean(2400))[1].exit == Exit.FAILED
 
 
-def test_words_that_tell_the_prompts_apart_raise_the_alarm():
+def test_words_that_tell_the_prompts_apart_raise_the_warning():
     made = clean(2400)
     rows, digest = scanned(100, detections=5), header(1, made).calibration
     _, verdict = judged(rows, made, wording={"auroc": 0.9, "low": 0.85, "calibration": digest})
@@ -378,7 +378,7 @@ def test_memorized_prompts_among_the_clean_ones_hide_findings_until_they_are_rem
     assert found.detections == 9
 
 
-def test_a_conditional_guarantee_takes_more_hits():
+def test_a_conditional_guarantee_takes_more_detections():
     """b_1 = 1 - delta^(1 / 375) = .0061, 4.6 times 1 / 751."""
     made, rows = clean(750), scanned(300, detections=8)
     assert judged(rows, made)[1].counts["suspicious"] >= 8

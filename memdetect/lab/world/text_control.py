@@ -1,6 +1,6 @@
 """Can the captions alone tell memorized prompts from their controls? They must not, or a detector could read them.
 
-The text classifier that `scan` warns of a distribution shift with, cross-fitted with whole families held out. Scores of
+The text classifier that `scan` warns of a distribution shift with, cross-fitted with whole families left out. Scores of
 one fold share what they learned from, so that no interval for independent scores holds; the AUROC is compared with
 those of shuffled labels. p: share of shuffles in which the captions tell at least as much. The same can be asked of the
 assignments that other seeds of the bundled world make, without shuffles: fair ones have a mean AUROC of 0.5.

@@ -42,13 +42,13 @@ def test_the_realised_rate_is_the_level():
     """10,000 draws of 199 reference images and one image more, at 5 %: exactly 10/200 by exchangeability."""
     rng = np.random.default_rng(1)
     draws = rng.standard_normal((10_000, 200))
-    hits = 0
+    above = 0
     for *reference, new in draws:
         limit, shown = quantile(sorted(reference), 0.05)
         assert shown
-        hits += new > limit
+        above += new > limit
     low, high = stats.binom.interval(1 - 1e-6, 10_000, floor(0.05 * 200) / 200)
-    assert low <= hits <= high
+    assert low <= above <= high
 
 
 class Gauss(Tiny):
