@@ -175,7 +175,7 @@ def test_auto_is_the_cards_dtype_or_that_of_the_device(model_folder):
 
 
 def test_bf16_agrees_with_fp32_within_its_rounding(adapter_pipe):
-    """Each of some dozens of roundings adds at most half of bf16's eps, 2**-7; channel maxima agree to 16 of it."""
+    """Dozens of roundings add at most half of bf16's eps, 2**-7, each; channel maxima agree to 16 times that."""
     model = load(adapter_pipe)
     latents = torch.randn(2, *_shape(model), generator=torch.Generator().manual_seed(0))
     sampler, ids = Sampler(2, 2.0, 1), ["a", "b"]
