@@ -1,4 +1,4 @@
-"""Operations of a whole pass and of one that ends at the default point, per family at full size, on meta tensors.
+"""Operations of a whole pass and of one that ends at the default point, per adapter at full size, on meta tensors.
 
 No weights, no run: FlopCounterMode counts matrix products, convolutions and attention from shapes alone.
 """
@@ -143,10 +143,10 @@ def rows(names: Iterable[str]) -> list[tuple[str, float, int, int, str]]:
     """Name, parameters in millions, operations of a whole and of an ended pass, and the default layers."""
     found = []
     for name in names:
-        family, make = NETWORKS[name]
+        adapter, make = NETWORKS[name]
         with torch.device("meta"):
             net, call = make()
-        aliases = spelled_out(ADAPTERS[family].aliases, net)
+        aliases = spelled_out(ADAPTERS[adapter].aliases, net)
         points = resolve(["paper"], list_points(net), aliases)
         whole, ended = (count(net, call, points, stop=stop) for stop in (False, True))
         found.append((name, sum(p.numel() for p in net.parameters()) / 1e6, whole, ended, aliases["paper"]))

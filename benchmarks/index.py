@@ -28,7 +28,7 @@ from memdetect.copies.index import Index, Manifest, Planted, Searcher, Threshold
 from memdetect.copies.index.calibrate import Copies, Trial, held_out, leave_one_out, threshold
 from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
 from memdetect.copies.index.embed_files import Taken
-from memdetect.copies.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, EmbedderName, file_sum
+from memdetect.copies.index.manifest import FAISS, MANIFEST, REFERENCE, ROWS, VECTORS, EmbedderName, file_sum
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.pixels import CopyRule
 
@@ -49,7 +49,7 @@ def unit_vectors(count: int, dim: int, seed: int) -> np.ndarray:
 
 
 def build(folder: Path, vectors: np.ndarray, rows: Sequence[Row], factory: str | None) -> Manifest:
-    """A finished index folder of given vectors, with a null of one made-up value."""
+    """A finished index folder of given vectors, with one made-up reference similarity."""
     shutil.rmtree(folder, ignore_errors=True)
     draft = Draft(folder, folder, vectors.shape[1])
     for start in range(0, len(vectors), CHUNK):
@@ -57,7 +57,7 @@ def build(folder: Path, vectors: np.ndarray, rows: Sequence[Row], factory: str |
     draft.close()
     name, nprobe = choose_factory(len(vectors), factory)
     write_faiss(folder, len(vectors), vectors.shape[1], name)
-    (folder / NULLS).write_text("[0.5]\n", encoding="utf-8")
+    (folder / REFERENCE).write_text("[0.5]\n", encoding="utf-8")
     limit = Threshold(
         similarity=0.5,
         level=0.001,
@@ -68,7 +68,7 @@ def build(folder: Path, vectors: np.ndarray, rows: Sequence[Row], factory: str |
         duplicates=0,
         source="held-out",
     )
-    files = (VECTORS, ROWS, NULLS) if name == "Flat" else (VECTORS, ROWS, NULLS, FAISS)
+    files = (VECTORS, ROWS, REFERENCE) if name == "Flat" else (VECTORS, ROWS, REFERENCE, FAISS)
     manifest = Manifest(
         memdetect="0",
         embedder=EmbedderName(name="given", fingerprint="0", dim=vectors.shape[1]),
@@ -118,7 +118,7 @@ def searches(
     return ratio.median
 
 
-ROWS_EACH, NULLS_EACH, FRESH, LEVEL = 120, 119, 50, 0.05  # of an index whose rate is taken
+ROWS_EACH, REFERENCE_EACH, FRESH, LEVEL = 120, 119, 50, 0.05  # of an index whose rate is taken
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Blank:
 
 
 def false_matches(base: Path, builds: int, held: bool, seed: int = 0) -> int:
-    """How many of `builds` x FRESH vectors, drawn like the null, exceed the threshold of their index at LEVEL.
+    """How many of `builds` x FRESH vectors, drawn like the reference, exceed the threshold of their index at LEVEL.
 
     Every index is written, searched and calibrated by the package's own functions; its images are not there, so that
     no row counts as a copy.
@@ -142,7 +142,7 @@ def false_matches(base: Path, builds: int, held: bool, seed: int = 0) -> int:
     above = 0
     for number in range(builds):
         rng, folder = np.random.default_rng([seed, number]), base / str(number)
-        vectors = rng.standard_normal((ROWS_EACH + NULLS_EACH + FRESH, 12)).astype(np.float32)
+        vectors = rng.standard_normal((ROWS_EACH + REFERENCE_EACH + FRESH, 12)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         rows = [Row(key=str(i), path=f"{i}.png", sha256=str(i), width=1, height=1) for i in range(len(vectors))]
         draft = Draft(folder, folder, 12)
@@ -153,8 +153,8 @@ def false_matches(base: Path, builds: int, held: bool, seed: int = 0) -> int:
         others = zip(rows[ROWS_EACH:-FRESH], vectors[ROWS_EACH:-FRESH], strict=True)
         batch = [Taken(Image.new("RGB", (1, 1)), row, vector) for row, vector in others]
         trial = Trial(searcher, copies, Blank(12), np.arange(ROWS_EACH), number)
-        null = held_out(trial, iter([batch])) if held else leave_one_out(trial, ROWS_EACH)
-        limit = threshold(null, LEVEL, ROWS_EACH, held)
+        reference = held_out(trial, iter([batch])) if held else leave_one_out(trial, ROWS_EACH)
+        limit = threshold(reference, LEVEL, ROWS_EACH, held)
         assert (limit.shown, limit.duplicates) == (True, 0)
         above += int((searcher.search(vectors[-FRESH:], 1)[0] > limit.similarity).sum())
         shutil.rmtree(folder)
@@ -164,8 +164,8 @@ def false_matches(base: Path, builds: int, held: bool, seed: int = 0) -> int:
 def expected_matches(builds: int, queries: int, tail: float) -> tuple[int, int]:
     """Between which counts `false_matches` lies but for a chance of `tail`, where the level is true.
 
-    A threshold allows j = floor(LEVEL (n + 1)) of n null queries and one more: its rate is Beta(j, n + 1 - j), the
-    count of an index beta-binomial, and that of all their convolution. Exact for held-out null queries.
+    A threshold allows j = floor(LEVEL (n + 1)) of n reference images and one more: its rate is Beta(j, n + 1 - j), the
+    count of an index beta-binomial, and that of all their convolution. Exact for held-out images.
     """
     j = int(LEVEL * (queries + 1) + 1e-9)
     one = stats.betabinom.pmf(np.arange(FRESH + 1), FRESH, j, queries + 1 - j)
@@ -176,9 +176,9 @@ def expected_matches(builds: int, queries: int, tail: float) -> tuple[int, int]:
 
 
 def rates(builds: int) -> bool:
-    """Print the realised rates of both kinds of null; whether both lie inside their 95 % intervals."""
+    """Print the realised rates by both kinds of reference images; whether both lie inside their 95 % intervals."""
     inside = True
-    for held, queries in ((True, NULLS_EACH), (False, ROWS_EACH)):
+    for held, queries in ((True, REFERENCE_EACH), (False, ROWS_EACH)):
         with tempfile.TemporaryDirectory() as base:
             above, total = false_matches(Path(base), builds, held), builds * FRESH
         low, high = expected_matches(builds, queries, 0.05)

@@ -1,4 +1,4 @@
-"""What probing adds to sampling, and what ending a probe early saves, by family on its tiny random pipeline.
+"""What probing adds to sampling, and what ending a probe early saves, by adapter on its tiny random pipeline.
 
 Times are processor time of this process, of use on a busy machine; on an idle one with one thread they are wall time.
 """
@@ -24,19 +24,19 @@ from memdetect.adapters.conditions import arguments, guidance_arguments, output_
 from memdetect.probing import Probe, Sampler, generators, probe_prompts, watch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from tiny_adapters import FAMILY_MAKERS, tiny_family
+from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
 BAR, TOLERANCE = 1.10, 0.20
-ADAPTERS = ("sd", *FAMILY_MAKERS)
+ADAPTERS = ("sd", *ADAPTER_MAKERS)
 PROMPTS = {"prompt": "a red cat", "label": "207", "none": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One family: probing over bare sampling, an ended over a whole pass in time, and in operations."""
+    """One adapter: probing over bare sampling, an ended over a whole pass in time, and in operations."""
 
-    family: str
+    adapter: str
     overhead: Ratio
     share: Ratio
     operations: float
@@ -48,9 +48,9 @@ class Row:
 
 
 def tiny(name: str) -> Model:
-    """A tiny pipeline of a family, loaded live."""
+    """A tiny pipeline of an adapter, loaded live."""
     with tempfile.TemporaryDirectory() as folder:
-        return load(tiny_stable_diffusion(Path(folder)) if name == "sd" else tiny_family(name, Path(folder)))
+        return load(tiny_stable_diffusion(Path(folder)) if name == "sd" else tiny_adapter(name, Path(folder)))
 
 
 def bare(model: Model, sampler: Sampler, ids: Sequence[str], prompt: str) -> Callable[[], Any]:
@@ -105,7 +105,7 @@ def operations(call: Callable[[], None]) -> int:
 
 
 def measure(name: str, given: argparse.Namespace) -> Row:
-    """Both comparisons of one family, each alternated."""
+    """Both comparisons of one adapter, each alternated."""
     model = tiny(name)
     steps = min(given.steps, model.card.steps)
     sampler = Sampler.of(model, steps=steps, num_seeds=1, batch_size=given.batch)
@@ -134,10 +134,10 @@ def full_size(given: argparse.Namespace) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table in Markdown; 1 when a family misses a bar."""
+    """Print the table in Markdown; 1 when an adapter misses a bar."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--family", nargs="*", choices=ADAPTERS, default=ADAPTERS)
-    parser.add_argument("--steps", type=int, default=20, help="sampling steps, at most those of the family's card")
+    parser.add_argument("--adapter", nargs="*", choices=ADAPTERS, default=ADAPTERS)
+    parser.add_argument("--steps", type=int, default=20, help="sampling steps, at most those of the adapter's card")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
@@ -146,10 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     if given.full_size:
         return int(not full_size(given))
-    print("| family | probing over bare sampling (range) | time to the point (range) | operations | saved / expected |")
+    print(
+        "| adapter | probing over bare sampling (range) | time to the point (range) | operations | saved / expected |"
+    )
     print("|---|---:|---:|---:|---:|")
     met = True
-    for name in given.family:
+    for name in given.adapter:
         row = measure(name, given)
         cells = [f"{r.median:.2f} ({min(r.values):.2f} to {max(r.values):.2f})" for r in (row.overhead, row.share)]
         print(f"| {name} | {cells[0]} | {cells[1]} | {row.operations:.2f} | {row.saving:.2f} |", flush=True)

@@ -1,4 +1,4 @@
-"""Tiny random pipelines of every family; nothing is ever fetched."""
+"""Tiny random pipelines of every adapter; nothing is ever fetched."""
 
 import os
 
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import typer
 from hypothesis import settings
-from tiny_adapters import FAMILY_MAKERS, tiny_family
+from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
 settings.register_profile("memdetect", deadline=None)  # a busy machine is no failure
@@ -49,15 +49,15 @@ def commands() -> Iterator[None]:
 
 @pytest.fixture(scope="session", params=list(MAKERS))
 def any_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A tiny random pipeline of every family in turn."""
+    """A tiny random pipeline of every adapter in turn."""
     return MAKERS[request.param](tmp_path_factory.mktemp("tokenizer"))
 
 
-@pytest.fixture(scope="session", params=[*MAKERS, *FAMILY_MAKERS])
+@pytest.fixture(scope="session", params=[*MAKERS, *ADAPTER_MAKERS])
 def adapter_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A tiny random pipeline of every row of families in turn; to be left as it is."""
+    """A tiny random pipeline of every row of adapters in turn; to be left as it is."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    return tiny_family(request.param, folder) if request.param in FAMILY_MAKERS else MAKERS[request.param](folder)
+    return tiny_adapter(request.param, folder) if request.param in ADAPTER_MAKERS else MAKERS[request.param](folder)
 
 
 @pytest.fixture(scope="session")

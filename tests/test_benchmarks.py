@@ -43,7 +43,7 @@ def test_a_report_has_the_spread_and_the_bar():
 # What is compared
 
 
-def test_the_overhead_of_a_family_is_measured_against_its_own_bare_pipeline(monkeypatch):
+def test_the_overhead_of_an_adapter_is_measured_against_its_own_bare_pipeline(monkeypatch):
     """The two works make the same latents, and an ended pass has fewer operations than a whole one."""
     overhead = script("overhead")
     model = overhead.tiny("ddpm")
@@ -84,7 +84,7 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         "share of time: a probe at the paper's point over a whole forward" + TIMED,
     ),
     "overhead": (
-        ["--family", "ddpm", "--steps", "2", "--batch", "2", *ONCE],
+        ["--adapter", "ddpm", "--steps", "2", "--batch", "2", *ONCE],
         r"\| ddpm \| \d+\.\d\d \(.*\) \| \d+\.\d\d \(.*\) \| 0\.\d\d \| -?\d+\.\d\d \|",
     ),
     "scan overhead": (["--only", "overhead", "--model", "MODEL", *SCAN], "scan over the bare pipeline" + TIMED),

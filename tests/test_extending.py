@@ -13,7 +13,7 @@ TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding=
 
 @pytest.fixture
 def rows():
-    """The rows of families are put back."""
+    """The rows of adapters are put back."""
     before = dict(ADAPTERS)
     yield
     ADAPTERS.clear()

@@ -1,4 +1,4 @@
-"""docs/models.md has a row for every family, and the operations that the script counts."""
+"""docs/models.md has a row for every adapter, and the operations that the script counts."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="ut
 adapters = script("adapters")
 
 
-def test_every_family_and_every_detector_has_its_place():
+def test_every_adapter_and_every_detector_has_its_place():
     listed = re.findall(r"`(\w+Pipeline)`", PAGE.split("## What a detector needs")[0])
     assert set(listed) == set(ADAPTERS)
     assert all(f"`{detector.name}`" in PAGE for detector in BUILT_IN)
@@ -26,7 +26,7 @@ def test_every_family_and_every_detector_has_its_place():
 def test_the_operations_are_those_counted(name):
     (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| {name} |")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    family, make = adapters.NETWORKS[name]
+    adapter, make = adapters.NETWORKS[name]
     with torch.device("meta"):
         net, call = make()
     points = resolve([cells[5].strip("`")], list_points(net), {})
@@ -34,4 +34,4 @@ def test_the_operations_are_those_counted(name):
     assert float(cells[2]) == pytest.approx(whole / 1e12, rel=5e-3)
     assert float(cells[3]) == pytest.approx(ended / 1e12, rel=5e-3)
     assert float(cells[4]) == pytest.approx(ended / whole, abs=6e-3)
-    assert ADAPTERS[family].aliases["paper"].replace("{mid}", "14") == cells[5].strip("`")
+    assert ADAPTERS[adapter].aliases["paper"].replace("{mid}", "14") == cells[5].strip("`")

@@ -1,4 +1,4 @@
-"""A tiny random pipeline of every family: a few thousand weights, 32x32 pixels, no training, nothing fetched."""
+"""A tiny random pipeline of every adapter: a few thousand weights, 32x32 pixels, no training, nothing fetched."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -275,7 +275,7 @@ def tiny_ddim(_tokenizer: Any) -> Any:
     return DDIMPipeline(unet=tiny_unet2d(), scheduler=DDIMScheduler())
 
 
-FAMILY_MAKERS: dict[str, Callable[[Any], Any]] = {
+ADAPTER_MAKERS: dict[str, Callable[[Any], Any]] = {
     "sdxl": tiny_sdxl,
     "edm-karras": tiny_playground,
     "edm-exponential": tiny_cosxl,
@@ -290,10 +290,10 @@ FAMILY_MAKERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def tiny_family(name: str, folder: Path) -> Any:
-    """A pipeline of a family by its name here; the folder takes its tokenizer's files."""
+def tiny_adapter(name: str, folder: Path) -> Any:
+    """A pipeline of an adapter by its name here; the folder takes its tokenizer's files."""
     torch.manual_seed(0)
-    pipe = FAMILY_MAKERS[name](tiny_tokenizer(folder))
+    pipe = ADAPTER_MAKERS[name](tiny_tokenizer(folder))
     pipe.set_progress_bar_config(disable=True)
     return settled(pipe)
 

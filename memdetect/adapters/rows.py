@@ -45,7 +45,7 @@ class Adapter:
 
 
 def _unconditional(pipeline: str) -> Adapter:
-    """Each image is an item of its own, so that one look at one image is what an item's score means."""
+    """Each image is an item of its own, so that one probe of one image is what an item's score means."""
     return Adapter(
         pipeline,
         "unet",

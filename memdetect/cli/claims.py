@@ -50,8 +50,8 @@ def power(
         Sequence[str],
         typer.Option("--pair", metavar="GROUP=CONTROL", help="Repeatable; default: the groups of a `lab` world."),
     ] = (),
-    half: Annotated[
-        bool, typer.Option("--half", help="Of prompts without parts, the half by hash that nothing was chosen on.")
+    test_split: Annotated[
+        bool, typer.Option("--test-split", help="Of prompts without parts, only the test split, drawn by hash.")
     ] = False,
     splits: Annotated[int, typer.Option("--splits", min=1, help="Re-splits of the clean scores.")] = 200,
     json_file: Json = None,
@@ -65,7 +65,7 @@ def power(
     from memdetect.lab.world.compared import CONTROLS, TEST_PARTS
     from memdetect.runs.policy import Policy
 
-    wanted = Wanted(_pairs(pair) if pair else CONTROLS, tuple(reported.test) or TEST_PARTS, half)
+    wanted = Wanted(_pairs(pair) if pair else CONTROLS, tuple(reported.test) or TEST_PARTS, test_split)
     policy = Policy() if judging.fdr is None else Policy(fdr=judging.fdr)
     calibration = None if judging.calibration is None else Path(judging.calibration)
     run = read_runs([clean], calibration)
@@ -118,9 +118,9 @@ def text_control(
         list[str] | None, typer.Argument(help="Prompt files with group and family, such as labelled.jsonl.")
     ] = None,
     shuffles: Annotated[int, typer.Option("--shuffles", min=1, help="Shuffles of the labels to compare with.")] = 200,
-    lots: Annotated[
+    assignments: Annotated[
         int,
-        typer.Option("--lots", min=0, help="Compare lots of so many seeds of the bundled world as well, from 2 on."),
+        typer.Option("--assignments", min=0, help="Random assignments of the bundled world to compare, from 2 on."),
     ] = 0,
 ) -> None:
     """Whether captions alone tell memorized prompts from their controls: they must not."""
@@ -130,7 +130,7 @@ def text_control(
 
     for line in control.compared(read(prompts).items if prompts else (), shuffles):
         write(f"{line}\n")
-    for line in control.lots(lots) if lots > 1 else ():
+    for line in control.assignments(assignments) if assignments > 1 else ():
         write(f"{line}\n")
 
 
@@ -141,7 +141,7 @@ def pixel_rule(
     count: Count = 500,
     plot: Plot = None,
 ) -> None:
-    """Choose the pixel thresholds between damaged copies and redraws, and count on the other half what they tell."""
+    """Choose the pixel thresholds between damaged copies and redraws; count on the test split what they tell."""
     hush()
     from memdetect.copies.pixels import CopyRule
     from memdetect.lab.training import pixel_rule as rule
@@ -163,7 +163,7 @@ def embedder_trial(
     ] = None,
     indexed: Annotated[int, typer.Option("--indexed", min=2, help="Scenes in the index.")] = 2000,
     queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of each kind, at most as indexed.")] = 300,
-    nulls: Annotated[int, typer.Option("--nulls", min=1, help="Scenes that are not in the index.")] = 2000,
+    strangers: Annotated[int, typer.Option("--strangers", min=1, help="Scenes that are not in the index.")] = 2000,
 ) -> None:
     """Damaged copies that an embedder finds in an index of scenes; redraws and siblings that it takes for copies."""
     hush()
@@ -171,7 +171,7 @@ def embedder_trial(
     from memdetect.lab.training.embedder_trial import Sizes, make_trial
     from memdetect.lab.training.embedding import open_vae
 
-    trial = make_trial(open_vae(model / "vae"), world_of(where), Sizes(indexed, min(queries, indexed), nulls))
+    trial = make_trial(open_vae(model / "vae"), world_of(where), Sizes(indexed, min(queries, indexed), strangers))
     write(f"{trial.heading()}\n")
     for name in embedders or ("scenes", "pdq", "pixels"):
         for line in trial.table(load_embedder(name, folder=embedder)):

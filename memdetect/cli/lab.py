@@ -145,7 +145,7 @@ def recognised(
 
     made, stock = world_of(where)
     recogniser = train_recogniser(made.names, stock.pictures, scenes=scenes)
-    write(f"{recogniser.known:.3f} of the named pictures are recognised on renderings set aside\n")
+    write(f"{recogniser.known:.3f} of the named pictures are recognised on other renderings\n")
     for group, found in count(run, made, recogniser).items():
         write(
             f"{group}: {found.detected} of {found.named} named pictures recognised in samples "

@@ -24,7 +24,7 @@ FAISS_SECONDS = 120  # for its import, after which it counts as hanging
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at: `fail` = no scan is possible, `warn` = it may be slow or stop."""
+    """One thing checked: `fail` = no scan is possible, `warn` = it may be slow or stop."""
 
     name: str
     outcome: Outcome

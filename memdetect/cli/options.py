@@ -49,7 +49,7 @@ class Compared:
     ] = ()
     tuning: Annotated[
         Sequence[str],
-        typer.Option("--tuning-part", help="Part that is the tuning split; repeatable; default: a half of each group."),
+        typer.Option("--tuning-part", help="Part that is the tuning split; repeatable; default: 50 % of each group."),
     ] = ()
     test: Annotated[Sequence[str], typer.Option("--test-part", help="Part that is the test split; repeatable.")] = ()
 

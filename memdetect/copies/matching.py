@@ -35,7 +35,7 @@ Vectors = Float32[np.ndarray, "_view dim"]
 
 NO_THRESHOLD = "the index has no threshold: no image is known not to be a copy; give it held-out ones"
 NOT_FINITE = "its embedding is not finite, so that it cannot be looked up; look at the image"
-DEPTH = 10  # training images looked at for each image, however many are kept: a copy may have siblings nearer by
+DEPTH = 10  # training images compared with each image, however many are kept: a copy may have siblings nearer by
 BATCH = 32
 WAITING = 2**26  # pixels of a batch: of large images fewer are held
 
@@ -58,15 +58,15 @@ class Evidence:
 
     def of(self, images: Sequence[Image.Image]) -> list[Match]:
         """`evidence` of the images of one item; pixels of what is near and not similar are compared for the nearest."""
-        return self.look(images).matches
+        return self.look_up(images).matches
 
-    def look(self, images: Sequence[Image.Image], others: Mapping[int, Views] | None = None) -> Seen:
+    def look_up(self, images: Sequence[Image.Image], others: Mapping[int, Views] | None = None) -> Seen:
         """As `of`, and which of the images could be looked up: their vectors are finite and not zero.
 
         others: of given images, by number, what further ways of decoding make of them.
         """
         named = [[image, *(others or {}).get(k, ())] for k, image in enumerate(images)]
-        return look(named, self.index, self.embedder, self.top_k, pixels="spare")
+        return look_up(named, self.index, self.embedder, self.top_k, pixels="spare")
 
 
 def open_evidence(folder: Path, source: Source | None = None, top_k: int = 3) -> Evidence:
@@ -100,10 +100,10 @@ def evidence(
     multiply by n. An image that is not square is looked up whole and as the square about its centre; one whose vector
     is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
     """
-    return look([[image] for image in images], index, embedder, top_k, rule, pixels).matches
+    return look_up([[image] for image in images], index, embedder, top_k, rule, pixels).matches
 
 
-def look(
+def look_up(
     images: Sequence[Views],
     index: Index,
     embedder: Embeds,
@@ -136,7 +136,7 @@ def look(
 def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Vectors], list[bool]]:
     """Each image as decoded, and the squares about the centres of those not square; sound vectors; which have any.
 
-    As the null of an index was made: one that training cut to a square is found by that square.
+    As the reference similarities of an index were made: one that training cut to a square is found by that square.
     """
     whole = [(k, way) for k, ways in enumerate(images) for way in ways]
     squares = [(k, square) for k, way in whole if (square := centre_square(way))]
@@ -212,7 +212,7 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
 
     copy: embedder and pixels agree on a training image. similar: the embedder alone. clear: neither, in this index.
     inconclusive: the index has no threshold, or nothing was found; or a training image that it is similar to is not
-    there to be compared; or the embedder alone where the null is too small to show the threshold's level.
+    there to be compared; or the embedder alone where too few reference similarities show the threshold's level.
     """
     limit = index.manifest.threshold
     if any(match.copy_found for match in matches):
@@ -227,7 +227,7 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
     if unseen := next((match.note for match in near if match.note), ""):
         return "inconclusive", f"may be a copy: {unseen}"
     if not limit.shown:
-        return "inconclusive", f"similar, but {limit.queries} null images cannot show a level of {limit.level:g}"
+        return "inconclusive", f"similar, but {limit.queries} reference images cannot show a level of {limit.level:g}"
     return "similar", "similar, but the pixels differ"
 
 
@@ -263,7 +263,7 @@ def _looked(
     waiting: Sequence[tuple[str, list[Opened] | str]], index: Index, embedder: Embeds, top_k: int
 ) -> Iterator[Looked]:
     images = [[opened.image for opened in ways] for _, ways in waiting if not isinstance(ways, str)]
-    found = look(images, index, embedder, top_k)
+    found = look_up(images, index, embedder, top_k)
     k = 0
     for name, ways in waiting:
         if isinstance(ways, str):

@@ -82,7 +82,7 @@ class Labels:
 def splits(groups: Mapping[str, str]) -> tuple[set[str], set[str]]:
     """Ids of the tuning and of the test split, from id -> group: by the sha256 of the id, at each group's median.
 
-    So every group is halved, whatever its order; of an odd group the test split has one more.
+    So every group is split in two, whatever its order; of an odd group the test split has one more.
     """
     tuning: set[str] = set()
     for group in set(groups.values()):

@@ -14,7 +14,7 @@ from memdetect.errors import MemdetectError
 from memdetect.evaluation.groups import splits
 from memdetect.judging import Runs, judge
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, Unranked, make_null, rank_of
+from memdetect.judging.ranks import ReferenceScores, Unranked, rank_of, reference_scores
 from memdetect.judging.rows import rows_of
 from memdetect.judging.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
 from memdetect.judging.statistics.conformal import rank_at
@@ -103,12 +103,12 @@ class Wanted:
     """Of which labelled prompts the power is taken, and how.
 
     pairs: a group and its controls; those of which the run holds no group are left out. parts: those that count, where
-    the prompts have one of them. half: of prompts without parts, the half by hash that nothing was chosen on.
+    the prompts have one of them. test_split: of prompts without parts, only the test split counts, drawn by hash.
     """
 
     pairs: Mapping[str, str]
     parts: tuple[str, ...] = ()
-    half: bool = False
+    test_split: bool = False
 
 
 def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -> tuple[list[Realised], list[Resplits]]:
@@ -116,15 +116,15 @@ def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -
 
     Raises MemdetectError for a run without calibration or with several strata, and for a prompt without a rank.
     """
-    null = make_null(clean.header.plan, clean.calibration)
-    if isinstance(null, Unranked):
-        raise MemdetectError(null.reason)
-    if clean.calibration is None or len(null.by_stratum) != 1:
+    reference = reference_scores(clean.header.plan, clean.calibration)
+    if isinstance(reference, Unranked):
+        raise MemdetectError(reference.reason)
+    if clean.calibration is None or len(reference.by_stratum) != 1:
         raise MemdetectError("strata are not compared here; judge them one by one")
-    ranks, values = _clean_ranks(clean.rows, clean.header, null)
-    pool = [*next(iter(null.by_stratum.values())), *values]
-    again = [resplits(pool, null.n, level, splits) for level in levels if rank_at(null.n, level)]
-    return [realised(ranks, null.n, level) for level in levels], again
+    ranks, values = _clean_ranks(clean.rows, clean.header, reference)
+    pool = [*next(iter(reference.by_stratum.values())), *values]
+    again = [resplits(pool, reference.n, level, splits) for level in levels if rank_at(reference.n, level)]
+    return [realised(ranks, reference.n, level) for level in levels], again
 
 
 def realised(ranks: Sequence[int], n: int, level: float) -> Realised:
@@ -160,7 +160,7 @@ def powers(labelled: Runs, clean: Sequence[Measurement], wanted: Wanted, policy:
     Raises MemdetectError for a run without calibration, or with none of these groups.
     """
     rows = labelled.rows
-    if wanted.half:
+    if wanted.test_split:
         kept = splits({row.id: str(row.meta.get("group", "")) for row in rows})[1]
         rows = [row for row in rows if row.id in kept]
     groups = by_group(rows, wanted.parts)
@@ -211,13 +211,15 @@ def by_group(rows: Sequence[Measurement], parts: Sequence[str] = ()) -> dict[str
     return found
 
 
-def _clean_ranks(rows: Sequence[Measurement], header: Header, null: Null) -> tuple[list[int], list[float]]:
+def _clean_ranks(
+    rows: Sequence[Measurement], header: Header, reference: ReferenceScores
+) -> tuple[list[int], list[float]]:
     """Ranks and combined scores of clean prompts; MemdetectError for one that has none."""
     ranks: list[int] = []
     values: list[float] = []
     for row in rows_of(rows, header.plan):
-        value = null.score(row.scores)
-        ranked = rank_of(row, value, null)
+        value = reference.score(row.scores)
+        ranked = rank_of(row, value, reference)
         if isinstance(ranked, Unranked) or value is None:
             raise MemdetectError(f"clean prompt {row.id} cannot be ranked: {ranked}")
         ranks.append(ranked.rank)

@@ -1,6 +1,6 @@
 """How well the scores of finished runs tell one group from others: AUROC with intervals, over layers and timesteps.
 
-The best layer and timestep are chosen on one half of the prompts and reported on the other. A score without calibration
+The best layer and timestep are chosen on the tuning split and reported on the test split. A score without calibration
 has no threshold: what false findings cost is for calibrated p-values to say (`evaluation.power`).
 """
 
@@ -36,7 +36,7 @@ def report(found: Mapping[str, Scores], grids: bool = False) -> str:
     lines = [
         f"{counts}; left out, not finite or unreadable: {lost}. Intervals 95 %.\n",
         table(found),
-        "\n`selection`: the half on which the cell was chosen, biased upwards. All else: the other half.",
+        "\n`selection`: the tuning split, on which the cell was chosen, biased upwards. All else: the test split.",
     ]
     for detector, scores in found.items() if grids else ():
         for rival in labels.rivals:

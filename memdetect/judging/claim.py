@@ -77,10 +77,13 @@ def _assumed(verdict: Verdict, calibration: Calibration | None) -> str:
     if calibration is None or not verdict.calibrated:
         return ""
     if calibration.base:
-        clean = f"the null is {calibration.base} drawing the same prompts, which assumes that it has seen no such image"
+        clean = (
+            f"the reference scores are of {calibration.base} drawing the same prompts, which assumes that it has seen "
+            "no such image"
+        )
     elif calibration.conditioned is False:
         searched = f"checked: {calibration.checked}" if calibration.checked else "not searched for copies"
-        clean = f"the null is the model's own images without a condition, {searched}"
+        clean = f"the reference scores are of the model's own images without a condition, {searched}"
     elif not calibration.checked:
         clean = "assumes clean calibration prompts, not checked"
     else:

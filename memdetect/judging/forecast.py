@@ -9,7 +9,7 @@ from math import ceil
 from memdetect.copies.match import Match
 from memdetect.inputs.wording import Worded
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, Unranked, make_null
+from memdetect.judging.ranks import ReferenceScores, Unranked, reference_scores
 from memdetect.judging.statistics.beta import beta_binomial_cdf
 from memdetect.judging.statistics.conformal import rank_at, simes_levels
 from memdetect.judging.statistics.multiple import chance_of_top, detections_needed, n_needed
@@ -42,14 +42,14 @@ class Forecast:
     obstacles: tuple[str, ...] = ()
 
 
-def clean_count(calibration: Calibration | None, members: int, *, banked: bool = False) -> int:
+def clean_count(calibration: Calibration | None, deciding: int, *, banked: bool = False) -> int:
     """How many clean prompts p-values will rest on: the calibration split, or all where one detector decides alone.
 
     All of them only where the splits were drawn, and no bank was made of the tuning split.
     """
     if calibration is None:
         return 0
-    every = members == 1 and calibration.parts == "drawn" and not banked
+    every = deciding == 1 and calibration.parts == "drawn" and not banked
     return sum(every or item.part == "calibration" for item in calibration.items)
 
 
@@ -85,7 +85,7 @@ def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
 
 def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], made: Calibration | None) -> Forecast:
     """The forecast with what `judge` says of an ideal run of these items: one without anything to find."""
-    rows = list(_ideal(header, items, make_null(header.plan, made), made))
+    rows = list(_ideal(header, items, reference_scores(header.plan, made), made))
     _, verdict = judge(header, rows, made, Policy.model_validate_json(json.dumps(header.policy)))
     if verdict.verdict == "pass":
         return found
@@ -93,12 +93,12 @@ def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], mad
 
 
 def _ideal(
-    header: Header, items: Sequence[Worded], null: Null | Unranked, made: Calibration | None
+    header: Header, items: Sequence[Worded], reference: ReferenceScores | Unranked, made: Calibration | None
 ) -> Iterator[Measurement]:
     """Rows of a clean run: scores spread evenly over the clean ones, every image far from every training image."""
     plan, far = header.plan, Match(rank=1, key="", similarity=-1.0)
     for i, item in enumerate(items):
-        scores = {name: _ordinary(name, i, len(items), null) for name in plan.detectors}
+        scores = {name: _ordinary(name, i, len(items), reference) for name in plan.detectors}
         cells: dict[str, dict[str, dict[str, list[float | None]]]] = {
             name: _cells(plan.readings[name].places, [x] * plan.num_seeds)
             for name, x in scores.items()
@@ -124,9 +124,9 @@ def _cells(places: Sequence[tuple[str, str]], values: list[float | None]) -> dic
     return found
 
 
-def _ordinary(name: str, i: int, count: int, null: Null | Unranked) -> float | None:
+def _ordinary(name: str, i: int, count: int, reference: ReferenceScores | Unranked) -> float | None:
     """The clean score at the middle of the i-th of `count` equal parts, and never the highest."""
-    if isinstance(null, Unranked) or not (own := null.own(name)):
+    if isinstance(reference, Unranked) or not (own := reference.own(name)):
         return None
     return own[min(int((i + 0.5) / count * len(own)), max(len(own) - 2, 0))]
 

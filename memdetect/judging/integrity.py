@@ -20,7 +20,7 @@ from memdetect.runs.records import Measurement
 def altered(
     folder: RunFolder, header: Header, rows: Sequence[Row] | Sequence[Measurement], digests: Mapping[str, str]
 ) -> list[str]:
-    """What of a run differs from its digest, a line each; the inputs are looked at once all of them are measured.
+    """What of a run differs from its digest, a line each; the inputs are compared once all of them are measured.
 
     digests: the sha256 of each shard as it is now, by the file's name.
     """

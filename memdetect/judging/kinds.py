@@ -112,7 +112,8 @@ def _text_groups(places: Float[np.ndarray, "text component"]) -> Int[np.ndarray,
     from sklearn.cluster import KMeans
 
     count = min(GROUPS, max(1, len(places) // PER_GROUP))
-    return KMeans(count, n_init=10, random_state=0).fit_predict(places)
+    grouping: Any = KMeans
+    return grouping(count, n_init=10, random_state=0).fit_predict(places)
 
 
 def _nearest_alike(

@@ -1,4 +1,4 @@
-"""The null of a run: clean prompts' scores by stratum, and the rank of a scanned prompt among them."""
+"""The reference scores of a run: those of clean prompts by stratum, and the rank of a scanned prompt among them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,19 +34,19 @@ Ranked = Rank | Unranked
 
 
 @dataclass(frozen=True, slots=True)
-class Null:
-    """Clean scores of a plan, ready to be ranked among.
+class ReferenceScores:
+    """Clean scores of a plan, ready to be ranked among: a sample of the null distribution.
 
-    by_stratum: ascending combined scores of each stratum (one, "", without strata). own: detector -> ascending scores
-    of its own, None where they were not kept; for description. tails: members' tails, {} for a single member, whose own
-    scores are ranked. known: text keys and families of the clean prompts; memorized: of prompts known to be memorized.
-    conditioned: whether clean scores are of prompts or labels; not, if they are of images without a condition, None if
-    that is not known. checked: whether they were searched for copies. novelties: of the clean prompts of each
-    kind, ascending, {} where no kinds were found.
+    by_stratum: ascending combined scores of each stratum or kind (one, "", without them). own: detector -> ascending
+    scores of its own, None where they were not kept; for description. deciding: the detectors that decide. tails: their
+    tails, {} for a single one, whose own scores are ranked. known: text keys and families of the clean prompts;
+    memorized: of prompts known to be memorized. conditioned: whether clean scores are of prompts or labels; not, if they
+    are of images without a condition, None if that is not known. checked: whether they were searched for copies.
+    novelties: of the clean prompts of each kind, ascending, {} where no kinds were found.
     """
 
     plan: Plan
-    members: tuple[str, ...]
+    deciding: tuple[str, ...]
     tails: Mapping[str, Tail]
     by_stratum: Mapping[str, Sequence[float]]
     own: Callable[[str], Sequence[float] | None]
@@ -84,26 +84,30 @@ class Null:
         return rank(clean, row.novelty) / (len(clean) + 1)
 
     def score(self, scores: Sequence[float | None]) -> float | None:
-        """The score of an item that decides, of its members' scores: None when one of them is."""
+        """The score of an item that decides, of those of the detectors that decide: None when one of them is."""
         if not self.tails:
             return scores[0]
-        whole = {name: value for name, value in zip(self.members, scores, strict=True) if value is not None}
-        return combined(self.tails, whole, self.plan.by) if len(whole) == len(self.members) else None
+        whole = {name: value for name, value in zip(self.deciding, scores, strict=True) if value is not None}
+        return combined(self.tails, whole, self.plan.by) if len(whole) == len(self.deciding) else None
 
     def own_p(self, name: str, score: float | None) -> float | None:
         """A detector's p-value of its own: a description, no decision rests on it."""
-        null = self.own(name)
-        return None if null is None or score is None else rank(null, score) / (len(null) + 1)
+        own = self.own(name)
+        return None if own is None or score is None else rank(own, score) / (len(own) + 1)
 
 
-def _few(row: Row, null: Null, held: int) -> str:
+def _few(row: Row, reference: ReferenceScores, held: int) -> str:
     """Why a row's stratum is too small to be ranked in; "" where it is not, or is the only one."""
-    if null.strata:
+    if reference.strata:
         too_few = held < SMALLEST_STRATUM
-        return f"stratum {null.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}" if too_few else ""
-    if null.novelties and not row.kind:
+        return (
+            f"stratum {reference.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}"
+            if too_few
+            else ""
+        )
+    if reference.novelties and not row.kind:
         return "its kind was not told by these clean prompts; scan again with them"
-    if held and (len(null.by_stratum) == 1 or held >= SMALLEST_STRATUM):
+    if held and (len(reference.by_stratum) == 1 or held >= SMALLEST_STRATUM):
         return ""
     return f"its kind has {held} clean prompts, expected {SMALLEST_STRATUM}; calibrate with more prompts like it"
 
@@ -121,18 +125,18 @@ def less_base(score: float | None, name: str, item: str, calibration: Calibratio
     return None if score is None or mean is None else score - mean
 
 
-def make_null(plan: Plan, calibration: Calibration | None) -> Null | Unranked:
-    """The null of a plan, or why there is none."""
+def reference_scores(plan: Plan, calibration: Calibration | None) -> ReferenceScores | Unranked:
+    """The reference scores of a plan, or why there are none."""
     if calibration is None:
         return Unranked("there are no clean scores for this model; run `memdetect calibrate`")
     if different := calibration.difference(plan):
         return Unranked(f"the clean scores were made with another {different}; calibrate again")
-    members = plan.deciding
-    if len(members) > MOST:
-        return Unranked(f"{len(members)} detectors decide, at most {MOST} can; name fewer")
-    scores = {name: found for name in members if (found := _of_prompts(calibration, name, plan)) is not None}
+    deciding = plan.deciding
+    if len(deciding) > MOST:
+        return Unranked(f"{len(deciding)} detectors decide, at most {MOST} can; name fewer")
+    scores = {name: found for name in deciding if (found := _of_prompts(calibration, name, plan)) is not None}
     try:
-        return _null(plan, calibration, scores)
+        return _reference(plan, calibration, scores)
     except MemdetectError as problem:
         return Unranked(str(problem))
 
@@ -144,58 +148,56 @@ def _of_prompts(calibration: Calibration, name: str, plan: Plan) -> list[float] 
     return None if rows is None else [of_seeds(row, places.seeds) for row in rows]
 
 
-def _null(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]]) -> Null:
-    items, members = calibration.items, plan.deciding
-    first = scores[members[0]]
+def _reference(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]]) -> ReferenceScores:
+    items, deciding = calibration.items, plan.deciding
+    first = scores[deciding[0]]
     tuning = [i for i, item in enumerate(items) if item.part == "tuning"]
-    reference = [i for i, item in enumerate(items) if item.part == "calibration"]
-    if len(members) == 1 and calibration.parts == "drawn" and not plan.bank and len(calibration.kinds) < 2:
-        reference = list(range(len(items)))  # nothing rests on the tuning split
-    if not reference:
+    ranked = [i for i, item in enumerate(items) if item.part == "calibration"]
+    if len(deciding) == 1 and calibration.parts == "drawn" and not plan.bank and len(calibration.kinds) < 2:
+        ranked = list(range(len(items)))  # nothing rests on the tuning split
+    if not ranked:
         raise MemdetectError(f"{len(items)} clean prompts leave none for the calibration split; calibrate with more")
-    tails = {m: fit_tail(m, [scores[m][i] for i in tuning]) for m in members} if len(members) > 1 else {}
-    values = {i: combined(tails, {m: scores[m][i] for m in members}, plan.by) if tails else first[i] for i in reference}
-    own = cache(lambda name: _own(scores.get(name) or _of_prompts(calibration, name, plan), reference))
-    for name in members:
-        if len({scores[name][i] for i in reference}) == 1 < len(reference):
+    tails = {m: fit_tail(m, [scores[m][i] for i in tuning]) for m in deciding} if len(deciding) > 1 else {}
+    values = {i: combined(tails, {m: scores[m][i] for m in deciding}, plan.by) if tails else first[i] for i in ranked}
+    own = cache(lambda name: _own(scores.get(name) or _of_prompts(calibration, name, plan), ranked))
+    for name in deciding:
+        if len({scores[name][i] for i in ranked}) == 1 < len(ranked):
             raise MemdetectError(f"detector {name!r} is constant on the calibration prompts; leave it out")
-    strata = {
-        key: sorted(values[i] for i in reference if items[i].stratum == key) for key in {i.stratum for i in items}
-    }
-    return Null(
+    strata = {key: sorted(values[i] for i in ranked if items[i].stratum == key) for key in {i.stratum for i in items}}
+    return ReferenceScores(
         plan=plan,
-        members=members,
+        deciding=deciding,
         tails=tails,
-        by_stratum={key: null for key, null in strata.items() if null},
+        by_stratum={key: found for key, found in strata.items() if found},
         own=own,
         known=frozenset(key for i in items for key in (i.text, i.family) if key) - {text_key("")},
         memorized=frozenset(key for i in calibration.known for key in (i.text, i.family)) - {text_key("")},
         strata=calibration.strata,
         conditioned=calibration.conditioned,
         checked=bool(calibration.checked),
-        novelties=_novelties(calibration, reference),
+        novelties=_novelties(calibration, ranked),
     )
 
 
-def _novelties(calibration: Calibration, reference: Sequence[int]) -> dict[str, list[float]]:
+def _novelties(calibration: Calibration, ranked: Sequence[int]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for item in [calibration.items[i] for i in reference] if calibration.kinds else ():
+    for item in [calibration.items[i] for i in ranked] if calibration.kinds else ():
         found.setdefault(item.stratum, []).append(item.novelty or 0.0)
     return {kind: sorted(values) for kind, values in found.items()}
 
 
-def _own(scores: Sequence[float] | None, reference: Sequence[int]) -> Sequence[float] | None:
-    return None if scores is None else sorted(scores[i] for i in reference)
+def _own(scores: Sequence[float] | None, ranked: Sequence[int]) -> Sequence[float] | None:
+    return None if scores is None else sorted(scores[i] for i in ranked)
 
 
-def _of_another_kind(row: Row, null: Null) -> str:
+def _of_another_kind(row: Row, reference: ReferenceScores) -> str:
     """Why a row and the clean ones are not of one population, as far as that shows; "" where nothing says so."""
     if row.prompt is None:
         return "the clean scores are of generated images, not of given ones"
-    if null.conditioned is None or null.conditioned == bool(row.prompt):
+    if reference.conditioned is None or reference.conditioned == bool(row.prompt):
         return ""
     kinds = ("prompts or labels", "images without a condition")
-    clean, scanned = kinds if null.conditioned else kinds[::-1]
+    clean, scanned = kinds if reference.conditioned else kinds[::-1]
     return f"the clean scores are of {clean}, not of {scanned}"
 
 
@@ -208,7 +210,7 @@ def p_values(ranks: Sequence[Ranked], delta: float | None) -> list[float | None]
     return [levels[r.n][r.rank - 1] if isinstance(r, Rank) else None for r in ranks]
 
 
-def rank_of(row: Row, score: float | None, null: Null | Unranked, *, unlike: bool = False) -> Ranked:
+def rank_of(row: Row, score: float | None, reference: ReferenceScores | Unranked, *, unlike: bool = False) -> Ranked:
     """The rank of a row by the score that decides, among the clean prompts of its stratum; or why it has none.
 
     unlike: whether its text is like that of no clean prompt.
@@ -217,18 +219,18 @@ def rank_of(row: Row, score: float | None, null: Null | Unranked, *, unlike: boo
         unreadable = row.status == "unreadable"
         what = "the input could not be read as a whole" if unreadable else "the network gave values that are not finite"
         return Unranked(what)
-    if isinstance(null, Unranked):
-        return null
-    if apart := _of_another_kind(row, null):
+    if isinstance(reference, Unranked):
+        return reference
+    if apart := _of_another_kind(row, reference):
         return Unranked(apart)
-    if null.holds(row):
+    if reference.holds(row):
         return Unranked("the prompt, or one of its family, is among the clean ones")
     if unlike:
         return Unranked("there are no clean prompts of its kind; calibrate with prompts like it")
-    clean = null.by_stratum.get(null.stratum(row))
-    if few := _few(row, null, len(clean or ())):
+    clean = reference.by_stratum.get(reference.stratum(row))
+    if few := _few(row, reference, len(clean or ())):
         return Unranked(few)
     assert clean is not None
     if score is None:
-        return Unranked(f"{' or '.join(null.members)} has no score for every layer, timestep and seed")
+        return Unranked(f"{' or '.join(reference.deciding)} has no score for every layer, timestep and seed")
     return Rank(rank(clean, score), len(clean))

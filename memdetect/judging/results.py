@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import overload
 
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, Ranked, Unranked, less_base
+from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
 from memdetect.judging.rows import Reader, Row
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Outcome, Result
@@ -35,9 +35,11 @@ class Results(Sequence[Result]):
     Each detector's own score and p-value describe; they are worked out here, for no decision rests on them.
     """
 
-    def __init__(self, items: Sequence[Judged], plan: Plan, null: Null | Unranked, made: Calibration | None) -> None:
+    def __init__(
+        self, items: Sequence[Judged], plan: Plan, reference: ReferenceScores | Unranked, made: Calibration | None
+    ) -> None:
         self.items = items
-        self._plan, self._null, self._made = plan, null, made
+        self._plan, self._reference, self._made = plan, reference, made
         self._reader = Reader(plan)
 
     def __len__(self) -> int:
@@ -79,6 +81,6 @@ class Results(Sequence[Result]):
         return {name: less_base(score, name, found.id, self._made) for name, score in scores.items()}
 
     def _own_p(self, found: Measurement, own: Mapping[str, float | None]) -> dict[str, float | None]:
-        if isinstance(self._null, Unranked) or found.prompt is None:
+        if isinstance(self._reference, Unranked) or found.prompt is None:
             return dict.fromkeys(found.scores)
-        return {name: self._null.own_p(name, own[name]) for name in self._plan.detectors}
+        return {name: self._reference.own_p(name, own[name]) for name in self._plan.detectors}

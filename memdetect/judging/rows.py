@@ -1,4 +1,4 @@
-"""What judging needs of each measurement, kept apart from the cells of its scores, which are looked at once."""
+"""What judging needs of each measurement, kept apart from the cells of its scores, which are read once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

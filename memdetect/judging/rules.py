@@ -10,7 +10,7 @@ from typing import Any
 from memdetect.inputs.wording import family_key, kind_of
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.outcome import Rule, Shift
-from memdetect.judging.ranks import Null, Rank, Unranked
+from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
 from memdetect.judging.results import Judged
 from memdetect.judging.search_rules import index_rules
 from memdetect.judging.sensitivity import Sensitivity
@@ -26,14 +26,14 @@ UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
 
 @dataclass(frozen=True)
 class Findings:
-    """What the rules look at: every item as it was judged, and what it was judged by.
+    """What the rules judge: every item as it was judged, and what it was judged by.
 
     sensitivity: of the deciding score, by kind of prompt; kinds of which no memorized prompt is known are not there.
     """
 
     header: Header
     items: Sequence[Judged]
-    null: Null | Unranked
+    reference: ReferenceScores | Unranked
     calibration: Calibration | None
     sensitivity: Mapping[str, Sensitivity]
 
@@ -60,7 +60,7 @@ class Findings:
 def shift_of(found: Findings) -> Shift:
     """Compare the scanned prompts with the clean ones: by text (in the header) and in the bulk of p.
 
-    Where the null is the same prompts on a base there is nothing to compare, and all of them may be memorized.
+    Where reference scores are of the same prompts on a base there is nothing to compare, and all may be memorized.
     """
     if found.calibration and found.calibration.base:
         return Shift(dead=_dead(found))
@@ -83,7 +83,7 @@ def _wording(found: Findings) -> Mapping[str, Any]:
 
 
 def _dead(found: Findings) -> str:
-    """What gives most prompts the very same score measures nothing: which member does, "" for none."""
+    """What gives most prompts the very same score measures nothing: which detector that decides does, "" for none."""
     for place, name in enumerate(found.header.plan.deciding):
         values = Counter(item.row.scores[place] for item in found.items if item.row.status == "ok")
         del values[None]
@@ -95,9 +95,9 @@ def _dead(found: Findings) -> str:
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
     """Families with an item flagged at the fixed level, or a copy, among those that could be judged."""
-    if isinstance(found.null, Unranked):
+    if isinstance(found.reference, Unranked):
         return None
-    limits = flagging_ranks(found.null, policy)
+    limits = flagging_ranks(found.reference, policy)
     families: dict[str, bool] = {}
     for item in found.items:
         ranked, copied = item.ranked, item.outcome == "copy"
@@ -105,14 +105,14 @@ def rate_of(found: Findings, policy: Policy) -> Rate | None:
             flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
             key = family_key(item.row.meta, item.row.prompt)
             families[key] = families.get(key, False) or flagged
-    n = found.null.n
+    n = found.reference.n
     made = count_rate(sum(families.values()), len(families), n, policy.level, policy.confidence, policy.max_rate)
     return replace(made, rank=limits[n], copies=len(found.copied))
 
 
-def flagging_ranks(null: Null | Unranked, policy: Policy) -> dict[int, int]:
+def flagging_ranks(reference: ReferenceScores | Unranked, policy: Policy) -> dict[int, int]:
     """By the n of each stratum, the largest rank that counts as flagged; 0 = none."""
-    sizes = set[int]() if isinstance(null, Unranked) else {len(s) for s in null.by_stratum.values()}
+    sizes = set[int]() if isinstance(reference, Unranked) else {len(s) for s in reference.by_stratum.values()}
     return {n: _flagging_rank(n, policy) for n in sizes}
 
 
@@ -164,9 +164,9 @@ def _findings(found: Findings, policy: Policy, shift: Shift) -> Rule:
 
 
 def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
-    if isinstance(found.null, Unranked):
-        return Rule("calibration", "inconclusive", found.null.reason)
-    n, detections = found.null.n, bar[0]
+    if isinstance(found.reference, Unranked):
+        return Rule("calibration", "inconclusive", found.reference.reason)
+    n, detections = found.reference.n, bar[0]
     if detections > found.header.planned:
         least = smallest_n(policy.fdr) if policy.delta is None else smallest_conditional_n(policy.fdr, policy.delta)
         reason = f"{n} clean prompts can show nothing at a false discovery rate of {policy.fdr:g}, at least {least} can"
@@ -175,8 +175,10 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
         reason = f"one memorized prompt cannot be found among {found.header.planned}: it takes {detections} at once"
         cure = f"give --base-rounds {ceil(bar[1] / max(1, found.header.planned))}, or --fail-on copy with an index"
         return Rule("calibration", "inconclusive", f"{reason}; {cure}", n, bar[1])
-    if found.null.conditioned is False and not found.null.checked:
-        reason = "the null is the model's own images, not searched for copies: what it repeats is in the null as well"
+    if found.reference.conditioned is False and not found.reference.checked:
+        reason = (
+            "the reference scores are of the model's own images, not searched for copies: what it repeats is among them"
+        )
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with --index", n)
     return Rule("calibration", "pass", "", n)
 

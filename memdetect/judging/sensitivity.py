@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import Null, Rank, Ranked, Unranked, p_values
+from memdetect.judging.ranks import Rank, Ranked, ReferenceScores, Unranked, p_values
 from memdetect.judging.statistics.beta import lower_bound
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.judging.statistics.conformal import rank
@@ -36,15 +36,19 @@ class Sensitivity:
 
 
 def sensitivities(
-    null: Null | Unranked, calibration: Calibration | None, policy: Policy, planned: int, limits: Mapping[int, int]
+    reference: ReferenceScores | Unranked,
+    calibration: Calibration | None,
+    policy: Policy,
+    planned: int,
+    limits: Mapping[int, int],
 ) -> dict[str, Sensitivity]:
     """Sensitivity by kind, of a run of `planned` prompts; {} where no memorized prompt is known, or scores are missing.
 
     limits: n -> the largest rank that counts as flagged. Against a base nothing is known: its scores are differences.
     """
-    if calibration is None or isinstance(null, Unranked) or calibration.base or not calibration.known:
+    if calibration is None or isinstance(reference, Unranked) or calibration.base or not calibration.known:
         return {}
-    ranks = list(_ranks(null, calibration))
+    ranks = list(_ranks(reference, calibration))
     if not ranks:
         return {}
     p = p_values(ranks, policy.delta)
@@ -63,22 +67,22 @@ def _noticed(ranked: Ranked, p: float | None, fdr: float, planned: int) -> bool:
     return ranked.rank == 1 or p * planned <= fdr * _ULP
 
 
-def _ranks(null: Null, calibration: Calibration) -> Iterator[Ranked]:
-    """Rank of each known memorized prompt; nothing at all where a member's scores are not there."""
+def _ranks(reference: ReferenceScores, calibration: Calibration) -> Iterator[Ranked]:
+    """Rank of each known memorized prompt; nothing at all where scores of a detector that decides are missing."""
     scores: dict[str, list[float]] = {}
-    for name in null.members:
-        places = null.plan.places(name)
+    for name in reference.deciding:
+        places = reference.plan.places(name)
         rows = calibration.known_seeds(name, places)
         if rows is None:
             return
         scores[name] = [of_seeds(row, places.seeds) for row in rows]
     for i, item in enumerate(calibration.known):
-        yield _rank(null, item.stratum, [own[i] for own in scores.values()])
+        yield _rank(reference, item.stratum, [own[i] for own in scores.values()])
 
 
-def _rank(null: Null, stratum: str, scores: Sequence[float]) -> Ranked:
-    clean: Sequence[float] | None = null.by_stratum.get(stratum if null.strata or null.novelties else "")
-    score = null.score(scores)
+def _rank(reference: ReferenceScores, stratum: str, scores: Sequence[float]) -> Ranked:
+    clean: Sequence[float] | None = reference.by_stratum.get(stratum if reference.strata or reference.novelties else "")
+    score = reference.score(scores)
     if clean is None or score is None:
         return Unranked("no clean prompts of its stratum")
     return Rank(rank(clean, score), len(clean))

@@ -8,7 +8,16 @@ from datetime import UTC, date, datetime
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
 from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
-from memdetect.judging.ranks import Null, Rank, Ranked, Unranked, less_base, make_null, p_values, rank_of
+from memdetect.judging.ranks import (
+    Rank,
+    Ranked,
+    ReferenceScores,
+    Unranked,
+    less_base,
+    p_values,
+    rank_of,
+    reference_scores,
+)
 from memdetect.judging.results import Judged, Results
 from memdetect.judging.rows import Row, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
@@ -31,7 +40,7 @@ class _Bar:
     """What BH needs at this size: smallest p, minimum number of detections, and clean prompts needed for a single one.
 
     plan, planned: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy. scored:
-    whether the policy asks for scores. null: what they are ranked among.
+    whether the policy asks for scores. reference: what they are ranked among.
     """
 
     n: int
@@ -42,7 +51,7 @@ class _Bar:
     searched: bool
     blind: bool
     scored: bool
-    null: Null | Unranked
+    reference: ReferenceScores | Unranked
 
 
 def judge(
@@ -61,17 +70,17 @@ def judge(
     (`integrity.altered`), a line each. Pure: reads nothing, writes nothing.
     """
     policy = policy or Policy()
-    null = make_null(header.plan, calibration)
-    bar = _bar(null, header, policy)
+    reference = reference_scores(header.plan, calibration)
+    bar = _bar(reference, header, policy)
     told = _told(rows_of(rows, header.plan), header, calibration)
     items = _judged(_centred(told, header.plan, calibration), bar, policy)
     aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
-    known = sensitivities(null, calibration, policy, header.planned, flagging_ranks(null, policy))
-    verdict = _verdict(Findings(header, items, null, calibration, known), policy, bar, aside)
+    known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))
+    verdict = _verdict(Findings(header, items, reference, calibration, known), policy, bar, aside)
     broken = tuple(integrity(altered))
     said = tuple(rule.reason for rule in broken)
-    results = Results(items, header.plan, null, calibration)
+    results = Results(items, header.plan, reference, calibration)
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 
@@ -100,10 +109,10 @@ def _judged(rows: Sequence[Row], bar: _Bar, policy: Policy) -> list[Judged]:
 
     Without clean scores several detectors are not combined, and the score is that of the first.
     """
-    null = bar.null
-    scores = [null.score(row.scores) if isinstance(null, Null) else row.scores[0] for row in rows]
+    reference = bar.reference
+    scores = [reference.score(row.scores) if isinstance(reference, ReferenceScores) else row.scores[0] for row in rows]
     unlike = _unlike(rows, bar)
-    ranks = [rank_of(row, score, null, unlike=new) for row, score, new in zip(rows, scores, unlike, strict=True)]
+    ranks = [rank_of(row, score, reference, unlike=new) for row, score, new in zip(rows, scores, unlike, strict=True)]
     p = p_values(ranks, policy.delta)
     rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
     items: list[Judged] = []
@@ -118,14 +127,14 @@ def _unlike(rows: Sequence[Row], bar: _Bar) -> list[bool]:
 
     If all prompts are of kinds that the clean ones have, the chance that any is refused is at most 5 %.
     """
-    null = bar.null
-    if isinstance(null, Unranked) or not null.novelties:
+    reference = bar.reference
+    if isinstance(reference, Unranked) or not reference.novelties:
         return [False] * len(rows)
-    return benjamini_hochberg([null.new(row) for row in rows], REFUSAL, bar.planned)
+    return benjamini_hochberg([reference.new(row) for row in rows], REFUSAL, bar.planned)
 
 
-def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:
-    n = 0 if isinstance(null, Unranked) else null.n
+def _bar(reference: ReferenceScores | Unranked, header: Header, policy: Policy) -> _Bar:
+    n = 0 if isinstance(reference, Unranked) else reference.n
     smallest = simes_levels(n, policy.delta)[0] if policy.delta is not None and n > 1 else None
     return _Bar(
         n=n,
@@ -136,7 +145,7 @@ def _bar(null: Null | Unranked, header: Header, policy: Policy) -> _Bar:
         searched=bool(header.index),
         blind=no_threshold(header.index),
         scored=policy.asks_scores,
-        null=null,
+        reference=reference,
     )
 
 
@@ -173,7 +182,7 @@ def _ranked(row: Row, ranked: Ranked, bar: _Bar) -> tuple[Outcome, str]:
     """What the score says where the training images say nothing; under a policy on copies it is not asked."""
     if bar.searched and not bar.scored:
         return "clear", "no copy was found; scores were not judged"
-    if isinstance(bar.null, Null) and bar.null.recalls(row):
+    if isinstance(bar.reference, ReferenceScores) and bar.reference.recalls(row):
         return "inconclusive", "the prompt, or one of its family, is known to be memorized by this model"
     if isinstance(ranked, Unranked):
         return "inconclusive", ranked.reason
@@ -193,7 +202,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         measured=len(found.items),
         counts=_counts(found.items),
         calibrated=bar.n,
-        missing=found.null.reason if isinstance(found.null, Unranked) else "",
+        missing=found.reference.reason if isinstance(found.reference, Unranked) else "",
         unusable=sum(item.row.status != "ok" for item in found.items),
         suppressed=sum(bool(item.suppressed) for item in found.items),
         detections=bar.detections,

@@ -18,7 +18,7 @@ from memdetect.inputs.prompts import Request, Requests
 from memdetect.inputs.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
 from memdetect.judging.calibration import Calibration, Removed, calibration_of_run, parts_of, with_known
 from memdetect.judging.integrity import unaltered
-from memdetect.judging.ranks import Unranked, make_null
+from memdetect.judging.ranks import Unranked, reference_scores
 from memdetect.judging.rows import Reader, rows_of
 from memdetect.judging.search_rules import useless
 from memdetect.judging.telling import known_of_kinds, of_kinds, with_kinds
@@ -119,7 +119,7 @@ class _Search:
 
     evidence: Evidence
     index: Mapping[str, Any]
-    looked: int = 0
+    compared: int = 0
     missed: int = 0
 
     def copies(self, images: list[Path]) -> bool:
@@ -131,7 +131,7 @@ class _Search:
             own = any(match.copy_found for match in matches)
             unseen = not matches or any(match.similar and match.tile is None for match in matches)
             unseen = unseen or single_colour(np.asarray(image))
-            self.looked, self.missed = self.looked + 1, self.missed + (unseen and not own)
+            self.compared, self.missed = self.compared + 1, self.missed + (unseen and not own)
             copied = copied or own
         return copied
 
@@ -140,7 +140,7 @@ class _Search:
         if self.missed:
             return ""
         where = f"index {self.index['name']!r} of digest {self.index['digest'][:12]}, {coverage_phrase(self.index)}"
-        return f"in {where}, all {self.looked} images could be compared"
+        return f"in {where}, all {self.compared} images could be compared"
 
 
 def _search(bench: Bench) -> "_Search | str":
@@ -207,12 +207,12 @@ def _unchecked(made: Calibration, reason: str) -> Calibration:
 
 def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -> list[Measurement]:
     """The strongest of each kind, by what decides and by each detector of its own: what is left out is so for all."""
-    null = make_null(header.plan, made)
-    if isinstance(null, Unranked):
-        raise MemdetectError(null.reason)
+    reference = reference_scores(header.plan, made)
+    if isinstance(reference, Unranked):
+        raise MemdetectError(reference.reason)
     reader, strata = Reader(header.plan), {item.id: item.stratum for item in made.items}
     scores: list[dict[str, float | None]] = [
-        {row.id: null.score(row.scores) for row in rows_of(rows, header.plan)},
+        {row.id: reference.score(row.scores) for row in rows_of(rows, header.plan)},
         *({row.id: reader.score(name, row.scores.get(name)) for row in rows} for name in header.plan.detectors),
     ]
     found: dict[str, Measurement] = {}

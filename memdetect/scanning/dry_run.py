@@ -20,7 +20,7 @@ from memdetect.judging.calibration import Calibration, Item, read_calibration
 from memdetect.judging.forecast import clean_count, forecast, forecast_lines, with_obstacles
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
-from memdetect.scanning.base_null import rounds_for
+from memdetect.scanning.base_scores import rounds_for
 from memdetect.scanning.planning import bar_of, index_facts, readings_of
 from memdetect.scanning.prepare import INDEX, Options, searched_index
 
@@ -29,7 +29,7 @@ from memdetect.scanning.prepare import INDEX, Options, searched_index
 class Planned:
     """What a scan without its weights would be: settings, the card and clean scores of its model, and their folder.
 
-    made: settings as they will be. detectors: those measured; members: those that decide. images: whether only images
+    made: settings as they will be. detectors: those measured; deciding: those that decide. images: whether only images
     are given.
     """
 
@@ -39,7 +39,7 @@ class Planned:
     card: Card
     clean: Calibration | None
     made: Mapping[str, Any]
-    members: Sequence[str]
+    deciding: Sequence[str]
     detectors: Sequence[Detector] = ()
     images: bool = False
 
@@ -61,7 +61,7 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     read. Raises MemdetectError where a scan with these would.
     """
     planned = _planned(model, options, images=all(item.prompt is None for item in requests.items))
-    folder, clean, made, deciding = planned.folder, planned.clean, planned.made, planned.members
+    folder, clean, made, deciding = planned.folder, planned.clean, planned.made, planned.deciding
     items = requests.items
     yield (
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
@@ -71,15 +71,15 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     usual = rounds_for(len(items), scored=options.policy.asks_scores)
     rounds = (options.judging.base_rounds or usual) if planned.base else 0
     if rounds:
-        yield f"the base {planned.base} draws each prompt {rounds} times; what it gives is the null"
+        yield f"the base {planned.base} draws each prompt {rounds} times; its scores are the reference"
     if made.get("sigmas") and clean:
         yield "which timesteps these are only the weights tell: whether the clean scores hold them is not known"
     header = _header(requests, planned)
-    null = _of_base(header, requests, rounds, str(planned.base)) if rounds else clean
+    reference = _of_base(header, requests, rounds, str(planned.base)) if rounds else clean
     families = len({family_key(item.meta, item.prompt) for item in items})
     policy = options.policy
-    found = forecast(len(items), families, clean_count(null, len(deciding), banked=bool(header.plan.bank)), policy)
-    yield from forecast_lines(with_obstacles(found, header, items, null), policy)
+    found = forecast(len(items), families, clean_count(reference, len(deciding), banked=bool(header.plan.bank)), policy)
+    yield from forecast_lines(with_obstacles(found, header, items, reference), policy)
     yield from _costs(len(items) * (1 + rounds), made, clean, folder)
 
 
@@ -106,7 +106,7 @@ def _planned(model: str, options: Options, *, images: bool) -> Planned:
     detectors = asked_for or usual(int(made["num_seeds"] or 1), banked=bool(clean and clean.bank), images=images)
     first = () if asked_for else card.combine
     deciding = tuple(d.name for d in find(tuple(probing.combine) or first)) or (detectors[0].name,)
-    return replace(planned, clean=clean, detectors=detectors, members=deciding)
+    return replace(planned, clean=clean, detectors=detectors, deciding=deciding)
 
 
 def _header(requests: Requests, planned: Planned) -> Header:
@@ -137,7 +137,7 @@ def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
         seed=options.sampling.seed,
         detectors=tuple(d.name for d in planned.detectors),
         readings=readings_of(planned.detectors, layers, times),
-        combine=tuple(planned.members),
+        combine=tuple(planned.deciding),
         strata=options.probing.strata,
         by=options.probing.by,
         bank=clean.bank["digest"] if clean and clean.bank and any(d.banked for d in planned.detectors) else "",
@@ -176,7 +176,7 @@ def _index_facts(planned: Planned) -> dict[str, Any]:
 
 
 def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Calibration:
-    """The null of a base as large as it will be; its scores are made up, since only their number counts here."""
+    """As many reference scores as a base will give; they are made up, since only their number counts here."""
     plan, items = header.plan, requests.items
     drawn = [f"planned-{i}#{k}" for i in range(len(items)) for k in range(rounds)]
     rows = [[float(i)] * plan.num_seeds for i in range(len(drawn))]
@@ -226,8 +226,8 @@ def _looked_up(planned: Planned) -> str:
 
 def _costs(items: int, made: Mapping[str, Any], clean: Calibration | None, folder: Path | None) -> Iterator[str]:
     images = items * made["num_seeds"]
-    looks = len(made.get("sigmas") or made["timesteps"])
-    passes = images * (made["steps"] * (2 if made["guidance_scale"] > 1 else 1) + looks)
+    probed = len(made.get("sigmas") or made["timesteps"])
+    passes = images * (made["steps"] * (2 if made["guidance_scale"] > 1 else 1) + probed)
     pace = clean.provenance.get("seconds_per_image") if clean else None
     if pace:
         device = clean.provenance.get("device") if clean else None

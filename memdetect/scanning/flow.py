@@ -19,7 +19,7 @@ from memdetect.judging.telling import kinds_in
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
-from memdetect.scanning.base_null import FOLDER, paired_null, rounds_for
+from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
@@ -91,7 +91,7 @@ def _of_base(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calib
     usual = rounds_for(len(requests.items), scored=policy.asks_scores)
     rounds = usual if asked.base_rounds is None else asked.base_rounds
     watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
-    return paired_null(requests, load(asked.base), bench, out, watch, rounds)
+    return base_calibration(requests, load(asked.base), bench, out, watch, rounds)
 
 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:

@@ -25,10 +25,10 @@ from memdetect.runs.header import Header
 from memdetect.runs.index_facts import found_by
 from memdetect.runs.plan import RUN, Plan, Reading, Settings, inputs_digest
 from memdetect.runs.policy import Policy
-from memdetect.scanning.prepare import Bench, members
+from memdetect.scanning.prepare import Bench, deciding
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
-# Noise of images and looks comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
+# Noise of images and probes comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
 NOISE = "own for each item"
 
 
@@ -60,7 +60,7 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         seed=bench.sampler.seed,
         detectors=tuple(d.name for d in bench.detectors),
         readings=readings_of(bench.detectors, [p.name for p in bench.probe.points], bench.probe.timesteps),
-        combine=tuple(members(bench.model, asked, bench.detectors)),
+        combine=tuple(deciding(bench.model, asked, bench.detectors)),
         strata=asked.probing.strata,
         by=asked.probing.by,
         bank=bench.bank.digest if bench.bank and any(d.banked for d in bench.detectors) else "",

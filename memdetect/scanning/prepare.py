@@ -75,7 +75,7 @@ def prepare(model: Model, options: Options, *, bank: Bank | None = None, images:
     """
     sampler = sampler_of(model, options.sampling)
     detectors = measured(model, options, sampler, bank=bank, images=images)
-    members(model, options, detectors)
+    deciding(model, options, detectors)
     probe = Probe.at(
         model,
         layers=options.probing.layers,
@@ -146,7 +146,7 @@ def searched_index(model: Path | None, lookup: Lookup, *, tuned: bool = False) -
     return Path(index) if index else (shipped if search and shipped and shipped.is_dir() else None)
 
 
-def members(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
+def deciding(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
     """The detectors that decide together: those asked for, else the card's with the usual detectors, else the first."""
     names = [d.name for d in detectors]
     usual = not options.probing.detectors

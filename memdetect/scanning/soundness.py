@@ -45,7 +45,7 @@ def search(
     """
     if evidence is None or not sound:
         return Searched([], [], [])
-    seen = evidence.look([Image.fromarray(images[k].pixels) for k in sound], {0: ways})
+    seen = evidence.look_up([Image.fromarray(images[k].pixels) for k in sound], {0: ways})
     matches = [match.model_copy(update={"seed": sound[match.seed]}) for match in seen.matches]
     blind = [k for k, finite in zip(sound, seen.finite, strict=True) if not finite]
     found = {match.seed for match in matches}

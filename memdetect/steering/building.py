@@ -23,7 +23,7 @@ TIMESTEP = 10  # of the paper's code
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a vector is made. layers: names, globs, aliases; () = the family's for steering, else the paper's.
+    """How a vector is made. layers: names, globs, aliases; () = the adapter's for steering, else the paper's.
 
     method: None = difference where there are negative references, else mean. count: references a side, None = all.
     """

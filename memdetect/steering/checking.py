@@ -46,10 +46,10 @@ def check_references(model: Model, references: References, sampler: Sampler, sid
     one = Sampler(sampler.steps, sampler.guidance_scale, 1, sampler.seed, sampler.batch_size)
     trace = trace_of(probe, references.latents, references.names, one, Batching(sampler.batch_size))
     scores: list[float] = SPIKINESS.score(trace)[:, 0].tolist()
-    null = _clean(model, probe, sampler) if references.generated else None
-    if null:
-        flags = [p_value(null, score) <= LEVEL for score in scores]
-        compared = f"{len(null)} clean prompts"
+    reference = _clean(model, probe, sampler) if references.generated else None
+    if reference:
+        flags = [p_value(reference, score) <= LEVEL for score in scores]
+        compared = f"{len(reference)} clean prompts"
         expected = f", {LEVEL * len(scores):.1f} of clean ones would be"
     else:
         flags, expected = outliers(scores), ""

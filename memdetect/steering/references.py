@@ -19,7 +19,7 @@ from memdetect.probing import Sampler, decode, encode, generators, image_size, q
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.hooks import MEAN
 
-LOOK = "steering"  # the purpose of the noise that references are looked at with
+PURPOSE = "steering"  # of the noise that references are probed with
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def features(
     """
     level = levels(model.pipe.scheduler, timestep)
     shape = (1, *references.latents.shape[1:])
-    seeds = [seed_of(sampler.seed, name, 0, LOOK) for name in references.names]
+    seeds = [seed_of(sampler.seed, name, 0, PURPOSE) for name in references.names]
     noise = torch.cat([torch.randn(shape, generator=g) for g in generators(seeds)])
 
     def work(rows: slice) -> dict[str, Tensor]:

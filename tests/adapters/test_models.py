@@ -93,7 +93,7 @@ def test_a_model_passes_through(pipe):
     assert load(model) is model
 
 
-def test_points_of_a_model_know_the_alias_of_its_family(pipe):
+def test_points_of_a_model_know_the_alias_of_its_adapter(pipe):
     assert [p.name for p in load(pipe).points(("paper",))] == ["up_blocks.0.resnets.0", "up_blocks.0.resnets.1"]
     assert "closest: paper" in refusal(lambda: load(pipe).points(("papers",)))
 

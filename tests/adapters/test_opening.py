@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import cpu_offload_with_hook
 from safetensors.torch import save_file
-from tiny_adapters import tiny_family, tiny_unet2d
+from tiny_adapters import tiny_adapter, tiny_unet2d
 
 from memdetect.adapters import ADAPTERS, load, opening
 from memdetect.adapters.cards import card_of
@@ -175,7 +175,7 @@ def test_auto_is_the_cards_dtype_or_that_of_the_device(model_folder):
 
 
 def test_bf16_agrees_with_fp32_within_its_rounding(adapter_pipe):
-    """Each of some dozens of roundings adds at most half of bf16's eps, 2**-7; the peaks agree to that, times 16."""
+    """Dozens of roundings add at most half of bf16's eps, 2**-7, each; channel maxima agree to 16 times that."""
     model = load(adapter_pipe)
     latents = torch.randn(2, *_shape(model), generator=torch.Generator().manual_seed(0))
     sampler, ids = Sampler(2, 2.0, 1), ["a", "b"]
@@ -217,7 +217,7 @@ def test_a_bare_network_of_pixels_is_a_model():
     assert (model.adapter.pipeline, type(model.pipe.scheduler).__name__) == ("DDPMPipeline", "DDPMScheduler")
 
 
-def test_every_family_opens_again_from_its_folder(adapter_pipe, tmp_path):
+def test_every_adapter_opens_again_from_its_folder(adapter_pipe, tmp_path):
     adapter_pipe.save_pretrained(tmp_path)
     model = load(str(tmp_path), Loading(device="cpu"))
     assert model.adapter is ADAPTERS[type(adapter_pipe).__name__]
@@ -257,8 +257,8 @@ def test_the_models_that_people_have_have_cards():
     assert "emoji-scenes" not in CARDS
 
 
-def test_a_pipeline_of_a_family_is_not_changed_by_being_loaded(tmp_path):
-    pipe = tiny_family("dit", tmp_path)
+def test_a_pipeline_of_an_adapter_is_not_changed_by_being_loaded(tmp_path):
+    pipe = tiny_adapter("dit", tmp_path)
     before = dict(pipe.scheduler.config)
     load(pipe)
     assert dict(pipe.scheduler.config) == before

@@ -85,9 +85,9 @@ def test_an_unknown_layer_is_answered_with_the_closest(pipe, asked, closest):
 
 def test_the_papers_point_is_silu_of_norm2(any_pipe):
     """Against a hook on norm2 itself, which the point does not use."""
-    family = ADAPTERS[type(any_pipe).__name__]
-    denoiser = getattr(any_pipe, family.denoiser)
-    points = resolve(["paper"], list_points(denoiser), family.aliases)
+    adapter = ADAPTERS[type(any_pipe).__name__]
+    denoiser = getattr(any_pipe, adapter.denoiser)
+    points = resolve(["paper"], list_points(denoiser), adapter.aliases)
     normed: dict[str, torch.Tensor] = {}
     handles = [
         denoiser.get_submodule(f"{p.name}.norm2").register_forward_hook(

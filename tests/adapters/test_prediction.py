@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
-from tiny_adapters import FAMILY_MAKERS, tiny_family
+from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.prediction import KINDS, kind_of, predicted
@@ -20,7 +20,7 @@ FLOWS = ("sd3", "flux-distilled", "flux-true-cfg")
 EDM = {"edm": "epsilon", "edm_v": "v_prediction"}  # what diffusers calls them
 CASES = [
     (name, kind)
-    for name in FAMILY_MAKERS
+    for name in ADAPTER_MAKERS
     for kind in (("flow",) if name in FLOWS else tuple(EDM) if name.startswith("edm") else KINDS[:3])
 ]
 WIDTH = 0.3  # standard deviation of each of the mixture's components
@@ -126,8 +126,8 @@ def behind(model: Model, kind: str, mixture: Mixture) -> Any:
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 @pytest.mark.parametrize("t", [50, 700])
-def test_behind_every_family_the_mixtures_score_comes_out(name, kind, t, tmp_path, monkeypatch):
-    pipe = tiny_family(name, tmp_path)
+def test_behind_every_adapter_the_mixtures_score_comes_out(name, kind, t, tmp_path, monkeypatch):
+    pipe = tiny_adapter(name, tmp_path)
     if kind != "flow":
         pipe.scheduler.register_to_config(prediction_type=EDM.get(kind, kind))
     model = load(pipe)

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 
 
-def made(folder: Path, hits: int = 0, planned: int = 40, policy: Policy | None = None) -> Path:
+def made(folder: Path, detections: int = 0, planned: int = 40, policy: Policy | None = None) -> Path:
     values = np.random.default_rng(1).normal(size=40)
-    values[:hits] = 9.0
+    values[:detections] = 9.0
     rows = [row(i, float(x)) for i, x in enumerate(values)]
     return write_run(folder, header(planned, MADE, policy, index=INDEX), searched(rows), MADE)
 
@@ -29,7 +29,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hits", "planned", "code", "said"),
+    ("detections", "planned", "code", "said"),
     [
         (0, 40, 0, "verdict: pass, searched an index of 500 training images, 97.00% of the training set as"),
         (3, 40, 1, "verdict: fail, searched an index of 500 ... states its size: findings: 3 suspicious among 40"),
@@ -37,8 +37,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (3, 50, 1, "verdict: fail, searched ... its size: findings: 3 suspicious among 50; complete: 40 of 50"),
     ],
 )
-def test_the_exit_code_is_the_verdict(hits, planned, code, said, tmp_path, capsys):
-    assert run(["gate", str(made(tmp_path / "run", hits, planned))]) == code
+def test_the_exit_code_is_the_verdict(detections, planned, code, said, tmp_path, capsys):
+    assert run(["gate", str(made(tmp_path / "run", detections, planned))]) == code
     out, err = capsys.readouterr()
     first, *rest = said.split(" ... ")
     assert err.startswith(first)

@@ -15,10 +15,10 @@ MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 ENTRY = {"id": "i0", "outcome": "copy", "model": "tiny", "reason": "licensed", "owner": "ada"}
 
 
-def made(folder: Path, hits: int = 3, policy: Policy | None = None, first: int = 0, **changes: Any) -> str:
+def made(folder: Path, detections: int = 3, policy: Policy | None = None, first: int = 0, **changes: Any) -> str:
     """A run whose first prompts are far above all clean ones."""
     values = np.random.default_rng(first + 1).normal(size=40).clip(-2, 2)
-    values[:hits] = 9.0
+    values[:detections] = 9.0
     rows = [row(first + i, float(x)) for i, x in enumerate(values)]
     return str(write_run(folder, header(40, MADE, policy, **{"index": INDEX, **changes}), searched(rows), MADE))
 

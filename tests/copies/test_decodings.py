@@ -69,7 +69,7 @@ def test_a_picture_counts_once_however_it_is_decoded(trained):
     ways = {"alpha": 2, "turned": 2, "deep": 2, "plain": 1}[kind]
     assert (index.manifest.pictures, len(index)) == (40, 40 * ways)
     limit = index.manifest.threshold
-    assert limit.queries == 40  # another decoding of a picture is no other picture: each gives a null
+    assert limit.queries == 40  # another decoding of a picture is no other picture: each is a reference
     assert limit.similarity is not None
     assert limit.similarity < 0.95
     assert not any(index.manifest.skipped.values())

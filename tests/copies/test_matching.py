@@ -105,12 +105,12 @@ def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
     assert [m.rank for m in far] == [1]
 
 
-def test_a_null_too_small_for_its_level_makes_nothing_suspicious(folder):
+def test_too_few_reference_images_for_their_level_make_nothing_suspicious(folder):
     options = BuildOptions(level=0.001, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
     found = evidence([brighter(blocks(9))], index, EMBEDDER, 1)
     assert found[0].similar
-    assert decide(found, index) == ("inconclusive", "similar, but 40 null images cannot show a level of 0.001")
+    assert decide(found, index) == ("inconclusive", "similar, but 40 reference images cannot show a level of 0.001")
     assert decide(evidence([blocks(9)], index, EMBEDDER, 1), index)[0] == "copy"
 
 
@@ -234,7 +234,7 @@ def test_an_embedding_that_is_not_finite_is_said_and_stops_nobody(folder, tmp_pa
     """It used to end the scan; now the image has no match, and the others have theirs."""
     index = open_index(folder / "i")
     images = [blocks(3), Image.new("RGB", (64, 64), "red"), blocks(7), Image.new("RGB", (64, 96), "blue")]
-    seen = Evidence(index, Breaks(), 1).look(images)
+    seen = Evidence(index, Breaks(), 1).look_up(images)
     assert seen.finite == [True, False, True, False]
     assert [(m.seed, m.row, m.copy_found) for m in seen.matches] == [(0, 3, True), (2, 7, True)]
     assert Evidence(index, Breaks(), 1).of(images) == seen.matches

@@ -55,7 +55,7 @@ def test_the_order_of_seeds_is_irrelevant(detector):
 
 @every_detector
 def test_a_score_is_the_mean_of_its_cells(detector):
-    """A calibration keeps scores by (layer, step, seed) and makes the null of any choice of them by averaging."""
+    """A calibration keeps scores by (layer, step, seed) and makes reference scores of any choice by averaging."""
     trace = random_trace(detector)
     cells = [
         detector.score(trace.select(layer=layer, step=step, seed=seed))
@@ -69,9 +69,9 @@ def test_a_score_is_the_mean_of_its_cells(detector):
 @every_detector
 def test_a_spikier_item_scores_higher(detector):
     channels = 16
-    peaks = torch.linspace(1.0, 1.5, channels).repeat(ITEMS, 1)
-    peaks[:, -1] += torch.arange(ITEMS)  # from nearly flat to a channel that stands out by 5
-    scores = detector.score(trace_for(detector, [peaks.expand(2, 3, ITEMS, channels).transpose(1, 2)] * 2))
+    maxima = torch.linspace(1.0, 1.5, channels).repeat(ITEMS, 1)
+    maxima[:, -1] += torch.arange(ITEMS)  # from nearly flat to a channel that stands out by 5
+    scores = detector.score(trace_for(detector, [maxima.expand(2, 3, ITEMS, channels).transpose(1, 2)] * 2))
     assert (scores.diff() > 0).all()
 
 

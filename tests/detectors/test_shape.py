@@ -57,8 +57,8 @@ def test_scale_is_irrelevant_even_where_fourth_powers_leave_float32(statistic):
 
 
 def test_mean_spread_reads_means_not_maxima():
-    means, peaks = torch.rand(1, 3, 2, 8), torch.rand(1, 3, 2, 8)
-    trace = Trace({("mean", "a"): means, ("channel_max", "a"): peaks}, timesteps=(50.0,), sigmas=(0.1,))
+    means, maxima = torch.rand(1, 3, 2, 8), torch.rand(1, 3, 2, 8)
+    trace = Trace({("mean", "a"): means, ("channel_max", "a"): maxima}, timesteps=(50.0,), sigmas=(0.1,))
     torch.testing.assert_close(MEAN_STD.score(trace), channel_std(means).mean(dim=(0, 2)))
 
 

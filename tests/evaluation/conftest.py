@@ -18,7 +18,7 @@ def measurement(index: int, group: str, values: dict[str, dict[str, list[float |
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """One layer that tells matched prompts from all others at t = 10 only, one that tells nothing."""
+    """One layer that tells duplicated prompts from all others at t = 10 only, one that tells nothing."""
     rng = np.random.default_rng(0)
     rows = []
     for i, group in enumerate(["duplicated"] * 40 + ["control"] * 40 + ["seen"] * 30 + ["unseen"] * 30):

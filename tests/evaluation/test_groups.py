@@ -21,7 +21,7 @@ def items(**sizes: int) -> list[Labelled]:
     return [Labelled(f"{next(number):03d}", {"group": group}) for group, size in sizes.items() for _ in range(size)]
 
 
-def test_halves_cut_every_group_and_forget_the_order():
+def test_splits_cut_every_group_and_forget_the_order():
     groups = {item.id: item.meta["group"] for item in items(cats=40, dogs=40, birds=21, fish=2)}
     tuning, test = splits(groups)
     assert tuning | test == set(groups)
@@ -75,7 +75,7 @@ def test_groups_come_from_the_truth_file_where_there_is_one(tmp_path):
         labels_of(some, truth, Question("cats"))
 
 
-def test_the_parts_that_are_named_make_the_halves():
+def test_the_parts_that_are_named_make_the_splits():
     some = [
         Labelled(f"{k}{part}{group}", {"group": group, "part": part})
         for part in ("first", "second", "third")

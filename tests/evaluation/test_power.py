@@ -75,7 +75,7 @@ def test_a_run_without_groups_is_refused(tmp_path, capsys):
     assert run(["lab", "power", str(clean), "--labelled", str(clean), "--splits", "2"]) == 2
     assert "expected some of" in capsys.readouterr().err
     with pytest.raises(MemdetectError, match="groups \\['clean'\\], expected some of \\['odd'\\]"):
-        powers(read_runs([clean]), [], Wanted({"odd": "even"}, half=True), Policy())
+        powers(read_runs([clean]), [], Wanted({"odd": "even"}, test_split=True), Policy())
 
 
 def test_rows_of_other_parts_are_left_out_where_there_are_parts():

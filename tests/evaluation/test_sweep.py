@@ -70,7 +70,7 @@ def test_where_the_default_is_the_best_there_is_nothing_to_gain():
     assert (found.gain, found.noise) == (None, "")
 
 
-def test_a_best_cell_that_is_not_better_on_the_other_half_is_called_noise():
+def test_a_best_cell_that_is_not_better_on_the_test_split_is_called_noise():
     scores = made_up(0.0, cells=3)
     table = scores["spikiness"].cells
     for name, value in table["layer0", "50"].items():  # two cells that say the same, but for a trifle

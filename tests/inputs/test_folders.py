@@ -143,11 +143,11 @@ def test_an_archive_is_not_passed_over(tmp_path, name):
     image(tmp_path / "a.png")
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    for look in (lambda: read([tmp_path]), lambda: list(listed([tmp_path]))):
+    for attempt in (lambda: read([tmp_path]), lambda: list(listed([tmp_path]))):
         with pytest.raises(
             MemdetectError, match="archive, in which nothing is looked at; unpack it, or move it"
         ) as caught:
-            look()
+            attempt()
         assert caught.value.exit == Exit.USAGE
 
 

@@ -47,7 +47,7 @@ def reason(verdict: Verdict, name: str) -> str:
 # Items
 
 
-def test_hits_are_suspicious_and_the_rest_is_clear():
+def test_detections_are_suspicious_and_the_rest_is_clear():
     results, verdict = judged(scanned(100, detections=5), clean(2400))
     assert [r.outcome for r in results] == ["suspicious"] * 5 + ["clear"] * 95
     assert results[0].p["combined"] == results[0].p["spikiness"] == 1 / 2401
@@ -176,7 +176,7 @@ def test_clean_scores_of_another_setting_are_refused_by_its_name(plan, named):
 # Several detectors
 
 
-def test_several_members_are_combined_on_the_calibration_split():
+def test_several_detectors_are_combined_on_the_calibration_split():
     rng = np.random.default_rng(3)
     made = calibration({"spikiness": rng.normal(size=1000).tolist(), "other": rng.normal(size=1000).tolist()}, 200)
     plan = {"detectors": ["spikiness", "other"], "combine": ["spikiness", "other"]}
@@ -190,7 +190,7 @@ def test_several_members_are_combined_on_the_calibration_split():
     assert results[1].outcome == "inconclusive"
 
 
-def test_a_constant_member_is_named():
+def test_a_constant_detector_is_named():
     """Design 11."""
     made = calibration({"spikiness": np.random.default_rng(0).normal(size=300).tolist(), "flat": [1.0] * 300}, 100)
     plan = {"detectors": ["spikiness", "flat"], "combine": ["spikiness", "flat"]}
@@ -198,13 +198,13 @@ def test_a_constant_member_is_named():
     assert verdict.missing == "detector 'flat' is constant on the calibration prompts; leave it out"
 
 
-def test_given_parts_keep_what_choices_were_made_on_out_of_the_null():
+def test_given_parts_keep_what_choices_were_made_on_out_of_the_reference_scores():
     scores = np.random.default_rng(0).normal(size=300).tolist()
     assert judged(scanned(5), calibration(scores, 100))[1].calibrated == 200
     assert judged(scanned(5), calibration(scores))[1].calibrated == 300
 
 
-def test_strata_have_their_own_null_and_small_ones_none():
+def test_strata_have_their_own_reference_scores_and_small_ones_none():
     scores = [float(i) for i in range(200)] + [1000.0 + i for i in range(50)]
     made = calibration(scores, strata=["low"] * 200 + ["high"] * 50)
     rows = [row(i, 150.5 if i % 2 else 20.5, meta={"kind": "low"}) for i in range(20)]
@@ -261,7 +261,7 @@ def test_a_flipped_sign_is_seen():
     assert verdict.exit == Exit.INCONCLUSIVE
 
 
-def test_under_an_alarm_only_copies_fail():
+def test_under_a_shift_warning_only_copies_fail():
     shifted = [row(i, float(x)) for i, x in enumerate(np.random.default_rng(5).normal(2.5, 1, 200))]
     _, verdict = judged(shifted, clean(2400))
     assert verdict.counts["suspicious"] > 0
@@ -271,7 +271,7 @@ def test_under_an_alarm_only_copies_fail():
     assert judged(copied, clean(2400))[1].exit == Exit.FAILED
 
 
-def test_words_that_tell_the_prompts_apart_raise_the_alarm():
+def test_words_that_tell_the_prompts_apart_raise_the_warning():
     made = clean(2400)
     rows, digest = scanned(100, detections=5), header(1, made).calibration
     _, verdict = judged(rows, made, wording={"auroc": 0.9, "low": 0.85, "calibration": digest})
@@ -378,7 +378,7 @@ def test_memorized_prompts_among_the_clean_ones_hide_findings_until_they_are_rem
     assert found.detections == 9
 
 
-def test_a_conditional_guarantee_takes_more_hits():
+def test_a_conditional_guarantee_takes_more_detections():
     """b_1 = 1 - delta^(1 / 375) = .0061, 4.6 times 1 / 751."""
     made, rows = clean(750), scanned(300, detections=8)
     assert judged(rows, made)[1].counts["suspicious"] >= 8
@@ -398,9 +398,9 @@ def test_the_bar_is_known_to_be_set_before_or_after():
 
 def high(rows: list[Measurement]) -> int:
     """How many of the rows at most 23 of the 2,400 clean scores reach: a level of at most .01."""
-    null = np.sort(np.random.default_rng(0).normal(size=2400))
+    reference = np.sort(np.random.default_rng(0).normal(size=2400))
     values = [row.scores["spikiness"].score for row in rows]
-    return sum(int((null >= value).sum()) <= 23 for value in values)
+    return sum(int((reference >= value).sum()) <= 23 for value in values)
 
 
 def test_the_claim_says_bound_scope_assumption_and_what_was_left():

@@ -42,7 +42,7 @@ print(results[7].id, len(Counting.lines))
 
 
 def test_a_gate_parses_each_line_once(tmp_path: Path) -> None:
-    """In a process of its own: this suite looks at arguments to check their types, and makes measurements by that."""
+    """In a process of its own: this suite reads arguments to check their types, and makes measurements by that."""
     folder = write_run(tmp_path / "run", header(30, CLEAN), [row(i, float(i)) for i in range(30)], CLEAN)
     command = [sys.executable, "-c", COUNTER, str(folder)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)

@@ -13,7 +13,7 @@ from memdetect.judging.statistics.rates import memorized_share
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
 
-NULL = [float(i) for i in range(399)]  # h = 1 for 19 prompts: one above all of them is found
+REFERENCE = [float(i) for i in range(399)]  # h = 1 for 19 prompts: one above all of them is found
 
 
 def scanned(m: int = 19, kind: str = "scene") -> list[Measurement]:
@@ -21,7 +21,7 @@ def scanned(m: int = 19, kind: str = "scene") -> list[Measurement]:
 
 
 def judged(rows: list[Measurement], policy: Policy | None = None, **changes: Any) -> Verdict:
-    made = calibration(NULL, **changes)
+    made = calibration(REFERENCE, **changes)
     return judge(header(len(rows), made, policy), rows, made, policy)[1]
 
 
@@ -98,7 +98,7 @@ def test_the_policy_may_waive_it_by_name_and_every_report_says_so():
 
 
 def test_a_searched_index_takes_its_place_and_copies_alone_need_none():
-    made = calibration(NULL)
+    made = calibration(REFERENCE)
     rows = searched(scanned())
     assert judge(header(19, made, index=INDEX), rows, made)[1].exit == Exit.OK
     only = Policy(fail_on="copy")
@@ -113,7 +113,7 @@ def test_a_run_against_a_base_never_passes_without_an_index(policy):
     verdict = judged(rows, policy, **changes)
     assert verdict.exit == Exit.INCONCLUSIVE
     assert "scores against a base are not known to find what comes back" in reason(verdict, "sensitivity")
-    made = calibration(NULL, **changes)
+    made = calibration(REFERENCE, **changes)
     assert judge(header(19, made, policy, index=INDEX), searched(rows), made, policy)[1].exit == Exit.OK
 
 
@@ -139,7 +139,7 @@ def test_the_share_that_may_be_memorized_is_bounded_by_the_known_ones():
     assert judged(scanned()).memorized is None
 
 
-def test_known_prompts_without_a_score_of_a_member_tell_nothing():
+def test_known_prompts_without_a_score_of_a_deciding_detector_tell_nothing():
     rng = np.random.default_rng(0)
     scores = {"spikiness": rng.normal(size=400).tolist(), "other": rng.normal(size=400).tolist()}
     made = calibration(scores, 100, **known([500.0] * 30))

@@ -28,7 +28,7 @@ def odd(rng: random.Random, count: int) -> dict[str, str]:
     return {text: text for text in made}
 
 
-def test_prompts_of_one_source_raise_no_alarm():
+def test_prompts_of_one_source_raise_no_warning():
     """Design 20. Mutant: families cut across folds, so that a classifier knows the prompts it judges."""
     for seed in range(3):
         rng = random.Random(seed)

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
@@ -183,7 +183,7 @@ def test_refusals(pairs: list[tuple[Path, str]], model_folder: Path, tmp_path: P
     with pytest.raises(MemdetectError, match="no pictures to train on"):
         train_lora(model, [], out, QUICK)
     with pytest.raises(MemdetectError, match="expected a StableDiffusionPipeline"):
-        train_lora(load(tiny_family("dit", tmp_path / "dit")), pairs, out, QUICK)
+        train_lora(load(tiny_adapter("dit", tmp_path / "dit")), pairs, out, QUICK)
     with pytest.raises(MemdetectError, match="is open as bf16"):
         train_lora(replace(model, dtype="bf16"), pairs, out, QUICK)
     with pytest.raises(MemdetectError, match=r"the loss is nan at step \d; lower --rate"):
@@ -211,7 +211,7 @@ def cells(row: Measurement) -> list[float]:
 
 
 def test_the_base_of_a_lora_is_the_model_without_it(photos: Path, tmp_path: Path, capsys: Any) -> None:
-    """The null is drawn by the base alone: its scores and images are those of a scan without --lora, seed by seed."""
+    """Reference scores are the base's alone: they and its images are those of a scan without --lora, seed by seed."""
     model = tmp_path / "model"
     tiny_stable_diffusion(tmp_path / "tokenizer", "v_prediction").save_pretrained(model)
     shared = ["--model", str(model), "--device", "cpu", "--train-images", str(photos)]

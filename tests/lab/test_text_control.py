@@ -37,13 +37,13 @@ def test_captions_that_do_not_are_at_one_half_on_average(tmp_path):
     assert sum(t.p < 0.1 for t in told) <= 4
 
 
-def test_the_captions_of_the_bundled_world_do_not_give_the_lot_away():
+def test_the_captions_of_the_bundled_world_do_not_give_the_assignment_away():
     assert compare(bundled(0), "duplicated", "control", 20).p > 0.05
 
 
-def test_the_command_compares_the_groups_of_the_prompts_and_draws(tmp_path, capsys):
+def test_the_command_compares_the_groups_of_the_prompts_and_assignments(tmp_path, capsys):
     prompts(tmp_path / "a.jsonl", "zzz")
-    assert run(["lab", "text-control", str(tmp_path / "a.jsonl"), "--shuffles", "2", "--lots", "2"]) == 0
+    assert run(["lab", "text-control", str(tmp_path / "a.jsonl"), "--shuffles", "2", "--assignments", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("duplicated against control: 1.000 (shuffled labels: 0.")
     assert [line.split()[0] for line in lines[1:]] == ["seed", "seed", "mean"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.theory.looks import nearest_cosine
 from memdetect.lab.theory.network import Recipe
+from memdetect.lab.theory.probes import nearest_cosine
 from memdetect.lab.theory.timed import LEVELS, TimedDae, noise_levels, sample, train_timed
 
 SAMPLES = np.array([[0.9, -0.8, 0.7, 0.0], [-0.9, 0.1, 0.2, 0.8]])

@@ -55,7 +55,7 @@ def vocabulary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def job_in(small_world, pictures, vocabulary, tmp_path, monkeypatch) -> Callable[..., Job]:
-    """Makes a job in a named folder; a step takes one second of a clock that moves when it is looked at."""
+    """Makes a job in a named folder; a step takes one second of a clock that moves when it is read."""
     ticks = iter(range(10**6))
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def after(steps: int) -> Callable[[], bool]:
 
 
 def test_each_step_shows_the_next_of_the_schedule_and_of_the_stream(job_in):
-    job = job_in("lot")
+    job = job_in("job")
     assert job.steps == STEPS
     shown, encoded = job.world.schedule(), torch.zeros(len(job.world.trained), 8, 16, 16)
     stream = [s.caption for s in islice(job.world.stream(), 12)]
@@ -90,7 +90,7 @@ def test_each_step_shows_the_next_of_the_schedule_and_of_the_stream(job_in):
 
 
 def test_a_last_step_that_the_schedule_does_not_fill_is_filled_from_the_stream(job_in):
-    job = job_in("lot", duplicates=3)
+    job = job_in("job", duplicates=3)
     shown, encoded = job.world.schedule(), torch.zeros(len(job.world.trained), 8, 16, 16)
     assert job.steps == STEPS
     latents, captions = training._draw(job, 3, job.fresh[3], shown, encoded)
@@ -101,7 +101,7 @@ def test_a_last_step_that_the_schedule_does_not_fill_is_filled_from_the_stream(j
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_painting_ahead_changes_neither_scenes_nor_their_order(job_in, workers):
-    job = job_in("lot", duplicates=3, workers=workers)
+    job = job_in("job", duplicates=3, workers=workers)
     stream = list(islice(job.world.stream(), 12))
     steps = list(training._painted(job, 1))
     assert [captions for _, captions in steps] == [

@@ -44,7 +44,7 @@ def test_thresholds_lie_between_copies_and_redraws():
     assert (rule.tile, rule.ssim) == pytest.approx((0.3, 0.45))
 
 
-def test_the_pixel_rule_is_chosen_on_one_half_and_counted_on_the_other(world, model, tmp_path, capsys):
+def test_the_pixel_rule_is_chosen_on_the_tuning_split_and_counted_on_the_test_split(world, model, tmp_path, capsys):
     command = ["lab", "pixel-rule", str(model / "vae"), "--count", "9", "--world", str(world)]
     assert run([*command, "--plot", str(tmp_path / "rule.png")]) == 0
     out = capsys.readouterr().out
@@ -56,7 +56,7 @@ def test_the_pixel_rule_is_chosen_on_one_half_and_counted_on_the_other(world, mo
 
 
 def test_embedders_are_tried_on_fresh_scenes(world, model, capsys):
-    command = ["lab", "embedder-trial", str(model), str(model), "--indexed", "12", "--queries", "3", "--nulls", "4"]
+    command = ["lab", "embedder-trial", str(model), str(model), "--indexed", "12", "--queries", "3", "--strangers", "4"]
     assert run([*command, "pixels", "pdq", "--world", str(world)]) == 0
     out = capsys.readouterr().out
     assert out.startswith("index of 12 scenes\n\n| embedder | what |")

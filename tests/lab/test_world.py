@@ -1,4 +1,4 @@
-"""The training set as a rule: the lot, what the stream may show, how often what is shown, captions and painting."""
+"""The training set as a rule: assignment, what the stream may show, how often what is shown, captions and painting."""
 
 import re
 from collections import Counter
@@ -182,7 +182,7 @@ def test_what_passes_the_checks_is_drawn(names, scenes, clean, seed):
 
 
 def test_at_the_limit_a_world_is_drawn_or_refused():
-    """What is held out is a draw: with some seeds it leaves less than the stream is to show."""
+    """What stays unseen is drawn: with some seeds it leaves less than the stream is to show."""
     counts = Counts(**SMALL, exposures={0: 2}, clean=10**4)
     with pytest.raises(MemdetectError, match=r"ask for at most \d+") as caught:
         make_world(0, counts, names=NAMES[:5])
@@ -191,7 +191,7 @@ def test_at_the_limit_a_world_is_drawn_or_refused():
         assert len(make_world(seed, replace(counts, clean=most), names=NAMES[:5]).clean) == most
     for seed in (24, 37):  # these were searched for without end
         with pytest.raises(
-            MemdetectError, match="what is held out leaves fewer than 40 combinations of 2 of 5 pictures"
+            MemdetectError, match="what stays unseen leaves fewer than 40 combinations of 2 of 5 pictures"
         ):
             make_world(seed, replace(counts, clean=most), names=NAMES[:5])
 

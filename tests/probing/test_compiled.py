@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from compiled_pipes import WAYS, Counted, in_place, wrapped
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
@@ -40,7 +40,7 @@ def same(found: Trace, expected: Trace) -> None:
 
 
 def compiled_and_plain(name: str, tmp_path: Any, way: Any, backend: Any) -> tuple[Any, Any]:
-    plain = tiny_family(name, tmp_path)
+    plain = tiny_adapter(name, tmp_path)
     pipe = copy.deepcopy(plain)
     way(pipe, "unet" if hasattr(pipe, "unet") else "transformer", backend)
     return pipe, plain
@@ -62,7 +62,7 @@ def test_a_compiled_denoiser_gives_the_captures_of_the_plain_one(name, way, tmp_
     assert load(pipe).digest == load(plain).digest
 
 
-def test_a_look_runs_nothing_compiled(tmp_path):
+def test_a_probe_runs_nothing_compiled(tmp_path):
     backend = Counted()
     pipe, plain = compiled_and_plain("ddpm", tmp_path, wrapped, backend)
     latents = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -81,7 +81,7 @@ def test_real_backends_give_the_captures_of_the_plain_one(backend, tmp_path):
 
 def test_a_hook_that_did_not_fire_is_an_error_after_the_first_batch(tmp_path):
     """Code compiled before the hooks were there is played by a copy of the network, which has none."""
-    pipe = tiny_family("ddim", tmp_path)
+    pipe = tiny_adapter("ddim", tmp_path)
     model, silent, passes = load(pipe), copy.deepcopy(pipe.unet), list[int]()
     probe = Probe.at(model)
     latents, seeds = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [1, 2, 3, 4]

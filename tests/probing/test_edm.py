@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, EDMDPMSolverMultistepScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import load
 from memdetect.adapters.prediction import kind_of, predicted
@@ -27,7 +27,7 @@ every_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS.values(), ids=
 
 @pytest.fixture(scope="module", params=["edm-karras", "edm-exponential"])
 def edm_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return tiny_family(request.param, tmp_path_factory.mktemp("tokenizer"))
+    return tiny_adapter(request.param, tmp_path_factory.mktemp("tokenizer"))
 
 
 @every_scheduler
@@ -95,7 +95,7 @@ def test_fingerprints_tell_curves_apart():
     assert len({fingerprint(s) for s in SCHEDULERS.values()}) == 3  # the sign of the output is no part of the curve
 
 
-def test_a_look_shows_the_network_what_the_pipeline_shows_it(edm_pipe):
+def test_a_probe_shows_the_network_what_the_pipeline_shows_it(edm_pipe):
     """Input and time of the pipeline's eleven steps: one latent behind them all, the schedule's own times."""
     model, calls = load(edm_pipe), list[tuple[torch.Tensor, float]]()
 

@@ -89,7 +89,7 @@ def test_timesteps_and_sigmas_are_written_down(any_pipe):
     assert trace.sigmas == pytest.approx(((1 - kept) / kept).sqrt().tolist())
 
 
-def test_a_look_at_prompts_has_a_row_for_each_step_item_and_seed(any_pipe):
+def test_a_probe_of_prompts_has_a_row_for_each_step_item_and_seed(any_pipe):
     trace = probe_prompts(any_pipe, PROMPTS, sampler=sampler(), probe=Probe.at(load(any_pipe), timesteps=[10, 50]))
     assert trace.layers == TWO
     assert {array.shape for array in trace.arrays.values()} == {(2, 3, 2, CHANNELS)}
@@ -98,7 +98,7 @@ def test_a_look_at_prompts_has_a_row_for_each_step_item_and_seed(any_pipe):
     assert all(array.isfinite().all() for array in trace.arrays.values())
 
 
-def test_a_look_at_images_has_a_row_for_each_step_item_and_seed(any_pipe):
+def test_a_probe_of_images_has_a_row_for_each_step_item_and_seed(any_pipe):
     trace = probe_images(any_pipe, torch.zeros(3, 3, 32, 32), sampler=sampler())
     assert {array.shape for array in trace.arrays.values()} == {(1, 3, 2, CHANNELS)}
     assert trace.latents is not None
@@ -113,7 +113,7 @@ def test_layers_timesteps_and_captures_are_those_asked_for(pipe):
     assert trace.timesteps == (5.0,)
 
 
-def test_the_card_decides_where_to_look_unless_told(fresh):
+def test_the_card_decides_where_to_probe_unless_told(fresh):
     model = replace(fresh, card=fresh.card.model_copy(update={"layers": ("conv_in",), "timesteps": (7, 70)}))
     probe = Probe.at(model)
     assert ([p.name for p in probe.points], probe.timesteps) == (["conv_in"], (7, 70))
@@ -277,7 +277,7 @@ REFUSED: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize(("complaint", "call"), REFUSED.values(), ids=REFUSED)
-def test_a_look_that_cannot_be_is_refused_in_one_line(pipe, complaint, call):
+def test_a_probe_that_cannot_be_is_refused_in_one_line(pipe, complaint, call):
     with pytest.raises(MemdetectError) as caught:
         call(pipe)
     assert caught.value.exit is Exit.USAGE

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_adapters import FAMILY_MAKERS, tiny_family
+from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 
 from memdetect.adapters import Model, load
 from memdetect.adapters.conditions import guided_call
@@ -17,7 +17,7 @@ from memdetect.probing.replay import _row, unconditional
 OWN = ("sample", "hidden_states", "timestep")  # what a replay puts in the place of the recorded
 TEXTS = {"prompt": ("a cat", "a red dog"), "label": ("207", "1"), "none": ("", "")}
 LATENT = {"prompt": "latent", "label": "np", "none": "np"}
-PROMPTED = ["sd-epsilon", "sd-v", *(name for name in FAMILY_MAKERS if name not in ("dit", "ddpm", "ddim"))]
+PROMPTED = ["sd-epsilon", "sd-v", *(name for name in ADAPTER_MAKERS if name not in ("dit", "ddpm", "ddim"))]
 
 
 def guided(model: Model, prompt: str) -> list[dict[str, torch.Tensor]]:
@@ -66,7 +66,7 @@ def alike(replay: Replay, expected: dict[str, torch.Tensor]) -> bool:
 
 
 def swapped(model: Model) -> Model:
-    """The same model under a row of families with its halves the wrong way round."""
+    """The same model under a row of adapters with its halves the wrong way round."""
     turned = {"uncond+cond": "cond+uncond", "cond+uncond": "uncond+cond", "two calls": "two calls"}
     return replace(model, adapter=replace(model.adapter, halves=turned[model.adapter.halves]))
 
@@ -103,7 +103,7 @@ def bare_empty(model: Model) -> dict[str, Any]:
 
 @pytest.mark.parametrize("zeros", [True, False])
 def test_sdxls_branch_is_zeros_where_its_configuration_says_so(zeros, tmp_path):
-    pipe = tiny_family("sdxl", tmp_path / "tokenizer")
+    pipe = tiny_adapter("sdxl", tmp_path / "tokenizer")
     pipe.register_to_config(force_zeros_for_empty_prompt=zeros)
     model = load(pipe)
     check(model)
@@ -123,19 +123,19 @@ def test_the_size_asked_for_is_that_of_the_branch(adapter_pipe):
     assert replay.call[replay.sample].shape == (1, *expected)
 
 
-def test_a_row_of_families_that_is_not_so_is_named(tmp_path):
-    model = load(tiny_family("sdxl", tmp_path / "tokenizer"))
+def test_a_row_of_adapters_that_is_not_so_is_named(tmp_path):
+    model = load(tiny_adapter("sdxl", tmp_path / "tokenizer"))
     wrong = replace(model, adapter=replace(model.adapter, halves="two calls"))
     with pytest.raises(MemdetectError, match="never called its denoiser 2 times") as caught:
         record(wrong)
     assert caught.value.exit is Exit.ERROR
-    flux = load(tiny_family("flux-true-cfg", tmp_path / "flux"))
+    flux = load(tiny_adapter("flux-true-cfg", tmp_path / "flux"))
     with pytest.raises(MemdetectError, match="holds 1 rows for one image, its adapter says 'uncond\\+cond'"):
         record(replace(flux, adapter=replace(flux.adapter, halves="uncond+cond")))
 
 
 def test_a_dit_of_other_classes_keeps_its_own_null_class(tmp_path):
-    model = load(tiny_family("dit", tmp_path / "tokenizer"))
+    model = load(tiny_adapter("dit", tmp_path / "tokenizer"))
     assert record(model).call["class_labels"].tolist() == [1000]
     model.denoiser.register_to_config(num_embeds_ada_norm=10)
     assert record(model).call["class_labels"].tolist() == [10]

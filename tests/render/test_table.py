@@ -223,7 +223,7 @@ def test_the_summary_counts_copies_and_what_is_only_similar() -> None:
     assert "As similar" not in render_table(*run(*rows[::2], index=index))
 
 
-def test_the_summary_says_where_it_looked() -> None:
+def test_the_summary_says_where_it_probed() -> None:
     text = render_table(*run(item(0, "a"), sigmas={"50": 0.25, "999": None}, default_point="paper default, untuned"))
     assert "Probed at up_blocks.0.resnets.0 at t=50 (sigma 0.250), t=999 [paper default, untuned]." in text
     assert "tiny: 2 images a prompt, 25 steps, guidance 7.5, seed 3, fp32." in text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from flat_options import calibrate, scan, settings
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 
 from memdetect.cli import run
 from memdetect.inputs.labels import label_requests, unconditional_requests
@@ -20,13 +20,13 @@ OPTIONS = settings(steps=1, num_seeds=1, save_images=False)
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Folder of a tiny family's pipeline."""
+    """Folder of a tiny adapter's pipeline."""
     made: dict[str, str] = {}
 
     def folder(name: str) -> str:
         if name not in made:
             path = tmp_path_factory.mktemp(name)
-            tiny_family(name, path / "tokenizer").save_pretrained(path / "model", safe_serialization=True)
+            tiny_adapter(name, path / "tokenizer").save_pretrained(path / "model", safe_serialization=True)
             made[name] = str(path / "model")
         return made[name]
 
@@ -85,7 +85,10 @@ def test_images_without_a_condition_are_ranked_among_others_of_the_model(saved, 
     assert not clean & {tuple(row.scores["spikiness"].cells["up_blocks.0.resnets.0"]["50"]) for row in found.results}
     capsys.readouterr()
     assert run(["gate", "run", "--fail-on", "suspicious"]) in (1, 3)
-    assert "the null is the model's own images without a condition, not searched for copies" in found.verdict.claim
+    assert (
+        "the reference scores are of the model's own images without a condition, not searched for copies"
+        in found.verdict.claim
+    )
 
 
 def test_a_gate_never_passes_on_the_models_own_images_unless_copies_were_removed(saved, tmp_path):
@@ -99,7 +102,7 @@ def test_a_gate_never_passes_on_the_models_own_images_unless_copies_were_removed
 
     rules = {rule.name: rule for rule in judged("unchecked.json", None).rules}
     assert rules["calibration"].outcome == "inconclusive"
-    assert "what it repeats is in the null as well; calibrate with --index" in rules["calibration"].reason
+    assert "what it repeats is among them; calibrate with --index" in rules["calibration"].reason
     searched = judged("checked.json", lambda images: [False for _ in images])
     assert {rule.name: rule.outcome for rule in searched.rules}["calibration"] == "pass"
     assert "own images without a condition, checked: the 10 strongest of 39 were searched for copies" in searched.claim

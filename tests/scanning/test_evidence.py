@@ -340,7 +340,7 @@ def test_a_training_folder_is_searched_whole(pipe, tmp_path):
 
 
 def test_an_index_without_a_threshold_makes_a_run_inconclusive(pipe, tmp_path):
-    """Of a single picture there is no null: the run ends, and says that nothing can be called a copy."""
+    """A single picture has no other to be compared with: the run ends, and says that nothing can be called a copy."""
     build_index([fill(tmp_path / "images", [0])], load_embedder("pixels"), tmp_path / "i", WHOLE)
     (tmp_path / "p.txt").write_text("a cat\n")
     options = settings(**FAST, index=tmp_path / "i", policy=Policy(fail_on="copy"))

@@ -1,4 +1,4 @@
-"""A base as the null: known values, the arithmetic by hand, a whole scan, resuming, and every refusal."""
+"""A base's scores as the reference: known values, the arithmetic by hand, a whole scan, resuming, and every refusal."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ from memdetect.judging.statistics.multiple import detections_needed
 from memdetect.render.explain import render_explanation
 from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Watch, prepare
-from memdetect.scanning.base_null import paired_null, rounds_for
+from memdetect.scanning.base_scores import base_calibration, rounds_for
 
 OPTIONS = settings(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
 PROMPTS = ["a red cat", "a blue dog", "a photo of a cat"]
@@ -54,12 +54,12 @@ def test_p_values_are_ranks_among_the_rounds_of_the_base(
     drawn = list(RunFolder(tmp_path / "run" / "base").measurements())
     name = run.header.plan.detectors[0]
     rounds = {row.id: [score(row, name, 2 * k, 2) for k in range(3)] for row in drawn}
-    null = sorted(s - fmean(own[:k] + own[k + 1 :]) for own in rounds.values() for k, s in enumerate(own))
-    assert run.verdict.calibrated == len(null) == 9
+    reference = sorted(s - fmean(own[:k] + own[k + 1 :]) for own in rounds.values() for k, s in enumerate(own))
+    assert run.verdict.calibrated == len(reference) == 9
     for row in run.results:
         own = score(row, name, 0, 2) - fmean(rounds[row.id])
-        assert row.p["combined"] == pytest.approx(rank(null, own) / 10)
-    assert "the null is" in run.verdict.claim
+        assert row.p["combined"] == pytest.approx(rank(reference, own) / 10)
+    assert "the reference scores are of" in run.verdict.claim
     assert not run.verdict.shift.warning
 
 
@@ -70,7 +70,7 @@ def test_the_first_seeds_are_the_scans_own(prompts: list[Path], pipe: Any, base:
         assert len(drawn.seeds) == 6
 
 
-def test_a_base_that_is_the_same_in_all_but_name_gives_a_fair_null(tmp_path: Path, pipe: Any) -> None:
+def test_a_base_that_is_the_same_in_all_but_name_gives_fair_reference_scores(tmp_path: Path, pipe: Any) -> None:
     """A model that differs from its base by one part in 10^7 must not stand out: no finding, p all over the place."""
     path = tmp_path / "p.txt"
     path.write_text("\n".join(f"a {c} {w}" for c in ("red", "blue", "photo", "of") for w in ("cat", "dog", "and")))
@@ -87,17 +87,17 @@ def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_
     """Design: lift one prompt's scores above all rounds of the base; it alone gets the smallest p there is."""
     options = changed(OPTIONS, base_rounds=20)
     bench = prepare(load(pipe), options)
-    null = paired_null(read(prompts), load(base), bench, tmp_path, Watch(), 20)
-    assert null is not None
-    assert len(null.items) == 60
-    name, lifted = bench.detectors[0].name, next(iter(null.offsets[bench.detectors[0].name]))
+    reference = base_calibration(read(prompts), load(base), bench, tmp_path, Watch(), 20)
+    assert reference is not None
+    assert len(reference.items) == 60
+    name, lifted = bench.detectors[0].name, next(iter(reference.offsets[bench.detectors[0].name]))
     from memdetect.judging import judge
     from memdetect.scanning.planning import header_of
 
     rows = list(RunFolder(tmp_path / "base").measurements())
     scanned = [row.model_copy(update={"scores": {name: _cut(row, name, 10 * (row.id == lifted))}}) for row in rows]
-    header = header_of(replace(bench, detectors=bench.detectors[:1]), read(prompts), null)
-    results, _ = judge(header, scanned, null)
+    header = header_of(replace(bench, detectors=bench.detectors[:1]), read(prompts), reference)
+    results, _ = judge(header, scanned, reference)
     p = {row.id: row.p["combined"] for row in results}
     assert p.pop(lifted) == pytest.approx(1 / 61)
     assert min(v for v in p.values() if v is not None) > 1 / 61
@@ -155,7 +155,7 @@ def test_a_base_that_is_the_model_or_of_another_kind_is_refused(prompts: list[Pa
         scan(prompts, pipe, tmp_path / "other", changed(OPTIONS, base=other))
 
 
-def test_rounds_fill_the_null_within_bounds() -> None:
+def test_rounds_give_enough_reference_scores_within_bounds() -> None:
     assert [rounds_for(n) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 20, 20, 20, 20]
     assert [rounds_for(n, scored=False) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 10, 7, 4, 4]
     for prompts in (10, 11, 50, 1000):

@@ -213,7 +213,7 @@ class Counted(Evidence):
         object.__setattr__(self, "embedder", None)
         object.__setattr__(self, "top_k", blind)
 
-    def look(self, images: Any, others: Any = None) -> Seen:
+    def look_up(self, images: Any, others: Any = None) -> Seen:
         values: list[int] = [grey(image) for image in images]
         without: Any = self.index
         blind: Any = self.top_k

@@ -91,7 +91,7 @@ def test_batches_change_nothing(pipe):
         torch.testing.assert_close(one[layer], many[layer], rtol=1e-3, atol=1e-4)
 
 
-def test_hidden_features_are_those_that_a_scan_looks_at(pipe):
+def test_hidden_features_are_those_that_a_scan_reads(pipe):
     vector, _ = build(load(pipe), CATS, [], SAMPLER, Recipe(layers=("up_blocks.0.resnets.0",), at="hidden"))
     (value,) = vector.layers.values()
     # SiLU is nowhere below -0.279.

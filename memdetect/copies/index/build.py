@@ -11,7 +11,7 @@ from pathlib import Path
 
 from memdetect.copies.index.draft import check_factory, choose_factory
 from memdetect.copies.index.embedder_protocol import Embeds
-from memdetect.copies.index.manifest import FAISS, MANIFEST, NULLS, ROWS, VECTORS, Step, former
+from memdetect.copies.index.manifest import FAISS, MANIFEST, REFERENCE, ROWS, VECTORS, Step, former
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import stored_path
 from memdetect.copies.index.sources import Listed, listed
@@ -20,7 +20,7 @@ from memdetect.copies.index.write import BuildOptions, Work, write
 from memdetect.errors import MemdetectError
 from memdetect.files import only_writer
 
-FILES = frozenset({MANIFEST, VECTORS, ROWS, NULLS, FAISS})
+FILES = frozenset({MANIFEST, VECTORS, ROWS, REFERENCE, FAISS})
 
 
 def _silent(done: int, planned: int, note: str) -> None:

@@ -1,9 +1,10 @@
-"""How similar is the nearest training image of an image that is no copy? The null of an index, and its threshold.
+"""How similar is the nearest training image of an image that is no copy? An index's threshold, and what it rests on.
 
-The null is of nearest neighbours in this very index: a threshold on pairs would be passed by chance ever more often as
-the index grows. Held-out images are looked up if there are any, else rows of the index, each without itself and without
-its copies: rows of the same file, those whose pixels agree (memdetect.copies.pixels), and near-duplicates as the
-embedder sees them. Held-out images are known not to be copies: file and pixels alone may say otherwise.
+The null distribution is of nearest neighbours in this very index: a threshold on pairs would be passed by chance ever
+more often as the index grows. Held-out images are looked up if there are any, else rows of the index, each without
+itself and without its copies: rows of the same file, those whose pixels agree (memdetect.copies.pixels), and
+near-duplicates as the embedder sees them. Held-out images are known not to be copies: file and pixels alone may say
+otherwise.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,24 +29,24 @@ from memdetect.copies.pixels import CopyRule
 OPENED = 16  # pictures open, and looked up, together
 DEPTHS = (16, 256)  # neighbours among which one that is no copy is sought
 
-Null = tuple[list[float], int]  # similarities ascending, and how many copies were left out
+Reference = tuple[list[float], int]  # similarities ascending, and how many copies were left out
 
 
-def quantile(null: Sequence[float], level: float) -> tuple[float | None, bool]:
-    """The similarity that must be exceeded for a p-value of at most `level`, and whether the null can show that level.
+def quantile(reference: Sequence[float], level: float) -> tuple[float | None, bool]:
+    """The similarity that must be exceeded for a p-value of at most `level`, and whether n can show that level.
 
-    p = (1 + #{null >= s}) / (1 + n) <= level needs #{null >= s} <= level * (n + 1) - 1 =: m, so that s exceeds the
-    (m + 1)-th largest of the null. For m < 0 no similarity does: the largest is given, beyond which p = 1 / (n + 1).
+    p = (1 + #{reference >= s}) / (1 + n) <= level needs #{reference >= s} <= level * (n + 1) - 1 =: m, so that s
+    exceeds the (m + 1)-th largest. For m < 0 none does: the largest is given, beyond which p = 1 / (n + 1).
     """
-    allowed = floor(level * (len(null) + 1) + 1e-9) - 1
-    if not null:
+    allowed = floor(level * (len(reference) + 1) + 1e-9) - 1
+    if not reference:
         return None, False
-    return null[len(null) - 1 - max(allowed, 0)], allowed >= 0
+    return reference[len(reference) - 1 - max(allowed, 0)], allowed >= 0
 
 
-def threshold(null: Null, level: float, rows: int, held_out: bool) -> Threshold:
-    """The threshold of a null, with what it rests on."""
-    values, copies = null
+def threshold(reference: Reference, level: float, rows: int, held_out: bool) -> Threshold:
+    """The threshold by reference similarities, with what it rests on."""
+    values, copies = reference
     limit, shown = quantile(values, level)
     return Threshold(
         similarity=limit,
@@ -82,7 +83,7 @@ class Trial:
     """An index whose files are written, and what it takes to try it out.
 
     first: the first row of each picture: crops of a picture and equal files are one picture. ways: of such a row, the
-    first rows of the other ways in which the picture was decoded. seed: of every lot.
+    first rows of the other ways in which the picture was decoded. seed: of every random choice.
     """
 
     searcher: Searcher
@@ -92,9 +93,9 @@ class Trial:
     seed: int = 0
     ways: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
-    def chosen(self, count: int, lot: int = 0) -> Int64[np.ndarray, " row"]:
-        """First rows of at most `count` pictures, by lot, in their order; of several decodings one, by lot too."""
-        rng = np.random.default_rng(self.seed + lot)
+    def chosen(self, count: int, draw: int = 0) -> Int64[np.ndarray, " row"]:
+        """First rows of `count` pictures at most, drawn at random, in their order; a random decoding of each."""
+        rng = np.random.default_rng(self.seed + draw)
         rows = rng.permutation(self.first)[:count].tolist()
         return np.sort(
             np.array([rng.choice([row, *self.ways.get(row, ())]) if self.ways else row for row in rows], np.int64)
@@ -146,10 +147,10 @@ def looked_up(
     return [(every[own], merged(near[own], rows[own], DEPTHS[0])) for own in by_owner(owners, len(images))]
 
 
-def leave_one_out(trial: Trial, queries: int) -> Null:
-    """The null of pictures chosen by lot. One with a copy before it in the index asks no question: its copy may.
+def leave_one_out(trial: Trial, queries: int) -> Reference:
+    """Reference similarities of pictures drawn at random. One with a copy before it in the index is left to that copy.
 
-    A picture all of whose neighbours down to DEPTHS[-1] are copies has no null and is left out. With the values: how
+    A picture all of whose neighbours down to DEPTHS[-1] are copies gives none and is left out. With the values: how
     many pictures were chosen and gave none.
     """
     chosen = trial.chosen(queries)
@@ -195,8 +196,8 @@ def _without(found: tuple[list[float], list[int]], index: int) -> tuple[list[flo
     return [similarity for similarity, _ in kept], [row for _, row in kept]
 
 
-def held_out(trial: Trial, batches: Iterator[Sequence[Taken]]) -> Null:
-    """The null of images that are not in the index; a copy or near-duplicate of a row is left out and counted."""
+def held_out(trial: Trial, batches: Iterator[Sequence[Taken]]) -> Reference:
+    """Reference similarities of images not in the index; a copy or near-duplicate of a row is left out and counted."""
     values: list[float] = []
     removed, limit = 0, bound(trial.searcher.vectors, trial.seed)
     for batch in batches:

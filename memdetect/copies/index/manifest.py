@@ -22,7 +22,7 @@ FileName = Literal["vectors.f16", "rows.jsonl", "nulls.json", "index.faiss"]
 MANIFEST = "manifest.json"
 VECTORS: FileName = "vectors.f16"
 ROWS: FileName = "rows.jsonl"
-NULLS: FileName = "nulls.json"
+REFERENCE: FileName = "nulls.json"
 FAISS: FileName = "index.faiss"
 Step = Callable[[int, int, str], None]  # (done, planned, note), as a progress bar takes it
 
@@ -49,7 +49,7 @@ class EmbedderName(_Strict):
 class Threshold(_Strict):
     """Above which similarity an image counts as similar to a training image, and what that rests on.
 
-    similarity: the limit; exceeding it is the same as a p-value of at most `level`. None when no query gave a null.
+    similarity: the limit; exceeding it is the same as a p-value of at most `level`. None when no query gave any.
     queries: how many images known not to be copies were looked up; rows: the size of the index they were looked up in;
     duplicates: queries left out of that for a copy. shown: whether that many queries can show the level; else the limit
     is the largest similarity of a non-copy, and a larger one has p = `attainable`, the smallest: 1 / (queries + 1).
@@ -197,7 +197,7 @@ def verify(folder: Path, progress: Step | None = None) -> Manifest:
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Refuse files too many or too few, and sizes that do not fit the counts."""
-    needed = {VECTORS, ROWS, NULLS} | ({FAISS} if manifest.factory != "Flat" else set[str]())
+    needed = {VECTORS, ROWS, REFERENCE} | ({FAISS} if manifest.factory != "Flat" else set[str]())
     size = manifest.count * manifest.embedder.dim * 2
     if set(manifest.files) != needed or manifest.files["vectors.f16"].size != size:
         raise _damaged(folder / MANIFEST, f"it does not describe {manifest.count} vectors in {sorted(needed)}")
@@ -221,9 +221,9 @@ def file_sum(path: Path) -> FileSum:
         raise MemdetectError(f"{str(path)!r} cannot be read ({problem.strerror}); give access to it") from None
 
 
-def read_nulls(folder: Path) -> list[float]:
+def read_reference(folder: Path) -> list[float]:
     """Nearest-neighbour similarities of images known not to be copies, ascending, from a verified folder."""
-    values: Any = json.loads((folder / NULLS).read_bytes())
+    values: Any = json.loads((folder / REFERENCE).read_bytes())
     return [float(value) for value in values]
 
 

@@ -18,8 +18,8 @@ RIMS = (
     3 / 32,
     1 / 16,
     1 / 32,
-)  # of each side, cut off on all four; chosen on one half of the bundled pictures (decisions.md)
-PAIRS = 20_000  # of rows, by lot, that show how similar strangers are
+)  # of each side, cut off on all four; chosen on a tuning split of the bundled pictures (decisions.md)
+PAIRS = 20_000  # of rows, drawn at random, that show how similar strangers are
 FEWEST = 8  # rows below which pairs are too few to say
 BEYOND = 100  # a look-up meets `count` strangers; one in so many look-ups may pass the bound
 LARGEST = 512  # pixels of the longer side of what is embedded with its rim cut off

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from memdetect.copies.index.embed_files import DIFFER
 from memdetect.copies.index.embedder_protocol import Embeds
-from memdetect.copies.index.manifest import ROWS, Manifest, Step, read_manifest, read_nulls, verify
+from memdetect.copies.index.manifest import ROWS, Manifest, Step, read_manifest, read_reference, verify
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
 from memdetect.copies.match import Match
@@ -25,8 +25,10 @@ _MATCHES = TypeAdapter(list[Match])
 class Index:
     """A verified index folder, opened for reading. Made by `open_index`."""
 
-    def __init__(self, folder: Path, manifest: Manifest, null: Sequence[float], engine: Engine | None = None) -> None:
-        self.folder, self.manifest, self.null = folder, manifest, null
+    def __init__(
+        self, folder: Path, manifest: Manifest, reference: Sequence[float], engine: Engine | None = None
+    ) -> None:
+        self.folder, self.manifest, self.reference = folder, manifest, reference
         self.rows, self._seen = RowFile(folder / ROWS), str(folder)
         size = manifest.count, manifest.embedder.dim
         self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine)
@@ -40,8 +42,8 @@ class Index:
 
     def p_value(self, similarity: float) -> float | None:
         """Conformal p-value of a nearest similarity among those of images that are no copies; None without any."""
-        above = len(self.null) - bisect_left(self.null, similarity)
-        return (1 + above) / (1 + len(self.null)) if self.null else None
+        above = len(self.reference) - bisect_left(self.reference, similarity)
+        return (1 + above) / (1 + len(self.reference)) if self.reference else None
 
     def similar(self, similarity: float) -> bool:
         """Whether a similarity exceeds the threshold: p at most the level, where enough non-copies show the level."""
@@ -105,7 +107,7 @@ def open_index(
         manifest = verify(folder, progress)
         _refuse_one_way(folder, manifest)
         try:
-            index = Index(folder, manifest, read_nulls(folder), engine)
+            index = Index(folder, manifest, read_reference(folder), engine)
             if embedder is not None:
                 index.check_embedder(embedder)
             index.searcher.prepare()

@@ -15,7 +15,7 @@ from memdetect.copies.index.rows import Row
 from memdetect.copies.index.views import centre_square, square_at
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
-DEPTH = 10  # rows looked at for each copy, as matching does
+DEPTH = 10  # rows compared with each copy, as matching does
 Change = Callable[[Image.Image], Image.Image | None]
 LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
 JPEG_SIDE = 65_500  # pixels, the longest that the format has
@@ -78,13 +78,13 @@ class _Count:
 
 
 def planted(trial: Trial, limit: float | None, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
-    """Look up changed copies of pictures chosen by lot: mildly damaged ones, and one of each kind of GEOMETRY.
+    """Look up changed copies of pictures drawn at random: mildly damaged ones, and one of each kind of GEOMETRY.
 
     They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
     its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
     and fit into a JPEG, where one is made; all 0 when none could.
     """
-    chosen = trial.chosen(images, lot=1)
+    chosen = trial.chosen(images, draw=1)
     places = np.random.default_rng(trial.seed + 2)
     square = centre_square if crop == "center" else lambda image: square_at(image, places.random())
     kinds = {DAMAGE: _mild, **GEOMETRY, SQUARED: square}

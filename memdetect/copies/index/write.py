@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from memdetect import __version__
-from memdetect.copies.index.calibrate import Copies, Null, Trial, held_out, leave_one_out, threshold
+from memdetect.copies.index.calibrate import Copies, Reference, Trial, held_out, leave_one_out, threshold
 from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
 from memdetect.copies.index.embed_files import Intake
 from memdetect.copies.index.embedder_protocol import Embeds
 from memdetect.copies.index.manifest import (
     FAISS,
     MANIFEST,
-    NULLS,
+    REFERENCE,
     ROWS,
     VECTORS,
     EmbedderName,
@@ -44,8 +44,8 @@ HELD_OUT = "held-out left out: "
 class BuildOptions(Indexing):
     """How an index is built: what the command takes, and what it decides itself.
 
-    rule: when pixels agree; None = the default. seed: of the lot. training_set_by: who says how large the training set
-    is. engine: where FAISS runs, as for `open_index`; None = by system.
+    rule: when pixels agree; None = the default. seed: of what is drawn at random. training_set_by: who says how large
+    the training set is. engine: where FAISS runs, as for `open_index`; None = by system.
     """
 
     rule: CopyRule | None = None
@@ -144,15 +144,15 @@ def _told(work: Work) -> Told:
 
 
 def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
-    """Calibrate, look up planted copies, and write the null and the manifest."""
+    """Calibrate, look up planted copies, and write reference similarities and the manifest."""
     searcher, options, embedder = trial.searcher, work.options, work.embedder
     folder = searcher.folder
-    null = _null(trial, work, intake.noted)
+    reference = _reference(trial, work, intake.noted)
     level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
-    limit = threshold(null, level, searcher.count, bool(options.held_out))
+    limit = threshold(reference, level, searcher.count, bool(options.held_out))
     crop = intake.as_trained.crop if intake.as_trained else "center"
     mild, geometry = planted(trial, limit.similarity, options.planted, crop)
-    write_atomic(folder / NULLS, json.dumps(null[0]) + "\n")
+    write_atomic(folder / REFERENCE, json.dumps(reference[0]) + "\n")
     own: tuple[FileName, ...] = () if searcher.factory == "Flat" else (FAISS,)
     manifest = Manifest(
         memdetect=__version__,
@@ -169,19 +169,19 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
         threshold=limit,
         planted=mild,
         geometry=geometry,
-        files={name: file_sum(folder / name) for name in (VECTORS, ROWS, NULLS, *own)},
+        files={name: file_sum(folder / name) for name in (VECTORS, ROWS, REFERENCE, *own)},
     )
     write_atomic(folder / MANIFEST, manifest.sealed().text())
 
 
-def _null(trial: Trial, work: Work, noted: Counter[str]) -> Null:
-    """The null of the options; held-out images that could not be used are counted in `noted`."""
+def _reference(trial: Trial, work: Work, noted: Counter[str]) -> Reference:
+    """The reference similarities by the options; held-out images that could not be used are counted in `noted`."""
     options = work.options
     if not options.held_out:
         return leave_one_out(trial, options.null_queries)
     intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels, every=False)
-    null = held_out(trial, intake.batches(listed(options.held_out)))
+    reference = held_out(trial, intake.batches(listed(options.held_out)))
     if sum(intake.skipped.values()) == intake.seen:
         raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")
     noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
-    return null
+    return reference

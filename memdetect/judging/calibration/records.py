@@ -67,7 +67,7 @@ class Removed(_Strict):
 
 
 class Calibration(_Strict):
-    """Clean scores, kept by cell so that any choice of detectors, layers, timesteps and seeds has its null.
+    """Clean scores, kept by cell: they give reference scores for any choice of detectors, layers, timesteps and seeds.
 
     settings: what a scan has to share with it; seeds, layers and timesteps are chosen among those kept. provenance:
     versions, prompt set, pace. parts: whether the splits were given, so that choices may have been made on the tuning
@@ -76,7 +76,7 @@ class Calibration(_Strict):
     per-seed scores for each item. kinds: of prompts, where they were found from the text. bank: digest and size of the bank of clean prompts that some detectors compare with,
     which lies beside the file. known, known_scores: the same of prompts that this model is known to have memorized.
 
-    base: the network whose drawings of the scan's own prompts are the null (see scanning.paired), "" = clean prompts
+    base: the network whose scores of the scan's own prompts these are (see scanning.base_scores), "" = clean prompts
     of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
     """
 

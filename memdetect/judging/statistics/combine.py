@@ -8,7 +8,7 @@ from statistics import fmean
 
 from memdetect.errors import MemdetectError
 
-MOST = 3  # members of a combined score; each further one costs power unless it adds
+MOST = 3  # detectors that decide together; each further one costs power unless it adds
 
 
 def quartile(seeds: Sequence[float]) -> float:
@@ -29,7 +29,7 @@ def of_seeds(values: Sequence[float], rule: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """A member's scores on the tuning split, in ascending order, and its exponential tail above `start`."""
+    """A detector's scores on the tuning split, in ascending order, and its exponential tail above `start`."""
 
     scores: tuple[float, ...]
     start: float
@@ -37,7 +37,7 @@ class Tail:
     share: float
 
     def surprise(self, score: float) -> float:
-        """How unusual a score is, in nats: -ln of its rank among A up to `start`, extrapolated linearly above.
+        """How unusual a score is, in nats: -ln of its rank in that split up to `start`, extrapolated linearly above.
 
         It only orders: what a combined score may claim comes from its rank in the calibration split. In [0, inf).
         """
@@ -49,9 +49,9 @@ class Tail:
 
 
 def fit_tail(name: str, scores: Sequence[float]) -> Tail:
-    """Fit a member's tail on the tuning split: its upper max(10, 10 %) scores, by the mean of their excess.
+    """Fit a detector's tail on the tuning split: its upper max(10, 10 %) scores, by the mean of their excess.
 
-    Raises MemdetectError for a member that is constant there, or fewer than 11 scores.
+    Raises MemdetectError for a detector that is constant there, or fewer than 11 scores.
     """
     ordered, q = tuple(sorted(scores)), max(10, math.ceil(len(scores) / 10))
     if len(ordered) <= q:

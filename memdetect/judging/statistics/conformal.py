@@ -10,22 +10,22 @@ from memdetect.judging.statistics.beta import incomplete_beta
 _ULP = 1 + 1e-9  # what a product of floats may be off by
 
 
-def rank(null: Sequence[float], score: float) -> int:
-    """1 + #{null >= score} of a null in ascending order, from 1 to n + 1; ties count against the score.
+def rank(reference: Sequence[float], score: float) -> int:
+    """1 + #{reference >= score} of reference scores in ascending order, from 1 to n + 1; ties count against the score.
 
     The numerator of the p-value. Raises MemdetectError for a score that is not a number.
     """
     if score != score:
         raise MemdetectError("a score that is not a number has no p-value; the item is inconclusive")
-    return 1 + len(null) - bisect_left(null, score)
+    return 1 + len(reference) - bisect_left(reference, score)
 
 
-def p_value(null: Sequence[float], score: float) -> float:
-    """(1 + #{null >= score}) / (1 + n) for a null in ascending order: never below 1 / (1 + n).
+def p_value(reference: Sequence[float], score: float) -> float:
+    """(1 + #{reference >= score}) / (1 + n) for reference scores in ascending order: never below 1 / (1 + n).
 
     Under exchangeability P(p <= a) <= a for every n. Raises MemdetectError for a score that is not a number.
     """
-    return rank(null, score) / (1 + len(null))
+    return rank(reference, score) / (1 + len(reference))
 
 
 def smallest_n(level: float) -> int:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.errors import MemdetectError
-from memdetect.lab.theory import analysis, forms, looks
+from memdetect.lab.theory import analysis, forms, probes
 from memdetect.lab.theory.data import Data
 from memdetect.lab.theory.forms import Samples, Weights
 from memdetect.lab.theory.network import ReluDae, train
@@ -177,14 +177,14 @@ def _hidden(network: ReluDae, noisy: Samples) -> Float[Tensor, "sample unit"]:
 def _statistics(
     network: ReluDae, chosen: TrainingSet, sigma: float, rng: np.random.Generator
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, float | None]]:
-    groups = {n: looks.shapes(_hidden(network, _noisy(g, sigma, rng)[0])) for n, g in chosen.groups().items()}
+    groups = {n: probes.shapes(_hidden(network, _noisy(g, sigma, rng)[0])) for n, g in chosen.groups().items()}
     medians = {
         name: {group: _number(float(np.nanmedian(values[name]))) for group, values in groups.items()}
-        for name in looks.STATISTICS
+        for name in probes.STATISTICS
     }
     marked = groups.get("duplicated", groups["training"])
     separation = {
-        name: _number(looks.auroc(_finite(marked[name]), _finite(groups["fresh"][name]))) for name in looks.STATISTICS
+        name: _number(probes.auroc(_finite(marked[name]), _finite(groups["fresh"][name]))) for name in probes.STATISTICS
     }
     return medians, separation
 
@@ -199,7 +199,7 @@ def _number(value: float) -> float | None:
 
 def _spectra(first: Weights, second: Weights, group: Samples, rng: np.random.Generator, plan: Plan) -> Spectra:
     noisy, _ = _noisy(group[:20], plan.recipe.sigma, rng, 20)
-    seen = [looks.spectrum(first, second, point) for point in noisy]
+    seen = [probes.spectrum(first, second, point) for point in noisy]
     values = np.zeros((len(seen), KEPT_VALUES))
     for row, one in zip(values, seen, strict=True):
         row[: len(one.values)] = one.values[:KEPT_VALUES]
@@ -214,7 +214,7 @@ def _power(network: ReluDae, chosen: TrainingSet, seed: int) -> list[float]:
     generator = torch.Generator().manual_seed(seed + 3)
     starts = torch.randn(STARTS, samples.shape[1], generator=generator, dtype=samples.dtype)
     starts = torch.nn.functional.normalize(starts, dim=1) * samples.norm(dim=1).mean()
-    return looks.iterate(network, starts, samples, ITERATIONS).cosines.mean(dim=1).tolist()
+    return probes.iterate(network, starts, samples, ITERATIONS).cosines.mean(dim=1).tolist()
 
 
 def unit_panels(
@@ -236,7 +236,7 @@ def _bars(network: ReluDae, chosen: TrainingSet, sigma: float, seed: int) -> lis
     rng, panels = np.random.default_rng(seed + 4), list[Panel]()
     for name, group in chosen.groups().items():
         hidden = _hidden(network, group[:1] + sigma * rng.standard_normal(group[:1].shape))
-        shape = {key: float(value[0]) for key, value in looks.shapes(hidden).items()}
+        shape = {key: float(value[0]) for key, value in probes.shapes(hidden).items()}
         title = f"{name}: std {shape['spikiness']:.2f}, l4/l2 {shape['spikiness-l4']:.2f}"
         panels.append(Panel(title=title, values=hidden[0].tolist()))
     return panels

@@ -33,7 +33,7 @@ class Panel(Kept):
 
 
 class Spectra(Kept):
-    """Jacobian at samples of a group: mean singular values, and medians of `looks.Spectrum`'s three numbers."""
+    """Jacobian at samples of a group: mean singular values, and medians of `probes.Spectrum`'s three numbers."""
 
     values: Numbers
     rank: float

@@ -20,7 +20,7 @@ Timed = Literal["memorize", "generalize"]
 class Options:
     """What to run. data: `tiles`, `pictures`, `mixture` or a folder; the rest as in `presets`; None keeps the preset.
 
-    steps: of every training, for a quick look.
+    steps: of every training, for a quick trial.
     """
 
     regimes: tuple[str, ...] = REGIMES

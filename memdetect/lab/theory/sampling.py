@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from memdetect.lab.theory.data import Data
-from memdetect.lab.theory.looks import nearest_cosine
 from memdetect.lab.theory.presets import Plan
+from memdetect.lab.theory.probes import nearest_cosine
 from memdetect.lab.theory.results import Panel, SamplingResult, picture
 from memdetect.lab.theory.sets import training_set
 from memdetect.lab.theory.timed import LEVELS, WIDE, noise_levels, sample, train_timed

@@ -1,4 +1,4 @@
-"""Which samples a regime trains on, and the groups it is looked at with."""
+"""Which samples a regime trains on, and the groups it is probed with."""
 
 from dataclasses import dataclass, replace
 
@@ -26,7 +26,7 @@ class TrainingSet:
         return np.concatenate(self.clusters)
 
     def groups(self, most: int = 200) -> dict[str, Samples]:
-        """Samples to look at by name: memorized or duplicated ones, other training samples, fresh ones."""
+        """Samples to probe by name: memorized or duplicated ones, other training samples, fresh ones."""
         rest = [c for c, name in zip(self.clusters, self.names, strict=True) if name.startswith("cluster")]
         found: dict[str, Samples] = {}
         if len(self.copied):

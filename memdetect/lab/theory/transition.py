@@ -8,13 +8,13 @@ import torch
 
 from memdetect.lab.theory import forms
 from memdetect.lab.theory.data import known_mixture
-from memdetect.lab.theory.looks import spectrum
 from memdetect.lab.theory.network import Recipe, train
+from memdetect.lab.theory.probes import spectrum
 from memdetect.lab.theory.results import TransitionResult
 
 SAMPLES = (4, 16, 64, 256, 1024, 4096)
 UNITS = (4, 8, 16, 64, 256)
-LOOKS, RANKED = 400, 100
+FRESH, RANKED = 400, 100
 # Decay 1e-3: n * lambda stays below the eigenvalues of the clusters' four strong directions.
 RECIPE = Recipe(0, sigma=0.2, decay=1e-3, rate=1e-2, steps=1000, draws=256)
 
@@ -31,7 +31,7 @@ def transition(
     """Train every width on every number of samples; the larger training sets contain the smaller ones."""
     mixture, rng = known_mixture(), np.random.default_rng(seed)
     drawn, _ = mixture.draw(max(samples), rng)
-    fresh, _ = mixture.draw(LOOKS, rng)
+    fresh, _ = mixture.draw(FRESH, rng)
     noise = recipe.sigma * rng.standard_normal(fresh.shape)
     table: list[list[Cell]] = []
     for count in samples:
@@ -58,7 +58,7 @@ def _cell(
     """Place between the poles on fresh samples, error on training and fresh ones, rank at the former."""
     recipe, seed = how
     network = train(trained, recipe, seed)
-    known = trained[np.arange(LOOKS) % len(trained)]
+    known = trained[np.arange(FRESH) % len(trained)]
     seen, unseen = (
         network(torch.from_numpy(x + noise).to(network.first.dtype)).double().numpy() for x in (known, fresh)
     )

@@ -49,7 +49,7 @@ class Sizes:
 
     index: int = 2000
     queries: int = 300
-    nulls: int = 2000
+    strangers: int = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def make_trial(vae: Any, made: tuple[World, Stock], sizes: Sizes) -> Trial:
     def painted(scenes: Sequence[Scene]) -> Images:
         return np.stack([paint(scene, stock.pictures) for scene in scenes])
 
-    scenes = list(islice(world.stream(FAR_AWAY), sizes.index + sizes.nulls))
+    scenes = list(islice(world.stream(FAR_AWAY), sizes.index + sizes.strangers))
     every = painted(scenes)
     index, strangers = every[: sizes.index], trip(every[sizes.index :], 0.0)
     queries = dict(levels(index[: sizes.queries], trip, rng))

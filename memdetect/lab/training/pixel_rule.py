@@ -2,8 +2,8 @@
 
 Scenes that nothing was trained on go through an autoencoder, and are then damaged by noise, blur, a shift or more
 light; a redraw has the same caption and places its pictures afresh; a sibling has one picture changed. The thresholds
-are chosen on one half of the scenes: each lies half-way between the 0.5 % quantile of damaged copies and that of
-redraws on that half. What is reported is of the other half.
+are chosen on a tuning split: each lies half-way between the 0.5 % quantile of damaged copies and that of redraws. What
+is reported is of the other scenes, the test split.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ Pairs = tuple[Values, Values]  # worst tile and MS-SSIM of each pair
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The rule that was chosen on one half, on how many scenes, and the measures of the other half by kind of pair."""
+    """The rule, on how many scenes of the tuning split it was chosen, and the test split's measures by kind of pair."""
 
     rule: CopyRule
     chosen_on: int
@@ -65,7 +65,7 @@ def try_rule(vae: Any, made: tuple[World, Stock], count: int) -> Trial:
     Raises MemdetectError for fewer than four scenes.
     """
     if count < FEWEST:
-        raise MemdetectError(f"{count} scenes are too few to choose a rule on half of them; give {FEWEST} or more")
+        raise MemdetectError(f"{count} scenes are too few to choose a rule on a tuning split; give {FEWEST} or more")
     (world, stock), rng = made, np.random.default_rng(SEED)
     scenes = list(islice((s for s in world.stream(FAR_AWAY) if len(s.pictures) > 1), count))
     originals = np.stack([paint(s, stock.pictures) for s in scenes])
@@ -75,12 +75,14 @@ def try_rule(vae: Any, made: tuple[World, Stock], count: int) -> Trial:
         "sibling": np.stack([paint(sibling(rng, s, world.names), stock.pictures) for s in scenes]),
     }
     strangers = {k: measures(originals, through(vae, x)) for k, x in others.items()}
-    half = count // 2
-    rows = {k: (tile[half:], ssim[half:]) for k, (tile, ssim) in {**copies, **strangers}.items()}
+    tuning = count // 2
+    rows = {k: (tile[tuning:], ssim[tuning:]) for k, (tile, ssim) in {**copies, **strangers}.items()}
     clips = np.stack(list(stock.clips.values()))
     rows["clip art, round trip"] = measures(clips, through(vae, clips))
     return Trial(
-        choose([(t[:half], s[:half]) for t, s in copies.values()], _first(strangers["redraw"], half)), half, rows
+        choose([(t[:tuning], s[:tuning]) for t, s in copies.values()], _first(strangers["redraw"], tuning)),
+        tuning,
+        rows,
     )
 
 

@@ -96,5 +96,5 @@ def sheet_entries(world: World, rows: int) -> list[list[Entry]]:
     pool = [e for e in world.trained if e.group in ("duplicated", "dose-response", "control")]
     exposures = sorted({e.exposures for e in pool})
     each = max(1, rows // max(1, len(exposures)))
-    dose = [e for number in exposures for e in [e for e in pool if e.exposures == number][:each]]
-    return [entries[:rows] for entries in (*own.values(), dose, list(world.clean)) if entries]
+    response = [e for number in exposures for e in [e for e in pool if e.exposures == number][:each]]
+    return [entries[:rows] for entries in (*own.values(), response, list(world.clean)) if entries]

@@ -115,16 +115,16 @@ def seen_counts(count: int) -> dict[int, int]:
 
 
 def check_seen(
-    names: Sequence[str], reserved: frozenset[frozenset[str]], held: Iterable[tuple[frozenset[str], str]], count: int
+    names: Sequence[str], reserved: frozenset[frozenset[str]], unseen: Iterable[tuple[frozenset[str], str]], count: int
 ) -> None:
-    """Raise MemdetectError when what is held out, drawn, left too few combinations that the stream can show."""
-    taken = Counter(len(combination) for combination, _ in held)
+    """Raise MemdetectError when what stays unseen, drawn, left too few combinations that the stream can show."""
+    taken = Counter(len(combination) for combination, _ in unseen)
     for size, wanted in seen_counts(count).items():
         needed = (wanted + taken[size]) / len(GROUNDS)
         if _free(names, size, reserved, needed) < needed:
             raise MemdetectError(
-                f"what is held out leaves fewer than {wanted} combinations of {size} of {len(names)} pictures; ask for "
-                "fewer clean prompts, give more pictures, or try another seed"
+                f"what stays unseen leaves fewer than {wanted} combinations of {size} of {len(names)} pictures; ask "
+                "for fewer clean prompts, give more pictures, or try another seed"
             )
 
 

@@ -1,4 +1,4 @@
-"""Dose and response: what was reproduced, and how high a detector scores, against the number of exposures.
+"""Dose-response: what was reproduced, and how high a detector scores, against the number of exposures.
 
 Reproduced comes from a world's truth.jsonl (`memdetect lab truth`), scores from a run of its labelled prompts.
 Intervals are percentile bootstraps over scenes, 95 %; the share of scenes is Clopper and Pearson's.

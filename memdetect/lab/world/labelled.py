@@ -63,7 +63,7 @@ class World:
     labelled: tuple[Entry, ...]
     clean: tuple[Entry, ...]
     reserved: frozenset[frozenset[str]]
-    held_out: frozenset[Combination]
+    unseen: frozenset[Combination]
 
     def stream(self, start: int = 0) -> Iterator[Scene]:
         """Endless fresh scenes; scene i depends on (seed, i) alone, so that training resumes anywhere.
@@ -72,14 +72,14 @@ class World:
         """
         index = start
         while True:
-            yield _fresh(np.random.default_rng([self.seed, 1, index]), self.names, self.reserved, self.held_out)
+            yield _fresh(np.random.default_rng([self.seed, 1, index]), self.names, self.reserved, self.unseen)
             index += 1
 
     @cached_property
     def digest(self) -> str:
         """Short digest of the labelled entries, the clean prompts and what the stream may show."""
         rows = [asdict(e) for e in (*self.labelled, *self.clean)]
-        kept = [sorted(map(sorted, self.reserved)), sorted((sorted(n), g) for n, g in self.held_out)]
+        kept = [sorted(map(sorted, self.reserved)), sorted((sorted(n), g) for n, g in self.unseen)]
         return hashlib.sha256(json.dumps([self.seed, self.names, rows, kept]).encode()).hexdigest()[:16]
 
     @cached_property
@@ -120,11 +120,11 @@ def make_world(
     labelled = [*_pool(rng, counts, pool), *_verbatim(rng, counts, clips)]
     labelled += _templates(rng, counts, order[pool_pairs:needed], names, reserved)
     check_clean(names, frozenset(reserved), counts.clean)
-    held = _held_out(rng, names, frozenset(reserved), counts.clean // 2)
-    check_seen(names, frozenset(reserved), held, counts.clean - len(held))
-    world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(held))
-    clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(held))), *_clean(rng, "unseen", held))
-    return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.held_out)
+    unseen = _unseen(rng, names, frozenset(reserved), counts.clean // 2)
+    check_seen(names, frozenset(reserved), unseen, counts.clean - len(unseen))
+    world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(unseen))
+    clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(unseen))), *_clean(rng, "unseen", unseen))
+    return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.unseen)
 
 
 def _pool(rng: np.random.Generator, counts: Counts, pool: Sequence[Scene]) -> list[Entry]:
@@ -231,7 +231,7 @@ def _triples(
     return list(found.values())
 
 
-def _held_out(
+def _unseen(
     rng: np.random.Generator, names: Sequence[str], reserved: frozenset[frozenset[str]], count: int
 ) -> dict[Combination, None]:
     """`count` combinations that the stream never shows, in the order of the draw."""
@@ -271,12 +271,12 @@ def _fresh(
     rng: np.random.Generator,
     names: Sequence[str],
     reserved: frozenset[frozenset[str]],
-    held_out: frozenset[Combination],
+    unseen: frozenset[Combination],
 ) -> Scene:
     while True:
         size = int(rng.choice(3, p=PICTURES_IN_STREAM)) + 1
         chosen, ground = _pick(rng, names, size), _ground(rng)
-        if not touches(chosen, reserved) and (frozenset(chosen), ground) not in held_out:
+        if not touches(chosen, reserved) and (frozenset(chosen), ground) not in unseen:
             return compose(rng, chosen, ground)
 
 

@@ -63,7 +63,7 @@ def _further(world: World) -> list[Entry]:
     general = [(row["family"], row["prompt"]) for row in caption_rows(5000, world.seed)][: sum(GENERAL.values())]
     found: list[Entry] = []
     for group, rows, parts in (("title", [(t, t) for t in drawn], TITLES), ("general", general, GENERAL)):
-        names = [part for part, many in parts.items() for _ in range(many)]
+        names: list[Part] = [part for part, many in parts.items() for _ in range(many)]
         for i, ((family, caption), part) in enumerate(zip(rows, names, strict=True)):
             found.append(Entry(f"{group}-{i:04d}", group, family, part, 0, caption))
     return found

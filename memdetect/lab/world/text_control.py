@@ -1,9 +1,9 @@
 """Can the captions alone tell memorized prompts from their controls? They must not, or a detector could read them.
 
-The text classifier that `scan` warns of a distribution shift with, cross-fitted with whole families held out. Scores of
+The text classifier that `scan` warns of a distribution shift with, cross-fitted with whole families left out. Scores of
 one fold share what they learned from, so that no interval for independent scores holds; the AUROC is compared with
 those of shuffled labels. p: share of shuffles in which the captions tell at least as much. The same can be asked of the
-lots of the bundled world's seeds, without shuffles: a fair lot is at one half on average.
+assignments that other seeds of the bundled world make, without shuffles: fair ones have a mean AUROC of 0.5.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,9 +68,9 @@ def compare(items: Sequence[Request], positive: str, rival: str, shuffles: int =
     found = captions(items, positive, rival)
     families = np.unique(found.families, return_inverse=True)[1]
     area, rng = found.area(found.labels, 0), np.random.default_rng(0)
-    null = np.array([found.area(shuffle(rng, found.labels, families), k + 1) for k in range(shuffles)])
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Told(area, float(low), float(high), float((1 + (null >= area).sum()) / (1 + shuffles)))
+    shuffled = np.array([found.area(shuffle(rng, found.labels, families), k + 1) for k in range(shuffles)])
+    low, high = np.quantile(shuffled, [0.025, 0.975])
+    return Told(area, float(low), float(high), float((1 + (shuffled >= area).sum()) / (1 + shuffles)))
 
 
 def compared(items: Sequence[Request], shuffles: int = SHUFFLES) -> Iterator[str]:
@@ -80,8 +80,8 @@ def compared(items: Sequence[Request], shuffles: int = SHUFFLES) -> Iterator[str
             yield f"{positive} against {rival}: {compare(items, positive, rival, shuffles)}"
 
 
-def lots(count: int) -> Iterator[str]:
-    """AUROC of the first pair for the lot of each seed of the bundled world, and their mean with its standard error."""
+def assignments(count: int) -> Iterator[str]:
+    """AUROC of the first pair in the bundled world as each seed assigns it; their mean with its standard error."""
     areas: list[float] = []
     for seed in range(count):
         found = captions(bundled(seed), *PAIRS[0])

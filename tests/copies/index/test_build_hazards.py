@@ -125,7 +125,7 @@ def test_an_appended_index_keeps_what_it_was_told(pictures, tiny, tmp_path):
     assert build_index([again], tiny, home, replace(APPEND, level=0.2)).manifest.threshold.level == 0.2
 
 
-def test_a_null_of_held_out_images_is_not_replaced_in_silence(pictures, tiny, tmp_path):
+def test_a_threshold_of_held_out_images_is_not_replaced_in_silence(pictures, tiny, tmp_path):
     held = fill(tmp_path / "held", range(200, 230))
     options = replace(QUICK, held_out=[held])
     home = build_index([pictures], tiny, tmp_path / "i", options).folder

@@ -1,4 +1,4 @@
-"""The threshold: its rank by hand, the false matches it really makes, copies left out of its null."""
+"""The threshold: its rank by hand, the false matches it really makes, copies that do not count for it."""
 
 from dataclasses import replace
 from math import floor
@@ -15,12 +15,12 @@ from memdetect.judging.statistics.conformal import p_value
 
 
 def test_the_quantile_by_hand():
-    null = [i / 10 for i in range(1, 10)]  # n = 9: the smallest p is 1/10
-    assert quantile(null, 0.1) == (0.9, True)
-    assert quantile(null, 0.2) == (0.8, True)
-    assert quantile(null, 0.25) == (0.8, True)
-    assert quantile(null, 0.3) == (0.7, True)
-    assert quantile(null, 0.05) == (0.9, False)
+    reference = [i / 10 for i in range(1, 10)]  # n = 9: the smallest p is 1/10
+    assert quantile(reference, 0.1) == (0.9, True)
+    assert quantile(reference, 0.2) == (0.8, True)
+    assert quantile(reference, 0.25) == (0.8, True)
+    assert quantile(reference, 0.3) == (0.7, True)
+    assert quantile(reference, 0.05) == (0.9, False)
     assert quantile([], 0.1) == (None, False)
     assert quantile([0.5], 0.5) == (0.5, True)
     assert quantile([0.5], 0.4) == (0.5, False)
@@ -29,26 +29,26 @@ def test_the_quantile_by_hand():
 def test_above_the_threshold_is_the_same_as_a_small_p():
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        null = sorted(rng.integers(0, 30, rng.integers(1, 200)) / 30)  # with ties
+        reference = sorted(rng.integers(0, 30, rng.integers(1, 200)) / 30)  # with ties
         level = float(rng.uniform(0.01, 0.5))
-        limit, shown = quantile(null, level)
-        assert shown == (len(null) + 1 >= 1 / level)
-        for similarity in [*null, -1.0, 1.1]:
-            p = p_value(null, similarity)
-            assert (similarity > limit) == (p <= level if shown else p == 1 / (len(null) + 1))
+        limit, shown = quantile(reference, level)
+        assert shown == (len(reference) + 1 >= 1 / level)
+        for similarity in [*reference, -1.0, 1.1]:
+            p = p_value(reference, similarity)
+            assert (similarity > limit) == (p <= level if shown else p == 1 / (len(reference) + 1))
 
 
 def test_the_realised_rate_is_the_level():
-    """10,000 draws of a null of 199 and one image more, at 5 %: exactly 10/200 by exchangeability."""
+    """10,000 draws of 199 reference images and one image more, at 5 %: exactly 10/200 by exchangeability."""
     rng = np.random.default_rng(1)
     draws = rng.standard_normal((10_000, 200))
-    hits = 0
-    for *null, new in draws:
-        limit, shown = quantile(sorted(null), 0.05)
+    above = 0
+    for *reference, new in draws:
+        limit, shown = quantile(sorted(reference), 0.05)
         assert shown
-        hits += new > limit
+        above += new > limit
     low, high = stats.binom.interval(1 - 1e-6, 10_000, floor(0.05 * 200) / 200)
-    assert low <= hits <= high
+    assert low <= above <= high
 
 
 class Gauss(Tiny):
@@ -69,7 +69,7 @@ def dots(folder, numbers):
 
 @pytest.mark.parametrize("held", [True, False], ids=["held-out", "leave-one-out"])
 def test_fresh_images_match_as_often_as_the_manifest_says(tmp_path, held):
-    """Images drawn like the null against the very index: the share above the threshold is beta-binomial."""
+    """Images drawn like the reference images: the share above the threshold of the very index is beta-binomial."""
     embedder = Gauss(name="gauss", dim=12)
     sources = [dots(tmp_path / "train", range(300))]
     options = replace(QUICK, level=0.1, null_queries=299, held_out=[dots(tmp_path / "held", range(300, 599))] * held)
@@ -89,8 +89,8 @@ def test_fresh_images_match_as_often_as_the_manifest_says(tmp_path, held):
     assert low <= above <= high
 
 
-def test_copies_of_rows_do_not_raise_the_null(tmp_path, tiny, monkeypatch):
-    """Files again, and re-encoded ones: with them in the null, the threshold would be 1 and nothing could match."""
+def test_copies_of_rows_do_not_raise_the_threshold(tmp_path, tiny, monkeypatch):
+    """Files again, and re-encoded ones: if they counted, the threshold would be 1 and nothing could match."""
     folder = fill(tmp_path / "images", range(40))
     plain = build_index([folder], tiny, tmp_path / "plain", QUICK).manifest.threshold
     for i in range(10):
@@ -143,7 +143,7 @@ def test_held_out_images_that_are_in_the_index_are_left_out(tmp_path, tiny):
     assert (threshold.queries, threshold.duplicates, threshold.source) == (40, 5, "held-out")
     vectors = tiny.embed([picture(i) for i in range(200, 240)])
     nearest = sorted(found[0].similarity for found in index.nearest(vectors, 1))
-    np.testing.assert_allclose(index.null, nearest, atol=1e-9)
+    np.testing.assert_allclose(index.reference, nearest, atol=1e-9)
     assert threshold.similarity == pytest.approx(quantile(nearest, 0.05)[0])
 
 
@@ -151,4 +151,4 @@ def test_too_few_queries_are_said(tmp_path, tiny):
     index = build_index([fill(tmp_path / "images", range(12))], tiny, tmp_path / "i", replace(QUICK, level=0.01))
     threshold = index.manifest.threshold
     assert (threshold.shown, threshold.queries, threshold.attainable) == (False, 12, 1 / 13)
-    assert threshold.similarity == max(index.null)
+    assert threshold.similarity == max(index.reference)

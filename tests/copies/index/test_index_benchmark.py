@@ -23,6 +23,6 @@ def test_the_index_of_the_benchmark_is_a_sound_one(tmp_path):
 def test_false_matches_are_as_many_as_the_level_says(tmp_path, held):
     """60 indexes, 50 fresh vectors each: 5 % are above their thresholds; 2 % of true levels fail this for one seed."""
     index = script("index")
-    low, high = index.expected_matches(60, index.NULLS_EACH if held else index.ROWS_EACH, 0.02)
+    low, high = index.expected_matches(60, index.REFERENCE_EACH if held else index.ROWS_EACH, 0.02)
     assert 0.035 < low / 3000 < 0.05 < high / 3000 < 0.065
     assert low <= index.false_matches(tmp_path, 60, held) <= high

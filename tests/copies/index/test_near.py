@@ -104,7 +104,7 @@ def test_pictures_beside_their_own_crops(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["scenes", "pdq", "pixels"])
 def test_a_folder_of_strangers_keeps_its_threshold(tmp_path, name, monkeypatch):
-    """The bundled pictures without variants of one composition, the half that no constant was chosen on."""
+    """The bundled pictures without variants of one composition, the split that no constant was chosen on."""
     own = [image for key, image in shipped() if not key.startswith("template")][1::2]
     now = made(tmp_path / "now", own, name, planted=1).threshold
     monkeypatch.setattr(near, "RIMS", ())
@@ -114,7 +114,7 @@ def test_a_folder_of_strangers_keeps_its_threshold(tmp_path, name, monkeypatch):
 
 
 def test_bursts_are_left_out_and_counted(tmp_path, tiny):
-    """Brighter copies too far apart for the pixel rule: with them in the null, the threshold would be 1."""
+    """Brighter copies too far apart for the pixel rule: if they counted, the threshold would be 1."""
     folder = fill(tmp_path / "images", range(40))
     plain = build_index([folder], tiny, tmp_path / "plain", QUICK).manifest.threshold
     for i in range(10):
@@ -125,7 +125,7 @@ def test_bursts_are_left_out_and_counted(tmp_path, tiny):
     assert threshold.similarity == pytest.approx(plain.similarity, abs=0.05)
 
 
-def test_where_all_neighbours_are_near_duplicates_there_is_no_null(tmp_path, tiny, monkeypatch):
+def test_where_all_neighbours_are_near_duplicates_there_is_no_reference(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(near, "bound", lambda *_: -1.0)
     monkeypatch.setattr("memdetect.copies.index.calibrate.bound", lambda *_: -1.0)
     monkeypatch.setattr("memdetect.copies.index.calibrate.cuts", lambda images, *_: [-1.0] * len(images))

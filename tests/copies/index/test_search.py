@@ -189,7 +189,7 @@ def test_matches_that_are_missing_leave_no_gap(tmp_path):
     """An IVF index that finds fewer than asked for: of every query the matches it has, ranked from 1."""
     searcher = written(tmp_path / "i", unit(40, 8, 0), "IVF8,SQ8", nprobe=1)
     index = Index.__new__(Index)
-    index.folder, index.searcher, index.rows, index.null = (
+    index.folder, index.searcher, index.rows, index.reference = (
         searcher.folder,
         searcher,
         RowFile(tmp_path / "i/rows.jsonl"),

@@ -57,7 +57,7 @@ def test_surprise_never_falls(scores, score, more):
     assert 0 <= tail.surprise(score) <= tail.surprise(score + more) + 1e-12
 
 
-def test_a_constant_member_is_an_error():
+def test_a_constant_detector_is_an_error():
     """Design 11."""
     with pytest.raises(MemdetectError, match="'flat' is constant on the calibration prompts"):
         fit_tail("flat", [1.0] * 100)
@@ -65,15 +65,15 @@ def test_a_constant_member_is_an_error():
         fit_tail("d", [float(i) for i in range(10)])
 
 
-def test_a_missing_member_is_an_error():
+def test_a_missing_detector_is_an_error():
     """Design 11: never the maximum of those that are left."""
     tail = fit_tail("d", [float(i) for i in range(100)])
     with pytest.raises(KeyError):
         combined({"d": tail, "e": tail}, {"d": 5.0})
 
 
-def test_the_combined_score_keeps_its_level_and_finds_one_loud_member():
-    """Design 10: nA = 30, nB = 19, ten correlated members, three lognormal.
+def test_the_combined_score_keeps_its_level_and_finds_one_loud_detector():
+    """Design 10: nA = 30, nB = 19, ten correlated detectors, three lognormal.
 
     Mutants: tails fitted on calibration (.09 at .05), on both splits (.083), on tuning and the scanned prompt (.026);
     ranks in place of surprises (.04 of loud ones on top).

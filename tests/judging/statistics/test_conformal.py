@@ -29,27 +29,27 @@ def test_p_value_by_hand(score, expected):
 
 
 def test_a_score_far_above_all_has_the_smallest_p():
-    null = sorted(np.random.default_rng(0).normal(size=99).tolist())
-    assert p_value(null, 8.0) == 1 / 100
+    reference = sorted(np.random.default_rng(0).normal(size=99).tolist())
+    assert p_value(reference, 8.0) == 1 / 100
     assert p_value([], 5.0) == 1
 
 
-@pytest.mark.parametrize("null", [[], [0.0, 1.0]])
-def test_a_score_that_is_no_number_is_refused(null):
+@pytest.mark.parametrize("reference", [[], [0.0, 1.0]])
+def test_a_score_that_is_no_number_is_refused(reference):
     with pytest.raises(MemdetectError, match="not a number"):
-        rank(null, math.nan)
+        rank(reference, math.nan)
 
 
 @settings(max_examples=50)
 @given(st.lists(numbers), numbers)
-def test_p_value_is_its_definition(null, score):
-    assert p_value(sorted(null), score) == (1 + sum(x >= score for x in null)) / (1 + len(null))
+def test_p_value_is_its_definition(reference, score):
+    assert p_value(sorted(reference), score) == (1 + sum(x >= score for x in reference)) / (1 + len(reference))
 
 
 @settings(max_examples=50)
 @given(st.lists(numbers, min_size=1), numbers, numbers)
-def test_a_higher_score_has_no_higher_p(null, first, second):
-    ordered = sorted(null)
+def test_a_higher_score_has_no_higher_p(reference, first, second):
+    ordered = sorted(reference)
     assert p_value(ordered, max(first, second)) <= p_value(ordered, min(first, second))
 
 

@@ -63,10 +63,10 @@ def runs(shifted: int, seed: int, repeats: int = 1500) -> tuple[list[float], lis
     """False discovery proportion and whether anything was found: n = 799, m = 40, `shifted` of them by 4 SD."""
     rng, shares, found = np.random.default_rng(seed), [], []
     for _ in range(repeats):
-        null = np.sort(rng.normal(size=799))
+        reference = np.sort(rng.normal(size=799))
         scores = rng.normal(size=40)
         scores[:shifted] += 4
-        ranks = 1 + 799 - np.searchsorted(null, scores, side="left")
+        ranks = 1 + 799 - np.searchsorted(reference, scores, side="left")
         rejected = np.array(benjamini_hochberg((ranks / 800).tolist(), 0.05, 40))
         shares.append(float(rejected[shifted:].sum() / max(1, rejected.sum())))
         found.append(bool(rejected.any()))
@@ -88,13 +88,13 @@ def test_a_clean_run_finds_something_as_often_as_stated():
     ("n", "expected"),
     [(600, [2, 4, 10, 34, 100, 333]), (2400, [1, 1, 3, 9, 25, 84]), (20_000, [1, 1, 1, 1, 3, 10])],
 )
-def test_hits_needed_of_the_table(n, expected):
+def test_detections_needed_of_the_table(n, expected):
     assert [detections_needed(n, m, 0.05) for m in (50, 100, 300, 1000, 3000, 10_000)] == expected
 
 
 @settings(max_examples=50)
 @given(st.integers(1, 2000), st.integers(1, 500))
-def test_h_hits_are_found_and_fewer_are_not(n, m):
+def test_h_detections_are_found_and_fewer_are_not(n, m):
     h = detections_needed(n, m, 0.05)
     top = [1 / (n + 1)]
     if h <= m:

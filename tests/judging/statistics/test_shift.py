@@ -6,24 +6,24 @@ import pytest
 from memdetect.judging.statistics.shift import all_below, bulk_check
 
 
-def alarms(shift: float, draws: int, seed: int, n: int = 750, m: int = 300) -> int:
+def warnings(shift: float, draws: int, seed: int, n: int = 750, m: int = 300) -> int:
     rng, count = np.random.default_rng(seed), 0
     for _ in range(draws):
-        null = np.sort(rng.normal(size=n))
-        ranks = 1 + n - np.searchsorted(null, rng.normal(shift, 1, m), side="left")
+        reference = np.sort(rng.normal(size=n))
+        ranks = 1 + n - np.searchsorted(reference, rng.normal(shift, 1, m), side="left")
         count += any(check.shifted for check in bulk_check([(int(c), n) for c in ranks]))
     return count
 
 
-def test_clean_prompts_raise_no_alarm():
+def test_clean_prompts_raise_no_warning():
     """Design 19."""
-    assert alarms(0.0, 300, 0) <= 4
+    assert warnings(0.0, 300, 0) <= 4
 
 
 @pytest.mark.parametrize("shift", [0.8, -0.8])
 def test_shifted_prompts_raise_it_either_way(shift):
     """Design 19. Mutant: a one-sided check misses the prompts that score lower, where finding none proves nothing."""
-    assert alarms(shift, 100, 1) >= 90
+    assert warnings(shift, 100, 1) >= 90
 
 
 def test_the_check_by_hand():

@@ -1,4 +1,4 @@
-"""A full scan of every family's tiny pipeline, prompts, labels or nothing, and given images."""
+"""A full scan of every adapter's tiny pipeline, prompts, labels or nothing, and given images."""
 
 import numpy as np
 import pytest

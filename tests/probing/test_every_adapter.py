@@ -1,4 +1,4 @@
-"""What every family promises: shapes, who sees what, no hooks left behind, images as of the bare pipeline."""
+"""What every adapter promises: shapes, who sees what, no hooks left behind, images as of the bare pipeline."""
 
 from dataclasses import replace
 from typing import Any

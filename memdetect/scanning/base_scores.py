@@ -1,4 +1,4 @@
-"""The null of a fine-tune: its base, drawing the same prompts. For LoRA and DreamBooth users nothing else is clean."""
+"""Reference scores of a fine-tune: its base draws the same prompts. For LoRA and DreamBooth nothing else is clean."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,26 +19,26 @@ from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.planning import header_of, settings_of
 from memdetect.scanning.prepare import Bench, prepare
 
-NULL_SIZE = 200  # drawings of all prompts together, within the bounds of ROUNDS
+DRAWINGS = 200  # of all prompts together, within the bounds of ROUNDS
 ROUNDS = (20, 40)  # with 20 rounds one memorized prompt among any number can be found at an FDR of 5 %
-COPIES = (4, 40)  # where scores play no part, and the drawings are a null for look-ups alone
+COPIES = (4, 40)  # where scores play no part, and the drawings count for look-ups alone
 FOLDER = "base"  # of the run folder
 
 
 def rounds_for(prompts: int, *, scored: bool = True) -> int:
     """How often the base draws each of so many prompts; scored: whether the policy asks for scores."""
     least, most = ROUNDS if scored else COPIES
-    return min(max(ceil(NULL_SIZE / max(prompts, 1)), least), most)
+    return min(max(ceil(DRAWINGS / max(prompts, 1)), least), most)
 
 
-def paired_null(
+def base_calibration(
     requests: Requests, base: Model, bench: Bench, out: Path, watch: Watch, rounds: int
 ) -> Calibration | None:
-    """Draw the scan's prompts with its base, `rounds` times as many seeds, and make a null of it; None when stopped.
+    """Draw the scan's prompts with its base, `rounds` times as many seeds, and keep its scores; None when stopped.
 
-    A prompt's score on the scanned model is compared with the base's mean score of that prompt; the null is each round
-    of the base compared with the mean of its other rounds, of all prompts together. Under "the fine-tune changed
-    nothing" and a spread that is alike for all prompts both are draws of one distribution, the null's a little wider
+    A prompt's score on the scanned model is compared with the base's mean score of that prompt; the reference scores
+    are each round of the base less the mean of its other rounds, of all prompts together. Under "the fine-tune changed
+    nothing" and a spread that is alike for all prompts both are draws of one distribution, the base's a little wider
     (the mean is of one round less), so that p-values err on the large side. The first seeds are the scan's own.
     The base's run and images are kept in `out`/base; the same call resumes. Raises MemdetectError for a base of another
     kind, for given images, and for fewer than 2 rounds.
@@ -58,7 +58,7 @@ def paired_null(
         if lost := sum(row.status != "ok" for row in rows):
             note = f"{lost} of {len(rows)} prompts are not finite on the base: they stay inconclusive"
             watch.progress(len(rows), len(rows), note)
-        return null_of(header, rows, bench, rounds)
+        return calibration_of_base(header, rows, bench, rounds)
 
 
 def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
@@ -90,8 +90,8 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
     return other
 
 
-def null_of(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: int) -> Calibration:
-    """The null of a base's run: scores of each round less the mean of the prompt's other rounds, and the means.
+def calibration_of_base(header: Header, rows: Sequence[Measurement], bench: Bench, rounds: int) -> Calibration:
+    """Reference scores of a base's run: each round's less the mean of the prompt's other rounds, and the means.
 
     Raises MemdetectError when the base ran with settings other than the scan's, or gave no finite scores.
     """

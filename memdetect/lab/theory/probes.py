@@ -1,4 +1,4 @@
-"""How a trained network looks at a sample: Jacobian, repeated denoising, and the shape of its hidden layer."""
+"""What a trained network does with a sample: Jacobian, repeated denoising, and the shape of its hidden layer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
