@@ -56,7 +56,10 @@ LETTERS = "abcdefghij"
 
 def plan_of(**changes: Any) -> Plan:
     """The plan above, changed, as a run.json would be read."""
-    return Plan.model_validate_json(json.dumps({**PLAN, **changes}))
+    made = {**PLAN, **changes}
+    places = [[layer, str(t)] for layer in made["layers"] for t in made["timesteps"]]
+    readings = {name: {"places": places} for name in made["detectors"]}
+    return Plan.model_validate_json(json.dumps({"readings": readings, **made}))
 
 
 def words(i: int, kind: str = "scanned") -> str:

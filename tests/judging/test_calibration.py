@@ -23,7 +23,7 @@ CELLS = {
     "up": {"50": [[1.0, 3.0], [5.0, 7.0]], "100": [[3.0, 5.0], [7.0, 9.0]]},
     "mid": {"50": [[10.0, 12.0], [14.0, 16.0]]},
 }
-ASKED = Places(("up",), (50,), 2)
+ASKED = Places((("up", "50"),), 2)
 
 
 SETTINGS = plan_of().settings.model_dump(mode="json")
