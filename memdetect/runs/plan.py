@@ -51,11 +51,12 @@ class Reading(_Strict):
 
     places: (layer, timestep) each of a detector of finished images, else ("run", "all"). seeds: `quartile` the lower
     upper quartile of the seeds, `mean` their mean, `prompt` the seeds are compared with each other and all have the
-    prompt's one value, which depends on their number.
+    prompt's one value, which depends on their number. seen: what a high score means, in words.
     """
 
     places: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
     seeds: Seeds = "quartile"
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class Places:
 class Plan(Settings):
     """Settings, inputs, and what is measured of them.
 
-    inputs: digest of the items (`inputs_digest`). readings: where each of the detectors is read. combine: the detectors whose
-    combination decides, () = the first; by: how. bank: digest of the clean prompts that detectors compare with.
+    inputs: digest of the items (`inputs_digest`). readings: where each of the detectors is read. combine: the detectors
+    whose combination decides, () = the first; by: how. bank: digest of the clean prompts that detectors compare with.
     layers, timesteps: where finished images are probed, () = they are not.
     strata: a column that p-values stay within. index: digest of the index that outputs are looked up in, top_k: how
     many neighbours are kept of it; base: digest of the network whose drawings scores are ranked among; "" and None =
