@@ -11,7 +11,6 @@ from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 
 
-
 def place(step: Step) -> Float[Tensor, "batch chan row col"]:
     """The network's input."""
     return step.x
