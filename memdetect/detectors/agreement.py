@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.detectors.detector import Detector, Scores
+from memdetect.errors import MemdetectError
 from memdetect.probing.needs import AT_EARLY, Need
 from memdetect.probing.steps import clean
 from memdetect.probing.trace import Trace
@@ -29,6 +30,8 @@ def agreement(latents: Float[Tensor, "item seed chan row col"]) -> Scores:
     seeds give one picture. nan for a picture of one colour.
     """
     units = unit_pictures(latents)
+    if units.shape[1] < 2:
+        raise MemdetectError("agreement compares the images of a prompt with each other, and there is one; sample more")
     pairs = [(units[:, i] * units[:, j]).sum(dim=-1) for i, j in combinations(range(units.shape[1]), 2)]
     return torch.stack(pairs).mean(dim=0).unsqueeze(1).expand(-1, units.shape[1])
 

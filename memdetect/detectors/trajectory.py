@@ -18,7 +18,7 @@ def place(step: Step) -> Float[Tensor, "batch chan row col"]:
     return step.x
 
 
-WAY = Need(place, Window("until", SIGMA))
+WAY = Need(place, Window("until", SIGMA), fewest=2)
 
 
 def way_lengths(places: Float[Tensor, "step item seed chan row col"]) -> Float[Tensor, "way item seed"]:
@@ -35,8 +35,14 @@ def trajectory(ways: Float[Tensor, "2 way"] | None) -> Detector:
     def score(trace: Trace) -> Scores:
         if ways is None:
             raise MemdetectError("trajectory compares with a bank of clean prompts; run `memdetect calibrate` first")
-        mean, deviation = ways[:, :, None, None].to(torch.float32)
-        return ((way_lengths(trace.output(WAY)) - mean).abs() / deviation).amax(dim=0)
+        found = way_lengths(trace.output(WAY))
+        if found.shape[0] != ways.shape[1] or not len(found):
+            raise MemdetectError(
+                f"trajectory compares {ways.shape[1]} ways with {found.shape[0]}, expected as many, at least one; "
+                "calibrate with the same steps, and more of them"
+            )
+        mean, deviation = ways[:, :, None, None].to(found)
+        return ((found - mean).abs() / deviation).amax(dim=0)
 
     return Detector(
         name="trajectory",

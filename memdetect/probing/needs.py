@@ -53,13 +53,15 @@ class Need:
     capture: of `output` a function of the Step, of `features` of one layer's features [batch chan position] at the
     chosen layers, of `attention` of one layer's attention of the image to the text [batch position token]; it gives one
     small tensor a row of the batch. when: a window of steps of the sampling run; None = the finished image, noised to a
-    timestep. branches: whether the capture reads the unconditional branch.
+    timestep. branches: whether the capture reads the unconditional branch. fewest: steps of the window without which
+    the score of a detector says nothing.
     """
 
     capture: Capture
     when: Window | None = None
     where: Where = "output"
     branches: bool = False
+    fewest: int = 1
 
     @property
     def name(self) -> str:
