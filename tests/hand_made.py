@@ -51,7 +51,9 @@ def random_bank(prompts: int = 30, seed: int = 7) -> Bank:
     """Directions and ways of no network; some families are those of `random_trace`."""
     pictures = drawn(prompts, 24, seed=seed)
     families = tuple(f"family {i}" for i in range(prompts))
-    return Bank(families, (pictures / 2 / pictures.norm(dim=1, keepdim=True)).half(), torch.tensor([[2.0, 3], [0.5, 1]]))
+    return Bank(
+        families, (pictures / 2 / pictures.norm(dim=1, keepdim=True)).half(), torch.tensor([[2.0, 3], [0.5, 1]])
+    )
 
 
 def cleans(estimates: torch.Tensor, families: tuple[str, ...] = ()) -> Trace:
