@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,11 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
         bench.model,
         prompts,
         ids=[request.id for _, request in shard],
-        families=[family_key(request.meta, request.prompt) for _, request in shard],
         sampler=bench.sampler,
         probe=bench.probe,
         images=wanted,
     )
+    trace = replace(trace, families=tuple(family_key(request.meta, request.prompt) for _, request in shard))
     decoding = Batching(bench.sampler.batch_size)
     made = _decoded(trace, bench, decoding) if wanted else [[] for _ in shard]
     scores = scores_in(trace, bench.detectors, bench.sampler.num_seeds // bench.rounds)

@@ -13,6 +13,7 @@ from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import Probe, Replay, Sampler, probe_images, probe_prompts, watch
 from memdetect.probing.batches import Batching
+from memdetect.probing.hooks import CHANNEL_MAX
 from memdetect.probing.trace import Trace
 
 SAMPLER = Sampler(steps=2, guidance_scale=2.0, num_seeds=2, batch_size=3)
@@ -104,7 +105,7 @@ def test_the_stance_ends_with_the_watch(tmp_path):
     model = load(pipe)
     x, t = torch.zeros(1, 3, 16, 16), torch.tensor([5])
     with torch.inference_mode():
-        with watch(model.denoiser, model.points(("paper",)), ["channel_max"], stop=False):
+        with watch(model.denoiser, model.points(("paper",)), [CHANNEL_MAX], stop=False):
             pipe.unet(x, t)
         assert backend.runs == 0
         pipe.unet(x, t)
