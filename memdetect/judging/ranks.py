@@ -40,10 +40,10 @@ class ReferenceScores:
     by_stratum: ascending combined scores of each stratum or kind (one, "", without them). own: detector -> ascending
     scores of its own, None where they were not kept; for description. deciding: the detectors that decide. tails: their
     tails, {} for a single one, whose own scores are ranked. known: text keys and families of the clean prompts;
-    memorized: of prompts known to be memorized. conditioned: whether clean scores are of prompts or labels; not, if they
-    are of images without a condition, None if that is not known. checked: whether they were searched for copies.
-    novelties: of the clean prompts of each kind, ascending, {} where no kinds were found. present: the strata that
-    a run's rows are ranked in, () = it is not known.
+    memorized: of prompts known to be memorized. conditioned: whether clean scores are of prompts or labels; not, if
+    they are of images without a condition, None if that is not known. checked: whether they were searched for copies.
+    novelties: of the clean prompts of each kind, ascending, {} where no kinds were found. present: the strata that a
+    run's rows are ranked in, () = it is not known.
     """
 
     plan: Plan

@@ -17,7 +17,8 @@ EARLY = 8.0  # noise over signal; the first steps of most schedules lie above
 class Window:
     """Steps of a sampling run: the first, the last, all, those at or up to a noise level, or what comes after the last.
 
-    sigma: of `at` the first step whose noise over signal is at most this, of `until` all steps up to that one. `after` is the finished latents, which a capture asks the network about by `Step.at`.
+    sigma: of `at` the first step whose noise over signal is at most this, of `until` all steps up to that one. `after`
+    is the finished latents, which a capture asks the network about by `Step.at`.
     """
 
     kind: Literal["first", "last", "run", "at", "until", "after"]

@@ -30,8 +30,9 @@ Indexed = tuple[int, Request]
 def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[Measurement], dict[str, Any]]:
     """Measure one shard of prompts or of images; returns its rows and notes for the journal.
 
-    A run that no detector and nobody else needs the end of is ended before. Images are decoded where they are kept or looked up; where neither is so, no pixel takes part in the answer, and
-    only latents and scores are asked whether they are finite.
+    A run that no detector and nobody else needs the end of is ended before. Images are decoded where they are kept or
+    looked up; where neither is so, no pixel takes part in the answer, and only latents and scores are asked whether
+    they are finite.
     """
     if shard[0][1].image is not None:
         return _measure_images(shard, bench)

@@ -23,8 +23,8 @@ class _Strict(BaseModel):
 class Item(_Strict):
     """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: its split.
 
-    stratum: what its p-values stay within: the value of a column, or the kind that was found from its text. novelty: how
-    unlike the nearest tuning prompts of its kind it is, in [0, 1]; None where kinds were not looked for.
+    stratum: what its p-values stay within: the value of a column, or the kind that was found from its text. novelty:
+    how unlike the nearest tuning prompts of its kind it is, in [0, 1]; None where kinds were not looked for.
     """
 
     id: str
@@ -73,8 +73,9 @@ class Calibration(_Strict):
     versions, prompt set, pace. parts: whether the splits were given, so that choices may have been made on the tuning
     split, or drawn. strata: the column that p-values stay within. checked: how the prompts were searched for copies, ""
     = not at all, or not so that one would have been found. scores: detector -> layer -> timestep -> one list of
-    per-seed scores for each item. kinds: of prompts, where they were found from the text. bank: digest and size of the bank of clean prompts that some detectors compare with,
-    which lies beside the file. known, known_scores: the same of prompts that this model is known to have memorized.
+    per-seed scores for each item. kinds: of prompts, where they were found from the text. bank: digest and size of the
+    bank of clean prompts that some detectors compare with, which lies beside the file. known, known_scores: the same of
+    prompts that this model is known to have memorized.
 
     base: the network whose scores of the scan's own prompts these are (see scanning.base_scores), "" = clean prompts
     of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
