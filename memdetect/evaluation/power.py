@@ -50,8 +50,8 @@ class Realised:
 
     def __str__(self) -> str:
         return (
-            f"{_of(self.kind)}p <= {self.level:g}: {self.x} of {self.m} clean prompts ({self.x / self.m:.2%}), n = {self.n}, "
-            f"j = {self.rank}; 95 % beta-binomial [{self.low}, {self.high}]: "
+            f"{_of(self.kind)}p <= {self.level:g}: {self.x} of {self.m} clean prompts ({self.x / self.m:.2%}), "
+            f"n = {self.n}, j = {self.rank}; 95 % beta-binomial [{self.low}, {self.high}]: "
             f"{'inside' if self.inside else 'OUTSIDE'}, two-sided tail {self.tail:.3g}"
         )
 
