@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shape_checks  # noqa: F401 - before any module of the package
 import typer
 from hypothesis import settings
 from tiny_adapters import FAMILY_MAKERS, tiny_family
