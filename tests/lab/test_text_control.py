@@ -15,7 +15,7 @@ def prompts(path, word: str, seed: int = 3):
     rng = np.random.default_rng(seed)
     lines = []
     for i in range(80):
-        text = "".join(rng.choice(list("abcdefgh "), 30))
+        text = "".join(rng.choice(list("abcdefgh "), 12))
         group = ("duplicated", "control")[i % 2]
         lines.append(
             {"prompt": f"{text} {word if group == 'duplicated' else ''}", "group": group, "family": str(i // 2)}
