@@ -25,10 +25,10 @@ def prompts(path, word: str, seed: int = 3):
 
 
 def test_captions_that_give_the_group_away_are_found_out(tmp_path):
-    told = compare(prompts(tmp_path / "a.jsonl", "zzz"), "duplicated", "control", 40)
+    told = compare(prompts(tmp_path / "a.jsonl", "zzz"), "duplicated", "control", 20)
     assert told.auroc > 0.99
     assert told.high < 0.8
-    assert told.p == pytest.approx(1 / 41)
+    assert told.p == pytest.approx(1 / 21)
 
 
 def test_captions_that_do_not_are_at_one_half_on_average(tmp_path):
