@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -31,6 +32,8 @@ def few_panels():
     with pytest.MonkeyPatch.context() as patch, matplotlib.rc_context(plain):
         patch.setattr("memdetect.lab.theory.measure.UNITS_SHOWN", 2)
         patch.setattr("memdetect.lab.theory.sampling.SHOWN", 1)
+        few = partial(transition, samples=(4, 64), units=(4, 8, 16))
+        patch.setattr("memdetect.lab.theory.transition.transition", few)
         patch.setattr(figures, "DPI", 50)
         yield
 
