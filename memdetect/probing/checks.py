@@ -11,7 +11,7 @@ from memdetect.probing.finished import Needing
 from memdetect.probing.hooks import quiet
 from memdetect.probing.needs import Need
 from memdetect.probing.running import run_sigmas
-from memdetect.probing.sampling import Sampler, run_arguments, run_of
+from memdetect.probing.sampling import Sampler, blaming, run_arguments, run_of
 
 
 def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> None:
@@ -31,7 +31,7 @@ def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> N
     if not run:
         return
     arguments = run_arguments(model, sampler, [""], [0])
-    with quiet():
+    with quiet(), blaming(sampler.call):
         sigmas = run_sigmas(model, arguments)
     for name, need in run:
         _check(name, need, model, sampler, sigmas)

@@ -140,7 +140,7 @@ def finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tens
     """Run the pipeline; its last latents as feature maps."""
     if model.adapter.condition == "label":
         return _before_decoding(model, call, sampler.call)
-    with _blaming(sampler.call):
+    with blaming(sampler.call):
         images = model.pipe(**call).images
     if model.adapter.condition == "none":
         return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
@@ -152,7 +152,7 @@ def finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tens
 
 
 @contextmanager
-def _blaming(given: Mapping[str, Any]) -> Generator[None]:
+def blaming(given: Mapping[str, Any]) -> Generator[None]:
     """Make a usage error of what a pipeline raises under further arguments that somebody gave."""
     try:
         yield
@@ -179,7 +179,7 @@ def _before_decoding(
 
     vae.decode = instead
     try:
-        with _blaming(given):
+        with blaming(given):
             model.pipe(**call)
     except _Decoding:
         pass

@@ -70,8 +70,8 @@ class Places:
 class Plan(Settings):
     """Settings, inputs, and what is measured of them.
 
-    inputs: digest of the items (`inputs_digest`). readings: where each of the detectors is read. combine: the detectors whose
-    combination decides, () = the first; by: how. bank: digest of the clean prompts that detectors compare with.
+    inputs: digest of the items (`inputs_digest`). readings: where each of the detectors is read. combine: the detectors
+    whose combination decides, () = the first; by: how. bank: digest of the clean prompts that detectors compare with.
     layers, timesteps: where finished images are probed, () = they are not.
     strata: a column that p-values stay within. index: digest of the index that outputs are looked up in, top_k: how
     many neighbours are kept of it; base: digest of the network whose drawings scores are ranked among; "" and None =
@@ -102,6 +102,12 @@ class Plan(Settings):
     def _read(self) -> "Plan":
         if tuple(self.readings) != self.detectors:
             raise ValueError(f"readings are of {', '.join(self.readings)}, expected {', '.join(self.detectors)}")
+        if other := next((name for name in self.combine if name not in self.detectors), ""):
+            raise ValueError(f"combine names {other}, and the detectors are {', '.join(self.detectors)}")
+        probed = {RUN, *((layer, str(t)) for layer in self.layers for t in self.timesteps)}
+        for name, reading in self.readings.items():
+            if other := next((place for place in reading.places if place not in probed), None):
+                raise ValueError(f"{name} is read at {other[0]}, t={other[1]}, not among layers and timesteps")
         return self
 
     def places(self, detector: str) -> Places:
