@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,18 @@ from startup import compare
 from memdetect import load, scan
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import build_index
-from memdetect.probing import Sampler
+from memdetect.detectors import find
+from memdetect.detectors.bank import bank_file, read_bank
+from memdetect.detectors.choice import with_bank
+from memdetect.detectors.spikiness import SPIKINESS
+from memdetect.probing import Probe, Sampler, probe_prompts
+from memdetect.probing.needs import EARLY
 from memdetect.scanning import Lookup, Sampling
+from memdetect.scanning.scoring import scores_in
 
-BAR = 1.10
+BAR = 1.05
+FIRST_BAR, SCORING_BAR = 1.10, 0.01
+FIRST_STEPS = ("specificity", "agreement", "sharpness", "noise-gap", "dcs", "trajectory")
 LOOKUP_BAR = 1.03
 PROMPTS = Path(__file__).parents[1] / "sample_prompts" / "clean-calibration.jsonl"
 SCENES = 700
@@ -52,14 +61,19 @@ def sample(model: Any, rows: Sequence[tuple[str, str]], sampler: Sampler, batch:
     images: list[Image.Image] = []
     for chunk in (jobs[i : i + size] for i in range(0, len(jobs), size)):
         for part in (chunk[i : i + batch] for i in range(0, len(chunk), batch)):
-            images += model.pipe(
-                prompt=[prompt for prompt, _ in part],
-                generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in part],
-                num_inference_steps=sampler.steps,
-                guidance_scale=sampler.guidance_scale,
-                output_type="pil",
-            ).images
+            images += sample_jobs(model, part, sampler)
     return images
+
+
+def sample_jobs(model: Any, part: Sequence[tuple[str, int]], sampler: Sampler) -> list[Image.Image]:
+    """One batch of (prompt, seed) by the bare pipeline."""
+    return model.pipe(
+        prompt=[prompt for prompt, _ in part],
+        generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in part],
+        num_inference_steps=sampler.steps,
+        guidance_scale=sampler.guidance_scale,
+        output_type="pil",
+    ).images
 
 
 def overhead(given: argparse.Namespace, folder: Path) -> bool:
@@ -87,6 +101,70 @@ def overhead(given: argparse.Namespace, folder: Path) -> bool:
     ratio = compare(whole_scan, bare, given.rounds)
     print(ratio.report("scan over the bare pipeline", BAR))
     return ratio.median <= BAR
+
+
+class _Enough(BaseException):
+    """Ends a bare run once it has made the passes that the detectors need."""
+
+
+def first_steps(given: argparse.Namespace) -> bool:
+    """Detectors of the first steps over the bare passes that they need, in processor time; and the share of scoring.
+
+    Beside it, how many prompts can be measured so for what one with its images and spikiness costs.
+    """
+    model = load(given.model)
+    sampler = Sampler.of(model, steps=given.steps, num_seeds=given.num_seeds, batch_size=given.batch)
+    bank = read_bank(bank_file(model.folder / "calibration.json"))
+    detectors = with_bank([d for d in find(FIRST_STEPS) if bank or not d.banked], bank)
+    probe = Probe.at(model, detectors=detectors, call=sampler.call)
+    captions = [json.loads(line)["prompt"] for line in PROMPTS.read_text("utf-8").splitlines()[: given.prompts]]
+    rows = [(f"p{i:05d}", text) for i, text in enumerate(captions)]
+    spent = [0.0, 0.0]
+
+    def probed(at: Probe = probe, *, images: bool = False) -> Any:
+        size, begun = max(1, given.batch // sampler.num_seeds), time.process_time()
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            trace = probe_prompts(
+                model, [p for _, p in some], ids=[i for i, _ in some], sampler=sampler, probe=at, images=images
+            )
+            if not images:
+                scoring = time.process_time()
+                scores_in(trace, detectors)
+                spent[1] += time.process_time() - scoring
+        spent[0] += 0 if images else time.process_time() - begun
+        return trace
+
+    steps = next(i + 1 for i, sigma in enumerate(probed().run_sigmas) if sigma <= EARLY)
+    ratio = compare(
+        probed, lambda: bare_passes(model, rows, sampler, given.batch, steps), given.rounds, time.process_time
+    )
+    print(ratio.report(f"{len(detectors)} detectors of the first {steps} steps over the bare passes", FIRST_BAR))
+    whole = Probe.at(model, detectors=(*detectors, SPIKINESS), call=sampler.call)
+    full = compare(lambda: probed(whole, images=True), probed, given.rounds, time.process_time)
+    print(full.report("the whole run with spikiness over the first steps", 1.0))
+    share = spent[1] / spent[0]
+    print(f"scoring: {share:.4f} of the time (bar {SCORING_BAR}: {'met' if share <= SCORING_BAR else 'missed'})")
+    return ratio.median <= FIRST_BAR and share <= SCORING_BAR
+
+
+def bare_passes(model: Any, rows: Sequence[tuple[str, str]], sampler: Sampler, batch: int, steps: int) -> None:
+    """The first steps of the bare pipeline's own run, in the same batches."""
+    calls = [0]
+
+    def enough(*_: Any) -> None:
+        calls[0] += 1
+        if calls[0] % steps == 0:
+            raise _Enough
+
+    handle = model.denoiser.register_forward_hook(enough)
+    try:
+        jobs = [(prompt, seed) for name, prompt in rows for seed in sampler.seeds(name)]
+        for start in range(0, len(jobs), batch):
+            with suppress(_Enough):
+                sample_jobs(model, jobs[start : start + batch], sampler)
+    finally:
+        handle.remove()
 
 
 def paint_scenes(folder: Path) -> Path:
@@ -164,7 +242,7 @@ def memory(given: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one comparison or all; 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["overhead", "lookup", "memory"], help="one comparison")
+    parser.add_argument("--only", choices=["overhead", "first", "lookup", "memory"], help="one comparison")
     parser.add_argument("--model", default="emoji-scenes", help="bundled name or folder")
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--steps", type=int, help="default: the card's")
@@ -182,7 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.alone:
             scan_alone(given, Path(folder))
             return 0
-        met = given.only in ("memory", "lookup") or overhead(given, Path(folder))
+        met = given.only not in (None, "overhead") or overhead(given, Path(folder))
+    if given.only in (None, "first"):
+        met = first_steps(given) and met
     if given.only in (None, "lookup"):
         with tempfile.TemporaryDirectory() as folder:
             met = lookup(given, Path(folder)) and met

@@ -88,6 +88,10 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         r"\| ddpm \| \d+\.\d\d \(.*\) \| \d+\.\d\d \(.*\) \| 0\.\d\d \| -?\d+\.\d\d \|",
     ),
     "scan overhead": (["--only", "overhead", "--model", "MODEL", *SCAN], "scan over the bare pipeline" + TIMED),
+    "scan first": (
+        ["--only", "first", "--model", "MODEL", *SCAN, "--num-seeds", "2", "--steps", "3"],
+        r"4 detectors of the first \d steps over the bare passes" + TIMED,
+    ),
     "scan lookup": (
         ["--only", "lookup", "--model", "MODEL", "--images", "IMAGES", *SCAN],
         r"scan with an index \(pdq\) over the same without" + TIMED,

@@ -75,7 +75,10 @@ def _say(made: Any) -> None:
     say(f"{len(made.items)} clean prompts, {tuning} for tuning ({made.parts}), {rest} for calibration")
     if lost := made.provenance.get("nonfinite"):
         say(f"{lost} further prompts gave values that are not finite and are left out")
-    say(f"probed at {probed_at(made.provenance['sigmas'])}")
+    if made.provenance["sigmas"]:
+        say(f"probed at {probed_at(made.provenance['sigmas'])}")
+    for kind in made.kinds if len(made.kinds) > 1 else ():
+        say(f"kind {kind.name}, as {kind.example!r:.60}: {kind.tuning} for tuning, {kind.clean} for calibration")
     for kind, count in Counter(item.kind for item in made.known).items():
         say(f"{count} memorized prompts of kind {kind}")
     why = made.provenance.get("unchecked", "")

@@ -6,11 +6,9 @@ from torch import Tensor
 
 from memdetect.detectors.detector import Detector, Scores
 from memdetect.errors import MemdetectError
-from memdetect.probing.needs import Need, Window
+from memdetect.probing.needs import EARLY, Need, Window
 from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
-
-SIGMA = 4.5  # noise over signal, down to which ways are measured
 
 
 def place(step: Step) -> Float[Tensor, "batch chan row col"]:
@@ -18,7 +16,7 @@ def place(step: Step) -> Float[Tensor, "batch chan row col"]:
     return step.x
 
 
-WAY = Need(place, Window("until", SIGMA))
+WAY = Need(place, Window("until", EARLY, least=2))
 
 
 def way_lengths(places: Float[Tensor, "step item seed chan row col"]) -> Float[Tensor, "way item seed"]:

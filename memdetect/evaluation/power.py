@@ -8,7 +8,7 @@ those of the figure.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memdetect.errors import MemdetectError
 from memdetect.evaluation.groups import splits
@@ -28,7 +28,10 @@ SPLITS = 200
 
 @dataclass(frozen=True, slots=True)
 class Realised:
-    """Clean prompts flagged at a level: x of m, the 95 % interval of counts, and the exact two-sided tail of x."""
+    """Clean prompts flagged at a level: x of m, the 95 % interval of counts, and the exact two-sided tail of x.
+
+    kind: among which they are ranked, "" where there is one.
+    """
 
     level: float
     rank: int
@@ -38,6 +41,7 @@ class Realised:
     low: int
     high: int
     tail: float
+    kind: str = ""
 
     @property
     def inside(self) -> bool:
@@ -46,7 +50,7 @@ class Realised:
 
     def __str__(self) -> str:
         return (
-            f"p <= {self.level:g}: {self.x} of {self.m} clean prompts ({self.x / self.m:.2%}), n = {self.n}, "
+            f"{self.kind}{': ' if self.kind else ''}p <= {self.level:g}: {self.x} of {self.m} clean prompts ({self.x / self.m:.2%}), n = {self.n}, "
             f"j = {self.rank}; 95 % beta-binomial [{self.low}, {self.high}]: "
             f"{'inside' if self.inside else 'OUTSIDE'}, two-sided tail {self.tail:.3g}"
         )
@@ -61,10 +65,11 @@ class Resplits:
     share: float
     outside: int
     expected: float
+    kind: str = ""
 
     def __str__(self) -> str:
         return (
-            f"p <= {self.level:g} over {self.splits} re-splits: mean {self.share:.2%}, {self.outside} outside "
+            f"{self.kind}{': ' if self.kind else ''}p <= {self.level:g} over {self.splits} re-splits: mean {self.share:.2%}, {self.outside} outside "
             f"their interval, {self.expected * self.splits:.1f} expected"
         )
 
@@ -112,19 +117,23 @@ class Wanted:
 
 
 def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -> tuple[list[Realised], list[Resplits]]:
-    """Realised rates of clean prompts at each level, and re-splits at those levels that n allows.
+    """Realised rates of clean prompts at each level, within each kind, and re-splits at those levels that n allows.
 
-    Raises MemdetectError for a run without calibration or with several strata, and for a prompt without a rank.
+    Raises MemdetectError for a run without calibration, and for a prompt without a rank.
     """
     reference = reference_scores(clean.header.plan, clean.calibration)
     if isinstance(reference, Unranked):
         raise MemdetectError(reference.reason)
-    if clean.calibration is None or len(reference.by_stratum) != 1:
-        raise MemdetectError("strata are not compared here; judge them one by one")
-    ranks, values = _clean_ranks(clean.rows, clean.header, reference)
-    pool = [*next(iter(reference.by_stratum.values())), *values]
-    again = [resplits(pool, reference.n, level, splits) for level in levels if rank_at(reference.n, level)]
-    return [realised(ranks, reference.n, level) for level in levels], again
+    found: list[Realised] = []
+    again: list[Resplits] = []
+    for kind, (ranks, values) in _clean_ranks(clean.rows, clean.header, reference).items():
+        own, n = reference.by_stratum[kind], len(reference.by_stratum[kind])
+        said = f"kind {kind}" if len(reference.by_stratum) > 1 else ""
+        found += [replace(realised(ranks, n, level), kind=said) for level in levels]
+        again += [
+            replace(resplits([*own, *values], n, level, splits), kind=said) for level in levels if rank_at(n, level)
+        ]
+    return found, again
 
 
 def realised(ranks: Sequence[int], n: int, level: float) -> Realised:
@@ -213,15 +222,15 @@ def by_group(rows: Sequence[Measurement], parts: Sequence[str] = ()) -> dict[str
 
 def _clean_ranks(
     rows: Sequence[Measurement], header: Header, reference: ReferenceScores
-) -> tuple[list[int], list[float]]:
-    """Ranks and combined scores of clean prompts; MemdetectError for one that has none."""
-    ranks: list[int] = []
-    values: list[float] = []
+) -> dict[str, tuple[list[int], list[float]]]:
+    """Ranks and combined scores of clean prompts of each kind; MemdetectError for one that has none."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
     for row in rows_of(rows, header.plan):
         value = reference.score(row.scores)
         ranked = rank_of(row, value, reference)
         if isinstance(ranked, Unranked) or value is None:
             raise MemdetectError(f"clean prompt {row.id} cannot be ranked: {ranked}")
+        ranks, values = found.setdefault(reference.stratum(row), ([], []))
         ranks.append(ranked.rank)
         values.append(value)
-    return ranks, values
+    return dict(sorted(found.items()))

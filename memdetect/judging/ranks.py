@@ -1,7 +1,7 @@
 """The reference scores of a run: those of clean prompts by stratum, and the rank of a scanned prompt among them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -42,7 +42,8 @@ class ReferenceScores:
     tails: their tails, {} for a single one, whose own scores are ranked. known: text keys and families of the clean
     prompts; memorized: of prompts known to be memorized. conditioned: whether clean scores are of prompts or labels;
     not, if they are of images without a condition, None if that is not known. checked: whether they were searched for
-    copies. novelties: of the clean prompts of each kind, ascending, {} where no kinds were found.
+    copies. novelties: of the clean prompts of each kind, ascending, {} where no kinds were found. present: the strata
+    that a run's rows are ranked in, () = it is not known.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class ReferenceScores:
     conditioned: bool | None = None
     checked: bool = False
     novelties: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+    present: frozenset[str] = frozenset()
 
     def holds(self, row: Row) -> bool:
         """Whether a row, or one of its family, is among the clean prompts: it cannot be ranked among itself."""
@@ -67,8 +69,14 @@ class ReferenceScores:
 
     @property
     def n(self) -> int:
-        """Clean prompts of the smallest stratum that is ranked in."""
-        return smallest_ranked(map(len, self.by_stratum.values()))
+        """Clean prompts of the smallest stratum that a run is ranked in."""
+        return min(len(own) for name, own in self.by_stratum.items() if name in (self.present or self.by_stratum))
+
+    def of_rows(self, rows: Sequence[Row]) -> "ReferenceScores":
+        """The same for a run with these rows; strata too small to rank in are not counted."""
+        sizes = {name: len(own) for name, own in self.by_stratum.items()}
+        found = {s for row in rows if not _few(row, self, sizes.get(s := self.stratum(row), 0))}
+        return replace(self, present=frozenset(found))
 
     def stratum(self, row: Row) -> str:
         """The stratum that a row belongs to: the value of a column, else its kind, else the only one."""
@@ -94,12 +102,6 @@ class ReferenceScores:
         """A detector's p-value of its own, within a stratum: a description, no decision rests on it."""
         own = self.own(name, stratum)
         return None if own is None or score is None else rank(own, score) / (len(own) + 1)
-
-
-def smallest_ranked(sizes: Iterable[int]) -> int:
-    """The smallest stratum that has enough clean prompts, of strata of these sizes; the largest where none has."""
-    held = list(sizes)
-    return min((n for n in held if n >= SMALLEST_STRATUM), default=max(held, default=0))
 
 
 def _few(row: Row, reference: ReferenceScores, held: int) -> str:

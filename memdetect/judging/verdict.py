@@ -71,8 +71,9 @@ def judge(
     """
     policy = policy or Policy()
     reference = reference_scores(header.plan, calibration)
-    bar = _bar(reference, header, policy)
     told = _told(rows_of(rows, header.plan), header, calibration)
+    reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
+    bar = _bar(reference, header, policy)
     items = _judged(_centred(told, header.plan, calibration), bar, policy)
     aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
@@ -158,7 +159,8 @@ def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Ba
         why = ranked.reason if isinstance(ranked, Unranked) else ""
         return "inconclusive", f"{why}: {row.notes[-1]}" if row.notes else why
     if rejected and isinstance(ranked, Rank):
-        return "suspicious", f"p = {p:.2g} among {ranked.n} clean prompts"
+        seen = " and ".join(dict.fromkeys(s for name in bar.plan.deciding if (s := bar.plan.readings[name].seen)))
+        return "suspicious", f"{seen}{': ' if seen else ''}p = {p:.2g} among {ranked.n} clean prompts"
     return _searched(row, bar) or _ranked(row, ranked, bar)
 
 

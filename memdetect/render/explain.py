@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from memdetect.copies.match import Match
 from memdetect.render.shown import escaped, plain
 from memdetect.runs.header import Header
-from memdetect.runs.plan import Plan
+from memdetect.runs.plan import RUN, Plan
 from memdetect.runs.records import Result, Score
 
 
@@ -23,6 +23,8 @@ def render_explanation(header: Header, row: Result) -> str:
     p, score = row.p.get("combined"), row.judged.get("combined")
     if p is not None and score is not None:
         lines += ["", f"p = {p:.4g} of {score:.4f}, which decides"]
+    if row.kind and row.novelty is not None:
+        lines += [f"ranked among clean prompts of kind {row.kind}; distance to the nearest of them {row.novelty:.3f}"]
     lines += ["", *_matches(row, header)]
     lines += ["", *_again(header, row)]
     return "".join(f"{line}\n" for line in lines)
@@ -32,6 +34,9 @@ def _scores(name: str, score: Score, judged: float | None, p: float | None) -> l
     """A detector's score as it is judged, and its parts: rows are layers, columns timesteps, each a mean over seeds."""
     value = "not finite" if judged is None else f"{judged:.4f}"
     lines = [f"{name} {value}" + ("" if p is None else f" (p = {p:.4g})")]
+    if tuple(score.cells) == RUN[:1]:
+        parts = ", ".join("-" if value is None else f"{value:.4f}" for value in score.cells[RUN[0]].get(RUN[1], []))
+        return [*lines, f"  of the sampling run, by seed: {parts}"]
     times = list(dict.fromkeys(t for cells in score.cells.values() for t in cells))
     width = max((len(layer) for layer in score.cells), default=0)
     lines.append("  " + " " * width + "".join(f"{'t=' + t:>12}" for t in times))

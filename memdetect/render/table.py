@@ -8,6 +8,7 @@ from memdetect.render.layout import GAP, columns, paragraph, styled
 from memdetect.render.shown import plain, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
+from memdetect.runs.plan import RUN
 from memdetect.runs.records import Result
 
 ROWS = 25
@@ -67,9 +68,7 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
-    sigmas = probed_at(header.sigmas)
-    point = f" [{header.default_point}]" if header.default_point else ""
-    lines.append(f"Probed at {', '.join(plan.layers)} at {sigmas}{point}.")
+    lines += _probed(header)
     lines.append(
         f"{header.model}: {plan.num_seeds} images a prompt, {plan.steps} steps, "
         f"guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}."
@@ -77,6 +76,17 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     lines += _searched(header, verdict.tally)
     lines += [f"Note: {note}." for note in verdict.notes]
     return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
+
+
+def _probed(header: Header) -> list[str]:
+    """Where finished images were probed; nothing of a run that only its sampling was watched of."""
+    plan = header.plan
+    if not plan.layers:
+        return []
+    point = f" [{header.default_point}]" if header.default_point else ""
+    named = [name for name, reading in plan.readings.items() if RUN not in reading.places]
+    some = f" for {', '.join(named)}" if len(named) < len(plan.readings) else ""
+    return [f"Probed at {', '.join(plan.layers)} at {probed_at(header.sigmas)}{point}{some}."]
 
 
 def probed_at(sigmas: Mapping[str, float | None]) -> str:

@@ -51,11 +51,12 @@ class Reading(_Strict):
 
     places: (layer, timestep) each of a detector of finished images, else ("run", "all"). seeds: `quartile` the lower
     upper quartile of the seeds, `mean` their mean, `prompt` the seeds are compared with each other and all have the
-    prompt's one value, which depends on their number.
+    prompt's one value, which depends on their number. seen: what a high score means, in words.
     """
 
     places: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
     seeds: Seeds = "quartile"
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
 def readings_of(detectors: Sequence[Detector], layers: Sequence[str], timesteps: Sequence[int]) -> dict[str, Reading]:
     """Where each detector is read, and its rule over seeds."""
     cells = tuple((layer, str(t)) for layer in layers for t in timesteps)
-    return {d.name: Reading(places=cells if d.of_images else (RUN,), seeds=d.seeds) for d in detectors}
+    return {d.name: Reading(places=cells if d.of_images else (RUN,), seeds=d.seeds, seen=d.seen) for d in detectors}
 
 
 def header_of(bench: Bench, requests: Requests, calibration: Calibration | None = None) -> Header:
