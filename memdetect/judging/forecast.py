@@ -2,6 +2,7 @@
 
 import json
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -9,11 +10,12 @@ from math import ceil
 from memdetect.copies.match import Match
 from memdetect.inputs.wording import Worded
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import ReferenceScores, Unranked, reference_scores
+from memdetect.judging.ranks import SMALLEST_STRATUM, ReferenceScores, Unranked, reference_scores
 from memdetect.judging.statistics.beta import beta_binomial_cdf
 from memdetect.judging.statistics.conformal import rank_at, simes_levels
 from memdetect.judging.statistics.multiple import chance_of_top, detections_needed, n_needed
 from memdetect.judging.statistics.rates import pass_probability, recommended_families, smallest_clean, smallest_families
+from memdetect.judging.telling import kinds_in, told_fields
 from memdetect.judging.verdict import judge
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
@@ -45,12 +47,14 @@ class Forecast:
 def clean_count(calibration: Calibration | None, deciding: int, *, banked: bool = False) -> int:
     """How many clean prompts p-values will rest on: the calibration split, or all where one detector decides alone.
 
-    All of them only where the splits were drawn, and no bank was made of the tuning split.
+    All of them only where the splits were drawn, and neither a bank nor several kinds rest on the tuning split. Of
+    several kinds or strata the smallest that is ranked in.
     """
     if calibration is None:
         return 0
-    every = deciding == 1 and calibration.parts == "drawn" and not banked
-    return sum(every or item.part == "calibration" for item in calibration.items)
+    every = deciding == 1 and calibration.parts == "drawn" and not banked and len(calibration.kinds) < 2
+    held = Counter(item.stratum for item in calibration.items if every or item.part == "calibration").values()
+    return min((n for n in held if n >= SMALLEST_STRATUM), default=max(held, default=0))
 
 
 def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
@@ -95,10 +99,12 @@ def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], mad
 def _ideal(
     header: Header, items: Sequence[Worded], reference: ReferenceScores | Unranked, made: Calibration | None
 ) -> Iterator[Measurement]:
-    """Rows of a clean run: scores spread evenly over the clean ones, every image far from every training image."""
+    """Rows of a clean run: scores spread evenly over the clean ones of their kind, images far from training images."""
     plan, far = header.plan, Match(rank=1, key="", similarity=-1.0)
+    told = told_fields([item.prompt or "" for item in items], kinds_in(made))
     for i, item in enumerate(items):
-        scores = {name: _ordinary(name, i, len(items), reference) for name in plan.detectors}
+        stratum = str(item.meta.get(plan.strata, "")) if plan.strata else told[i].get("kind", "")
+        scores = {name: _ordinary(name, (i + 0.5) / len(items), reference, stratum) for name in plan.detectors}
         cells: dict[str, dict[str, dict[str, list[float | None]]]] = {
             name: _cells(plan.readings[name].places, [x] * plan.num_seeds)
             for name, x in scores.items()
@@ -113,6 +119,7 @@ def _ideal(
             source="",
             meta=dict(item.meta),
             scores={name: Score(score=scores[name], cells=own) for name, own in cells.items()},
+            **told[i],
             matches=[far.model_copy(update={"seed": k}) for k in range(images)] if header.index else [],
         )
 
@@ -124,11 +131,11 @@ def _cells(places: Sequence[tuple[str, str]], values: list[float | None]) -> dic
     return found
 
 
-def _ordinary(name: str, i: int, count: int, reference: ReferenceScores | Unranked) -> float | None:
-    """The clean score at the middle of the i-th of `count` equal parts, and never the highest."""
-    if isinstance(reference, Unranked) or not (own := reference.own(name)):
+def _ordinary(name: str, share: float, reference: ReferenceScores | Unranked, stratum: str) -> float | None:
+    """The clean score of a stratum that a share of it lies below, and never the highest."""
+    if isinstance(reference, Unranked) or not (own := reference.own(name, stratum)):
         return None
-    return own[min(int((i + 0.5) / count * len(own)), max(len(own) - 2, 0))]
+    return own[min(int(share * len(own)), max(len(own) - 2, 0))]
 
 
 def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:

@@ -37,20 +37,20 @@ Ranked = Rank | Unranked
 class ReferenceScores:
     """Clean scores of a plan, ready to be ranked among: a sample of the null distribution.
 
-    by_stratum: ascending combined scores of each stratum or kind (one, "", without them). own: detector -> ascending
-    scores of its own, None where they were not kept; for description. deciding: the detectors that decide. tails: their
-    tails, {} for a single one, whose own scores are ranked. known: text keys and families of the clean prompts;
-    memorized: of prompts known to be memorized. conditioned: whether clean scores are of prompts or labels; not, if
-    they are of images without a condition, None if that is not known. checked: whether they were searched for copies.
-    novelties: of the clean prompts of each kind, ascending, {} where no kinds were found. present: the strata that a
-    run's rows are ranked in, () = it is not known.
+    by_stratum: ascending combined scores of each stratum or kind (one, "", without them). own: detector, stratum ->
+    ascending scores of its own there, None where there are none; for description. deciding: the detectors that decide.
+    tails: their tails, {} for a single one, whose own scores are ranked. known: text keys and families of the clean
+    prompts; memorized: of prompts known to be memorized. conditioned: whether clean scores are of prompts or labels;
+    not, if they are of images without a condition, None if that is not known. checked: whether they were searched for
+    copies. novelties: of the clean prompts of each kind, ascending, {} where no kinds were found. present: the strata
+    that a run's rows are ranked in, () = it is not known.
     """
 
     plan: Plan
     deciding: tuple[str, ...]
     tails: Mapping[str, Tail]
     by_stratum: Mapping[str, Sequence[float]]
-    own: Callable[[str], Sequence[float] | None]
+    own: Callable[[str, str], Sequence[float] | None]
     known: frozenset[str]
     memorized: frozenset[str]
     strata: str
@@ -98,9 +98,9 @@ class ReferenceScores:
         whole = {name: value for name, value in zip(self.deciding, scores, strict=True) if value is not None}
         return combined(self.tails, whole, self.plan.by) if len(whole) == len(self.deciding) else None
 
-    def own_p(self, name: str, score: float | None) -> float | None:
-        """A detector's p-value of its own: a description, no decision rests on it."""
-        own = self.own(name)
+    def own_p(self, name: str, score: float | None, stratum: str) -> float | None:
+        """A detector's p-value of its own, within a stratum: a description, no decision rests on it."""
+        own = self.own(name, stratum)
         return None if own is None or score is None else rank(own, score) / (len(own) + 1)
 
 
@@ -167,17 +167,17 @@ def _reference(plan: Plan, calibration: Calibration, scores: Mapping[str, list[f
         raise MemdetectError(f"{len(items)} clean prompts leave none for the calibration split; calibrate with more")
     tails = {m: fit_tail(m, [scores[m][i] for i in tuning]) for m in deciding} if len(deciding) > 1 else {}
     values = {i: combined(tails, {m: scores[m][i] for m in deciding}, plan.by) if tails else first[i] for i in ranked}
-    own = cache(lambda name: _own(scores.get(name) or _of_prompts(calibration, name, plan), ranked))
+    places = {key: [i for i in ranked if items[i].stratum == key] for key in {items[i].stratum for i in ranked}}
+    held = cache(lambda name: scores.get(name) or _of_prompts(calibration, name, plan))
     for name in deciding:
         if len({scores[name][i] for i in ranked}) == 1 < len(ranked):
             raise MemdetectError(f"detector {name!r} is constant on the calibration prompts; leave it out")
-    strata = {key: sorted(values[i] for i in ranked if items[i].stratum == key) for key in {i.stratum for i in items}}
     return ReferenceScores(
         plan=plan,
         deciding=deciding,
         tails=tails,
-        by_stratum={key: found for key, found in strata.items() if found},
-        own=own,
+        by_stratum={key: sorted(values[i] for i in own) for key, own in places.items()},
+        own=cache(lambda name, stratum: _own(held(name), places.get(stratum))),
         known=frozenset(key for i in items for key in (i.text, i.family) if key) - {text_key("")},
         memorized=frozenset(key for i in calibration.known for key in (i.text, i.family)) - {text_key("")},
         strata=calibration.strata,
@@ -194,8 +194,8 @@ def _novelties(calibration: Calibration, ranked: Sequence[int]) -> dict[str, lis
     return {kind: sorted(values) for kind, values in found.items()}
 
 
-def _own(scores: Sequence[float] | None, ranked: Sequence[int]) -> Sequence[float] | None:
-    return None if scores is None else sorted(scores[i] for i in ranked)
+def _own(scores: Sequence[float] | None, places: Sequence[int] | None) -> Sequence[float] | None:
+    return None if scores is None or places is None else sorted(scores[i] for i in places)
 
 
 def _of_another_kind(row: Row, reference: ReferenceScores) -> str:

@@ -68,7 +68,7 @@ class Results(Sequence[Result]):
         vars(made).update(
             vars(found),
             judged={"combined": item.score, **own},
-            p={"combined": item.p, **(self._own_p(found, own) if described else {})},
+            p={"combined": item.p, **(self._own_p(item.row, found, own) if described else {})},
             outcome=item.outcome,
             reason=item.reason,
             suppressed=item.suppressed,
@@ -80,7 +80,9 @@ class Results(Sequence[Result]):
         scores = {name: self._reader.score(name, found.scores.get(name)) for name in names}
         return {name: less_base(score, name, found.id, self._made) for name, score in scores.items()}
 
-    def _own_p(self, found: Measurement, own: Mapping[str, float | None]) -> dict[str, float | None]:
-        if isinstance(self._reference, Unranked) or found.prompt is None:
+    def _own_p(self, row: Row, found: Measurement, own: Mapping[str, float | None]) -> dict[str, float | None]:
+        reference = self._reference
+        if isinstance(reference, Unranked) or row.prompt is None:
             return dict.fromkeys(found.scores)
-        return {name: self._reference.own_p(name, own[name]) for name in self._plan.detectors}
+        stratum = reference.stratum(row)
+        return {name: reference.own_p(name, own[name], stratum) for name in self._plan.detectors}

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import worded
@@ -87,17 +88,20 @@ def kinds_in(made: Calibration | None) -> Kinds | None:
     return Kinds([item.prompt for item in tuning], [item.stratum for item in tuning])
 
 
+def told_fields(prompts: Sequence[str], kinds: Kinds | None) -> list[dict[str, Any]]:
+    """Fields `kind` and `novelty` of the record of each prompt; {} for one without words, and where no kinds are."""
+    if kinds is None:
+        return [{} for _ in prompts]
+    found = iter(kinds.tell([prompt for prompt in prompts if worded(prompt)]))
+    named = [next(found) if worded(prompt) else None for prompt in prompts]
+    return [{"kind": one.kind, "novelty": round(one.novelty, 6)} if one else {} for one in named]
+
+
 def retold(rows: Iterable[Row], made: Calibration) -> list[Row]:
     """Rows with the kinds that these clean prompts tell, in place of those of others; none where that cannot be."""
     held = list(rows)
     try:
-        kinds = kinds_in(made)
-        texts = [row.prompt for row in held if row.prompt and worded(row.prompt)]
-        told = iter(kinds.tell(texts) if kinds else [Told("", 0.0)] * len(texts))
+        told = told_fields([row.prompt or "" for row in held], kinds_in(made))
     except ImportError:
         raise MemdetectError("kinds of prompts are told with scikit-learn; install it, or judge where it is") from None
-    found: list[Row] = []
-    for row in held:
-        one = next(told) if row.prompt and worded(row.prompt) else Told("", 0.0)
-        found.append(replace(row, kind=one.kind, novelty=round(one.novelty, 6) if one.kind else None))
-    return found
+    return [replace(row, **{"kind": "", "novelty": None, **one}) for row, one in zip(held, told, strict=True)]

@@ -148,7 +148,9 @@ class RunFolder:
 
 
 def _of_plan(header: Header, later: Collection[str]) -> dict[str, Any]:
-    return header.plan.model_dump(mode="json", exclude=set(later))
+    """The plan by key; readings last, for they follow from what a caller names: detectors, layers and timesteps."""
+    found = header.plan.model_dump(mode="json", exclude=set(later))
+    return {**{key: value for key, value in found.items() if key != "readings"}, "readings": found["readings"]}
 
 
 def _of_policy(header: Header) -> dict[str, Any]:

@@ -103,6 +103,12 @@ class Plan(Settings):
     def _read(self) -> "Plan":
         if tuple(self.readings) != self.detectors:
             raise ValueError(f"readings are of {', '.join(self.readings)}, expected {', '.join(self.detectors)}")
+        if other := next((name for name in self.combine if name not in self.detectors), ""):
+            raise ValueError(f"combine names {other}, and the detectors are {', '.join(self.detectors)}")
+        probed = {RUN, *((layer, str(t)) for layer in self.layers for t in self.timesteps)}
+        for name, reading in self.readings.items():
+            if other := next((place for place in reading.places if place not in probed), None):
+                raise ValueError(f"{name} is read at {other[0]}, t={other[1]}, not among layers and timesteps")
         return self
 
     def places(self, detector: str) -> Places:

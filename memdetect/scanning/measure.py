@@ -15,7 +15,8 @@ from memdetect.adapters import Model
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import IN_PART, open_ways, said_ways, to_array
 from memdetect.inputs.prompts import Request
-from memdetect.inputs.wording import family_key, worded
+from memdetect.inputs.wording import family_key
+from memdetect.judging.telling import told_fields
 from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.probing.batches import Batching
 from memdetect.probing.trace import Trace
@@ -51,7 +52,7 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
     made = _decoded(trace, bench, decoding) if wanted else [[] for _ in shard]
     scores = scores_in(trace, bench.detectors, bench.sampler.num_seeds // bench.rounds)
     rows: list[Measurement] = []
-    told = _told(prompts, bench)
+    told = told_fields(prompts, bench.kinds)
     for i, (index, request) in enumerate(shard):
         facts = {
             **told[i],
@@ -167,15 +168,6 @@ def _row(index: int, request: Request, bench: Bench, scores: dict[str, Score]) -
         seeds=bench.sampler.seeds(request.id),
         scores=scores,
     )
-
-
-def _told(prompts: Sequence[str], bench: Bench) -> list[dict[str, Any]]:
-    """What the clean prompts tell of each prompt's kind; nothing of prompts without words, and where no kinds are."""
-    if bench.kinds is None:
-        return [{} for _ in prompts]
-    found = iter(bench.kinds.tell([prompt for prompt in prompts if worded(prompt)]))
-    named = [next(found) if worded(prompt) else None for prompt in prompts]
-    return [{"kind": one.kind, "novelty": round(one.novelty, 6)} if one else {} for one in named]
 
 
 def _prompt_notes(model: Model, request: Request) -> list[str]:

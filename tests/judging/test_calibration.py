@@ -39,9 +39,9 @@ def test_seeds_are_means_over_layers_and_timesteps_of_each_seed() -> None:
     made = Calibration.model_validate_json(text(2, scores={"spikiness": CELLS}))
     assert made.seeds("spikiness", ASKED) == [[1, 3], [5, 7]]
     assert made.seeds("spikiness", replace(ASKED, num_seeds=1)) == [[1], [5]]
-    assert made.seeds("spikiness", replace(ASKED, timesteps=(50, 100))) == [[2, 4], [6, 8]]
-    assert made.seeds("spikiness", replace(ASKED, layers=("up", "mid"))) == [[5.5, 7.5], [9.5, 11.5]]
-    for changes in ({"layers": ("down",)}, {"timesteps": (60,)}, {"num_seeds": 3}, {"layers": ()}):
+    assert made.seeds("spikiness", replace(ASKED, cells=(("up", "50"), ("up", "100")))) == [[2, 4], [6, 8]]
+    assert made.seeds("spikiness", replace(ASKED, cells=(("up", "50"), ("mid", "50")))) == [[5.5, 7.5], [9.5, 11.5]]
+    for changes in ({"cells": (("down", "50"),)}, {"cells": (("up", "60"),)}, {"num_seeds": 3}):
         assert made.seeds("spikiness", replace(ASKED, **changes)) is None
     assert made.seeds("other", ASKED) is None
 

@@ -162,7 +162,7 @@ def test_without_clean_scores_nothing_is_clear():
         ({"layers": ["mid"]}, "layer (calibrated up, scanned mid)"),
         ({"timesteps": [60]}, "timestep (calibrated 50, scanned 60)"),
         ({"num_seeds": 3}, "num_seeds (calibrated 2, scanned 3)"),
-        ({"combine": ["other"]}, "detector (calibrated spikiness, scanned other)"),
+        ({"detectors": ["spikiness", "other"], "combine": ["other"]}, "detector (calibrated spikiness, scanned other)"),
         ({"strata": "kind"}, "strata (calibrated '', scanned 'kind')"),
     ],
 )

@@ -10,8 +10,8 @@ import pytest
 from synthetic_runs import calibration, header, match, row, write_run
 
 from memdetect.cli import run
-from memdetect.runs.records import Result
 from memdetect.runs.folder import RunFolder
+from memdetect.runs.records import Result
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 INDEX = {"name": "t", "digest": "d", "rows": 9, "coverage": 0.9, "similarity": 0.8, "embedder": "e", "level": 0.01}
@@ -64,7 +64,11 @@ FAULTS = [
     *(("plan.layers", value) for value in ([], "up", [1], None, GONE)),
     *(("plan.timesteps", value) for value in ([], ["50"], [5.5], 50, GONE)),
     *(("plan.detectors", value) for value in ([], "spikiness", [None], GONE)),
-    *(("plan.combine", value) for value in ("spikiness", [1])),
+    *(("plan.combine", value) for value in ("spikiness", [1], ["other"])),
+    *(("plan.readings", value) for value in ({}, {"other": {"places": [["up", "50"]]}}, [], GONE)),
+    ("plan.readings", {"spikiness": {"places": []}}),
+    ("plan.readings", {"spikiness": {"places": [["up", 50]]}}),
+    ("plan.readings", {"spikiness": {"places": [["up", "50"]], "seeds": "median"}}),
     *(("plan.num_seeds", value) for value in (0, -1, "two", 2.5, True, GONE)),
     *(("plan.steps", value) for value in ("many", 0, None, GONE)),
     *(("plan.guidance_scale", value) for value in ("strong", None, float("nan"), GONE)),
@@ -79,7 +83,7 @@ FAULTS = [
     *(("wording", value) for value in ({"low": 7}, {"low": "x"}, {"auroc": -1}, {"word": 1})),
     ("dropped", {"blank": "some"}),
     *(("opening", value) for value in ({"loras": 3}, {"revision": 1.5}, ["x"])),
-    *(("schema_version", value) for value in (2, 4, "3")),
+    *(("schema_version", value) for value in (3, 5, "4")),
     *((f"plan.{key}", value) for key in ("adapter", "scheduler", "noise") for value in (None, GONE)),
     *(("plan.size", value) for value in ([64], "64", ["a", 64], GONE)),
     ("plan.top_k", 0),

@@ -78,12 +78,17 @@ def test_matches_are_the_same_without_saved_images(run, first, pipe):
     assert not (first / "unsaved" / "pairs.png").exists()
 
 
-def test_a_pair_shows_the_score_that_decides(run):
-    """Of two seeds the ranked score is another than the detector's mean; the sheet shows what is ranked."""
+def test_a_pair_shows_the_score_that_decides(run, first, pipe):
+    """Of two detectors it is the score of the one that decides, of two seeds the lower and not their mean."""
     row = run.results[0]
-    mean = next(iter(row.scores.values())).score
-    assert row.score is not None
-    assert f"{row.score:.4f}" != f"{mean:.4f}"
+    assert run.header.plan.deciding == ("agreement",)
+    assert row.score == row.scores["agreement"].score
+    assert f"{row.score:.4f}" != f"{row.scores['spikiness'].score:.4f}"
+    assert f"score {row.score:.4f}" in contact_sheet.lines_of(row, row.matches[0])[-1]
+    options = settings(**FAST, index=first / "train.index", detectors=("spikiness",))
+    row = scan([first / "prompts.txt"], pipe, first / "spiky", options).results[0]
+    lower = min(map(sum, zip(*(cells["50"] for cells in row.scores["spikiness"].cells.values()), strict=True)))
+    assert row.score == pytest.approx(lower / len(row.scores["spikiness"].cells))
     assert f"score {row.score:.4f}" in contact_sheet.lines_of(row, row.matches[0])[-1]
 
 

@@ -18,6 +18,7 @@ from tiny_stable import tiny_stable_diffusion
 from memdetect.errors import Exit, MemdetectError
 from memdetect.judging.calibration import Calibration
 from memdetect.runs.folder import RunFolder
+from memdetect.runs.plan import RUN, Reading
 from memdetect.scanning import Run
 
 PROMPTS = ["a photo of a cat", "a red dog", "a blue cat and a dog", "dog", "a photo of a red cat"]
@@ -98,15 +99,22 @@ def test_results_come_in_the_order_of_the_plan(whole: Run) -> None:
     assert {len(row.seeds) for row in whole.results} == {2}
 
 
-def test_a_score_is_the_mean_of_its_cells(pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
+def test_a_score_is_of_its_seeds_and_a_seed_the_mean_of_its_cells(
+    pipe: Any, prompts: list[Path], tmp_path: Path
+) -> None:
+    """Of two seeds the lower; where seeds are compared, each has the prompt's own value."""
     options = changed(OPTIONS, timesteps=[50, 400], layers=["up_blocks.*.resnets.*"], save_images=True)
     run = scan(prompts, pipe, tmp_path / "run", options)
     for row in run.results:
         cells = row.scores["spikiness"].cells
         assert {tuple(steps) for steps in cells.values()} == {("50", "400")}
-        assert row.scores["spikiness"].score == pytest.approx(
-            np.mean([seeds for steps in cells.values() for seeds in steps.values()]), rel=1e-5
-        )
+        seeds = np.mean([seeds for steps in cells.values() for seeds in steps.values()], axis=0)
+        assert row.scores["spikiness"].score == pytest.approx(seeds.min(), rel=1e-5)
+        own = row.scores["agreement"]
+        assert own.cells == {"run": {"all": [own.score, own.score]}}
+    plan = run.header.plan
+    assert plan.readings["agreement"] == Reading(places=(RUN,), seeds="prompt")
+    assert plan.readings["spikiness"].places == tuple((layer, t) for layer in plan.layers for t in ("50", "400"))
     assert run.results[3].files == ["images/0000003-0.png", "images/0000003-1.png"]
     files = [run.folder / name for row in run.results for name in row.files]
     assert len(set(files)) == len(list((run.folder / "images").iterdir())) == 10
@@ -416,7 +424,8 @@ def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts
     settings = plain.header.plan.settings
     cells = {layer: {"50": [[-float(i), -1.0] for i in range(99)]} for layer in plain.header.plan.layers}
     items = [{"id": f"clean-{i}", "family": f"clean-{i}"} for i in range(99)]
-    table = {"settings": settings, "items": items, "scores": {"spikiness": cells}}
+    ours = {"run": {"all": [[-2.0 - i / 100] * 2 for i in range(99)]}}
+    table = {"settings": settings, "items": items, "scores": {"agreement": ours, "spikiness": cells}}
     clean = Calibration.model_validate(table)
     path = model_folder / "calibration.json"
     try:
@@ -425,7 +434,8 @@ def test_clean_scores_beside_the_model_give_p_values(model_folder: Path, prompts
             scan(prompts, str(model_folder), tmp_path / "plain", OPTIONS)
         assert not (plain.folder / "calibration.json").exists()
         judged = scan(prompts, str(model_folder), tmp_path / "judged", OPTIONS)
-        assert {(row.outcome, row.p["spikiness"]) for row in judged.results} == {("suspicious", 0.01)}
+        for name in ("combined", "agreement", "spikiness"):
+            assert {(row.outcome, row.p[name]) for row in judged.results} == {("suspicious", 0.01)}
         assert judged.verdict.fixed
         assert (judged.folder / "calibration.json").exists()
         other = scan(prompts, str(model_folder), tmp_path / "other", changed(OPTIONS, steps=3))

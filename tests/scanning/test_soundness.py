@@ -195,7 +195,7 @@ def test_an_encoder_that_gives_no_numbers_leaves_the_matches_of_a_given_image_ou
     assert {row.status for row in run.results} == {"nonfinite"}
     assert run.results[0].notes == [
         "latents of image 0 are not finite",
-        "scores are not finite: spikiness, spikiness-l4",
+        "scores are not finite: spikiness",
     ]
     assert run.results[0].scores["spikiness"].score is None
     # Its own pixels are numbers: the training image itself is still found.

@@ -7,7 +7,7 @@ from steered_pipes import random_vector, request_of
 
 from memdetect.adapters import load
 from memdetect.copies.embedders import load_embedder
-from memdetect.detectors import DEFAULT
+from memdetect.detectors import BESIDE
 from memdetect.errors import MemdetectError
 from memdetect.evaluation import Question, labels_of
 from memdetect.evaluation.response import as_data, contrasts, render, separations
@@ -114,7 +114,7 @@ def test_large_images_are_reduced(pipe):
 
 
 def trial(pipe, strengths=(0.0, 0.5, 1.0)):
-    return Trial(Course(random_vector(pipe), strengths), to_ground((0, 0, 0)), DEFAULT)
+    return Trial(Course(random_vector(pipe), strengths), to_ground((0, 0, 0)), BESIDE)
 
 
 def test_a_response_is_what_its_parts_say(pipe):
@@ -125,7 +125,7 @@ def test_a_response_is_what_its_parts_say(pipe):
     assert [row.seeds for row in rows] == [sampler.seeds(prompt) for prompt in PROMPTS]
     trace = probe_prompts(model, PROMPTS, sampler=sampler)
     for i, row in enumerate(rows):
-        assert set(row.scores) == {*CURVES, *SHAPES, *DETECTORS, *(d.name for d in DEFAULT)}
+        assert set(row.scores) == {*CURVES, *SHAPES, *DETECTORS, *(d.name for d in BESIDE)}
         cells = {name: row.scores[name].cells["steered"] for name in row.scores}
         assert list(cells["edit"]) == ["0", "0.5", "1"]
         assert cells["edit"]["0"] == [0, 0]
@@ -136,7 +136,7 @@ def test_a_response_is_what_its_parts_say(pipe):
         assert row.scores["stillness"].score == pytest.approx(-np.mean([cells["moved"]["0.5"], cells["moved"]["1"]]))
         assert row.scores["stillness"].score < 0
         # Strength 0 is the very image that a scan would score.
-        expected = DEFAULT[0].score(trace)[i].item()
+        expected = BESIDE[0].score(trace)[i].mean().item()
         assert row.scores["spikiness"].score == pytest.approx(expected, rel=1e-4)
 
 

@@ -190,7 +190,7 @@ class Calibration(_Strict):
             for name, table in held.items():
                 for layer, t in plan.readings[name].places if name in plan.detectors else ():
                     if t in table.get(layer, {}):
-                        rows = [row[: plan.num_seeds] for row in table[layer][t]]
+                        rows = [row[: _seeds_kept(plan, name)] for row in table[layer][t]]
                         found.setdefault(name, {}).setdefault(layer, {})[t] = rows
             return found
 
@@ -210,8 +210,13 @@ class Calibration(_Strict):
             not self.removed
             and not any(item.prompt for item in self.items)
             and all(name in plan.detectors and place in plan.readings[name].places for name, place, _ in cells)
-            and all(len(row) <= plan.num_seeds for _, _, rows in cells for row in rows)
+            and all(len(row) <= (_seeds_kept(plan, name) or len(row)) for name, _, rows in cells for row in rows)
         )
+
+
+def _seeds_kept(plan: Plan, name: str) -> int | None:
+    """How many seeds of a detector a cut keeps, None = all: scores of seeds compared with each other depend on them."""
+    return None if plan.readings[name].seeds == "prompt" else plan.num_seeds
 
 
 def _seeds(table: Cells, places: Places, count: int) -> list[list[float]]:

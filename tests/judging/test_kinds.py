@@ -1,0 +1,347 @@
+"""Kinds of prompts: found where they score apart, told by the nearest tuning prompts, refused where unlike all."""
+
+from collections import Counter
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from synthetic_runs import header, plan_of, row
+from wordings import captions, clean_prompts, codes, of_kinds_found, titles
+
+from memdetect.errors import Exit
+from memdetect.inputs.wording import normalised
+from memdetect.judging import judge
+from memdetect.judging.calibration import Calibration, Item, Kind, Known
+from memdetect.judging.forecast import clean_count, forecast, with_obstacles
+from memdetect.judging.kinds import FEWEST, Kinds, central, find_kinds, needed
+from memdetect.judging.ranks import ReferenceScores, reference_scores
+from memdetect.judging.rows import rows_of
+from memdetect.judging.telling import kinds_in, known_of_kinds, of_kinds, told_fields, with_kinds
+from memdetect.judging.verdict import REFUSAL
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement
+
+UNLIKE = "there are no clean prompts of its kind; calibrate with prompts like it"
+SIMULATED = 200
+
+
+def scored(texts: list[str], mean: float, seed: int = 0) -> list[tuple[str, float]]:
+    """Texts with scores around a mean."""
+    return list(zip(texts, np.random.default_rng(seed).normal(mean, 1, len(texts)).tolist(), strict=True))
+
+
+def two_kinds(clean: int = 200, other: int = 200, apart: float = 5.0) -> Calibration:
+    """Captions that score around 0 and titles around `apart`: 80 of each for tuning, so many for calibration."""
+    small, large = captions(80 + clean, seed=1), titles(80 + other, seed=1)
+    tuning = scored(small[:80], 0.0) + scored(large[:80], apart, 1)
+    return of_kinds_found(tuning, scored(small[80:], 0.0, 2) + scored(large[80:], apart, 3))
+
+
+@pytest.fixture(scope="module")
+def made() -> Calibration:
+    return two_kinds()
+
+
+def rows_with(texts: list[str], scores: list[float], made: Calibration | None) -> list[Measurement]:
+    """Rows as a scan writes them: with the kind that these clean prompts tell."""
+    told = told_fields(texts, kinds_in(made))
+    return [
+        row(i, score, prompt=text, **fields)
+        for i, (text, score, fields) in enumerate(zip(texts, scores, told, strict=True))
+    ]
+
+
+def reason(verdict: Any, name: str) -> str:
+    return next(rule.reason for rule in verdict.rules if rule.name == name)
+
+
+# What is found
+
+
+def test_wordings_that_score_apart_are_two_kinds_and_those_that_score_alike_are_one() -> None:
+    """Mutant: groups of text alone, which are eight."""
+    texts = captions(100) + titles(100)
+    values = np.random.default_rng(0).normal(size=200)
+    assert set(find_kinds(texts, {"a": values.tolist()})) == {"0"}
+    higher = np.where(np.arange(200) < 100, values, values + 3)
+    found = find_kinds(texts, {"flat": values.tolist(), "a": higher.tolist()})
+    assert found in (["0"] * 100 + ["1"] * 100, ["1"] * 100 + ["0"] * 100)
+    assert set(find_kinds(texts, {})) == {"0"}
+
+
+def test_an_upper_tail_alone_makes_a_kind_of_its_own() -> None:
+    """A third of the titles score far above all captions, the rest like them: the bulk does not tell, the tail does."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=300)
+    values[150:200] += 9
+    found = find_kinds(captions(150) + titles(150), {"a": values.tolist()})
+    assert len(set(found[:150])) == 1
+    assert set(found[150:]) & set(found[:150]) == set()
+
+
+def test_few_tuning_prompts_are_of_one_kind() -> None:
+    half = FEWEST // 2
+    texts = captions(half) + titles(half)
+    apart = [0.0 + i / 99 for i in range(half)] + [9.0 + i / 99 for i in range(half)]
+    assert len(set(find_kinds(texts, {"a": apart}))) == 2
+    assert set(find_kinds(texts[1:], {"a": apart[1:]})) == {"0"}
+    assert set(find_kinds([*texts[1:], texts[1]], {"a": apart})) == {"0"}  # as many, and one of them twice
+
+
+def test_a_kind_is_shown_by_the_prompt_most_like_the_others_of_it() -> None:
+    texts = ["a red cat", "a red car", "a red cat on a red mat", "xyz", "the crown", "the crown of ice", "the crow"]
+    found = central(texts, ["0"] * 4 + ["1"] * 3)
+    products = [[cosine(a, b) for b in texts[:4]] for a in texts[:4]]
+    assert found["0"] == texts[int(np.argmax(np.sum(products, axis=1)))]
+    assert found["1"] != "xyz"
+
+
+def test_how_many_clean_prompts_tell_one_of_another_kind() -> None:
+    """p = 1 / (n + 1) is rejected alone among m where m / (n + 1) <= rate."""
+    assert needed(20, REFUSAL) == 399
+    assert needed(1, 0.5) == 1
+
+
+# What is told
+
+
+def grams(text: str) -> Counter[str]:
+    """Counts of the 2 to 4 characters that stand together within a word and the spaces around it."""
+    found: Counter[str] = Counter()
+    for word in normalised(text).split():
+        padded = f" {word} "
+        for n in (2, 3, 4):
+            found.update(padded[i : i + n] for i in range(max(1, len(padded) - n + 1)))
+            if len(padded) <= n:
+                break  # a word that is no longer is counted once
+    return found
+
+
+def cosine(one: str, other: str) -> float:
+    a, b = grams(one), grams(other)
+    lengths = sqrt(sum(x * x for x in a.values()) * sum(x * x for x in b.values()))
+    return sum(a[key] * b[key] for key in a) / lengths
+
+
+def nearest(text: str, others: list[str]) -> float:
+    return float(np.mean(sorted(cosine(text, other) for other in others)[-3:]))
+
+
+SMALL = {"0": ["a red cat", "a blue cat", "A RED dog 12", "a", "of"], "1": ["the crown", "the crow", "crowns of ice"]}
+
+
+@pytest.mark.parametrize("text", ["a red cat 7", "A green  dog", "the crown of ice", "x", "crow cat", "a"])
+def test_novelty_is_one_less_the_mean_cosine_to_the_three_nearest_of_the_nearest_kind(text: str) -> None:
+    kinds = Kinds([t for own in SMALL.values() for t in own], [k for k, own in SMALL.items() for _ in own])
+    (found,) = kinds.tell([text])
+    likeness = {kind: nearest(text, own) for kind, own in SMALL.items()}
+    assert found.novelty == pytest.approx(1 - max(likeness.values()))
+    assert likeness[found.kind] == max(likeness.values())
+
+
+def test_among_others_leaves_itself_out() -> None:
+    """Mutant: a tuning prompt is its own nearest, with a novelty far below that of any other text."""
+    kinds = Kinds([t for own in SMALL.values() for t in own] + ["alone"], [*"00000111", "2"])
+    found = kinds.among_others()
+    for place, (kind, text) in enumerate([(k, t) for k, own in SMALL.items() for t in own]):
+        others = [t for t in SMALL[kind] if t != text]
+        assert found[place].kind == kind
+        assert found[place].novelty == pytest.approx(1 - nearest(text, others))
+    assert (found[-1].kind, found[-1].novelty) == ("2", 1.0)
+
+
+def test_unseen_texts_are_told_by_those_of_their_wording(made: Calibration) -> None:
+    kinds = kinds_in(made)
+    assert kinds is not None
+    by_text = {item.prompt: item.stratum for item in made.items}
+    of_captions, of_titles = by_text[captions(1, seed=1)[0]], by_text[titles(1, seed=1)[0]]
+    assert of_captions != of_titles
+    assert {told.kind for told in kinds.tell(captions(60, seed=5))} == {of_captions}
+    assert {told.kind for told in kinds.tell(titles(60, seed=5))} == {of_titles}
+    many = captions(1100, seed=6)
+    assert kinds.tell(many)[1030:] == kinds.tell(many[1030:])  # in parts as at once
+    assert min(told.novelty for told in kinds.tell(codes(30))) > max(item.novelty or 0.0 for item in made.items)
+
+
+def test_a_calibration_holds_its_kinds_and_how_new_each_prompt_is(made: Calibration) -> None:
+    assert {(kind.tuning, kind.clean) for kind in made.kinds} == {(80, 200)}
+    for kind in made.kinds:
+        assert {item.stratum for item in made.items if item.prompt == kind.example} == {kind.name}
+    assert all(item.novelty is not None and 0 <= item.novelty <= 1 for item in made.items)
+    some = made.model_copy(update={"items": made.items[:240], "scores": {}, "kinds": ()})
+    assert {(kind.tuning, kind.clean) for kind in of_kinds(some, made).kinds} == {(80, 80), (80, 0)}
+    assert [item.stratum for item in of_kinds(some, made).items] == [item.stratum for item in made.items[:240]]
+
+
+@pytest.mark.parametrize("why", ["a column", "a base", "no words", "few for tuning"])
+def test_kinds_are_not_looked_for_where_nothing_could_tell_them(why: str) -> None:
+    tuning, clean = scored(captions(FEWEST), 0.0), scored(titles(20), 5.0)
+    changes: dict[str, Any] = {"strata": "kind"} if why == "a column" else {"base": "b"} if why == "a base" else {}
+    found = clean_prompts(tuning[1:] if why == "few for tuning" else tuning, clean, **changes)
+    if why == "no words":
+        bare = found.items[-1].model_copy(update={"prompt": "17"})
+        found = found.model_copy(update={"items": (*found.items[:-1], bare)})
+    assert with_kinds(found, plan_of(strata=found.strata)) == found
+    assert clean_prompts(tuning, clean) != of_kinds_found(tuning, clean)
+
+
+def test_known_memorized_prompts_are_of_the_kinds_of_the_clean_ones(made: Calibration) -> None:
+    texts = [captions(1, seed=9)[0], titles(1, seed=9)[0]]
+    known = tuple(Known(id=f"i{i}", family=t, text=t, kind="scene") for i, t in enumerate(texts))
+    told = known_of_kinds(
+        made.model_copy(update={"known": known}), [row(i, 1.0, prompt=t) for i, t in enumerate(texts)]
+    )
+    by_text = {item.prompt: item.stratum for item in made.items}
+    assert [item.stratum for item in told.known] == [by_text[captions(1, seed=1)[0]], by_text[titles(1, seed=1)[0]]]
+    plain = made.model_copy(update={"kinds": ()})
+    assert known_of_kinds(plain, []) is plain
+
+
+# What is refused
+
+
+def novel(novelties: list[float], **kinds: list[float]) -> Calibration:
+    """Clean prompts of one kind "0" with these novelties, and of others; all score around 0."""
+    every = [("0", x) for x in novelties] + [(kind, x) for kind, own in kinds.items() for x in own]
+    scores = np.random.default_rng(0).normal(size=len(every)).tolist()
+    items = tuple(
+        Item.model_construct(id=f"c{i}", family=f"c{i}", text="", prompt="", part="calibration", stratum=k, novelty=x)
+        for i, (k, x) in enumerate(every)
+    )
+    table = {"spikiness": {"up": {"50": [[x] * 2 for x in scores]}}}
+    named = tuple(Kind(name=name, example="", tuning=60, clean=99) for name in {kind for kind, _ in every})
+    return Calibration.model_construct(
+        settings=plan_of().settings, parts="given", items=items, scores=table, kinds=named
+    )
+
+
+def of_novelty(values: list[float], kind: str = "0") -> list[Measurement]:
+    return [row(i, i / 99, kind=kind, novelty=x) for i, x in enumerate(values)]
+
+
+def test_the_p_value_of_a_text_by_hand() -> None:
+    """(1 + how many clean ones of its kind are at least as new) / (1 + n); ties count."""
+    reference = reference_scores(plan_of(), novel([0.1, 0.2, 0.3], other=[0.9]))
+    assert isinstance(reference, ReferenceScores)
+    rows = rows_of(of_novelty([0.0, 0.2, 0.25, 0.4]), plan_of())
+    assert [reference.new(own) for own in rows] == [1.0, 3 / 4, 2 / 4, 1 / 4]
+    (own,) = rows_of(of_novelty([0.4], "other"), plan_of())
+    assert reference.new(own) == 1.0
+    (own,) = rows_of([row(0, 0.0)], plan_of())
+    assert reference.new(own) is None
+
+
+def test_prompts_are_refused_over_the_whole_run_and_not_one_by_one() -> None:
+    """399 clean ones: among 20 a single one above all of them has p * 20 = 0.05, among 21 it takes two."""
+    clean = novel(np.linspace(0.1, 0.5, 399).tolist())
+    for planned, news, refused in ((20, 1, 1), (21, 1, 0), (21, 2, 2), (40, 1, 0)):
+        rows = of_novelty([0.9] * news + [0.3] * (planned - news))
+        results, _ = judge(header(planned, clean), rows, clean)
+        assert sum(r.reason == UNLIKE for r in results) == refused, (planned, news)
+    results, _ = judge(header(21, clean), of_novelty([0.9] + [0.3] * 19), clean)
+    assert not any(r.reason == UNLIKE for r in results)  # what was planned counts, not what is there
+
+
+def test_of_clean_runs_at_most_one_in_twenty_has_a_prompt_that_is_refused() -> None:
+    """20 prompts against 399: as sharp as it gets. Mutant: each prompt at 5 % of its own, which refuses in most runs."""
+    refused, rng = 0, np.random.default_rng(0)
+    clean = novel(rng.random(399).tolist())
+    for _ in range(SIMULATED):
+        items = [i.model_copy(update={"novelty": x}) for i, x in zip(clean.items, rng.random(399), strict=True)]
+        drawn = clean.model_copy(update={"items": tuple(items)})
+        results, _ = judge(header(20, drawn), of_novelty(rng.random(20).tolist()), drawn)
+        refused += any(r.reason == UNLIKE for r in results)
+    low, high = binom.ppf([0.005, 0.995], SIMULATED, 20 / 419)
+    assert low <= refused <= high
+    assert refused <= binom.ppf(0.995, SIMULATED, REFUSAL)
+
+
+def test_a_run_of_another_wording_is_refused_as_a_whole_in_one_line(made: Calibration) -> None:
+    texts = codes(20)
+    results, verdict = judge(header(20, made), rows_with(texts, [0.0] * 20, made), made)
+    assert {(r.outcome, r.reason) for r in results} == {("inconclusive", UNLIKE)}
+    assert reason(verdict, "undetectable") == f"20 items: {UNLIKE}"
+    assert verdict.exit == Exit.INCONCLUSIVE
+    loud, _ = judge(header(20, made), rows_with(texts, [99.0] * 20, made), made)
+    assert {r.outcome for r in loud} == {"inconclusive"}  # a score that cannot be ranked finds nothing
+
+
+def test_a_kind_with_few_clean_prompts_is_inconclusive_with_their_number() -> None:
+    made = two_kinds(clean=250, other=150)
+    texts = captions(10, seed=7) + titles(10, seed=7)
+    results, verdict = judge(header(20, made), rows_with(texts, [0.0] * 10 + [5.0] * 10, made), made)
+    assert [r.outcome for r in results] == ["clear"] * 10 + ["inconclusive"] * 10
+    said = "its kind has 150 clean prompts, expected 200; calibrate with more prompts like it"
+    assert {r.reason for r in results[10:]} == {said}
+    assert verdict.calibrated == 250  # what nobody is ranked in does not count
+    one = of_kinds_found(scored(captions(80), 0.0), scored(captions(150, seed=3)[:99], 0.0))
+    assert len(one.kinds) == 1
+    alone, _ = judge(header(1, one), rows_with(captions(1, seed=8), [0.0], one), one)
+    assert alone[0].p["combined"] is not None  # a single kind is ranked in, however small it is
+
+
+# By which clean prompts
+
+
+def test_a_run_that_other_clean_prompts_judge_is_told_anew(made: Calibration) -> None:
+    texts = captions(10, seed=7) + titles(10, seed=7)
+    rows = [row(i, 0.0, prompt=text, kind="of others", novelty=0.99) for i, text in enumerate(texts)]
+    results, _ = judge(header(20, calibration="of others"), rows, made)
+    told = told_fields(texts, kinds_in(made))
+    assert [{"kind": r.kind, "novelty": r.novelty} for r in results] == [{"kind": "of others", "novelty": 0.99}] * 20
+    by_kind = {fields["kind"]: r.p["combined"] for fields, r in zip(told, results, strict=True)}
+    assert len(by_kind) == 2
+    assert min(v for v in by_kind.values() if v is not None) < 0.8 < max(v for v in by_kind.values() if v is not None)
+    own, _ = judge(header(20, made), rows_with(texts, [0.0] * 20, made), made)
+    assert [r.p for r in results] == [r.p for r in own]
+
+
+def test_clean_prompts_without_words_tell_nothing_of_the_run_of_others(made: Calibration) -> None:
+    texts, cut = captions(10, seed=7), made.cut(plan_of())
+    rows = [row(i, 0.0, prompt=text, kind="0", novelty=0.1) for i, text in enumerate(texts)]
+    results, verdict = judge(header(10, calibration="of others"), rows, cut)
+    said = "its kind was not told by these clean prompts; scan again with them"
+    assert {(r.outcome, r.reason) for r in results} == {("inconclusive", said)}
+    assert verdict.exit == Exit.INCONCLUSIVE
+    own, _ = judge(header(10, made), rows_with(texts, [0.0] * 10, made), cut)
+    assert {r.outcome for r in own} == {"clear"}  # of the run that they go with, the scan told the kinds
+
+
+# What an alarm costs
+
+
+def test_false_alarms_stay_at_their_level_within_each_kind_and_would_not_if_they_were_pooled() -> None:
+    """Means 0 and 3, 400 clean prompts and 1,000 scanned ones of each: pooled, all alarms are of the second kind."""
+    rng, level = np.random.default_rng(4), 0.05
+    clean = novel([0.1] * 400, other=[0.1] * 400)
+    values = np.concatenate([rng.normal(0, 1, 400), rng.normal(3, 1, 400)]).tolist()
+    clean = clean.model_copy(update={"scores": {"spikiness": {"up": {"50": [[x] * 2 for x in values]}}}})
+    rows = [row(i, float(x), kind="0", novelty=0.1) for i, x in enumerate(rng.normal(0, 1, 1000))]
+    rows += [row(1000 + i, float(x), kind="other", novelty=0.1) for i, x in enumerate(rng.normal(3, 1, 1000))]
+    one = tuple(item.model_copy(update={"stratum": ""}) for item in clean.items)
+    for pooled in (False, True):
+        against = clean.model_copy(update={"items": one, "kinds": ()}) if pooled else clean
+        results, _ = judge(header(2000, against), rows, against)
+        for name in ("combined", "spikiness"):
+            found = [np.mean([(r.p[name] or 0) <= level for r in part]) for part in (results[:1000], results[1000:])]
+            far = [abs(share - level) > 4 * sqrt(level * (1 - level) * (1 / 1000 + 1 / 400)) for share in found]
+            assert far == [pooled, pooled], (pooled, name, found)
+
+
+# What is planned
+
+
+def test_an_ideal_run_of_several_kinds_passes_and_one_of_another_wording_does_not(made: Calibration) -> None:
+    """What a dry run says: kinds of the planned prompts are told, and each is ranked within its own."""
+    policy = Policy(min_sensitivity=0.0)
+    texts = captions(10, seed=7) + titles(10, seed=7)
+    items = [row(i, 0.0, prompt=text) for i, text in enumerate(texts)]
+    head = header(20, made, policy)
+    n = clean_count(made, 1)
+    assert n == 200
+    assert with_obstacles(forecast(20, 20, n, policy), head, items, made).obstacles == ()
+    other = [row(i, 0.0, prompt=text) for i, text in enumerate(codes(20))]
+    (said,) = with_obstacles(forecast(20, 20, n, policy), head, other, made).obstacles
+    assert UNLIKE in said
