@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shape_checks  # noqa: F401 - before any module of the package
 import typer
 from hypothesis import settings
 from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
@@ -33,10 +34,16 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+def pytest_configure() -> None:
+    """While modules are imported there is no garbage worth a search."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What is imported stays: a search for garbage need not go through it each time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +51,14 @@ def commands() -> Iterator[None]:
     """Commands are put together once, not for each call of the command line."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_pairs() -> Iterator[None]:
+    """Pairs of rows that an index compares by lot: those of a test have not many more in all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memdetect.copies.index.near.PAIRS", 2000)
         yield
 
 

@@ -60,16 +60,19 @@ def levels(scheduler: Any, timestep: int) -> tuple[float, float]:
 def level_of_step(scheduler: Any, number: int) -> tuple[float, float]:
     """(signal, noise) amplitudes of the network's input at a step of the schedule that is set, counted from 0.
 
-    As `levels`, also at timesteps between those of the training, where ln(sigma) is interpolated; of an EDM sampler
-    from the step's own sigma.
+    From the step's own sigma where the scheduler keeps one for each, for the timestep that the network is told may be
+    rounded (DPM++ with Karras's sigmas). Else as `levels`, also at timesteps between those of the training, where
+    ln(sigma) is interpolated.
     """
-    if is_edm(scheduler):
-        spread = float(scheduler.sigmas[number])
-        c_in = (spread**2 + scheduler.config["sigma_data"] ** 2) ** -0.5
-        return c_in, spread * c_in
     timestep, last = float(scheduler.timesteps[number]), last_timestep(scheduler)
+    # One of second order passes through places between two of its sigmas, which only the timesteps tell.
+    own = float(scheduler.sigmas[number]) if scheduler.order == 1 and hasattr(scheduler, "sigmas") else None
     if is_flow(scheduler):
-        return 1 - timestep / last, timestep / last
+        share = timestep / last if own is None else own
+        return 1 - share, share
+    if own is not None:
+        c_in = (own**2 + (scheduler.config["sigma_data"] if is_edm(scheduler) else 1) ** 2) ** -0.5
+        return c_in, own * c_in
     if timestep.is_integer():
         return levels(scheduler, int(timestep))
     below = min(max(int(timestep), 0), last - 1)

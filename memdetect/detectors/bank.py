@@ -89,6 +89,9 @@ def read_bank(path: Path, settings: str | None = None) -> Bank | None:
             meta = file.metadata()
             if settings is not None and meta["settings"] != settings:
                 return None
-            return Bank(tuple(json.loads(meta["families"])), file.get_tensor("pictures"), file.get_tensor("ways"))
+            found = Bank(tuple(json.loads(meta["families"])), file.get_tensor("pictures"), file.get_tensor("ways"))
+            if len(found.families) != len(found.pictures):
+                raise ValueError(f"{len(found.families)} families of {len(found.pictures)} prompts")
+            return found
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
         raise MemdetectError(f"{path} is no bank of clean prompts ({problem}); calibrate again") from None

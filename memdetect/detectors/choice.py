@@ -48,7 +48,7 @@ def with_bank(detectors: Sequence[Detector], bank: Bank | None) -> tuple[Detecto
     for detector in detectors:
         if detector.banked and bank is None:
             raise MemdetectError(
-                f"detector {detector.name!r} compares with a bank of clean prompts, which a calibration keeps, and there "
-                "is none; run `memdetect calibrate` with it, or leave it out"
+                f"detector {detector.name!r} compares with a bank of clean prompts, which a calibration keeps, and "
+                "there is none; run `memdetect calibrate` with it, or leave it out"
             )
     return tuple(replace(each, score=made[each.name].score) if each.name in made else each for each in detectors)

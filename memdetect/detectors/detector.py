@@ -20,9 +20,9 @@ class Detector:
 
     needs: captures of the sampling run, or of finished images noised to a timestep, never of both. unit: what one unit
     of the raw score means. alias: the paper's key, such as `zhang2026`. seeds: how the values of the seeds become the
-    prompt's score; `prompt` = the seeds are compared with each other, at least two, and each has the prompt's one value.
-    latents: whether it reads the finished latents. banked: whether it compares with a bank of clean prompts, which a
-    calibration keeps (`specificity`). seen: what a high score means, in words.
+    prompt's score; `prompt` = the seeds are compared with each other, at least two, and each has the prompt's one
+    value. latents: whether it reads the finished latents. banked: whether it compares with a bank of clean prompts,
+    which a calibration keeps (`specificity`). seen: what a high score means, in words.
     """
 
     name: str

@@ -14,9 +14,13 @@ SHARE = 0.2  # of the schedule, where the noise is expected again: t = 200 of 10
 
 
 def pian_distance(step: Step) -> Float[Tensor, " batch"]:
-    """||e - eps(signal x0 + noise e, t)||_4^4 summed over all values, e = eps(x0, 0) of mean size sqrt(2 / pi)."""
+    """||e - eps(signal x0 + noise e, t)||_4^4 summed over all values, e = eps(x0, 0) of mean size sqrt(2 / pi).
+
+    x0 is shown at t = 0 without noise, in the network's own unit: as it is, but of an EDM sampler over sigma_data.
+    """
     timestep = round(SHARE * step.last)
-    first = step.at(step.x, 0).prediction.noise
+    least, amount = step.level_at(0)
+    first = step.at(step.x * least / (1 - amount**2) ** 0.5, 0).prediction.noise
     size = first.abs().flatten(1).mean(dim=1).view(-1, 1, 1, 1)
     noise = first / size * math.sqrt(2 / math.pi)
     signal, amount = step.level_at(timestep)

@@ -17,8 +17,8 @@ def specificity(bank: Bank | None) -> Detector:
     """The detector of a bank; without one, a detector that refuses to score.
 
     ln((1 - c + 0.02) / (1 - w + 0.02)): w = agreement of the item's seeds, c = mean of its ten largest mean
-    correlations with the prompts of the bank, those of its own family left out. 0 where the seeds agree with each
-    other no more than with other prompts' pictures; range about [-4.7, 4.7].
+    correlations with the prompts of the bank, those of its own family left out (of fewer where fewer are left, nan of
+    none). 0 where the seeds agree with each other no more than with other prompts' pictures; range about [-4.7, 4.7].
     """
 
     def score(trace: Trace) -> Scores:
@@ -45,10 +45,12 @@ def specificity(bank: Bank | None) -> Detector:
 def _nearest(pictures: Float[Tensor, "item dim"], families: tuple[str, ...], bank: Bank) -> Float[Tensor, " item"]:
     """Mean of the ten largest correlations with the bank's prompts of other families."""
     found = pictures @ bank.pictures.float().T
-    for row, family in zip(found, families, strict=False):
-        for place in [i for i, other in enumerate(bank.families) if other == family]:
-            row[place] = -torch.inf
-    return found.topk(min(NEAREST, found.shape[1] - 1), dim=1).values.mean(dim=1)
+    if families:
+        own = [[family == other for other in bank.families] for family in families]
+        found = found.masked_fill(torch.tensor(own, device=found.device), -torch.inf)
+    nearest = found.topk(min(NEAREST, found.shape[1]), dim=1).values
+    others = ~nearest.isneginf()
+    return nearest.where(others, 0.0).sum(dim=1) / others.sum(dim=1)
 
 
 SPECIFICITY = specificity(None)

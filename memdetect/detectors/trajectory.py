@@ -6,7 +6,7 @@ from torch import Tensor
 
 from memdetect.detectors.detector import Detector, Scores
 from memdetect.errors import MemdetectError
-from memdetect.probing.needs import EARLY, Need, Window
+from memdetect.probing.needs import UNTIL_EARLY, Need
 from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 
@@ -16,7 +16,7 @@ def place(step: Step) -> Float[Tensor, "batch chan row col"]:
     return step.x
 
 
-WAY = Need(place, Window("until", EARLY, least=2))
+WAY = Need(place, UNTIL_EARLY, fewest=2)
 
 
 def way_lengths(places: Float[Tensor, "step item seed chan row col"]) -> Float[Tensor, "way item seed"]:
@@ -33,8 +33,14 @@ def trajectory(ways: Float[Tensor, "2 way"] | None) -> Detector:
     def score(trace: Trace) -> Scores:
         if ways is None:
             raise MemdetectError("trajectory compares with a bank of clean prompts; run `memdetect calibrate` first")
-        mean, deviation = ways[:, :, None, None].to(torch.float32)
-        return ((way_lengths(trace.output(WAY)) - mean).abs() / deviation).amax(dim=0)
+        found = way_lengths(trace.output(WAY))
+        if found.shape[0] != ways.shape[1] or not len(found):
+            raise MemdetectError(
+                f"trajectory compares {ways.shape[1]} ways with {found.shape[0]}, expected as many, at least one; "
+                "calibrate with the same steps, and more of them"
+            )
+        mean, deviation = ways[:, :, None, None].to(found)
+        return ((found - mean).abs() / deviation).amax(dim=0)
 
     return Detector(
         name="trajectory",

@@ -50,8 +50,8 @@ class Realised:
 
     def __str__(self) -> str:
         return (
-            f"{self.kind}{': ' if self.kind else ''}p <= {self.level:g}: {self.x} of {self.m} clean prompts ({self.x / self.m:.2%}), n = {self.n}, "
-            f"j = {self.rank}; 95 % beta-binomial [{self.low}, {self.high}]: "
+            f"{_of(self.kind)}p <= {self.level:g}: {self.x} of {self.m} clean prompts ({self.x / self.m:.2%}), "
+            f"n = {self.n}, j = {self.rank}; 95 % beta-binomial [{self.low}, {self.high}]: "
             f"{'inside' if self.inside else 'OUTSIDE'}, two-sided tail {self.tail:.3g}"
         )
 
@@ -69,9 +69,13 @@ class Resplits:
 
     def __str__(self) -> str:
         return (
-            f"{self.kind}{': ' if self.kind else ''}p <= {self.level:g} over {self.splits} re-splits: mean {self.share:.2%}, {self.outside} outside "
-            f"their interval, {self.expected * self.splits:.1f} expected"
+            f"{_of(self.kind)}p <= {self.level:g} over {self.splits} re-splits: mean {self.share:.2%}, "
+            f"{self.outside} outside their interval, {self.expected * self.splits:.1f} expected"
         )
+
+
+def _of(kind: str) -> str:
+    return f"{kind}: " if kind else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from memdetect.errors import Exit, MemdetectError
 
 Keep = Callable[[str, Tensor], None]
+Asked = Callable[[], bool]
 
 
 def cross_attentions(denoiser: nn.Module) -> dict[str, Any]:
@@ -20,22 +21,22 @@ def cross_attentions(denoiser: nn.Module) -> dict[str, Any]:
     return {name: module for name, module in named if name.endswith("attn2") and hasattr(module, "to_k")}
 
 
-def attending(denoiser: nn.Module, keep: Keep) -> list[Any]:
+def attending(denoiser: nn.Module, keep: Keep, asked: Asked) -> list[Any]:
     """Hooks on `to_q` and `to_k` of every cross-attention; `keep` is told (layer, maps [batch position token]).
 
-    maps: softmax(q k^T * scale + mask) over the tokens, mean over heads, in float32. No processor is replaced, so that
-    the network itself attends as it always does. Returns the handles, which the caller removes.
+    maps: softmax(q k^T * scale + mask) over the tokens, mean over heads, in float32; worked out in those calls alone in
+    which `asked` says so. No processor is replaced, so that the network itself attends as it always does. Returns the
+    handles, which the caller removes.
     """
-    return [
-        handle for name, module in cross_attentions(denoiser).items() for handle in _Attention(name, module, keep)()
-    ]
+    found = [_Attention(name, module, keep, asked) for name, module in cross_attentions(denoiser).items()]
+    return [handle for each in found for handle in each()]
 
 
 class _Attention:
     """Query, key and mask of one call of a cross-attention, until all three are there."""
 
-    def __init__(self, name: str, module: Any, keep: Keep) -> None:
-        self.name, self.module, self.keep = name, module, keep
+    def __init__(self, name: str, module: Any, keep: Keep, asked: Asked) -> None:
+        self.name, self.module, self.keep, self.asked = name, module, keep, asked
         self.query: Tensor | None = None
         self.mask: Tensor | None = None
 
@@ -54,6 +55,8 @@ class _Attention:
         self.query = out
 
     def _key(self, _module: nn.Module, _args: Any, out: Tensor) -> None:
+        if not self.asked():
+            return
         if self.query is None:
             raise MemdetectError(f"{self.name} asks for its keys before its queries; leave attention out", Exit.ERROR)
         self.keep(self.name, self._maps(self.query, out))

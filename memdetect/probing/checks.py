@@ -7,11 +7,11 @@ from memdetect.adapters import Model
 from memdetect.adapters.prediction import kind_of
 from memdetect.errors import MemdetectError
 from memdetect.probing.attention import cross_attentions
-from memdetect.probing.finished import Needing
+from memdetect.probing.finished import Needing, check_branches
 from memdetect.probing.hooks import quiet
-from memdetect.probing.needs import Need
+from memdetect.probing.needs import AFTER, Need
 from memdetect.probing.running import run_sigmas
-from memdetect.probing.sampling import Sampler, blaming, run_arguments, run_of
+from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments
 
 
 def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> None:
@@ -21,6 +21,7 @@ def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> N
     the run does not have, guidance that runs no unconditional branch, a step without signal of a network that predicts
     noise (its clean estimate divides by zero, its noise is the input itself), and attention that a network lacks.
     """
+    check_branches(model, detectors)
     for detector in detectors:
         if detector.seeds == "prompt" and sampler.num_seeds < 2:
             raise MemdetectError(
@@ -30,32 +31,46 @@ def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> N
     run = [(d.name, need) for d in detectors for need in d.needs if need.when is not None]
     if not run:
         return
-    arguments = run_arguments(model, sampler, [""], [0])
     with quiet(), blaming(sampler.call):
-        sigmas = run_sigmas(model, arguments)
+        sigmas = run_sigmas(model, run_arguments(model, sampler, [""], [0]))
+    scale = guidance_of(model, sampler)
     for name, need in run:
-        _check(name, need, model, sampler, sigmas)
+        if reason := _steps(need, model, sigmas) or _branches(need, model, scale) or _attention(need, model):
+            raise MemdetectError(f"detector {name!r} {reason}")
 
 
-def _check(name: str, need: Need, model: Model, sampler: Sampler, sigmas: Sequence[float]) -> None:
+def _steps(need: Need, model: Model, sigmas: Sequence[float]) -> str:
+    """What is wrong with the steps that a need is taken at; "" where nothing is."""
     assert need.when is not None
     try:
         steps = need.when.steps(sigmas)
     except MemdetectError as problem:
-        raise MemdetectError(f"detector {name!r}: {problem}") from None
-    own = run_of(model, sampler, 1, (need,), (), whole=False)
-    if need.branches and not (own.two_calls or (model.adapter.halves != "two calls" and sampler.guidance_scale > 1)):
-        raise MemdetectError(
-            f"detector {name!r} needs the unconditional branch, and guidance {own.scale:g} runs none; "
-            "give --guidance-scale above 1, or leave it out"
-        )
+        return f"cannot be measured: {problem}"
+    if need.when != AFTER and len(steps) < need.fewest:
+        return f"compares {need.fewest} steps or more, and this run has {len(steps)} for it; give more --steps"
     if need.where == "output" and kind_of(model.pipe.scheduler) == "epsilon" and any(isinf(sigmas[i]) for i in steps):
-        raise MemdetectError(
-            f"detector {name!r} reads a step without signal (abar = 0), where a network that predicts noise has no clean "
-            "estimate; leave it out"
-        )
-    if need.where == "attention" and not cross_attentions(model.denoiser):
-        raise MemdetectError(
-            f"detector {name!r} reads the attention of the image to the text, and this network has joint attention; "
+        return (
+            "reads a step without signal (abar = 0), where a network that predicts noise has no clean estimate; "
             "leave it out"
         )
+    return ""
+
+
+def _branches(need: Need, model: Model, scale: float) -> str:
+    """Why a run at this guidance has no branch without a condition, where a need reads it."""
+    if not need.branches or scale > 1:
+        return ""
+    given = "--guidance-scale above 1"
+    if model.adapter.halves == "two calls":
+        given = "true_cfg_scale above 1 and a negative_prompt by --call"
+    return f"needs the unconditional branch, and guidance {scale:g} runs none; give {given}, or leave it out"
+
+
+def _attention(need: Need, model: Model) -> str:
+    """Why a network has no attention of the image to the text, where a need reads it."""
+    if need.where != "attention" or cross_attentions(model.denoiser):
+        return ""
+    return (
+        "reads the attention of the image to the text, and this network has no layer of its own for it (joint "
+        "attention, or no text); leave it out"
+    )

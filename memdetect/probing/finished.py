@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.adapters import Model, Point, check_call, load
+from memdetect.adapters.conditions import has_unconditional
 from memdetect.adapters.prediction import kind_of
 from memdetect.adapters.schedule import add_noise, last_timestep, levels, sigma, timestep_at
 from memdetect.errors import MemdetectError
@@ -16,6 +17,7 @@ from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.hooks import CAPTURES, Replay, quiet, watch
 from memdetect.probing.needs import Need
 from memdetect.probing.replay import record
+from memdetect.probing.running import Wanted
 from memdetect.probing.sampling import Sampler, encode, generators, sample_watched
 from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
@@ -73,24 +75,21 @@ class Probe:
         timestep or sigma outside the schedule, a detector that needs a branch that the model lacks, and a layer that
         does not run exactly once a pass.
         """
-        for detector in detectors or ():
-            if detector.unconditional and model.distilled:
-                raise MemdetectError(
-                    f"detector {detector.name!r} needs the unconditional branch, but {model.distilled}; leave it out"
-                )
+        check_branches(model, detectors or ())
         asked = CAPTURES if detectors is None else [need for detector in detectors for need in detector.needs]
         every = tuple(dict.fromkeys(asked))
         needs = tuple(need for need in every if need.when is None)
         run = tuple(need for need in every if need.when is not None)
         whole = bool(needs) or any(d.latents for d in detectors or ())
-        deep = any(need.where == "features" for need in run)
-        points = model.points(tuple(layers or model.card.layers)) if needs or deep else ()
+        deep = any(need.where == "features" for need in every)
+        points = model.points(tuple(layers or model.card.layers)) if deep else ()
         if not needs:
             return cls(model, points, (), (), None, run, whole)
         steps = _timesteps(model, timesteps, sigmas)
         replay = record(model, call=call or {})
         # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
-        with quiet(), watch(model.denoiser, points, _features(needs), stop=False):
+        features = _features(needs)
+        with quiet(), watch(model.denoiser, points if features else (), features, stop=False):
             model.denoiser(**replay.call)
         return cls(model, points, steps, needs, replay, run, whole)
 
@@ -122,8 +121,9 @@ class Probe:
         level = levels(self.model.pipe.scheduler, timestep)
         noisy = add_noise(clean, eps, level).to(self.model.denoiser.dtype)
         t = torch.full((len(noisy),), timestep, device=noisy.device)
-        of_output = [need for need in self.needs if need.where == "output"]
-        with watch(self.model.denoiser, self.points, _features(self.needs), stop=not of_output) as seen:
+        of_output, features = [need for need in self.needs if need.where == "output"], _features(self.needs)
+        points = self.points if features else ()
+        with watch(self.model.denoiser, points, features, stop=not of_output) as seen:
             output = self.replay(noisy, t)
         made = {key: found[0].float().cpu() for key, found in seen.arrays.items()}
         for need in of_output:
@@ -142,6 +142,15 @@ class Probe:
         level, kind = levels(scheduler, timestep), kind_of(scheduler)
         last = last_timestep(scheduler)
         return Step(x, level, output, None, kind, 1.0, 0, ask, lambda t: levels(scheduler, t), last)
+
+
+def check_branches(model: Model, detectors: Sequence[Needing]) -> None:
+    """Raise MemdetectError for a detector that needs a branch without a condition, which the model lacks."""
+    for detector in detectors:
+        if detector.unconditional and not has_unconditional(model):
+            reason = model.distilled or "the model has other classes than its pipeline's null class"
+            said = f"detector {detector.name!r} needs the unconditional branch, but {reason}; leave it out"
+            raise MemdetectError(said)
 
 
 def _features(needs: Sequence[Need]) -> tuple[Need, ...]:
@@ -163,17 +172,15 @@ def probe_prompts(
     prompts: Sequence[str],
     *,
     ids: Sequence[str] | None = None,
-    families: Sequence[str] = (),
     sampler: Sampler | None = None,
     probe: Probe | None = None,
     images: bool = True,
 ) -> Trace:
     """Sample images for each prompt and probe the run and its final latents: a Trace with axes `step item seed ...`.
 
-    model: what `load` takes. ids: what the seeds are made from (default: the prompts themselves). families: of the
-    prompts, kept in the trace. images: whether finished latents are wanted; where neither they nor a detector ask for
-    the whole run, it ends after the last step needed. The latents are those of the sampler, neither decoded nor encoded
-    again. Raises MemdetectError (usage).
+    model: what `load` takes. ids: what the seeds are made from (default: the prompts themselves). images: whether
+    finished latents are wanted; where neither they nor a detector ask for the whole run, it ends after the last step
+    needed. The latents are those of the sampler, neither decoded nor encoded again. Raises MemdetectError (usage).
     """
     model = load(model)
     sampler = sampler or Sampler.of(model)
@@ -183,9 +190,9 @@ def probe_prompts(
     flat = [prompt for prompt in prompts for _ in range(sampler.num_seeds)]
     keys = _ids(ids, prompts)
     seeds = [seed for key in keys for seed in sampler.seeds(key)]
-    whole = images or probe.latents or not probe.run
+    wanted = Wanted(probe.run, probe.points, whole=images or probe.latents or not probe.run)
     with quiet():
-        made = sample_watched(model, flat, seeds, sampler, batching, probe.run, probe.points, whole=whole)
+        made = sample_watched(model, flat, seeds, sampler, batching, wanted)
     shape = (len(keys), sampler.num_seeds)
     found = {key: array.unflatten(1, shape) for key, array in made.arrays.items()}
     notes = {"halved": list(batching.halved), **({"further_passes": made.passes} if made.passes else {})}
@@ -196,7 +203,6 @@ def probe_prompts(
         trace,
         arrays={**found, **trace.arrays},
         run_sigmas=made.sigmas,
-        families=tuple(families),
         notes={**notes, **trace.notes},
     )
 

@@ -200,7 +200,8 @@ class Replay:
         self, x: Float[Tensor, "batch chan row col"], t: Float[Tensor, " batch"] | Tensor
     ) -> Float[Tensor, "batch chan row col"]:
         """The denoiser's output at x and t under the recorded conditions, which are repeated for each row of x."""
-        call = {name: value if name in SHARED else _expand(value, len(x)) for name, value in self.call.items()}
+        own = plain(self.call) if torch.is_grad_enabled() else self.call
+        call = {name: value if name in SHARED else _expand(value, len(x)) for name, value in own.items()}
         out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": self.clock(t)})
         out = out if isinstance(out, Tensor) else out[0]
         return unpack(out, *x.shape[2:]) if self.packed else out[:, : x.shape[1]]
@@ -214,6 +215,13 @@ def _expand(value: Any, rows: int) -> Any:
     if len(value) != 1:
         raise MemdetectError(f"the recorded call holds {len(value)} rows, expected 1 or {rows}; record a single item")
     return value.expand(rows, *value.shape[1:])
+
+
+def plain(value: Any) -> Any:
+    """A tensor of inference mode as one that takes part in a gradient; inside dicts as well."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 @contextmanager

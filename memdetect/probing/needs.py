@@ -17,13 +17,12 @@ EARLY = 8.0  # noise over signal; the first steps of most schedules lie above
 class Window:
     """Steps of a sampling run: the first, the last, all, those at or up to a noise level, or what comes after the last.
 
-    sigma: of `at` the first step whose noise over signal is at most this, of `until` all steps up to that one, but no
-    fewer than `least`. `after` is the finished latents, which a capture asks the network about by `Step.at`.
+    sigma: of `at` the first step whose noise over signal is at most this, of `until` all steps up to that one. `after`
+    is the finished latents, which a capture asks the network about by `Step.at`.
     """
 
     kind: Literal["first", "last", "run", "at", "until", "after"]
     sigma: float = 0.0
-    least: int = 1
 
     def steps(self, sigmas: Sequence[float]) -> range:
         """Numbers of the steps, counted from 0, in a run with these noise levels; none for `after`.
@@ -40,7 +39,7 @@ class Window:
                 f"a step at a noise level (noise over signal) of at most {self.sigma:g} is needed, "
                 f"the {count} steps of this run end at {sigmas[-1]:.3g}; give --steps {count + 1} or more"
             )
-        return range(number, number + 1) if self.kind == "at" else range(min(max(number + 1, self.least), count))
+        return range(number, number + 1) if self.kind == "at" else range(number + 1)
 
 
 FIRST, LAST, RUN, AFTER = Window("first"), Window("last"), Window("run"), Window("after")
@@ -54,13 +53,15 @@ class Need:
     capture: of `output` a function of the Step, of `features` of one layer's features [batch chan position] at the
     chosen layers, of `attention` of one layer's attention of the image to the text [batch position token]; it gives one
     small tensor a row of the batch. when: a window of steps of the sampling run; None = the finished image, noised to a
-    timestep. branches: whether the capture reads the unconditional branch.
+    timestep. branches: whether the capture reads the unconditional branch. fewest: steps of the window without which
+    the score of a detector says nothing.
     """
 
     capture: Capture
     when: Window | None = None
     where: Where = "output"
     branches: bool = False
+    fewest: int = 1
 
     @property
     def name(self) -> str:

@@ -15,27 +15,42 @@ from memdetect.adapters.prediction import Kind, kind_of
 from memdetect.adapters.schedule import last_timestep, level_of_step, levels, network_time
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing.attention import attending
-from memdetect.probing.hooks import Replay, Stop, as_written, flatten, hooked
-from memdetect.probing.needs import Need
+from memdetect.probing.hooks import Replay, Stop, as_written, flatten, hooked, plain
+from memdetect.probing.needs import AFTER, Need
 from memdetect.probing.steps import Step
 
 Key = tuple[Need, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What a sampling run is: how many images of which size in latents, guided by how much, and what of it is needed.
+class Wanted:
+    """What of a sampling run is wanted: captures, the layers whose features are captured, and whether its images are.
 
-    points: layers whose features are captured. whole: whether the run has to end by itself, for its images are wanted.
+    Without `whole` the run is ended after the last step needed, unless something needs what comes after the last.
+    """
+
+    needs: tuple[Need, ...] = ()
+    points: tuple[Point, ...] = ()
+    whole: bool = True
+
+    @property
+    def early(self) -> bool:
+        """Whether the run may be ended before its last step."""
+        return not self.whole and all(need.when != AFTER for need in self.needs)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a batch's sampling run is: how many images of which size in latents, guided by how much, what is wanted.
+
+    two_calls: whether a step is two calls of the denoiser, the first with the condition and the second without.
     """
 
     images: int
     size: tuple[int, int]
     scale: float
-    needs: tuple[Need, ...]
-    points: tuple[Point, ...] = ()
+    wanted: Wanted
     two_calls: bool = False
-    whole: bool = True
 
 
 @dataclass(slots=True)
@@ -53,7 +68,7 @@ class Watched:
     passes: int = 0
     calls: int = 0
     _asking: bool = False
-    _kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    _held: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _first: Tensor | None = None
     _windows: Mapping[Need, range] = field(default_factory=dict[Need, range])
     _last: int = -1
@@ -73,14 +88,21 @@ class Watched:
         if self.calls == 1:
             self._begin(module)
         assert self._replay is not None
-        self._replay.call = dict(self._replay.signature.bind(*args, **kwargs).arguments)
+        call = dict(self._replay.signature.bind(*args, **kwargs).arguments)
+        self._held = [*self._held, call] if self._second else [call]
+
+    @property
+    def _second(self) -> bool:
+        """Whether the present call is the one without a condition of a step of two calls."""
+        return self.run.two_calls and self.calls % 2 == 0
 
     def _begin(self, module: nn.Module) -> None:
         scheduler = self.model.pipe.scheduler
         self._replay = Replay(module, {}, packed=self.model.adapter.packed)
         self._kind = kind_of(scheduler)
         self.sigmas = tuple(sigma_of(level_of_step(scheduler, i)) for i in range(len(scheduler.timesteps)))
-        self._windows = {need: need.when.steps(self.sigmas) for need in self.run.needs if need.when is not None}
+        needs = self.run.wanted.needs
+        self._windows = {need: need.when.steps(self.sigmas) for need in needs if need.when is not None}
         self._last = max((max(steps) for steps in self._windows.values() if steps), default=-1)
 
     def wanted(self, where: str) -> list[Need]:
@@ -98,31 +120,32 @@ class Watched:
             return
         for need in self.wanted("output"):
             self._keep(need, "", need.capture(step))
-        if not self.run.whole and step.number >= self._last:
+        if self.run.wanted.early and step.number >= self._last:
             raise self.token
 
     def features(self, point: Point, value: Any) -> None:
         """Hook of a layer: the conditional rows of its features."""
         needs = self.wanted("features")
-        if not needs or (self.run.two_calls and self.calls % 2 == 0):
+        if not needs or self._second:
             return
         held = flatten(value[point.index] if isinstance(value, tuple) else value, point.name)
         if point.text:
-            assert self._replay is not None
-            held = held[..., self._replay.call["encoder_hidden_states"].shape[1] :]
+            held = held[..., self._held[0]["encoder_hidden_states"].shape[1] :]
         for need in needs:
             self._keep(need, point.name, need.capture(self._conditional(held)))
 
     def attention(self, layer: str, maps: Tensor) -> None:
         """The attention of one layer, image to text [rows position token]."""
-        if self.run.two_calls and self.calls % 2 == 0:
-            return
         for need in self.wanted("attention"):
             self._keep(need, layer, need.capture(self._conditional(maps)))
 
+    def attends(self) -> bool:
+        """Whether the attention of the present call is wanted."""
+        return bool(self.wanted("attention")) and not self._second
+
     def finished(self, latents: Tensor) -> None:
-        """Captures of the finished latents, which ask the network under the conditions of the run's last call."""
-        needs = [need for need in self.run.needs if need.when is not None and need.when.kind == "after"]
+        """Captures of the finished latents, which ask the network under the conditions of the run's last step."""
+        needs = [need for need in self.run.wanted.needs if need.when == AFTER]
         if not needs:
             return
         x = latents.to(self.model.place, torch.float32)
@@ -133,7 +156,7 @@ class Watched:
     def check(self) -> None:
         """Raise MemdetectError for a run whose denoiser ran another number of times than it has steps."""
         expected = len(self.sigmas) * (2 if self.run.two_calls else 1)
-        if self.run.whole and self.calls != expected:
+        if not self.run.wanted.early and self.calls != expected:
             raise MemdetectError(
                 f"the denoiser ran {self.calls} times in {len(self.sigmas)} steps, expected {expected}; "
                 "leave out the pipeline's further guidance",
@@ -141,9 +164,9 @@ class Watched:
             )
         for need, steps in self._windows.items():
             kept = [len(found) for (own, _), found in self.arrays.items() if own == need]
-            if need.when is not None and need.when.kind != "after" and (not kept or set(kept) != {len(steps)}):
+            if set(kept) != {1 if need.when == AFTER else len(steps)}:
                 raise MemdetectError(
-                    f"{need.name} was captured {kept[0] if kept else 0} times in {len(steps)} steps; the network has no "
+                    f"{need.name} was captured {max(kept, default=0)} times in {len(steps)} steps; the network has no "
                     f"{need.where} that runs once a step",
                     Exit.ERROR,
                 )
@@ -160,9 +183,9 @@ class Watched:
     def _step(self, output: Tensor) -> Step | None:
         """The present step, or None while its second call is to come."""
         assert self._replay is not None
-        x = self._maps(self._replay.call[self._replay.sample])
+        x = self._maps(self._held[0][self._replay.sample])
         output = output[:, : x.shape[1]]
-        if self.run.two_calls and self.calls % 2:
+        if self.run.two_calls and not self._second:
             self._first = output
             return None
         cond, uncond = (self._first, output) if self.run.two_calls else self._branches(output)
@@ -193,9 +216,14 @@ class Watched:
         return self._branches(rows)[0]
 
     def _ask(self, x: Tensor, timestep: int | None) -> tuple[Tensor, Tensor | None]:
-        """The denoiser at another input under the conditions of its last call; both branches where that has both."""
+        """The denoiser at another input under the conditions of this step; both branches where it has both."""
+        found = [self._again(call, x, timestep)[:, : x.shape[1]] for call in self._held]
+        return (found[0], found[1]) if self.run.two_calls else self._branches(found[0])
+
+    def _again(self, own: dict[str, Any], x: Tensor, timestep: int | None) -> Tensor:
+        """One call of the denoiser, repeated at another input."""
         assert self._replay is not None
-        replay, own = self._replay, self._replay.call
+        replay = self._replay
         rows = len(own[replay.sample])
         many = rows // self.run.images
         sample = torch.cat([x] * many) if many > 1 else x
@@ -205,21 +233,13 @@ class Watched:
             times = torch.full((rows,), float(timestep), device=x.device)
             call["timestep"] = network_time(self.model.pipe.scheduler, times, self.model.adapter.clock)
         if torch.is_grad_enabled():
-            call = {name: value if name == replay.sample else _plain(value) for name, value in call.items()}
+            call = plain(call)
         self._asking, self.passes = True, self.passes + (2 if torch.is_grad_enabled() else 1)
         try:
             out = replay.denoiser(**call)
         finally:
             self._asking = False
-        found = self._maps(out if isinstance(out, Tensor) else out[0])[:, : x.shape[1]]
-        return self._branches(found)
-
-
-def _plain(value: Any) -> Any:
-    """A tensor of inference mode as one that takes part in a gradient; inside dicts as well."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    return value.clone() if isinstance(value, Tensor) else value
+        return self._maps(out if isinstance(out, Tensor) else out[0])
 
 
 def sigma_of(level: tuple[float, float]) -> float:
@@ -238,11 +258,11 @@ def watch_run(model: Model, run: Run) -> Generator[Watched]:
     net = model.denoiser
     handles = [net.register_forward_pre_hook(seen.before, with_kwargs=True)]
     handles += [net.register_forward_hook(seen.after)]
-    if any(need.where == "features" for need in run.needs):
-        handles += [hooked(net.get_submodule(point.module), point, seen.features) for point in run.points]
-    if any(need.where == "attention" for need in run.needs):
-        handles += attending(net, seen.attention)
     try:
+        if any(need.where == "features" for need in run.wanted.needs):
+            handles += [hooked(net.get_submodule(point.module), point, seen.features) for point in run.wanted.points]
+        if any(need.where == "attention" for need in run.wanted.needs):
+            handles += attending(net, seen.attention, seen.attends)
         with as_written():
             yield seen
     except Stop as raised:

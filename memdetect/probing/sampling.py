@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from memdetect.adapters import Model, Point
+from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
 from memdetect.adapters.latents import ready, scaled, unpack, unscaled
 from memdetect.errors import MemdetectError
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.needs import Need
-from memdetect.probing.running import Run, Watched, watch_run
+from memdetect.probing.running import Run, Wanted, Watched, watch_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +78,17 @@ class Sampled:
 
 
 def sample_watched(
-    model: Model,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    sampler: Sampler,
-    batching: Batching,
-    needs: Sequence[Need],
-    points: Sequence[Point] = (),
-    *,
-    whole: bool = True,
+    model: Model, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, batching: Batching, wanted: Wanted
 ) -> Sampled:
-    """As `sample_latents`, with captures of the run itself; without `whole` it ends after the last step needed.
+    """As `sample_latents`, with captures of the run itself, which may end after the last step needed.
 
     Nothing is run twice: one run serves all needs, and without any the pipeline is not touched.
     """
-    if not needs:
+    if not wanted.needs:
         return Sampled(sample_latents(model, prompts, seeds, sampler, batching), {})
 
     def work(rows: slice) -> tuple[Tensor | None, Watched]:
-        own = run_of(model, sampler, len(prompts[rows]), needs, points, whole=whole)
+        own = run_of(model, sampler, len(prompts[rows]), wanted)
         latents = None
         with watch_run(model, own) as seen:
             latents = finished(model, sampler, run_arguments(model, sampler, prompts[rows], seeds[rows]))
@@ -111,16 +103,20 @@ def sample_watched(
     return Sampled(torch.cat(made) if made else None, arrays, first.sigmas, passes)
 
 
-def run_of(
-    model: Model, sampler: Sampler, images: int, needs: Sequence[Need], points: Sequence[Point], *, whole: bool
-) -> Run:
+def run_of(model: Model, sampler: Sampler, images: int, wanted: Wanted) -> Run:
     """What a batch's sampling run is."""
     factor = vae_factor(model) * (2 if model.adapter.packed else 1)
     rows, cols = (side // factor * (2 if model.adapter.packed else 1) for side in image_size(model, sampler.call))
-    true = sampler.call.get("true_cfg_scale", 1.0)
-    second = model.adapter.halves == "two calls" and true > 1 and "negative_prompt" in sampler.call
-    scale = true if model.adapter.halves == "two calls" else sampler.guidance_scale
-    return Run(images, (rows, cols), scale, tuple(needs), tuple(points), second, whole)
+    scale = guidance_of(model, sampler)
+    return Run(images, (rows, cols), scale, wanted, model.adapter.halves == "two calls" and scale > 1)
+
+
+def guidance_of(model: Model, sampler: Sampler) -> float:
+    """By how much a run's two branches are weighed: at most 1 where it runs no branch without the condition."""
+    if model.adapter.halves != "two calls":
+        return sampler.guidance_scale
+    avoided = any(sampler.call.get(name) is not None for name in ("negative_prompt", "negative_prompt_embeds"))
+    return float(sampler.call.get("true_cfg_scale", 1.0)) if avoided else 1.0
 
 
 def run_arguments(model: Model, sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:

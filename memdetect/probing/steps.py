@@ -22,7 +22,8 @@ class Step:
     x: its input [batch chan row col]. level: (signal, noise) amplitudes of x. cond, uncond: its outputs with and
     without the condition, in the units that the network predicts; uncond is None where the run has no such branch.
     scale: of the run's guidance. number: of the step, from 0. ask: further queries under the same conditions, of
-    (x, timestep or None for this step's own). level_at: levels of a timestep of the schedule.
+    (x, timestep or None for this step's own). level_at: levels of a timestep of the schedule. last: its timestep with
+    the most noise.
     """
 
     x: Maps

@@ -18,8 +18,8 @@ class Trace:
     timesteps: where the finished images were probed, the network's own time index in its schedule's unit; sigmas: noise
     over signal there, sqrt((1 - abar) / abar). Arrays of finished images have one step for each of these, arrays of the
     sampling run one for each step of their window, and of what comes after the last step a single one. run_sigmas:
-    noise over signal of all steps of the run. `seed` counts an item's noise draws (its generated images, or the draws on
-    a given image). latents: finished ones; None where the run was ended before. families: of the items' prompts, ()
+    noise over signal of all steps of the run. `seed` counts an item's noise draws (its generated images, or the draws
+    on a given image). latents: finished ones; None where the run was ended before. families: of the items' prompts, ()
     where nobody said.
     """
 
@@ -33,8 +33,8 @@ class Trace:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Layers captured, in the order in which they were asked for."""
-        return tuple(dict.fromkeys(layer for _, layer in self.arrays if layer))
+        """Layers at which finished images were probed, in the order in which they were asked for."""
+        return tuple(dict.fromkeys(layer for need, layer in self.arrays if need.when is None and layer))
 
     @property
     def shape(self) -> tuple[int, int]:

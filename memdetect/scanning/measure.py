@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
     """Measure one shard of prompts or of images; returns its rows and notes for the journal.
 
     A run that no detector and nobody else needs the end of is ended before. Images are decoded where they are kept or
-    looked up; where neither is so, no pixel takes part in the answer, and only latents and scores are asked whether they
-    are finite.
+    looked up; where neither is so, no pixel takes part in the answer, and only latents and scores are asked whether
+    they are finite.
     """
     if shard[0][1].image is not None:
         return _measure_images(shard, bench)
@@ -43,11 +43,11 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
         bench.model,
         prompts,
         ids=[request.id for _, request in shard],
-        families=[family_key(request.meta, request.prompt) for _, request in shard],
         sampler=bench.sampler,
         probe=bench.probe,
         images=wanted,
     )
+    trace = replace(trace, families=tuple(family_key(request.meta, request.prompt) for _, request in shard))
     decoding = Batching(bench.sampler.batch_size)
     made = _decoded(trace, bench, decoding) if wanted else [[] for _ in shard]
     scores = scores_in(trace, bench.detectors, bench.sampler.num_seeds // bench.rounds)

@@ -58,17 +58,15 @@ def _made(model: Model, sampler: Sampler, items: list[Request], path: Path, sett
         if watch.stop():
             return None
         some = items[start : start + size]
-        traces.append(
-            probe_prompts(
-                model,
-                [item.prompt or "" for item in some],
-                ids=[item.id for item in some],
-                families=[family_key(item.meta, item.prompt) for item in some],
-                sampler=sampler,
-                probe=probe,
-                images=False,
-            )
+        trace = probe_prompts(
+            model,
+            [item.prompt or "" for item in some],
+            ids=[item.id for item in some],
+            sampler=sampler,
+            probe=probe,
+            images=False,
         )
+        traces.append(replace(trace, families=tuple(family_key(item.meta, item.prompt) for item in some)))
         watch.progress(start + len(some), len(items), "bank of clean prompts")
     bank = bank_of(traces)
     path.parent.mkdir(parents=True, exist_ok=True)

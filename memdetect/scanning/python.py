@@ -1,6 +1,7 @@
 """scan, calibrate and score as Python calls them: a model, what to examine, and records of options by name."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -132,10 +133,10 @@ def score(
         [item.prompt or "" for item in requests.items],
         ids=[item.id for item in requests.items],
         sampler=sampler,
-        families=[family_key(item.meta, item.prompt) for item in requests.items],
         probe=probe,
         images=False,
     )
+    trace = replace(trace, families=tuple(family_key(item.meta, item.prompt) for item in requests.items))
     return {each.name: each.score(trace).float().numpy() for each in found}
 
 

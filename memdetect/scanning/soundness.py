@@ -61,9 +61,9 @@ def checked(
 ) -> Measurement:
     """The record with its matches, the images of one colour, and `nonfinite` with the reasons if anything is no number.
 
-    latents: None of a run that was ended before. images: those decoded or given, none where none was needed. An image whose pixels are not finite, or are decoded
-    from latents that are not, is not looked up. ways: as for `search`. Images without a match, though an
-    index was searched, are named.
+    latents: None of a run that was ended before. images: those decoded or given, none where none was needed. An image
+    whose pixels are not finite, or are decoded from latents that are not, is not looked up. ways: as for `search`.
+    Images without a match, though an index was searched, are named.
     """
     bad = [] if latents is None else not_finite(latents)
     cause = bad if row.image is None else []  # pixels are decoded from latents; a given image has its own

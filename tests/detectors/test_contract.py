@@ -5,41 +5,44 @@ from importlib.metadata import EntryPoint
 
 import pytest
 import torch
-from reordering import reordered
+from hand_made import random_bank, random_trace
+from reordering import reordered, reseeded
 
-from memdetect.detectors import BUILT_IN, DEFAULT, find
+from memdetect.detectors import BESIDE, BUILT_IN, find
+from memdetect.detectors.choice import with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import Exit, MemdetectError
+from memdetect.probing.needs import Need
 from memdetect.probing.trace import Trace
 
-every_detector = pytest.mark.parametrize("detector", BUILT_IN, ids=lambda d: d.name)
-ITEMS = 6
+BANKED = with_bank(BUILT_IN, random_bank())
+every_detector = pytest.mark.parametrize("detector", BANKED, ids=lambda d: d.name)
+every_image_detector = pytest.mark.parametrize("detector", [d for d in BANKED if d.of_images], ids=lambda d: d.name)
+ITEMS, SEEDS = 6, 3
 ORDER = [3, 0, 5, 1, 4, 2]
 
 
-def trace_for(detector: Detector, arrays: list[torch.Tensor]) -> Trace:
-    """A trace in which every capture that the detector needs holds one array for each of two layers."""
-    layers = [f"layer{i}" for i in range(len(arrays))]
-    named = {(need, layer): array for need in detector.needs for layer, array in zip(layers, arrays, strict=True)}
-    return Trace(named, timesteps=(50.0, 200.0), sigmas=(0.1, 0.5))
-
-
-def random_trace(detector: Detector) -> Trace:
-    random = torch.Generator().manual_seed(0)
-    return trace_for(detector, [torch.rand(2, ITEMS, 3, channels, generator=random) for channels in (16, 8)])
+def trace_of(detector: Detector) -> Trace:
+    return random_trace(detector.needs, ITEMS, SEEDS)
 
 
 @every_detector
-def test_one_finite_score_for_each_item(detector):
-    scores = detector.score(random_trace(detector))
-    assert scores.shape == (ITEMS,)
+def test_one_finite_score_for_each_item_and_seed(detector):
+    scores = detector.score(trace_of(detector))
+    assert scores.shape == (ITEMS, SEEDS)
     assert scores.isfinite().all()
-    assert len(scores.unique()) == ITEMS
+    assert len(scores[:, 0].unique()) == ITEMS
+
+
+@every_detector
+def test_seeds_that_are_compared_share_one_value_and_others_have_their_own(detector):
+    scores = detector.score(trace_of(detector))
+    assert [len(row.unique()) for row in scores] == [1 if detector.seeds == "prompt" else SEEDS] * ITEMS
 
 
 @every_detector
 def test_an_item_is_scored_alone(detector):
-    trace = random_trace(detector)
+    trace = trace_of(detector)
     scores = detector.score(trace)
     torch.testing.assert_close(detector.score(reordered(trace, ORDER)), scores[ORDER])
     alone = torch.cat([detector.score(trace.select(item=i)) for i in range(ITEMS)])
@@ -47,66 +50,88 @@ def test_an_item_is_scored_alone(detector):
 
 
 @every_detector
-def test_the_order_of_seeds_is_irrelevant(detector):
-    trace = random_trace(detector)
-    turned = Trace({key: array.flip(2) for key, array in trace.arrays.items()}, trace.timesteps, trace.sigmas)
-    torch.testing.assert_close(detector.score(turned), detector.score(trace))
+def test_the_order_of_seeds_is_that_of_the_scores(detector):
+    trace = trace_of(detector)
+    scores = detector.score(trace)
+    torch.testing.assert_close(detector.score(reseeded(trace, [2, 0, 1])), scores[:, [2, 0, 1]])
+    if detector.seeds != "prompt":
+        torch.testing.assert_close(detector.score(trace.select(seed=1)), scores[:, 1:2])
 
 
 @every_detector
+def test_prompts_of_several_rounds_are_scored_round_by_round(detector):
+    trace = random_trace(detector.needs, ITEMS, 2 * SEEDS)
+    grouped = detector.score(trace.grouped(SEEDS)).unflatten(0, (ITEMS, 2))
+    for k, columns in enumerate(([0, 1, 2], [3, 4, 5])):
+        torch.testing.assert_close(grouped[:, k], detector.score(reseeded(trace, columns)))
+
+
+@every_image_detector
 def test_a_score_is_the_mean_of_its_cells(detector):
-    """A calibration keeps scores by (layer, step, seed) and makes reference scores of any choice by averaging."""
-    trace = random_trace(detector)
-    cells = [
-        detector.score(trace.select(layer=layer, step=step, seed=seed))
-        for layer in trace.layers
-        for step in range(2)
-        for seed in range(3)
-    ]
+    """A calibration keeps scores by (layer, step) and makes reference scores of any choice of them by averaging."""
+    trace = trace_of(detector)
+    cells = [detector.score(trace.select(layer=layer, step=step)) for layer in trace.layers for step in range(2)]
     torch.testing.assert_close(torch.stack(cells).mean(dim=0), detector.score(trace))
 
 
-@every_detector
+@every_image_detector
 def test_a_spikier_item_scores_higher(detector):
     channels = 16
     maxima = torch.linspace(1.0, 1.5, channels).repeat(ITEMS, 1)
     maxima[:, -1] += torch.arange(ITEMS)  # from nearly flat to a channel that stands out by 5
-    scores = detector.score(trace_for(detector, [maxima.expand(2, 3, ITEMS, channels).transpose(1, 2)] * 2))
-    assert (scores.diff() > 0).all()
+    array = maxima.expand(2, SEEDS, ITEMS, channels).transpose(1, 2)
+    trace = Trace({(need, f"layer{i}"): array for need in detector.needs for i in range(2)}, (50.0, 200.0), (0.1, 0.5))
+    assert (detector.score(trace).diff(dim=0) > 0).all()
 
 
 @every_detector
 def test_an_input_that_is_not_a_number_spoils_its_own_item_only(detector):
-    trace = random_trace(detector)
+    trace = trace_of(detector)
     before = detector.score(trace)
-    for array in trace.arrays.values():
-        array[0, 2, 1, 3] = torch.nan
+    for array in (*trace.arrays.values(), trace.latents[None]):
+        array[0, 2, 1].view(-1)[-1] = torch.nan
     after = detector.score(trace)
-    assert not after[2].isfinite()
-    others = torch.arange(ITEMS) != 2
-    assert torch.equal(after[others], before[others])
+    spoilt = torch.zeros(ITEMS, SEEDS, dtype=torch.bool)
+    spoilt[2, slice(None) if detector.seeds == "prompt" else 1] = True
+    assert torch.equal(~after.isfinite(), spoilt)
+    assert torch.equal(after[~spoilt], before[~spoilt])
+
+
+def other(features: torch.Tensor) -> torch.Tensor:
+    return features
 
 
 @every_detector
 def test_a_missing_capture_is_named(detector):
-    trace = Trace({("other", "layer"): torch.rand(1, 2, 1, 4)}, timesteps=(50.0,), sigmas=(0.1,))
-    with pytest.raises(MemdetectError, match=f"'{min(detector.needs)}'.*'other'"):
+    trace = Trace({(Need(other), "layer"): torch.rand(1, 2, 2, 4)}, timesteps=(50.0,), sigmas=(0.1,))
+    said = f"'{detector.needs[0].name}'.*'other'" if detector.needs else "needs the finished latents, but the run was"
+    with pytest.raises(MemdetectError, match=said) as caught:
         detector.score(trace)
+    assert "\n" not in str(caught.value)
 
 
 @every_detector
 def test_a_record_says_what_it_is(detector):
-    assert detector.needs
-    assert all(text.strip() for text in (detector.name, detector.unit, detector.reference, detector.alias))
+    assert detector.needs or detector.latents
+    told = (detector.name, detector.unit, detector.reference, detector.alias, detector.seen)
+    assert all(text.strip() for text in told)
+    assert len({need.when is None for need in detector.needs}) <= 1
+    assert not detector.of_images or detector.seeds == "quartile"
+
+
+@pytest.mark.parametrize("detector", [d for d in BUILT_IN if d.banked], ids=lambda d: d.name)
+def test_what_compares_with_a_bank_refuses_without_one(detector):
+    with pytest.raises(MemdetectError, match="compares with a bank of clean prompts; run `memdetect calibrate` first"):
+        detector.score(trace_of(detector))
 
 
 def test_names_and_aliases_are_unique():
     called = [name for detector in BUILT_IN for name in (detector.name, detector.alias)]
     assert len(called) == len(set(called))
-    assert set(DEFAULT) <= set(BUILT_IN)
+    assert set(BESIDE) <= set(BUILT_IN)
 
 
-@every_detector
+@pytest.mark.parametrize("detector", BUILT_IN, ids=lambda d: d.name)
 def test_find_by_name_and_by_alias_gives_a_detector_once(detector):
     assert find([detector.name]) == find([detector.alias]) == (detector,)
     assert find([detector.name, detector.alias, detector.name]) == (detector,)
@@ -130,9 +155,9 @@ def test_an_unknown_name_is_answered_with_the_closest():
 PLUGIN = """
 import torch
 from memdetect.detectors.detector import Detector
+from memdetect.probing.hooks import CHANNEL_MAX
 
-NEEDS = frozenset({"channel_max"})
-FIRST = Detector("first", "image", NEEDS, lambda trace: torch.zeros(1), "1", "nobody", "nobody2026")
+FIRST = Detector("first", (CHANNEL_MAX,), lambda trace: torch.zeros(1, 1), "1", "nobody", "nobody2026")
 NOT_ONE = "a string"
 """
 

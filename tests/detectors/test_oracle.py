@@ -10,6 +10,7 @@ import torch
 
 from memdetect.detectors import BUILT_IN, find
 from memdetect.lab.theory import forms
+from memdetect.probing.hooks import CAPTURES, CHANNEL_MAX, MEAN
 from memdetect.probing.trace import Trace
 
 DIM, UNITS, BLOCK, SIGMA = 24, 32, 16, 0.2
@@ -44,8 +45,8 @@ def hidden(weights: np.ndarray, samples: np.ndarray, draws: int = 8) -> np.ndarr
 
 def scores(name: str, values: np.ndarray) -> np.ndarray:
     array = torch.tensor(values, dtype=torch.float32)[None, :, None]
-    trace = Trace({("channel_max", "h"): array, ("mean", "h"): array}, (0.0,), (SIGMA,))
-    return find([name])[0].score(trace).numpy()
+    trace = Trace({(CHANNEL_MAX, "h"): array, (MEAN, "h"): array}, (0.0,), (SIGMA,))
+    return find([name])[0].score(trace)[:, 0].numpy()
 
 
 def memorizing(norm: float = 6.0) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +75,7 @@ def ordered(name: str, high: np.ndarray, low: np.ndarray) -> bool:
 
 
 def test_every_detector_of_a_hidden_layer_is_asked():
-    assert {d.name for d in BUILT_IN if d.needs <= {"channel_max", "mean"}} == set(ALL)
+    assert {d.name for d in BUILT_IN if d.of_images and {*d.needs} <= {*CAPTURES}} == set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)

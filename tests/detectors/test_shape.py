@@ -7,6 +7,7 @@ from scipy import stats
 
 from memdetect.detectors.shape import MEAN_STD, concentration, gini, kurtosis, max_to_mean, top_energy
 from memdetect.detectors.spikiness import channel_std, l4_over_l2
+from memdetect.probing.hooks import CHANNEL_MAX, MEAN
 from memdetect.probing.trace import Trace
 
 
@@ -58,8 +59,8 @@ def test_scale_is_irrelevant_even_where_fourth_powers_leave_float32(statistic):
 
 def test_mean_spread_reads_means_not_maxima():
     means, maxima = torch.rand(1, 3, 2, 8), torch.rand(1, 3, 2, 8)
-    trace = Trace({("mean", "a"): means, ("channel_max", "a"): maxima}, timesteps=(50.0,), sigmas=(0.1,))
-    torch.testing.assert_close(MEAN_STD.score(trace), channel_std(means).mean(dim=(0, 2)))
+    trace = Trace({(MEAN, "a"): means, (CHANNEL_MAX, "a"): maxima}, timesteps=(50.0,), sigmas=(0.1,))
+    torch.testing.assert_close(MEAN_STD.score(trace), channel_std(means).mean(dim=0))
 
 
 def test_gini_is_the_mean_difference_of_all_pairs():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4, channel_std, l4_over_l2
+from memdetect.probing.hooks import CHANNEL_MAX
 from memdetect.probing.trace import Trace
 
 examples = settings(max_examples=40)
@@ -117,9 +118,9 @@ def test_a_vector_of_zeros_has_no_shape():
 def test_a_score_weighs_layers_alike_however_many_channels_they_have(score, statistic):
     narrow, wide = torch.rand(2, 3, 2, 4), torch.rand(2, 3, 2, 32)
     trace = Trace(
-        {("channel_max", "narrow"): narrow, ("channel_max", "wide"): wide}, timesteps=(50.0, 90.0), sigmas=(0.1, 0.2)
+        {(CHANNEL_MAX, "narrow"): narrow, (CHANNEL_MAX, "wide"): wide}, timesteps=(50.0, 90.0), sigmas=(0.1, 0.2)
     )
-    expected = (statistic(narrow).mean(dim=(0, 2)) + statistic(wide).mean(dim=(0, 2))) / 2
+    expected = (statistic(narrow).mean(dim=0) + statistic(wide).mean(dim=0)) / 2
     torch.testing.assert_close(score(trace), expected)
 
 
@@ -127,6 +128,6 @@ def test_a_score_weighs_layers_alike_however_many_channels_they_have(score, stat
 def test_features_of_half_precision_are_scored_in_float32(score):
     half = torch.rand(1, 4, 2, 64).bfloat16()
     low, full = (
-        Trace({("channel_max", "up"): array}, timesteps=(50.0,), sigmas=(0.1,)) for array in (half, half.float())
+        Trace({(CHANNEL_MAX, "up"): array}, timesteps=(50.0,), sigmas=(0.1,)) for array in (half, half.float())
     )
     assert torch.equal(score(low), score(full))

@@ -206,7 +206,9 @@ def test_kinds_are_not_looked_for_where_nothing_could_tell_them(why: str) -> Non
 def test_known_memorized_prompts_are_of_the_kinds_of_the_clean_ones(made: Calibration) -> None:
     texts = [captions(1, seed=9)[0], titles(1, seed=9)[0]]
     known = tuple(Known(id=f"i{i}", family=t, text=t, kind="scene") for i, t in enumerate(texts))
-    told = known_of_kinds(made.model_copy(update={"known": known}), [row(i, 1.0, prompt=t) for i, t in enumerate(texts)])
+    told = known_of_kinds(
+        made.model_copy(update={"known": known}), [row(i, 1.0, prompt=t) for i, t in enumerate(texts)]
+    )
     by_text = {item.prompt: item.stratum for item in made.items}
     assert [item.stratum for item in told.known] == [by_text[captions(1, seed=1)[0]], by_text[titles(1, seed=1)[0]]]
     plain = made.model_copy(update={"kinds": ()})

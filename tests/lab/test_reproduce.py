@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +23,19 @@ from memdetect.lab.theory.run import Options, reproduce
 from memdetect.lab.theory.transition import RECIPE, transition
 
 FIGURES = ["weights", "representations", "denoising", "spectrum", "hybrid", "sampling", "transition"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_panels():
+    """Small ones, without the numbers at their axes: Matplotlib takes its time for each."""
+    plain = {"xtick.labelbottom": False, "ytick.labelleft": False}
+    with pytest.MonkeyPatch.context() as patch, matplotlib.rc_context(plain):
+        patch.setattr("memdetect.lab.theory.measure.UNITS_SHOWN", 2)
+        patch.setattr("memdetect.lab.theory.sampling.SHOWN", 1)
+        few = partial(transition, samples=(4, 64), units=(4, 8, 16))
+        patch.setattr("memdetect.lab.theory.transition.transition", few)
+        patch.setattr(figures, "DPI", 50)
+        yield
 
 
 @pytest.fixture(scope="module")

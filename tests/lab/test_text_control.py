@@ -15,7 +15,7 @@ def prompts(path, word: str, seed: int = 3):
     rng = np.random.default_rng(seed)
     lines = []
     for i in range(80):
-        text = "".join(rng.choice(list("abcdefgh "), 30))
+        text = "".join(rng.choice(list("abcdefgh "), 12))
         group = ("duplicated", "control")[i % 2]
         lines.append(
             {"prompt": f"{text} {word if group == 'duplicated' else ''}", "group": group, "family": str(i // 2)}
@@ -25,10 +25,10 @@ def prompts(path, word: str, seed: int = 3):
 
 
 def test_captions_that_give_the_group_away_are_found_out(tmp_path):
-    told = compare(prompts(tmp_path / "a.jsonl", "zzz"), "duplicated", "control", 40)
+    told = compare(prompts(tmp_path / "a.jsonl", "zzz"), "duplicated", "control", 20)
     assert told.auroc > 0.99
     assert told.high < 0.8
-    assert told.p == pytest.approx(1 / 41)
+    assert told.p == pytest.approx(1 / 21)
 
 
 def test_captions_that_do_not_are_at_one_half_on_average(tmp_path):

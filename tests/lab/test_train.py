@@ -15,13 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
 from memdetect.errors import MemdetectError
 from memdetect.lab.training import train as training
 from memdetect.lab.training import vae as autoencoder
-from memdetect.lab.training.parts import make_tokenizer, make_vae
+from memdetect.lab.training.parts import make_tokenizer, make_unet, make_vae
 from memdetect.lab.training.train import Job, Student, train
 from memdetect.lab.world.labelled import Counts, World, make_world
 from memdetect.lab.world.scenes import paint
@@ -53,13 +53,24 @@ def vocabulary(tmp_path: Path) -> Path:
     return path
 
 
+def thin_unet() -> UNet2DConditionModel:
+    """make_unet's with 32 channels in each block."""
+    with torch.device("meta"):
+        config = make_unet().config
+    return UNet2DConditionModel.from_config({**config, "block_out_channels": (32, 32, 32)})
+
+
 @pytest.fixture
 def job_in(small_world, pictures, vocabulary, tmp_path, monkeypatch) -> Callable[..., Job]:
-    """Makes a job in a named folder; a step takes one second of a clock that moves when it is read."""
+    """Makes a job in a named folder; a step takes one second of a clock that moves when it is read.
+
+    Its U-Net is thin, for what takes time is writing and reading all weights.
+    """
     ticks = iter(range(10**6))
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     torch.manual_seed(0)
     vae = make_vae().eval()
+    monkeypatch.setattr(training, "make_unet", thin_unet)
 
     def make(name: str, **changes) -> Job:
         (tmp_path / name).mkdir(exist_ok=True)
@@ -121,7 +132,7 @@ class Scenes:
         return 1000
 
     def __getitem__(self, step):
-        time.sleep(0.05)
+        time.sleep(0.01)
         return [], [str(step)]
 
 told = []
@@ -202,8 +213,9 @@ def test_another_world_is_not_trained_on_with(job_in):
         train(other)
 
 
-def test_what_a_run_leaves_behind(job_in):
+def test_what_a_run_leaves_behind(job_in, monkeypatch):
     job = job_in("run")
+    monkeypatch.setattr(training, "make_unet", make_unet)
     before = {key: value.clone() for key, value in job.vae.state_dict().items()}
     student = train(job)
 

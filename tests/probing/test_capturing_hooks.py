@@ -11,8 +11,9 @@ from torch import nn
 from memdetect.adapters import ADAPTERS, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing import Replay, watch
-from memdetect.probing.hooks import Stop, average, channel_max, flatten
+from memdetect.probing import CAPTURES, Replay, watch
+from memdetect.probing.hooks import CHANNEL_MAX, MEAN, Stop, average, channel_max, flatten
+from memdetect.probing.needs import Need
 
 FULL, EARLY = False, True
 STEP = torch.tensor(50)
@@ -40,8 +41,8 @@ def hooks_on(model: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
-def captured(pipe: Any, points: Sequence[Point], stop: bool, seed: int = 0) -> dict[tuple[str, str], torch.Tensor]:
-    with watch(denoiser_of(pipe), points, ["channel_max", "mean"], stop=stop) as seen:
+def captured(pipe: Any, points: Sequence[Point], stop: bool, seed: int = 0) -> dict[tuple[Need, str], torch.Tensor]:
+    with watch(denoiser_of(pipe), points, CAPTURES, stop=stop) as seen:
         denoise(denoiser_of(pipe), seed)
     assert all(len(found) == 1 for found in seen.arrays.values())
     return {key: found[0] for key, found in seen.arrays.items()}
@@ -86,7 +87,7 @@ class Careful(nn.Module):
 def test_watching_does_not_change_what_the_model_returns(any_pipe):
     denoiser = denoiser_of(any_pipe)
     before = denoise(denoiser)
-    with watch(denoiser, points_of(any_pipe, "*"), ["channel_max", "mean"], stop=FULL):
+    with watch(denoiser, points_of(any_pipe, "*"), CAPTURES, stop=FULL):
         during = denoise(denoiser)
     assert torch.equal(during, before)
     assert torch.equal(denoise(denoiser), before)
@@ -96,7 +97,7 @@ def test_a_pass_that_stops_early_captures_the_same_bits(any_pipe):
     for name in list_points(denoiser_of(any_pipe)):
         points = points_of(any_pipe, name)
         full, early = captured(any_pipe, points, FULL), captured(any_pipe, points, EARLY)
-        assert full.keys() == early.keys() == {("channel_max", name), ("mean", name)}
+        assert full.keys() == early.keys() == {(CHANNEL_MAX, name), (MEAN, name)}
         assert all(torch.equal(early[key], full[key]) for key in full)
 
 
@@ -113,8 +114,8 @@ def test_a_point_of_the_end_sees_what_numpy_makes_of_the_layer(pipe):
     found = captured(pipe, points_of(pipe, "conv_in"), FULL)
     handle.remove()
     features = kept[0].numpy()
-    np.testing.assert_array_equal(found["channel_max", "conv_in"], features.max(axis=(2, 3)))
-    np.testing.assert_allclose(found["mean", "conv_in"], features.mean(axis=(2, 3)), atol=1e-6)
+    np.testing.assert_array_equal(found[CHANNEL_MAX, "conv_in"], features.max(axis=(2, 3)))
+    np.testing.assert_allclose(found[MEAN, "conv_in"], features.mean(axis=(2, 3)), atol=1e-6)
 
 
 def test_layers_after_the_last_probed_one_do_not_run(any_pipe):
@@ -138,7 +139,7 @@ def test_layers_after_the_last_probed_one_do_not_run(any_pipe):
 def test_no_hook_outlives_its_context(any_pipe, stop):
     denoiser = denoiser_of(any_pipe)
     points = points_of(any_pipe, "paper")
-    with watch(denoiser, points, ["channel_max"], stop=stop):
+    with watch(denoiser, points, [CHANNEL_MAX], stop=stop):
         assert hooks_on(denoiser) == 1 + len(points)
         denoise(denoiser)
     assert hooks_on(denoiser) == 0
@@ -146,14 +147,14 @@ def test_no_hook_outlives_its_context(any_pipe, stop):
 
 def test_no_hook_survives_a_crash_of_the_body(any_pipe):
     denoiser = denoiser_of(any_pipe)
-    with pytest.raises(ZeroDivisionError), watch(denoiser, points_of(any_pipe, "*"), ["channel_max"], stop=FULL):
+    with pytest.raises(ZeroDivisionError), watch(denoiser, points_of(any_pipe, "*"), [CHANNEL_MAX], stop=FULL):
         raise ZeroDivisionError
     assert hooks_on(denoiser) == 0
 
 
 def test_no_hook_survives_a_point_that_does_not_exist(pipe):
     points = (*points_of(pipe, "paper"), place("nowhere"))
-    with pytest.raises(AttributeError, match="nowhere"), watch(pipe.unet, points, ["channel_max"], stop=FULL):
+    with pytest.raises(AttributeError, match="nowhere"), watch(pipe.unet, points, [CHANNEL_MAX], stop=FULL):
         pass
     assert hooks_on(pipe.unet) == 0
 
@@ -166,11 +167,11 @@ def test_no_hook_survives_a_layer_that_gives_no_features(pipe):
 
 def test_each_call_of_the_denoiser_is_captured(pipe):
     points = points_of(pipe, "paper")
-    with watch(pipe.unet, points, ["channel_max"], stop=FULL) as seen:
+    with watch(pipe.unet, points, [CHANNEL_MAX], stop=FULL) as seen:
         for seed in range(3):
             denoise(pipe.unet, seed)
     for point in points:
-        key = ("channel_max", point.name)
+        key = (CHANNEL_MAX, point.name)
         expected = torch.stack([captured(pipe, points, FULL, seed)[key] for seed in range(3)])
         assert torch.equal(torch.stack(seen.arrays[key]), expected)
 
@@ -180,7 +181,7 @@ def test_a_layer_that_does_not_run_once_a_call_is_an_error(times):
     denoiser = chain(Switch(times), nn.Identity())
     points = [place("0.layer"), place("1")]
     message = f"layer '0.layer' ran {2 * times} times in 2 calls of the denoiser"
-    with pytest.raises(MemdetectError, match=message) as caught, watch(denoiser, points, ["channel_max"], stop=FULL):
+    with pytest.raises(MemdetectError, match=message) as caught, watch(denoiser, points, [CHANNEL_MAX], stop=FULL):
         assert [denoiser(noise(1)).shape for _ in range(2)] == [(1, 4, 8, 8)] * 2
     assert caught.value.exit is Exit.ERROR
 
@@ -190,7 +191,7 @@ def test_stopping_early_does_not_hide_it_when_another_layer_comes_later(times):
     denoiser = chain(Switch(times), nn.Identity())
     points = [place("0.layer"), place("1")]
     message = f"'0.layer' ran {times} times in 1 calls"
-    with pytest.raises(MemdetectError, match=message), watch(denoiser, points, ["channel_max"], stop=EARLY):
+    with pytest.raises(MemdetectError, match=message), watch(denoiser, points, [CHANNEL_MAX], stop=EARLY):
         denoiser(noise(1))
 
 
@@ -199,7 +200,7 @@ def test_a_body_that_never_calls_the_denoiser_is_an_error(pipe, stop):
     points = points_of(pipe, "conv_in")
     with (
         pytest.raises(MemdetectError, match="ran 0 times in 0 calls"),
-        watch(pipe.unet, points, ["channel_max"], stop=stop),
+        watch(pipe.unet, points, [CHANNEL_MAX], stop=stop),
     ):
         pass
 
@@ -208,16 +209,16 @@ def test_a_models_own_except_does_not_swallow_the_stop():
     denoiser = chain(Careful(nn.Identity()), nn.Identity())
     ran: list[int] = []
     denoiser.get_submodule("1").register_forward_pre_hook(lambda _m, _a: ran.append(1))
-    with watch(denoiser, [place("0.layer")], ["channel_max"], stop=EARLY) as seen:
+    with watch(denoiser, [place("0.layer")], [CHANNEL_MAX], stop=EARLY) as seen:
         denoiser(noise(2))
     assert ran == []
-    assert torch.equal(seen.arrays["channel_max", "0.layer"][0], noise(2).amax(dim=(2, 3)))
+    assert torch.equal(seen.arrays[CHANNEL_MAX, "0.layer"][0], noise(2).amax(dim=(2, 3)))
 
 
 @pytest.mark.parametrize("stop", [FULL, EARLY])
 def test_a_stop_of_somebody_else_passes_through(pipe, stop):
     theirs = Stop()
-    with pytest.raises(Stop) as caught, watch(pipe.unet, points_of(pipe, "conv_in"), ["channel_max"], stop=stop):
+    with pytest.raises(Stop) as caught, watch(pipe.unet, points_of(pipe, "conv_in"), [CHANNEL_MAX], stop=stop):
         raise theirs
     assert caught.value is theirs
     assert hooks_on(pipe.unet) == 0
@@ -226,8 +227,8 @@ def test_a_stop_of_somebody_else_passes_through(pipe, stop):
 def test_the_stop_of_an_outer_watch_ends_the_inner_one():
     denoiser = chain(nn.Identity(), nn.Identity())
     reached: list[str] = []
-    with watch(denoiser, [place("0")], ["channel_max"], stop=EARLY):
-        with watch(denoiser, [place("1")], ["channel_max"], stop=EARLY):
+    with watch(denoiser, [place("0")], [CHANNEL_MAX], stop=EARLY):
+        with watch(denoiser, [place("1")], [CHANNEL_MAX], stop=EARLY):
             denoiser(noise(1))
         reached.append("the outer body went on")
     assert reached == []

@@ -11,8 +11,10 @@ from memdetect.adapters import Model, load
 from memdetect.adapters.points import list_points, resolve
 from memdetect.detectors import SPIKINESS
 from memdetect.errors import MemdetectError
-from memdetect.probing import Probe, Sampler, image_size, probe_images, probe_prompts, watch
-from memdetect.probing.batches import seed_of
+from memdetect.probing import Probe, Sampler, decode, image_size, probe_images, probe_prompts, watch
+from memdetect.probing.batches import Batching, seed_of
+from memdetect.probing.hooks import CHANNEL_MAX
+from memdetect.probing.needs import FIRST, Need
 from memdetect.probing.trace import Trace
 
 IDS = ["x", "y", "z"]
@@ -83,9 +85,6 @@ def test_images_are_the_bare_pipelines(adapter_pipe, whole):
         call |= {"prompt": doubled, "guidance_scale": 2.0, **model.adapter.fixed}
     with torch.inference_mode():
         expected = adapter_pipe(**call).images
-    from memdetect.probing import decode
-    from memdetect.probing.batches import Batching
-
     with torch.inference_mode():
         found = decode(model, trace.latents.flatten(0, 1), Batching(8))
     for image, theirs in zip(found, expected, strict=True):
@@ -152,7 +151,7 @@ def test_every_listed_point_can_be_probed_and_leaves_no_hook(adapter_pipe):
 def test_no_hook_survives_a_crash(adapter_pipe):
     model = load(adapter_pipe)
     before = hooks(adapter_pipe)
-    with pytest.raises(ZeroDivisionError), watch(model.denoiser, model.points(("paper",)), ["channel_max"], stop=True):
+    with pytest.raises(ZeroDivisionError), watch(model.denoiser, model.points(("paper",)), [CHANNEL_MAX], stop=True):
         raise ZeroDivisionError
     assert hooks(adapter_pipe) == before
 
@@ -174,23 +173,16 @@ def test_positions_of_the_image_alone_are_captured(adapter_pipe):
     grid = height // side * width // side
     counts: dict[str, int] = {}
 
-    def count(name: str) -> Any:
+    def count(name: str) -> Need:
         def keep(features: torch.Tensor) -> torch.Tensor:
             counts[name] = features.shape[-1]
             return features.amax(dim=-1)
 
-        return keep
-
-    from memdetect.probing import hooks
+        return Need(keep, where="features")
 
     for point in probe.points:
-        original = hooks.CAPTURES["channel_max"]
-        hooks.CAPTURES["channel_max"] = count(point.name)  # type: ignore[index]
-        try:
-            with torch.inference_mode(), watch(model.denoiser, [point], ["channel_max"], stop=False):
-                model.denoiser(**probe.replay.call)
-        finally:
-            hooks.CAPTURES["channel_max"] = original  # type: ignore[index]
+        with torch.inference_mode(), watch(model.denoiser, [point], [count(point.name)], stop=False):
+            model.denoiser(**probe.replay.call)
     if "unet" in adapter_pipe.components:
         assert set(counts.values()) <= {grid, grid // 4, grid // 16}
     else:
@@ -247,7 +239,7 @@ def test_a_module_by_its_exact_name_is_a_point_and_one_of_the_text_is_not(adapte
 
 def test_which_detectors_fall_away_is_said_before_anything_is_sampled(adapter_pipe):
     model = load(adapter_pipe)
-    gap = replace(SPIKINESS, name="gap", unconditional=True)
+    gap = replace(SPIKINESS, name="gap", needs=(Need(lambda step: step.gap, FIRST, branches=True),))
     lacking = {"LatentConsistencyModelPipeline", "DDPMPipeline", "DDIMPipeline"}
     distilled = bool(model.denoiser.config.get("guidance_embeds"))
     assert bool(model.distilled) == (distilled or model.adapter.pipeline in lacking)

@@ -15,6 +15,7 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Loading
 from memdetect.probing import Probe, Replay, Sampler, encode, probe_images, probe_prompts
 from memdetect.probing.batches import Batching, seed_of
+from memdetect.probing.hooks import CAPTURES, CHANNEL_MAX
 from memdetect.probing.trace import Trace
 
 PROMPTS = ["a cat", "a red dog", "blue"]
@@ -76,7 +77,7 @@ def test_what_is_seen_is_algorithm_1(any_pipe):
                     any_pipe.unet(noisy, t, encoder_hidden_states=empty)
                     for layer in TWO:
                         expected = functional.silu(normed[layer][0]).amax(dim=(1, 2))
-                        found = trace.arrays["channel_max", layer][step, item, k]
+                        found = trace.arrays[CHANNEL_MAX, layer][step, item, k]
                         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for handle in handles:
         handle.remove()
@@ -106,10 +107,10 @@ def test_a_probe_of_images_has_a_row_for_each_step_item_and_seed(any_pipe):
 
 
 def test_layers_timesteps_and_captures_are_those_asked_for(pipe):
-    wide = replace(SPIKINESS, needs=frozenset({"channel_max", "mean"}))
+    wide = replace(SPIKINESS, needs=CAPTURES)
     probe = Probe.at(load(pipe), layers=["mid_block", "conv_in"], timesteps=[5], detectors=[wide])
     trace = probe_images(pipe, latents=random_latents(1), sampler=sampler(), probe=probe)
-    assert set(trace.arrays) == {(c, layer) for c in ("channel_max", "mean") for layer in ("conv_in", "mid_block")}
+    assert set(trace.arrays) == {(c, layer) for c in CAPTURES for layer in ("conv_in", "mid_block")}
     assert trace.timesteps == (5.0,)
 
 
@@ -251,14 +252,6 @@ REFUSED: dict[str, tuple[str, Callable[[Any], Any]]] = {
         lambda pipe: Probe.at(load(pipe), timesteps=[50, 1000]),
     ),
     "layer": ("no layer named 'papre'; closest: paper", lambda pipe: Probe.at(load(pipe), layers=["papre"])),
-    "look": (
-        "detector 'spikiness' looks at 'run', expected 'image'",
-        lambda pipe: Probe.at(load(pipe), detectors=[replace(SPIKINESS, look="run")]),
-    ),
-    "capture": (
-        "detector 'spikiness' needs ['gap_norm']; the captures are ['channel_max', 'mean']",
-        lambda pipe: Probe.at(load(pipe), detectors=[replace(SPIKINESS, needs=frozenset({"gap_norm"}))]),
-    ),
     "both": (
         "either images or latents",
         lambda pipe: probe_images(pipe, torch.zeros(1, 3, 32, 32), latents=random_latents(1)),

@@ -80,7 +80,7 @@ def test_the_table_is_cut_and_says_so() -> None:
 @pytest.mark.parametrize("letter", ["|", "\N{CAT FACE}", "\x1b"])
 def test_it_stays_below_the_limit(letter: str) -> None:
     """Two bytes and more for each character, in more rows than fit."""
-    results = run([letter * 10**5] * 3000, reason=letter * 10**5)
+    results = run([letter * 10**3] * 3000, reason=letter * 10**3)
     text = render_markdown(*results, rows=3000)
     assert LIMIT - 5000 < len(text.encode()) <= LIMIT < 2**20
     shown = text.count("\n| copy | 0.01 | ")

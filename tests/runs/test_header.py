@@ -1,6 +1,7 @@
 """A header that judging cannot use is one line that names the key, never an internal error and never taken as it is."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,21 @@ INDEX |= {"null_queries": 400, "recall": 0.95, "planted": 200}
 GONE = object()
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of 20 prompts with an index."""
-    monkeypatch.chdir(tmp_path)
     values = np.random.default_rng(1).normal(size=20).clip(-2, 2)
     rows = [row(i, float(x), matches=[match(False), match(False, 1)]) for i, x in enumerate(values)]
-    path = write_run(tmp_path / "run", header(20, MADE, index=INDEX), rows, MADE)
+    path = write_run(tmp_path_factory.mktemp("sound") / "run", header(20, MADE, index=INDEX), rows, MADE)
     RunFolder(path).write_results([Result(**dict(r), outcome="clear") for r in rows])
     return path
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to be damaged."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(sound, tmp_path / "run")
 
 
 def put(folder: Path, place: str, value: Any) -> None:

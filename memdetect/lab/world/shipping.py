@@ -30,9 +30,9 @@ BACK = 0.5  # share of samples in which an image has to come back for its captio
 def write_prompts(world: World, out: Path, truth: Sequence[TruthRow] = ()) -> list[Path]:
     """Write the prompt files of a world: labelled, clean-tuning, clean-calibration, clean-test and release (the demo).
 
-    kinds-calibration and kinds-test hold clean prompts of further kinds: titles that got no image, and general captions.
-    Rows hold id, prompt, group, kind, family and part. Choices are made on tuning, scores are ranked among calibration,
-    figures are of test; the demo run takes from the last alone. truth: rows whose samples were judged:
+    kinds-calibration and kinds-test hold clean prompts of further kinds: titles that got no image, and general
+    captions. Rows hold id, prompt, group, kind, family and part. Choices are made on tuning, scores are ranked among
+    calibration, figures are of test; the demo run takes from the last alone. truth: rows whose samples were judged:
     memorized.jsonl has the captions of the test split whose image came back in at least BACK of them.
     """
     rows = [*world.labelled, *world.clean]

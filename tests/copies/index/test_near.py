@@ -93,10 +93,10 @@ def made(folder: Path, pictures: list[Image.Image], name: str = "scenes", plante
 
 @pytest.mark.slow
 def test_pictures_beside_their_own_crops(tmp_path):
-    """The bundled pictures, each with its crop by 4 of 64 pixels: the threshold was 0.994, and 36 % were similar."""
-    index = made(tmp_path / "a", [image for _, own in shipped() for image in (own, crop_by_4(own))])
+    """Half the bundled pictures, each with its crop by 4 of 64 pixels; of all the threshold was 0.994."""
+    index = made(tmp_path / "a", [image for _, own in shipped()[::2] for image in (own, crop_by_4(own))])
     assert index.threshold.similarity < 0.9
-    assert index.threshold.duplicates > 430
+    assert index.threshold.duplicates > 215
     assert index.planted.similar >= 0.99
     assert index.planted.copies >= 0.99
 
