@@ -66,7 +66,7 @@ def test_a_run_is_read_as_scan_gave_it(pipe: Any) -> None:
 
 
 def test_the_score_is_what_is_ranked(pipe: Any) -> None:
-    """Of two seeds the lower one is the upper quartile; where seeds are compared with each other, both have its value."""
+    """Of two seeds the lower one is the upper quartile; where seeds are compared, both have the prompt's value."""
     run = memdetect.scan(pipe, prompts=PROMPTS, out="run", sampling=QUICK)
     found = memdetect.score(pipe, PROMPTS, sampling=QUICK)
     assert list(found) == list(run.header.plan.detectors) == ["agreement", "spikiness"]

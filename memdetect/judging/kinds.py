@@ -85,7 +85,7 @@ def vectors(texts: Sequence[str]) -> Any:
 
 
 def find_kinds(texts: Sequence[str], scores: Mapping[str, Sequence[float]]) -> list[str]:
-    """The kind of each tuning prompt, "0", "1", ... by their number: groups of like text, joined where they score alike.
+    """The kind of each tuning prompt, "0", "1", ... by number: groups of alike text, joined where they score alike.
 
     scores: by detector, of those that decide. Text groups are k-means of the n-gram vectors' 20 main components; the
     two nearest groups of which no detector tells the scores apart are joined until there are none. Two groups score

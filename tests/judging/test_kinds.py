@@ -261,7 +261,7 @@ def test_prompts_are_refused_over_the_whole_run_and_not_one_by_one() -> None:
 
 
 def test_of_clean_runs_at_most_one_in_twenty_has_a_prompt_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 prompts against 399: as sharp as it gets. Mutant: each prompt at 5 % of its own, which refuses in most runs."""
+    """20 prompts against 399: as sharp as it gets. Mutant: each prompt at 5 % of its own, which refuses in most."""
     refused, rng = 0, np.random.default_rng(0)
     clean = novel(rng.random(399).tolist())
     head, reference = header(20, clean), reference_scores(plan_of(), clean)
