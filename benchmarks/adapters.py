@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from memdetect.adapters import ADAPTERS, list_points
 from memdetect.adapters.points import resolve, spelled_out
 from memdetect.probing import watch
+from memdetect.probing.hooks import CHANNEL_MAX
 
 
 def noise(*shape: int) -> Tensor:
@@ -134,7 +135,7 @@ NETWORKS: dict[str, tuple[str, Callable[[], tuple[nn.Module, dict[str, Any]]]]] 
 def count(net: nn.Module, call: dict[str, Any], points: Any, *, stop: bool) -> int:
     """Operations of one pass at batch 1; a product and a sum are two."""
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter, watch(net, points, ["channel_max"], stop=stop):
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter, watch(net, points, [CHANNEL_MAX], stop=stop):
         net(**call)
     return counter.get_total_flops()
 

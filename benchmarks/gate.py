@@ -17,7 +17,7 @@ from memdetect.inputs.wording import text_key
 from memdetect.judging.calibration import Calibration, Item
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
-from memdetect.runs.plan import Plan, inputs_digest
+from memdetect.runs.plan import Plan, Reading, inputs_digest
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Score
 
@@ -41,6 +41,7 @@ if __name__ == "__main__":
     app()
 """
 LAYERS = ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1", "up_blocks.0.resnets.2")
+NAMES = ("spikiness", "spikiness-l4")
 PLAN = Plan(
     inputs="",
     model="abc",
@@ -53,7 +54,8 @@ PLAN = Plan(
     noise="own for each item",
     num_seeds=4,
     seed=0,
-    detectors=("spikiness", "spikiness-l4"),
+    detectors=NAMES,
+    readings={name: Reading(places=tuple((layer, "400") for layer in LAYERS)) for name in NAMES},
     combine=("spikiness",),
     layers=LAYERS,
     timesteps=(400,),

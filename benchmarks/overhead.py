@@ -80,7 +80,7 @@ def passes(probe: Probe, batch: int) -> tuple[Callable[[], None], Callable[[], N
     t = torch.full((batch,), probe.timesteps[0])
 
     def ended() -> None:
-        with torch.inference_mode(), watch(net, probe.points, probe.captures, stop=True):
+        with torch.inference_mode(), watch(net, probe.points, probe.needs, stop=True):
             probe.replay(x, t)
             raise SystemExit("the pass was not ended")
 

@@ -20,6 +20,7 @@ from memdetect.adapters.schedule import add_noise, levels
 from memdetect.inputs.options import Loading
 from memdetect.probing import Probe, Sampler, probe_images, watch
 from memdetect.probing.batches import seed_of
+from memdetect.probing.hooks import CHANNEL_MAX
 
 OVERHEAD_BAR, SHARE_BAR = 1.10, 0.50
 
@@ -87,7 +88,7 @@ def overhead(given: argparse.Namespace) -> bool:
         return run
 
     alone(bare)()
-    for layer, found in probed(probe).need("channel_max").items():
+    for layer, found in probed(probe).need(CHANNEL_MAX).items():
         wanted = torch.cat(seen[layer]).amax(dim=(2, 3)).float()
         torch.testing.assert_close(found[0, :, 0], wanted, rtol=1e-4, atol=1e-4, msg=f"{layer}: other features")
 
@@ -125,7 +126,7 @@ def passes(
     points = resolve([layer], list_points(unet), ADAPTERS["StableDiffusionPipeline"].aliases)
 
     def probe() -> None:
-        with torch.inference_mode(), watch(unet, points, ["channel_max"], stop=True):
+        with torch.inference_mode(), watch(unet, points, [CHANNEL_MAX], stop=True):
             unet(*call)
             raise SystemExit("the forward was not stopped")
 

@@ -36,9 +36,10 @@ def header(model: Any, **changes: Any) -> Header:
 def widths(model: Any, points: Any) -> dict[str, int]:
     """Channels at each point, from one pass."""
     from memdetect.probing import quiet, record, watch
+    from memdetect.probing.hooks import MEAN
 
     replay = record(model)
-    with quiet(), watch(model.denoiser, points, ("mean",), stop=False) as seen:
+    with quiet(), watch(model.denoiser, points, (MEAN,), stop=False) as seen:
         model.denoiser(**replay.call)
     return {layer: found[0].shape[1] for (_, layer), found in seen.arrays.items()}
 

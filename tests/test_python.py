@@ -66,12 +66,17 @@ def test_a_run_is_read_as_scan_gave_it(pipe: Any) -> None:
 
 
 def test_the_score_is_what_is_ranked(pipe: Any) -> None:
-    """Of two seeds the lower one is the upper quartile that decides; what a detector's column shows is their mean."""
+    """Of two seeds the lower one is the upper quartile; where seeds are compared, both have the prompt's value."""
     run = memdetect.scan(pipe, prompts=PROMPTS, out="run", sampling=QUICK)
     found = memdetect.score(pipe, PROMPTS, sampling=QUICK)
+    assert list(found) == list(run.header.plan.detectors) == ["agreement", "spikiness"]
     for item, row in enumerate(run.results):
-        assert row.score == pytest.approx(min(found["spikiness"][item]), rel=1e-6)
-        assert row.scores["spikiness"].score == pytest.approx(found["spikiness"][item].mean(), rel=1e-6)
+        for name, own in found.items():
+            assert row.scores[name].score == pytest.approx(min(own[item]), rel=1e-6)
+        assert row.score == row.scores["agreement"].score
+        assert found["agreement"][item][0] == found["agreement"][item][1]
+    alone = memdetect.scan(pipe, prompts=PROMPTS, out="alone", sampling=QUICK, probing=Probing(detectors=["spikiness"]))
+    assert [row.score for row in alone.results] == pytest.approx([min(own) for own in found["spikiness"]], rel=1e-6)
     assert "score" not in run.results[0].model_dump()
 
 
@@ -94,7 +99,6 @@ def test_the_bundled_model_by_its_name() -> None:
 def test_a_detector_of_ones_own_scores(pipe: Any) -> None:
     mine = memdetect.Detector(
         name="mine",
-        look="image",
         needs=SPIKINESS.needs,
         score=lambda trace: 2 * SPIKINESS.score(trace),
         unit="that of spikiness, twice",

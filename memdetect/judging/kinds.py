@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memdetect.inputs.wording import normalised
+from memdetect.judging.statistics.beta import beta_binomial_cdf
 
 BUCKETS = 2**16
 NEIGHBOURS = 3  # tuning prompts whose similarity counts
@@ -89,13 +90,14 @@ def find_kinds(texts: Sequence[str], scores: Mapping[str, Sequence[float]]) -> l
     scores: by detector, of those that decide. Text groups are k-means of the n-gram vectors' 20 main components; the
     two nearest groups of which no detector tells the scores apart are joined until there are none. Two groups score
     apart if their distributions differ by more than 0.3 (Kolmogorov and Smirnov) or more than a quarter of one lies
-    above nine tenths of the other, each shown at 1 %.
+    above nine tenths of the other, each shown at 1 % shared out among all groups and detectors (Bonferroni).
     """
     if len(texts) < FEWEST or len(set(texts)) < FEWEST:
         return ["0"] * len(texts)
     places = _components(texts)
     groups = _text_groups(places)
-    while (pair := _nearest_alike(places, groups, scores)) is not None:
+    sure = SURE / (len(set(groups.tolist())) * max(1, len(scores)))
+    while (pair := _nearest_alike(places, groups, scores, sure)) is not None:
         groups = np.where(groups == pair[1], pair[0], groups)
     order = [group for group, _ in Counter(groups.tolist()).most_common()]
     return [str(order.index(group)) for group in groups.tolist()]
@@ -117,7 +119,10 @@ def _text_groups(places: Float[np.ndarray, "text component"]) -> Int[np.ndarray,
 
 
 def _nearest_alike(
-    places: Float[np.ndarray, "text component"], groups: Int[np.ndarray, " text"], scores: Mapping[str, Sequence[float]]
+    places: Float[np.ndarray, "text component"],
+    groups: Int[np.ndarray, " text"],
+    scores: Mapping[str, Sequence[float]],
+    sure: float,
 ) -> tuple[int, int] | None:
     """The two nearest groups that score alike, None where all score apart."""
     names = sorted(set(groups.tolist()))
@@ -125,21 +130,25 @@ def _nearest_alike(
     pairs = sorted(combinations(names, 2), key=lambda pair: float(np.linalg.norm(centres[pair[0]] - centres[pair[1]])))
     for one, other in pairs:
         sides = [(np.asarray(own)[groups == one], np.asarray(own)[groups == other]) for own in scores.values()]
-        if not any(_apart(a, b) or _apart(b, a) for a, b in sides):
+        if not any(_apart(a, b, sure) or _apart(b, a, sure) for a, b in sides):
             return one, other
     return None
 
 
-def _apart(ours: Float[np.ndarray, " _"], theirs: Float[np.ndarray, " _"]) -> bool:
-    """Whether two samples of scores are surely of different distributions, in bulk or in the upper tail."""
+def _apart(ours: Float[np.ndarray, " _"], theirs: Float[np.ndarray, " _"], sure: float) -> bool:
+    """Whether two samples of scores are surely of different distributions, in bulk or in the upper tail.
+
+    If they are of one, how many of ours lie above the j-th largest of their n is Beta-binomial(j, n + 1 - j).
+    """
     from scipy import stats
 
     bulk: Any = stats.ks_2samp(ours, theirs)
-    if bulk.statistic > APART and bulk.pvalue < SURE:
+    if bulk.statistic > APART and bulk.pvalue < sure:
         return True
-    top = np.quantile(theirs, 0.9)
-    above = int((ours > top).sum())
-    return above > TAIL * len(ours) and bool(stats.binomtest(above, len(ours), 0.1, "greater").pvalue < SURE)
+    j = ceil(len(theirs) / 10)
+    above = int((ours > np.sort(theirs)[-j]).sum())
+    chance = 1 - beta_binomial_cdf(above - 1, len(ours), j, len(theirs) + 1 - j)
+    return above > TAIL * len(ours) and chance < sure
 
 
 def central(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, str]:

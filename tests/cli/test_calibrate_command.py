@@ -29,7 +29,7 @@ def test_the_scores_are_kept_with_their_settings(work, capsys):
     made = read_calibration(work / "calibration.json")
     assert made is not None
     assert len(made.items) == 27
-    assert set(made.scores) == {"spikiness", "spikiness-l4"}
+    assert set(made.scores) == {"spikiness"}  # of one image a prompt there are no seeds to compare
     assert made.settings.steps == 1
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from memdetect.adapters import Point
 from memdetect.errors import MemdetectError
 from memdetect.probing import watch
+from memdetect.probing.hooks import MEAN
 from memdetect.steering.directions import direction
 
 POSITIVE = torch.tensor([[3.0, 4.0], [5.0, 0.0]])  # mean (4, 2), lengths 5 and 5
@@ -52,9 +53,9 @@ def test_pooled_features_of_a_linear_module():
     layer.weight.data = weights[:, :, None, None]
     network = nn.Sequential(layer)
     inputs = torch.tensor([[[[1.0, 3.0]], [[0.0, 2.0]]], [[[2.0, 2.0]], [[4.0, 0.0]]]])  # means (2, 1) and (2, 2)
-    with watch(network, [Point("h", "0", "output", "")], ("mean",), stop=False) as seen:
+    with watch(network, [Point("h", "0", "output", "")], (MEAN,), stop=False) as seen:
         network(inputs)
-    pooled = seen.arrays["mean", "h"][0].detach()
+    pooled = seen.arrays[MEAN, "h"][0].detach()
     torch.testing.assert_close(pooled, torch.tensor([[4.0, -1.0, 6.0], [6.0, -2.0, 6.0]]))
     torch.testing.assert_close(direction(pooled, None, "mean"), torch.tensor([5.0, -1.5, 6.0]))
     torch.testing.assert_close(direction(pooled[:1], pooled[1:], "difference"), torch.tensor([-2.0, 1.0, 0.0]))

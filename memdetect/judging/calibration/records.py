@@ -210,8 +210,12 @@ class Calibration(_Strict):
             not self.removed
             and not any(item.prompt for item in self.items)
             and all(name in plan.detectors and place in plan.readings[name].places for name, place, _ in cells)
-            and all(len(row) <= (_seeds_kept(plan, name) or len(row)) for name, _, rows in cells for row in rows)
+            and all(_whole(rows, _seeds_kept(plan, name)) for name, _, rows in cells)
         )
+
+
+def _whole(rows: Sequence[Sequence[float]], most: int | None) -> bool:
+    return most is None or all(len(row) <= most for row in rows)
 
 
 def _seeds_kept(plan: Plan, name: str) -> int | None:
