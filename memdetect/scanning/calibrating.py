@@ -28,7 +28,7 @@ from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
-from memdetect.scanning.own_bank import made_bank
+from memdetect.scanning.own_bank import made_bank, run_beside
 from memdetect.scanning.planning import header_of, searched
 from memdetect.scanning.prepare import Bench, Options, prepare
 from memdetect.scanning.soundness import single_colour
@@ -66,7 +66,7 @@ def run_calibration(
     bench = prepare(loaded, options, bank=bank)
     search = _Given(matcher) if matcher else _search(bench)
     bench = replace(bench, evidence=None)  # only the strongest prompts are searched, once their scores are known
-    folder = RunFolder(out.parent / f"{out.stem}.run")
+    folder = run_beside(out)
     measured = _measured(requests, bench, folder, watch)
     more = _measured(known, bench, RunFolder(out.parent / f"{out.stem}.memorized.run"), watch) if known else None
     if measured is None or (known and more is None):

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from memdetect.adapters import Model
 from memdetect.detectors import find
 from memdetect.detectors.agreement import AGREEMENT
@@ -16,9 +18,11 @@ from memdetect.judging.calibration import parts_of
 from memdetect.probing import Probe, Sampler, probe_prompts
 from memdetect.probing.checks import check_run
 from memdetect.probing.trace import Trace
+from memdetect.runs.folder import RunFolder
 from memdetect.runs.plan import inputs_digest
 from memdetect.scanning.loop import Watch
-from memdetect.scanning.prepare import Options, sampler_of
+from memdetect.scanning.planning import header_of
+from memdetect.scanning.prepare import Options, prepare, sampler_of
 
 FEWEST, MOST, EACH = 20, 1024, 150  # prompts of a bank; of each split, before one is made unasked
 
@@ -44,9 +48,23 @@ def made_bank(requests: Requests, model: Model, options: Options, out: Path, wat
             f"least {FEWEST} for tuning and others for calibration, or leave out what compares with a bank"
         )
     settings = _digest(model, sampler, tuning)
-    held = read_bank(bank_file(out), settings)
-    found = held or _made(model, sampler, tuning, bank_file(out), settings, watch)
+    found = read_bank(bank_file(out), settings)
+    if found is None:
+        _refuse_another(requests, model, options, out)
+        found = _made(model, sampler, tuning, bank_file(out), settings, watch)
     return found, found is not None
+
+
+def run_beside(out: Path) -> RunFolder:
+    """The run of clean prompts that a calibration is made of."""
+    return RunFolder(out.parent / f"{out.stem}.run")
+
+
+def _refuse_another(requests: Requests, model: Model, options: Options, out: Path) -> None:
+    """Refuse to go on with a run of another plan before its bank is written over."""
+    unknown = Bank((), torch.zeros(0, 0), torch.zeros(2, 0))
+    if run_beside(out).path.exists():
+        run_beside(out).continued(header_of(prepare(model, options, bank=unknown), requests), later=("bank",))
 
 
 def _made(model: Model, sampler: Sampler, items: list[Request], path: Path, settings: str, watch: Watch) -> Bank | None:

@@ -9,6 +9,7 @@ import pytest
 from synthetic_runs import calibration, header, plan_of, row, words
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.judging import judge
 from memdetect.judging.calibration import (
     Calibration,
     calibration_of_run,
@@ -18,6 +19,7 @@ from memdetect.judging.calibration import (
     with_known,
 )
 from memdetect.runs.plan import Places
+from memdetect.runs.records import Score
 
 CELLS = {
     "up": {"50": [[1.0, 3.0], [5.0, 7.0]], "100": [[3.0, 5.0], [7.0, 9.0]]},
@@ -54,6 +56,42 @@ def test_a_cut_holds_what_the_plan_needs_and_no_words() -> None:
     assert "clean a" not in cut.model_dump_json()
     assert cut.cut(plan_of(num_seeds=1)) == cut
     assert cut.difference(plan_of(num_seeds=1)) is None
+
+
+PAIRS: dict[str, Any] = {
+    "detectors": ["spikiness", "pairs"],
+    "combine": ["pairs"],
+    "readings": {
+        "spikiness": {"places": [["up", "50"]]},
+        "pairs": {"places": [["run", "all"]], "seeds": "prompt"},
+    },
+}
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5])
+def test_scores_of_seeds_that_are_compared_hold_for_their_number_alone(seeds: int) -> None:
+    """As well of a cut, which goes with the run and is what judges it. Mutant: a cut to the seeds of the run."""
+    four = {"up": {"50": [[float(i)] * 4 for i in range(400)]}}
+    made = calibration([1.0] * 400).model_copy(
+        update={"scores": {"spikiness": four, "pairs": {"run": {"all": four["up"]["50"]}}}}
+    )
+    plan = plan_of(**PAIRS, num_seeds=seeds)
+    said = f"num_seeds (calibrated 4, scanned {seeds})"
+    for held in (made, made.cut(plan), made.cut(plan).cut(plan)):
+        assert held.difference(plan) == (said if seeds != 4 else None)
+        rows = [row(0, {"spikiness": 1.0, "pairs": 1.0})]
+        _, verdict = judge(header(1, held, plan={**PAIRS, "num_seeds": seeds}), rows, held)
+        assert verdict.missing == (
+            f"the clean scores were made with another {said}; calibrate again" if seeds != 4 else ""
+        )
+    beside = {**PAIRS, "combine": ["spikiness"], "num_seeds": min(seeds, 4)}
+    cells = {"up": {"50": [1.0] * min(seeds, 4)}}, {"run": {"all": [1.0] * min(seeds, 4)}}
+    scores = {name: Score(score=1.0, cells=own) for name, own in zip(PAIRS["detectors"], cells, strict=True)}
+    held = made.cut(plan_of(**beside))
+    results, verdict = judge(header(1, held, plan=beside), [row(0, 1.0).model_copy(update={"scores": scores})], held)
+    assert verdict.missing == ""
+    assert results[0].p["spikiness"] == results[0].p["combined"] is not None
+    assert (results[0].p["pairs"] is None) == (seeds < 4)  # a description, left out where it would be of others
 
 
 def test_the_digest_knows_scores_and_not_words() -> None:

@@ -3,7 +3,8 @@
 import random
 import sys
 
-from synthetic_runs import calibration, row, words
+from synthetic_runs import calibration, header, row, words
+from wordings import captions, of_kinds_found, titles
 
 from memdetect.inputs.wording import text_key
 from memdetect.judging.rules import MAX_TEXT_SHIFT
@@ -73,6 +74,34 @@ def test_clean_scores_without_words_are_missing_where_there_is_something_to_comp
     none = tuple(i.model_copy(update={"prompt": "", "text": text_key("")}) for i in made.items)
     assert "few" in compare_wording(rows, made.model_copy(update={"items": none}))
     assert compare_wording(rows, bare.model_copy(update={"base": "before"})) == {}
+
+
+def test_prompts_are_compared_with_clean_ones_of_their_kind():
+    """A run of one kind only is no shift; other words within a kind are. Mutant: compared with all clean prompts."""
+    tuning = [(text, 0.0 + i / 99) for i, text in enumerate(captions(80))]
+    tuning += [(text, 9.0 + i / 99) for i, text in enumerate(titles(80))]
+    made = of_kinds_found(tuning, [(text, 1.0) for text in captions(150, seed=1) + titles(150, seed=1)])
+    assert len(made.kinds) == 2
+    one = [row(i, 1.0, prompt=text) for i, text in enumerate(captions(60, seed=2))]
+    found = compare_wording(one, made)
+    assert found["low"] <= MAX_TEXT_SHIFT
+    assert found["scanned"] == 60
+    assert compare_wording(one, made.model_copy(update={"kinds": ()}))["low"] > MAX_TEXT_SHIFT
+    both = [*one, *(row(i, 1.0, prompt=text) for i, text in enumerate(titles(60, seed=2)))]
+    assert compare_wording(both, made)["low"] <= MAX_TEXT_SHIFT
+    turned = [text.replace("beside", "right behind").replace("ground", "backdrop") for text in captions(60, seed=3)]
+    other = [*one, *(row(i, 1.0, prompt=text) for i, text in enumerate(turned))]
+    assert compare_wording(other[60:], made)["low"] > MAX_TEXT_SHIFT
+    assert compare_wording([*both[60:], *other[60:]], made)["low"] > MAX_TEXT_SHIFT  # the worst kind is what is said
+
+
+def test_without_words_a_calibration_of_kinds_says_so():
+    tuning = [(text, float(i)) for i, text in enumerate(captions(80))]
+    made = of_kinds_found(tuning, [(text, 1.0) for text in captions(30, seed=1)])
+    rows = [row(i, 1.0) for i in range(40)]
+    bare = made.cut(header(40).plan)
+    assert compare_wording(rows, bare) == {"missing": "the clean scores were kept without the words of their prompts"}
+    assert compare_wording([row(0, 1.0, prompt="17")], bare) == {}
 
 
 def test_without_scikit_learn_it_is_missing(monkeypatch):

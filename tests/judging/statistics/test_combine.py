@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memdetect.errors import MemdetectError
-from memdetect.judging.statistics.combine import combined, fit_tail, quartile
+from memdetect.judging.statistics.combine import combined, fit_tail, of_seeds, quartile
 from memdetect.judging.statistics.conformal import p_value
 
 
@@ -38,6 +38,27 @@ def test_seeds_of_one_prompt_are_one_unit():
         units = [quartile(seeds) for seeds in run]
         low += p_value(sorted(units[1:]), units[0]) <= 0.1 + 1e-12
     assert abs(low / repeats - 0.1) < 5 * math.sqrt(0.09 / repeats)
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("quartile", 4), ("mean", 4.25), ("prompt", 1)])
+def test_a_prompts_score_by_the_rule_of_its_detector(rule, expected):
+    """Of 1, 4, 9 and 3: the second highest, their mean, and what all would have where they are compared."""
+    assert of_seeds([1.0, 9.0, 4.0, 3.0], rule) == expected
+    assert of_seeds([7.0] * 5, rule) == 7
+    with pytest.raises(KeyError, match="median"):
+        of_seeds([1.0], "median")
+
+
+def test_two_detectors_combined_by_hand():
+    """A as below, B = A / 10: surprises ln(101 / 51) of 51 and ln(10) + 2 of 10.1; the larger one, or their sum."""
+    tails = {"a": fit_tail("a", [float(i) for i in range(1, 101)]), "b": fit_tail("b", [i / 10 for i in range(1, 101)])}
+    scores = {"a": 51.0, "b": 10.1}
+    small, large = math.log(101 / 51), math.log(10) + 2
+    assert combined(tails, scores) == combined(tails, scores, "max") == pytest.approx(large)
+    assert combined(tails, scores, "sum") == pytest.approx(small + large)
+    assert combined({"a": tails["a"]}, scores, "sum") == pytest.approx(small)
+    with pytest.raises(KeyError):
+        combined(tails, {"a": 51.0}, "sum")
 
 
 def test_surprise_by_hand():
