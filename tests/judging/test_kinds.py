@@ -290,11 +290,11 @@ def test_a_run_of_another_wording_is_refused_as_a_whole_in_one_line(made: Calibr
 
 
 def test_a_kind_with_few_clean_prompts_is_inconclusive_with_their_number() -> None:
-    made = two_kinds(clean=250, other=150)
+    made = two_kinds(clean=250, other=90)
     texts = captions(10, seed=7) + titles(10, seed=7)
     results, found = judge(header(20, made), rows_with(texts, [0.0] * 10 + [5.0] * 10, made), made)
     assert [r.outcome for r in results] == ["clear"] * 10 + ["inconclusive"] * 10
-    said = "its kind has 150 clean prompts, expected 200; calibrate with more prompts like it"
+    said = "its kind has 90 clean prompts, expected 100; calibrate with more prompts like it"
     assert {r.reason for r in results[10:]} == {said}
     assert found.calibrated == 250  # what nobody is ranked in does not count
     one = of_kinds_found(scored(captions(80), 0.0), scored(captions(150, seed=3)[:99], 0.0))
