@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import worded
 from memdetect.judging.calibration import Calibration, Item, Kind
 from memdetect.judging.kinds import FEWEST, Kinds, Told, central, find_kinds
@@ -98,10 +97,10 @@ def told_fields(prompts: Sequence[str], kinds: Kinds | None) -> list[dict[str, A
 
 
 def retold(rows: Iterable[Row], made: Calibration) -> list[Row]:
-    """Rows with the kinds that these clean prompts tell, in place of those of others; none where that cannot be."""
+    """Rows with the kinds that these clean prompts tell, in place of those of others; none where that cannot be.
+
+    Raises ImportError without scikit-learn.
+    """
     held = list(rows)
-    try:
-        told = told_fields([row.prompt or "" for row in held], kinds_in(made))
-    except ImportError:
-        raise MemdetectError("kinds of prompts are told with scikit-learn; install it, or judge where it is") from None
+    told = told_fields([row.prompt or "" for row in held], kinds_in(made))
     return [replace(row, **{"kind": "", "novelty": None, **one}) for row, one in zip(held, told, strict=True)]

@@ -32,10 +32,10 @@ def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[st
 
 
 def _by_kind(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]:
-    from memdetect.judging.telling import kinds_in
-
     asked = [row for row in rows if row.prompt and worded(row.prompt)]
     try:
+        from memdetect.judging.telling import kinds_in
+
         kinds = kinds_in(calibration)
         told = kinds.tell([row.prompt or "" for row in asked]) if kinds else None
     except ImportError:

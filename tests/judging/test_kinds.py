@@ -1,5 +1,6 @@
 """Kinds of prompts: found where they score apart, told by the nearest tuning prompts, refused where unlike all."""
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from math import sqrt
@@ -21,6 +22,7 @@ from memdetect.judging.ranks import ReferenceScores, reference_scores
 from memdetect.judging.results import Results
 from memdetect.judging.rows import Records, rows_of
 from memdetect.judging.telling import kinds_in, known_of_kinds, of_kinds, told_fields, with_kinds
+from memdetect.judging.text_shift import compare_wording
 from memdetect.judging.verdict import REFUSAL
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
@@ -366,3 +368,15 @@ def test_an_ideal_run_of_several_kinds_passes_and_one_of_another_wording_does_no
     other = [row(i, 0.0, prompt=text) for i, text in enumerate(codes(20))]
     (said,) = with_obstacles(forecast(20, 20, n, policy), head, other, made).obstacles
     assert UNLIKE in said
+
+
+def test_where_only_a_gate_is_installed_other_clean_prompts_rank_nothing(
+    made: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "memdetect.judging.telling", None)  # as without numpy and scikit-learn
+    texts = captions(10, seed=7)
+    results, found = judge(header(10, calibration="of others"), rows_with(texts, [0.0] * 10, None), made)
+    assert {r.reason for r in results} == {"its kind was not told by these clean prompts; scan again with them"}
+    assert found.exit == Exit.INCONCLUSIVE
+    rows = [row(i, 0.0, prompt=text) for i, text in enumerate(texts)]
+    assert "missing" in compare_wording(rows, made)
