@@ -185,8 +185,18 @@ def test_finished_images_are_read_at_the_output_as_well(pipe):
     assert again.layers == ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1")
 
 
-def test_a_finished_image_is_asked_about_and_differentiated(pipe):
-    found = list[tuple[torch.Tensor, torch.Tensor]]()
+def test_features_of_the_run_do_not_concern_finished_images(pipe):
+    """One detector reads layers in the run, another the output of the finished image."""
+    of_run, of_image = Need(channel_max, FIRST, "features"), Need(output_mean)
+    trace = probed(pipe, (mine(of_image), mine(of_run)), timesteps=[50])
+    assert trace.layers == ()
+    assert trace.output(of_image).shape == (1, 2, 2)
+    assert set(trace.need(of_run)) == {"up_blocks.0.resnets.0", "up_blocks.0.resnets.1"}
+
+
+def test_a_finished_image_is_asked_about_and_differentiated(tmp_path):
+    """A single image, so that the recorded conditions are used as they are, not repeated."""
+    pipe, found = tiny_family("sdxl", tmp_path), list[tuple[torch.Tensor, torch.Tensor]]()
 
     def ask(step: Step) -> torch.Tensor:
         def value(other: Step) -> torch.Tensor:
@@ -197,15 +207,11 @@ def test_a_finished_image_is_asked_about_and_differentiated(pipe):
         slope = (value(step.at(step.x + h * direction)) - value(step.at(step.x - h * direction))) / (2 * h)
         found.append((slope, (step.gradient(value) * direction).flatten(1).sum(dim=1)))
         assert torch.equal(step.at(step.x).cond, step.cond)
-        assert step.at(step.x, 900).level == pytest.approx(
-            [
-                float(v)
-                for v in (pipe.scheduler.alphas_cumprod[900].sqrt(), (1 - pipe.scheduler.alphas_cumprod[900]).sqrt())
-            ]
-        )
+        kept = float(pipe.scheduler.alphas_cumprod[900])
+        assert step.at(step.x, 900).level == pytest.approx((math.sqrt(kept), math.sqrt(1 - kept)))
         return slope
 
-    model, latents = load(pipe), torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    model, latents = load(pipe), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     probe = Probe.at(model, detectors=(mine(Need(ask)),), timesteps=[300])
     with quiet():
         probe_images(model, latents=latents, sampler=Sampler(2, 3.0, 1), probe=probe)
