@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
@@ -53,7 +53,7 @@ def watched(pipe: Any, needs: tuple[Need, ...], scale: float = 3.0) -> Sampled:
 @pytest.fixture(scope="module", params=["sd", "pixart"])
 def network(request: pytest.FixtureRequest, pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A U-Net, and a transformer whose padding is masked."""
-    return pipe if request.param == "sd" else tiny_family("pixart", tmp_path_factory.mktemp("tokenizer"))
+    return pipe if request.param == "sd" else tiny_adapter("pixart", tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
@@ -88,7 +88,7 @@ def place(step: Any) -> torch.Tensor:
 def test_masked_padding_is_attended_by_nobody(tmp_path):
     """ "a cat" has six tokens of letters and an end; without the mask the rest would have its share."""
     need = Need(maps, FIRST, "attention")
-    found = watched(tiny_family("pixart", tmp_path), (need,))
+    found = watched(tiny_adapter("pixart", tmp_path), (need,))
     for array in found.arrays.values():
         tokens = (array[0] > 1e-6).any(dim=1).sum(dim=1)
         assert tokens[0] < tokens[1] < array.shape[-1]
@@ -124,7 +124,7 @@ def test_maps_are_worked_out_only_in_calls_that_want_them(pipe):
 
 @pytest.mark.parametrize("name", ["sd3", "flux-distilled", "ddim"])
 def test_a_network_without_such_layers_has_none(name, tmp_path):
-    pipe = tiny_family(name, tmp_path)
+    pipe = tiny_adapter(name, tmp_path)
     assert cross_attentions(load(pipe).denoiser) == {}
     if name != "ddim":
         with pytest.raises(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from recorded_calls import recorded
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
@@ -25,7 +25,7 @@ SAMPLER = Sampler(4, 3.0, 2)
 
 def pipe_of(name: str, folder: Any, **schedule: Any) -> Any:
     if name not in ("sd-epsilon", "sd-v"):
-        return tiny_family(name, folder)
+        return tiny_adapter(name, folder)
     prediction = "epsilon" if name == "sd-epsilon" else "v_prediction"
     pipe = tiny_stable_diffusion(folder, prediction)
     if schedule:
@@ -122,7 +122,7 @@ def test_a_pipeline_that_refuses_its_arguments_is_a_usage_error_of_one_line(pipe
 
 
 def test_a_dit_of_other_classes_has_no_branch_to_compare_with(tmp_path):
-    model = load(tiny_family("dit", tmp_path))
+    model = load(tiny_adapter("dit", tmp_path))
     check_run(model, SAMPLER, find(["noise-gap"]))
     model.denoiser.register_to_config(num_embeds_ada_norm=10)
     with pytest.raises(MemdetectError, match="but the model has other classes than its pipeline's null class"):

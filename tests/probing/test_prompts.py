@@ -8,7 +8,7 @@ import pytest
 import torch
 from hand_made import random_bank
 from recorded_calls import recorded
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import Model, load
 from memdetect.detectors import BUILT_IN, PIAN, find
@@ -45,7 +45,7 @@ def test_one_run_serves_all_detectors(pipe):
     probe = Probe.at(model, detectors=wanted)
     with recorded(model.denoiser) as calls:
         trace = probe_prompts(model, PROMPTS, sampler=SAMPLER, probe=probe, images=False)
-    assert len(calls) == 2 * (4 + 0)  # two batches; a look at a finished image ends inside its pass
+    assert len(calls) == 2 * (4 + 0)  # two batches; a probe at a finished image ends inside its pass
     assert "further_passes" not in trace.notes
     bank = random_bank()
     numbers = trace.output(EARLY_CLEAN)[0, 0, 0].numel()
@@ -139,7 +139,7 @@ def test_pian_is_its_paper_by_explicit_calls(any_pipe, guidance):
 
 def test_pian_shows_an_edm_network_the_image_in_its_own_unit(tmp_path):
     """Over sigma_data, the limit of c_in * x0 without noise."""
-    pipe = tiny_family("edm-karras", tmp_path)
+    pipe = tiny_adapter("edm-karras", tmp_path)
     model, kept = load(pipe), list[torch.Tensor]()
     probe = Probe.at(model, detectors=(PIAN,))
     with recorded(model.denoiser) as calls:
@@ -196,7 +196,7 @@ def test_features_of_the_run_do_not_concern_finished_images(pipe):
 
 def test_a_finished_image_is_asked_about_and_differentiated(tmp_path):
     """A single image, so that the recorded conditions are used as they are, not repeated."""
-    pipe, found = tiny_family("sdxl", tmp_path), list[tuple[torch.Tensor, torch.Tensor]]()
+    pipe, found = tiny_adapter("sdxl", tmp_path), list[tuple[torch.Tensor, torch.Tensor]]()
 
     def ask(step: Step) -> torch.Tensor:
         def value(other: Step) -> torch.Tensor:

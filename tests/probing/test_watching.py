@@ -8,7 +8,7 @@ import pytest
 import torch
 from compiled_pipes import Counted, wrapped
 from recorded_calls import Call, Expected, maps, recorded, steps_of, tokens
-from tiny_adapters import tiny_family
+from tiny_adapters import tiny_adapter
 from torch.nn import functional
 
 from memdetect.adapters import Model, load
@@ -376,8 +376,8 @@ def test_windows_of_the_end(own, kind):
 
 
 def test_a_compiled_denoiser_is_watched_as_it_was_written(tmp_path):
-    plain, backend = tiny_family("dit", tmp_path), Counted()
-    pipe = tiny_family("dit", tmp_path)
+    plain, backend = tiny_adapter("dit", tmp_path), Counted()
+    pipe = tiny_adapter("dit", tmp_path)
     needs = (Need(clean, RUN), Need(channel_max, FIRST, "features"))
     wrapped(pipe, "transformer", backend)
     found, expected = watched(pipe, needs), watched(plain, needs)
@@ -428,7 +428,7 @@ def test_without_a_need_the_pipeline_is_not_touched(pipe):
 
 
 def test_of_flux_only_a_true_scale_and_a_prompt_to_avoid_make_two_calls(tmp_path):
-    pipe = tiny_family("flux-true-cfg", tmp_path)
+    pipe = tiny_adapter("flux-true-cfg", tmp_path)
     for call in ({"true_cfg_scale": 3.0}, {"negative_prompt": ""}, {"true_cfg_scale": 1.0, "negative_prompt": "blue"}):
         steps = list[Step]()
         watched(pipe, (keeping(steps),), call=call)
