@@ -56,7 +56,7 @@ def commands() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_pairs() -> Iterator[None]:
-    """Pairs of rows that an index compares by lot: those of a test have not many more in all."""
+    """Pairs of rows that an index compares at random: those of a test have not many more in all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("memdetect.copies.index.near.PAIRS", 2000)
         yield

@@ -44,6 +44,11 @@ def specificity(bank: Bank | None) -> Detector:
 
 def _nearest(pictures: Float[Tensor, "item dim"], families: tuple[str, ...], bank: Bank) -> Float[Tensor, " item"]:
     """Mean of the ten largest correlations with the bank's prompts of other families."""
+    if (made := pictures.shape[1]) != (held := bank.pictures.shape[1]):
+        said = (
+            f"the bank holds pictures of {held} numbers, this run makes {made}; calibrate with images of the same size"
+        )
+        raise MemdetectError(said)
     found = pictures @ bank.pictures.float().T
     if families:
         own = [[family == other for other in bank.families] for family in families]

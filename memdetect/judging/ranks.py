@@ -13,7 +13,7 @@ from memdetect.judging.statistics.combine import MOST, Tail, combined, fit_tail,
 from memdetect.judging.statistics.conformal import rank, simes_levels
 from memdetect.runs.plan import Plan
 
-SMALLEST_STRATUM = 200
+SMALLEST_STRATUM, SMALLEST_KIND = 200, 100  # clean prompts of one of several
 
 
 class Rank(NamedTuple):
@@ -115,9 +115,9 @@ def _few(row: Row, reference: ReferenceScores, held: int) -> str:
         )
     if reference.novelties and not row.kind:
         return "its kind was not told by these clean prompts; scan again with them"
-    if held and (len(reference.by_stratum) == 1 or held >= SMALLEST_STRATUM):
+    if held and (len(reference.by_stratum) == 1 or held >= SMALLEST_KIND):
         return ""
-    return f"its kind has {held} clean prompts, expected {SMALLEST_STRATUM}; calibrate with more prompts like it"
+    return f"its kind has {held} clean prompts, expected {SMALLEST_KIND}; calibrate with more prompts like it"
 
 
 def _is_in(row: Row, keys: frozenset[str]) -> bool:

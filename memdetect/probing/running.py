@@ -87,6 +87,8 @@ class Watched:
         self.calls += 1
         if self.calls == 1:
             self._begin(module)
+        if self.number >= len(self.sigmas):
+            raise self._miscounted()
         assert self._replay is not None
         call = dict(self._replay.signature.bind(*args, **kwargs).arguments)
         self._held = [*self._held, call] if self._second else [call]
@@ -155,13 +157,8 @@ class Watched:
 
     def check(self) -> None:
         """Raise MemdetectError for a run whose denoiser ran another number of times than it has steps."""
-        expected = len(self.sigmas) * (2 if self.run.two_calls else 1)
-        if not self.run.wanted.early and self.calls != expected:
-            raise MemdetectError(
-                f"the denoiser ran {self.calls} times in {len(self.sigmas)} steps, expected {expected}; "
-                "leave out the pipeline's further guidance",
-                Exit.ERROR,
-            )
+        if not self.run.wanted.early and self.calls != len(self.sigmas) * (2 if self.run.two_calls else 1):
+            raise self._miscounted()
         for need, steps in self._windows.items():
             kept = [len(found) for (own, _), found in self.arrays.items() if own == need]
             if set(kept) != {1 if need.when == AFTER else len(steps)}:
@@ -170,6 +167,11 @@ class Watched:
                     f"{need.where} that runs once a step",
                     Exit.ERROR,
                 )
+
+    def _miscounted(self) -> MemdetectError:
+        expected = len(self.sigmas) * (2 if self.run.two_calls else 1)
+        said = f"the denoiser ran {self.calls} times in {len(self.sigmas)} steps, expected {expected}"
+        return MemdetectError(f"{said}; leave out the pipeline's further guidance", Exit.ERROR)
 
     def _keep(self, need: Need, layer: str, value: Tensor) -> None:
         if len(value) != self.run.images:

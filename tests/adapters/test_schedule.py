@@ -1,6 +1,7 @@
 """Signal and noise at a timestep, against closed forms and against diffusers' own schedulers."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +10,23 @@ from diffusers import (
     CMStochasticIterativeScheduler,
     DDIMScheduler,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
+    UniPCMultistepScheduler,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memdetect.adapters.schedule import add_noise, fingerprint, levels, sigma
+from memdetect.adapters.prediction import kind_of, predicted
+from memdetect.adapters.schedule import add_noise, fingerprint, level_of_step, levels, sigma
 from memdetect.errors import Exit, MemdetectError
 
 SCHEDULERS = {
@@ -111,3 +122,96 @@ def test_a_fingerprint_is_that_of_every_processor():
     elsewhere.alphas_cumprod = elsewhere.alphas_cumprod * (1 + 1e-7)
     assert not torch.equal(here.alphas_cumprod, elsewhere.alphas_cumprod)
     assert fingerprint(here) == fingerprint(elsewhere)
+
+
+CURVE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+STEPPING: dict[str, Any] = {
+    "ddim": DDIMScheduler(**CURVE, clip_sample=False),
+    "ddim trailing": DDIMScheduler(**CURVE, clip_sample=False, timestep_spacing="trailing"),
+    "euler": EulerDiscreteScheduler(**CURVE),
+    "euler leading": EulerDiscreteScheduler(**CURVE, timestep_spacing="leading", steps_offset=1),
+    "euler karras": EulerDiscreteScheduler(**CURVE, use_karras_sigmas=True),
+    "euler v": EulerDiscreteScheduler(**CURVE, prediction_type="v_prediction"),
+    "euler ancestral": EulerAncestralDiscreteScheduler(**CURVE),
+    "heun": HeunDiscreteScheduler(**CURVE),
+    "dpm++": DPMSolverMultistepScheduler(**CURVE),
+    "dpm++ karras": DPMSolverMultistepScheduler(**CURVE, use_karras_sigmas=True),
+    "dpm++ karras v": DPMSolverMultistepScheduler(**CURVE, use_karras_sigmas=True, prediction_type="v_prediction"),
+    "dpm++ flow": DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0),
+    "unipc karras": UniPCMultistepScheduler(**CURVE, use_karras_sigmas=True),
+    "flow": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    "flow heun": FlowMatchHeunDiscreteScheduler(shift=3.0),
+    "edm": EDMEulerScheduler(),
+    "edm dpm": EDMDPMSolverMultistepScheduler(sigma_data=0.7),
+}
+
+
+def own_clean(scheduler: Any, number: int, output: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+    """x0-hat that the scheduler itself works out at a step, from the run's own sample."""
+    timestep, kind = scheduler.timesteps[number], type(scheduler).__name__
+    if kind.startswith("FlowMatch"):
+        return sample - scheduler.sigmas[number] * output
+    if "MultistepScheduler" in kind:
+        scheduler._step_index = number
+        return scheduler.convert_model_output(output, sample=sample)
+    return scheduler.step(output, timestep, sample).pred_original_sample
+
+
+@pytest.mark.parametrize("count", [2, 7])
+@pytest.mark.parametrize("scheduler", STEPPING.values(), ids=STEPPING)
+def test_a_level_of_a_step_is_what_the_scheduler_itself_predicts_with(scheduler, count):
+    """Also where sigmas lie between those of two timesteps, or timesteps are rounded."""
+    scheduler.set_timesteps(count)
+    random = torch.Generator().manual_seed(count)
+    for i, t in enumerate(scheduler.timesteps):
+        sample, output = torch.randn(2, 1, 4, 8, 8, generator=random)
+        scheduler._step_index = i if hasattr(scheduler, "_step_index") else None
+        shown = scheduler.scale_model_input(sample, t) if hasattr(scheduler, "scale_model_input") else sample
+        found = predicted(output, shown, level_of_step(scheduler, i), kind_of(scheduler)).clean
+        scheduler._step_index = i
+        expected = own_clean(scheduler, i, output, sample)
+        # Heun's second pass of a step is read by its timestep alone.
+        between = isinstance(scheduler, HeunDiscreteScheduler)
+        torch.testing.assert_close(
+            found, expected, rtol=0, atol=(1e-2 if between else 1e-5) * float(expected.abs().max())
+        )
+
+
+def test_rounded_timesteps_of_karras_are_not_where_the_sample_is():
+    """What makes the sigmas needed: the level of the timestep that DPM++ tells the network is another one."""
+    scheduler = DPMSolverMultistepScheduler(**CURVE, use_karras_sigmas=True)
+    scheduler.set_timesteps(10)
+    apart = [
+        sigma(scheduler, int(t)) / (level_of_step(scheduler, i)[1] / level_of_step(scheduler, i)[0])
+        for i, t in enumerate(scheduler.timesteps)
+    ]
+    assert max(abs(ratio - 1) for ratio in apart) > 0.01
+
+
+def test_a_timestep_between_two_of_the_training_is_interpolated():
+    """Without sigmas of its own, as of second order; ln(sigma) in between is that of the neighbours, weighed."""
+    scheduler = HeunDiscreteScheduler(**CURVE)
+    scheduler.set_timesteps(7)
+    between = [(i, float(t)) for i, t in enumerate(scheduler.timesteps) if not float(t).is_integer()]
+    assert between
+    for i, t in between:
+        low, high = sigma(scheduler, math.floor(t)), sigma(scheduler, math.ceil(t))
+        expected = math.exp(np.interp(t, [math.floor(t), math.ceil(t)], [math.log(low), math.log(high)]))
+        signal, noise = level_of_step(scheduler, i)
+        assert noise / signal == pytest.approx(expected)
+        assert signal**2 + noise**2 == pytest.approx(1)
+
+
+def test_a_step_without_signal_has_none():
+    scheduler = DDIMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    scheduler.set_timesteps(4)
+    assert level_of_step(scheduler, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_levels_of_lcm_are_those_of_its_timesteps(steps):
+    scheduler = LCMScheduler()
+    scheduler.set_timesteps(steps)
+    for i, t in enumerate(scheduler.timesteps):
+        kept = float(scheduler.alphas_cumprod[int(t)])
+        assert level_of_step(scheduler, i) == pytest.approx((math.sqrt(kept), math.sqrt(1 - kept)))

@@ -116,6 +116,11 @@ def test_an_own_family_is_left_out_or_a_prompt_would_be_unspecific_to_itself():
     assert unnamed == pytest.approx(of[1])
 
 
+def test_a_bank_of_another_size_is_refused():
+    with pytest.raises(MemdetectError, match="holds pictures of 40 numbers, this run makes 32; calibrate with images"):
+        specificity(bank()).score(cleans(drawn(1, 2, 2, 4, 4), ("x",)))
+
+
 def test_where_few_other_families_are_left_these_are_the_nearest():
     estimates, _ = clean_prompts(24)
     families = ("large",) * 20 + ("a", "b", "c", "d")

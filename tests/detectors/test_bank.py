@@ -15,7 +15,7 @@ from memdetect.detectors.bank import Bank, bank_file, bank_of, read_bank, write_
 from memdetect.detectors.choice import usual, with_bank
 from memdetect.errors import Exit, MemdetectError
 
-FAMILIES = tuple(f"f{i}" for i in range(24))
+PROMPTS = tuple(f"f{i}" for i in range(24))
 
 
 def estimates(count: int = 24) -> torch.Tensor:
@@ -24,8 +24,8 @@ def estimates(count: int = 24) -> torch.Tensor:
 
 def test_a_bank_holds_mean_unit_pictures_and_moments_of_the_ways():
     values = estimates()
-    bank = bank_of([cleans(values[:10], FAMILIES[:10]), cleans(values[10:], FAMILIES[10:])])
-    assert bank.families == FAMILIES
+    bank = bank_of([cleans(values[:10], PROMPTS[:10]), cleans(values[10:], PROMPTS[10:])])
+    assert bank.families == PROMPTS
     assert bank.pictures.dtype == torch.float16
     for row, seeds in zip(bank.pictures, values.numpy().astype(float), strict=True):
         centred = [(s - s.mean(axis=(1, 2), keepdims=True)).ravel() for s in seeds]
@@ -40,15 +40,15 @@ def test_a_prompt_that_is_not_finite_is_left_out_whole():
     values = estimates()
     values[3, 1, 0, 2, 2] = torch.nan
     values[5, 0] = 0.0  # one colour: a unit picture of nan
-    bank, sound = bank_of([cleans(values, FAMILIES)]), [i for i in range(24) if i not in (3, 5)]
-    expected = bank_of([cleans(values[sound], tuple(FAMILIES[i] for i in sound))])
+    bank, sound = bank_of([cleans(values, PROMPTS)]), [i for i in range(24) if i not in (3, 5)]
+    expected = bank_of([cleans(values[sound], tuple(PROMPTS[i] for i in sound))])
     assert bank.families == expected.families
     assert bank.digest == expected.digest
 
 
 def test_fewer_than_twenty_prompts_are_no_bank():
     with pytest.raises(MemdetectError, match="a bank of 19 clean prompts is too small; give at least 20") as caught:
-        bank_of([cleans(estimates(19), FAMILIES[:19])])
+        bank_of([cleans(estimates(19), PROMPTS[:19])])
     assert caught.value.exit is Exit.USAGE
 
 

@@ -1,8 +1,8 @@
 """Detectors of the first steps and of the finished latents, against formulas written out again."""
 
-import itertools
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ def test_trajectory_is_the_largest_deviation_of_a_way_from_those_of_clean_prompt
     for item in range(3):
         for seed in range(2):
             own = places[:, item, seed].numpy().astype(float)
-            lengths = [math.sqrt(((b - a) ** 2).sum()) for a, b in itertools.pairwise(own)]
+            lengths = [math.sqrt(((b - a) ** 2).sum()) for a, b in pairwise(own)]
             z = [abs(n - m) / s for n, m, s in zip(lengths, *ways.tolist(), strict=True)]
             assert found[item, seed].item() == pytest.approx(max(z), rel=1e-5)
 

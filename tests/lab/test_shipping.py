@@ -1,6 +1,7 @@
 """Prompt files keep their groups apart."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,33 @@ def world(bundled_world):
 def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tmp_path):
     files = {path.stem: rows(path) for path in write_prompts(world, tmp_path)}
     assert {name: len(found) for name, found in files.items()} == {
-        "labelled": 840, "release": 60, "clean-tuning": 600, "clean-calibration": 2400, "clean-test": 1000
+        "labelled": 840, "release": 60, "clean-tuning": 600, "clean-calibration": 2400, "clean-test": 1000,
+        "kinds-calibration": 2300, "kinds-test": 600
     }  # fmt: skip
-    assert {row["kind"] for found in files.values() for row in found} == {"scene", "clip art", "template"}
+    assert {row["kind"] for found in files.values() for row in found} == {"scene", "clip art", "template", "general"}
     clean = [{r["prompt"] for r in files[name]} for name in ("clean-tuning", "clean-calibration", "clean-test")]
     assert len(set.union(*clean)) == 4000
     assert {r["part"] for r in files["release"]} == {"test"}
     demo = {r["prompt"] for r in files["release"]}
     assert len(demo) == 60
     assert not demo & (clean[0] | clean[1])
+
+
+def test_further_titles_and_captions_are_in_no_other_file_and_ship_as_drawn(world, tmp_path):
+    paths = {path.stem: path for path in write_prompts(world, tmp_path)}
+    further = [row for name in ("kinds-calibration", "kinds-test") for row in rows(paths[name])]
+    others = {row["prompt"] for name in paths if not name.startswith("kinds") for row in rows(paths[name])}
+    assert len({row["prompt"] for row in further} - others) == len({row["family"] for row in further}) == 2900
+    places = [row["prompt"].rpartition(" ")[2] for row in further if row["group"] == "title"]
+    assert not set(places) & {prompt.rpartition(" ")[2] for prompt in others}
+    counts = Counter((row["group"], row["part"]) for row in further)
+    assert counts == {
+        ("title", "tuning"): 200, ("title", "calibration"): 1100, ("title", "test"): 300,
+        ("general", "tuning"): 150, ("general", "calibration"): 850, ("general", "test"): 300,
+    }  # fmt: skip
+    shipped = Path(__file__).parents[2] / "sample_prompts"
+    for name in ("kinds-calibration", "kinds-test"):
+        assert (shipped / f"{name}.jsonl").read_bytes() == paths[name].read_bytes()
 
 
 def test_the_demo_does_not_list_duplicates_first(world, tmp_path):

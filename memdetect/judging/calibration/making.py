@@ -48,6 +48,7 @@ def calibration_of_run(header: Header, rows: Sequence[Measurement]) -> Calibrati
         },
         parts="given" if given else "drawn",
         strata=plan.strata,
+        bank={"digest": plan.bank} if plan.bank else {},
         items=tuple(items),
         scores=_table(plan, kept),
     )
