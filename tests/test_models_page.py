@@ -19,7 +19,14 @@ def test_every_adapter_and_every_detector_has_its_place():
     listed = re.findall(r"`(\w+Pipeline)`", PAGE.split("## What a detector needs")[0])
     assert set(listed) == set(ADAPTERS)
     assert all(f"`{detector.name}`" in PAGE for detector in BUILT_IN)
-    assert not [detector.name for detector in BUILT_IN if detector.unconditional]
+    for what, need in (
+        ("compare with the branch without a condition", lambda detector: detector.unconditional),
+        ("compare the images of one prompt", lambda detector: detector.seeds == "prompt"),
+        ("compare with a bank of clean prompts", lambda detector: detector.banked),
+        ("need none of these", lambda d: not (d.of_images or d.unconditional or d.banked or d.seeds == "prompt")),
+    ):
+        (line,) = [line for line in PAGE.splitlines() if what in line]
+        assert set(re.findall(r"`([a-z-]+)`", line.split(what)[0])) == {d.name for d in BUILT_IN if need(d)}
 
 
 @pytest.mark.parametrize("name", ["DiT-XL/2; 256", "DDPM-CIFAR10; 32", "SD 1.4, 1.5; 512"])

@@ -10,7 +10,7 @@ from math import ceil
 from memdetect.copies.match import Match
 from memdetect.inputs.wording import Worded
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.ranks import SMALLEST_STRATUM, ReferenceScores, Unranked, reference_scores
+from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_STRATUM, ReferenceScores, Unranked, reference_scores
 from memdetect.judging.statistics.beta import beta_binomial_cdf
 from memdetect.judging.statistics.conformal import rank_at, simes_levels
 from memdetect.judging.statistics.multiple import chance_of_top, detections_needed, n_needed
@@ -54,7 +54,8 @@ def clean_count(calibration: Calibration | None, deciding: int, *, banked: bool 
         return 0
     every = deciding == 1 and calibration.parts == "drawn" and not banked and len(calibration.kinds) < 2
     held = Counter(item.stratum for item in calibration.items if every or item.part == "calibration").values()
-    return min((n for n in held if n >= SMALLEST_STRATUM), default=max(held, default=0))
+    least = SMALLEST_STRATUM if calibration.strata else SMALLEST_KIND
+    return min((n for n in held if n >= least), default=max(held, default=0))
 
 
 def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:

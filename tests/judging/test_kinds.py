@@ -18,7 +18,7 @@ from memdetect.judging import Verdict, judge, kinds, verdict
 from memdetect.judging.calibration import Calibration, Item, Kind, Known
 from memdetect.judging.forecast import clean_count, forecast, with_obstacles
 from memdetect.judging.kinds import FEWEST, Kinds, central, find_kinds, needed
-from memdetect.judging.ranks import ReferenceScores, reference_scores
+from memdetect.judging.ranks import SMALLEST_KIND, ReferenceScores, reference_scores
 from memdetect.judging.results import Results
 from memdetect.judging.rows import Records, rows_of
 from memdetect.judging.telling import kinds_in, known_of_kinds, of_kinds, told_fields, with_kinds
@@ -76,7 +76,7 @@ def test_wordings_that_score_apart_are_two_kinds_and_those_that_score_alike_are_
 
 
 def test_scores_of_one_distribution_are_hardly_ever_torn_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups of 9 to 80 texts. Mutants: each pair at 1 % (a quarter torn), a quantile of few scores taken as known."""
+    """Groups of 9 to 80 texts. Mutant: nine tenths of few scores taken as known to a binomial test (most torn)."""
     texts = captions(80, seed=1) + titles(80, seed=1)
     places = kinds._components(texts)
     groups = kinds._text_groups(places)
@@ -90,10 +90,10 @@ def test_scores_of_one_distribution_are_hardly_ever_torn_apart(monkeypatch: pyte
 
 
 def test_an_upper_tail_alone_makes_a_kind_of_its_own() -> None:
-    """A third of the titles score far above all captions, the rest like them: the bulk does not tell, the tail does."""
+    """A fifth of the titles score far above all captions, the rest like them: the bulk does not tell, the tail does."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=300)
-    values[150:200] += 9
+    values[150:180] += 9
     found = find_kinds(captions(150) + titles(150), {"a": values.tolist()})
     assert len(set(found[:150])) == 1
     assert set(found[150:]) & set(found[:150]) == set()
@@ -296,10 +296,10 @@ def test_a_kind_with_few_clean_prompts_is_inconclusive_with_their_number() -> No
     texts = captions(10, seed=7) + titles(10, seed=7)
     results, found = judge(header(20, made), rows_with(texts, [0.0] * 10 + [5.0] * 10, made), made)
     assert [r.outcome for r in results] == ["clear"] * 10 + ["inconclusive"] * 10
-    said = "its kind has 90 clean prompts, expected 100; calibrate with more prompts like it"
+    said = f"its kind has 90 clean prompts, expected {SMALLEST_KIND}; calibrate with more prompts like it"
     assert {r.reason for r in results[10:]} == {said}
     assert found.calibrated == 250  # what nobody is ranked in does not count
-    one = of_kinds_found(scored(captions(80), 0.0), scored(captions(150, seed=3)[:99], 0.0))
+    one = of_kinds_found(scored(captions(80), 0.0), scored(captions(150, seed=3)[:90], 0.0))
     assert len(one.kinds) == 1
     alone, _ = judge(header(1, one), rows_with(captions(1, seed=12), [0.0], one), one)
     assert alone[0].p["combined"] is not None, alone[0].reason  # a single kind is ranked in, however small it is
@@ -336,7 +336,7 @@ def test_clean_prompts_without_words_tell_nothing_of_the_run_of_others(made: Cal
 
 
 def test_false_alarms_stay_at_their_level_within_each_kind_and_would_not_if_they_were_pooled() -> None:
-    """Means 0 and 3, 600 clean prompts and as many scanned ones of each: pooled, all are of the second."""
+    """Means 0 and 3, 600 clean prompts and as many scanned ones of each: pooled, all alarms are of the second kind."""
     rng, level = np.random.default_rng(4), 0.05
     clean = novel([0.1] * 600, other=[0.1] * 600)
     values = np.concatenate([rng.normal(0, 1, 600), rng.normal(3, 1, 600)]).tolist()

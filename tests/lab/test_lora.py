@@ -206,8 +206,8 @@ def test_a_lora_without_peft_is_one_line(
 # From end to end
 
 
-def cells(row: Measurement) -> list[float]:
-    return [v for score in row.scores.values() for ts in score.cells.values() for t in ts.values() for v in t if v]
+def cells(row: Measurement, name: str = "spikiness") -> list[float]:
+    return [v for times in row.scores[name].cells.values() for values in times.values() for v in values if v]
 
 
 def test_the_base_of_a_lora_is_the_model_without_it(photos: Path, tmp_path: Path, capsys: Any) -> None:
@@ -222,15 +222,20 @@ def test_the_base_of_a_lora_is_the_model_without_it(photos: Path, tmp_path: Path
     whole = ["scan", *shared, "--lora", mine, "--num-seeds", "2", "--base-rounds", "2", *few]
     assert run([*whole, "--out", str(tmp_path / "run")]) == 0
     assert run(["scan", *shared, "--num-seeds", "4", *few, "--out", str(tmp_path / "alone")]) == 0
+    assert run(["scan", *shared, "--num-seeds", "2", *few, "--no-index", "--out", str(tmp_path / "two")]) == 0
 
-    ours, base, alone = (
-        {row.prompt: row for row in RunFolder(tmp_path / name).measurements()} for name in ("run", "run/base", "alone")
+    ours, base, alone, two = (
+        {row.prompt: row for row in RunFolder(tmp_path / name).measurements()}
+        for name in ("run", "run/base", "alone", "two")
     )
     assert set(ours) == set(base) == set(alone) == set(CAPTIONS)
     for caption, row in alone.items():
         assert cells(base[caption]) == pytest.approx(cells(row), rel=1e-5)
         assert base[caption].seeds[:2] == ours[caption].seeds
         assert min(abs(a / b - 1) for a, b in zip(cells(ours[caption]), cells(row)[:2], strict=False)) > 1e-3
+        first, second = cells(base[caption], "agreement")[:2], cells(base[caption], "agreement")[2:]
+        assert first == pytest.approx(cells(two[caption], "agreement"), rel=1e-5)  # each round is compared in itself
+        assert first[0] == first[1] != second[0] == second[1]
     header = RunFolder(tmp_path / "run").header()
     assert (header.index["pictures"], header.index["rows"]) == (3, 6), "whole, and as the squares of training"
     assert header.index["null_queries"] == 12

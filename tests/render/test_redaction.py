@@ -161,7 +161,7 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
         *("model", "plan", "default_point", "index", "opening", "policy", "wording", "seal"),
     }
     kept = {"model", "adapter", "dtype", "scheduler", "steps", "guidance_scale", "size", "noise", "inputs", "num_seeds"}
-    kept |= {"seed", "detectors", "combine", "layers", "timesteps", "top_k"}
+    kept |= {"seed", "detectors", "readings", "combine", "by", "bank", "layers", "timesteps", "top_k"}
     assert set(Plan.model_fields) == kept | set(OWN)
 
 

@@ -88,6 +88,17 @@ def test_with_fewer_prompts_agreement_decides(pipe: Any, tmp_path: Path) -> None
     assert all(row.p["combined"] is not None for row in run.results)
 
 
+def test_a_bank_goes_with_a_search_for_copies_and_with_memorized_prompts(
+    twenty: list[Path], pipe: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "known.jsonl"
+    path.write_text('{"prompt": "a red dog", "kind": "scene"}\n', encoding="utf-8")
+    options = replace(OPTIONS, memorized=requests_of([path]))
+    made = calibrate(twenty, pipe, tmp_path / "c.json", options, matcher=lambda images: [False] * len(images))
+    assert made.checked.endswith("of 40 were searched for copies by the given function, 0 removed")
+    assert (len(made.known), list(made.known_scores), made.bank["prompts"]) == (1, USUAL, 20)
+
+
 @pytest.mark.parametrize(("tuning", "rest"), [(EACH, EACH), (EACH - 1, EACH + 5), (EACH + 5, EACH - 1)])
 def test_a_bank_is_made_unasked_of_150_prompts_a_split(tuning: int, rest: int, pipe: Any, tmp_path: Path) -> None:
     texts = [f"{text} {word}" for text in TEXTS for word in WORDS]

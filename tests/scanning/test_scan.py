@@ -15,6 +15,7 @@ from flat_options import changed, scan, settings
 from PIL import Image
 from tiny_stable import tiny_stable_diffusion
 
+from memdetect.detectors.agreement import AGREEMENT
 from memdetect.errors import Exit, MemdetectError
 from memdetect.judging.calibration import Calibration
 from memdetect.runs.folder import RunFolder
@@ -113,7 +114,8 @@ def test_a_score_is_of_its_seeds_and_a_seed_the_mean_of_its_cells(
         own = row.scores["agreement"]
         assert own.cells == {"run": {"all": [own.score, own.score]}}
     plan = run.header.plan
-    assert plan.readings["agreement"] == Reading(places=(RUN,), seeds="prompt")
+    own = plan.readings["agreement"]
+    assert own == Reading(places=(RUN,), seeds="prompt", seen=AGREEMENT.seen)
     assert plan.readings["spikiness"].places == tuple((layer, t) for layer in plan.layers for t in ("50", "400"))
     assert run.results[3].files == ["images/0000003-0.png", "images/0000003-1.png"]
     files = [run.folder / name for row in run.results for name in row.files]
