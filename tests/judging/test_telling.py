@@ -80,7 +80,7 @@ def test_prompts_are_compared_with_clean_ones_of_their_kind():
     """A run of one kind only is no shift; other words within a kind are. Mutant: compared with all clean prompts."""
     tuning = [(text, 0.0 + i / 99) for i, text in enumerate(captions(80))]
     tuning += [(text, 9.0 + i / 99) for i, text in enumerate(titles(80))]
-    made = of_kinds_found(tuning, [(text, 1.0) for text in captions(100, seed=1) + titles(300, seed=1)])
+    made = of_kinds_found(tuning, [(text, 1.0) for text in captions(150, seed=1) + titles(150, seed=1)])
     assert len(made.kinds) == 2
     one = [row(i, 1.0, prompt=text) for i, text in enumerate(captions(60, seed=2))]
     found = compare_wording(one, made)
