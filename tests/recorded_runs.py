@@ -11,7 +11,7 @@ from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import found_by
-from memdetect.runs.plan import Plan, inputs_digest
+from memdetect.runs.plan import RUN, Plan, Reading, inputs_digest
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
 
@@ -47,24 +47,24 @@ def recorded(name: str) -> tuple[Measurement, ...]:
     """
     lines = (SCENES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [Measurement.model_validate_json(line) for line in lines]
-    return tuple(row.model_copy(update={"scores": {"spikiness": row.scores["spikiness"]}}) for row in rows)
+    return tuple(row.model_copy(update={"scores": {"specificity": row.scores["specificity"]}}) for row in rows)
 
 
 @cache
 def clean_scores() -> Calibration:
-    """Those of the bundled model by spikiness: 1,400 of them, so that one memorized prompt among 60 can be found."""
+    """Those of the bundled model by specificity: 1,400 scenes, so that one memorized prompt among 60 can be found."""
     found = read_calibration(MODEL / "calibration.json")
     assert found is not None
-    kept = [i for i, item in enumerate(found.items) if item.part == "calibration"][:1400]
+    kept = [i for i, item in enumerate(found.items) if item.part == "calibration" and item.stratum == "0"][:1400]
     cells = {
         layer: {t: [rows[i] for i in kept] for t, rows in times.items()}
-        for layer, times in found.scores["spikiness"].items()
+        for layer, times in found.scores["specificity"].items()
     }
     return found.model_copy(
         update={
             "items": tuple(found.items[i] for i in kept),
-            "scores": {"spikiness": cells},
-            "known_scores": {"spikiness": found.known_scores["spikiness"]},
+            "scores": {"specificity": cells},
+            "known_scores": {"specificity": found.known_scores["specificity"]},
         }
     )
 
@@ -92,17 +92,16 @@ def scene(name: str, policy: Policy | None = None, *, index: bool = True, calibr
     if not index:
         rows = tuple(row.model_copy(update={"matches": []}) for row in rows)
     made = clean_scores()
-    cells = rows[0].scores["spikiness"].cells
     facts = index_of_model() if index else {}
     plan = Plan(
         **dict(made.settings),
         inputs=inputs_digest((row.id, row.prompt, None) for row in rows),
         num_seeds=len(rows[0].seeds),
         seed=0,
-        detectors=tuple(rows[0].scores),
-        combine=("spikiness",),
-        layers=tuple(cells),
-        timesteps=tuple(int(t) for t in next(iter(cells.values()))),
+        detectors=("specificity",),
+        readings={"specificity": Reading(places=(RUN,), seeds="prompt")},
+        combine=("specificity",),
+        bank=made.bank["digest"],
         index=facts.get("digest", ""),
         top_k=facts.get("top_k"),
     )
@@ -114,7 +113,6 @@ def scene(name: str, policy: Policy | None = None, *, index: bool = True, calibr
         versions={},
         plan=plan,
         planned=len(rows),
-        sigmas={"100": 0.357},
         index=facts,
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest,

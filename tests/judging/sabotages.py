@@ -195,7 +195,7 @@ def edited_header() -> Iterator[Sabotage]:
 
 
 def flat(value: Any, row: Json) -> None:
-    row["scores"]["spikiness"]["cells"] = {"up_blocks.1.resnets.1": {"100": [value, value]}}
+    row["scores"]["specificity"]["cells"] = {"run": {"all": [value, value]}}
 
 
 def edited_rows() -> Iterator[Sabotage]:

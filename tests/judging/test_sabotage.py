@@ -133,7 +133,7 @@ def test_clean_scores_that_hold_memorized_prompts_or_others_are_not_green(scenes
     few = made.model_copy(
         update={
             "items": made.items[:10],
-            "scores": {"spikiness": {"up_blocks.1.resnets.1": {"100": [[0.9, 0.9]] * 10}}},
+            "scores": {"specificity": {"run": {"all": [[0.9, 0.9]] * 10}}},
         }
     )
     other = made.model_copy(update={"settings": made.settings.model_copy(update={"steps": 50})})
@@ -145,14 +145,14 @@ def test_clean_scores_that_hold_memorized_prompts_or_others_are_not_green(scenes
         }
     )
     own = own.model_copy(
-        update={"scores": {"spikiness": {"up_blocks.1.resnets.1": {"100": [[0.8, 0.8 + i / 1000] for i in range(60)]}}}}
+        update={"scores": {"specificity": {"run": {"all": [[0.8, 0.8 + i / 1000] for i in range(60)]}}}}
     )
     wordless = made.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in made.items[:-1])})
     wordless = wordless.model_copy(
         update={
             "scores": {
-                "spikiness": {
-                    "up_blocks.1.resnets.1": {"100": made.scores["spikiness"]["up_blocks.1.resnets.1"]["100"][:-1]}
+                "specificity": {
+                    "run": {"all": made.scores["specificity"]["run"]["all"][:-1]}
                 }
             }
         }
