@@ -201,7 +201,7 @@ def _folder(name: str) -> Path | None:
     if path.is_dir():
         if not (path / "model_index.json").exists():
             raise MemdetectError(f"{name} has no model_index.json; expected a folder in the diffusers layout")
-        if not any(path.rglob("*.safetensors")):
+        if not any(path.glob("*/*.safetensors")):
             raise MemdetectError(f"{name} holds no .safetensors file; convert the weights, pickles are not opened")
         return path
     if (inside := bundled.model_folder(name)) is not None:

@@ -235,7 +235,8 @@ def _costs(items: int, made: Mapping[str, Any], clean: Calibration | None, folde
     else:
         time = "time unknown: no calibration of this model tells its pace"
     yield f"{images} images, {passes} passes of the denoiser; {time}"
-    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) if folder else 0
+    held = folder.glob("*/*.safetensors") if folder else ()  # not the bank, which lies beside the card
+    weights = sum(path.stat().st_size for path in held)
     if weights:
         yield f"memory: {_size(weights)} of weights on disk, twice that as fp32 if they are fp16, and the activations"
     else:
