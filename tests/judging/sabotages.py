@@ -130,9 +130,10 @@ def gone_from(place: str, held: Json) -> None:
 # Every field of the header, and of what it holds, that somebody may edit or lose.
 HEADER = ("schema_version", "memdetect", "created", "model", "versions", "plan", "planned", "sigmas", "index", "policy")
 HEADER += ("policy_digest", "plan_digest", "calibration", "wording", "seal")
-PLAN = ("inputs", "model", "steps", "guidance_scale", "num_seeds", "seed", "detectors", "layers", "timesteps", "index")
+PLAN = ("inputs", "model", "steps", "guidance_scale", "num_seeds", "seed", "detectors", "readings", "index")
+PLAN += ("bank", "layers", "timesteps")
 INDEX = ("rows", "similarity", "level", "recall", "planted", "coverage", "digest")
-ROW = ("id", "prompt", "scores", "matches", "status", "index", "meta")
+ROW = ("id", "prompt", "scores", "matches", "status", "index", "meta", "kind", "novelty")
 STRANGE: Sequence[Any] = (None, -1, 5.0, "words", [], {}, 1e-300, True)
 
 
@@ -181,8 +182,9 @@ def doubled() -> Iterator[Sabotage]:
 def edited_header() -> Iterator[Sabotage]:
     places = [(key, value) for key in HEADER for value in (None, -1, "words")]
     places += [(f"index.{key}", value) for key in INDEX for value in STRANGE]
-    keys = ("layers", "timesteps", "num_seeds", "detectors", "steps", "model")
+    keys = ("readings", "bank", "layers", "timesteps", "num_seeds", "detectors", "steps", "model")
     places += [(f"plan.{key}", value) for key in keys for value in STRANGE]
+    places = [place for place in places if place not in (("plan.layers", []), ("plan.timesteps", []))]  # as they are
     for place, value in places:
         change = partial(edit, "run.json", partial(set_in, place, value))
         yield Sabotage(f"{place} = {value!r}", "clean", change, frozenset({USAGE, INCONCLUSIVE}))

@@ -58,7 +58,8 @@ def test_only_the_sound_clean_run_passes(scenes: Path) -> None:
     assert gate(scenes / "clean-copy") == Exit.OK
     assert gate(scenes / "memorizing") == gate(scenes / "memorizing-copy") == Exit.FAILED
     assert gate(scenes / "memorizing-index") == Exit.FAILED
-    for name in ("clean-scores", "clean-index", "clean-bare", "memorizing-bare"):
+    assert gate(scenes / "clean-scores") == Exit.OK  # the score is known to notice scenes
+    for name in ("clean-index", "clean-bare", "memorizing-bare"):
         assert gate(scenes / name) == Exit.INCONCLUSIVE, name
     assert gate(scenes / "memorizing-scores") in (Exit.FAILED, Exit.INCONCLUSIVE)
 
@@ -149,13 +150,7 @@ def test_clean_scores_that_hold_memorized_prompts_or_others_are_not_green(scenes
     )
     wordless = made.model_copy(update={"items": tuple(i.model_copy(update={"prompt": ""}) for i in made.items[:-1])})
     wordless = wordless.model_copy(
-        update={
-            "scores": {
-                "specificity": {
-                    "run": {"all": made.scores["specificity"]["run"]["all"][:-1]}
-                }
-            }
-        }
+        update={"scores": {"specificity": {"run": {"all": made.scores["specificity"]["run"]["all"][:-1]}}}}
     )
     for number, held in enumerate((few, other, own, wordless)):
         path = tmp_path / f"{number}.json"
@@ -202,7 +197,7 @@ def test_wishes_that_are_spelled_out_pass_and_every_report_says_so(
     assert gate(scenes / "memorizing-scores", "--min-sensitivity", "0") == Exit.FAILED
     answered = "".join(entry(name) for name in findings(scenes / "memorizing", capsys))
     (tmp_path / ".memdetectignore.toml").write_text(answered, encoding="utf-8")
-    assert "22 findings are set aside" in note(scenes / "memorizing")
+    assert "20 findings are set aside" in note(scenes / "memorizing")
 
 
 @pytest.mark.parametrize(
