@@ -336,7 +336,7 @@ def test_clean_prompts_without_words_tell_nothing_of_the_run_of_others(made: Cal
 
 
 def test_false_alarms_stay_at_their_level_within_each_kind_and_would_not_if_they_were_pooled() -> None:
-    """Means 0 and 3, 600 clean prompts and as many scanned ones of each: pooled, all false alarms are of the second kind."""
+    """Means 0 and 3, 600 clean and 600 scanned prompts of each: pooled, all are of the second kind."""
     rng, level = np.random.default_rng(4), 0.05
     clean = novel([0.1] * 600, other=[0.1] * 600)
     values = np.concatenate([rng.normal(0, 1, 600), rng.normal(3, 1, 600)]).tolist()
