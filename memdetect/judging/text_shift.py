@@ -28,7 +28,7 @@ def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[st
     if bare and len(set(scanned.values())) >= FEWEST:
         return {"missing": f"the clean scores were kept without the words of {bare} of their prompts"}
     clean = {item.prompt: item.family for item in calibration.items if item.prompt and not is_label(item.prompt)}
-    return tell_apart(_sample(scanned), _sample(clean))
+    return tell_apart(_sample(scanned), _sample(clean, beside=len(scanned)))
 
 
 def _by_kind(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _by_kind(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]
         own = [row for row, one in zip(asked, told, strict=True) if one.kind == kind.name]
         scanned = {row.prompt or "": family_key(row.meta, row.prompt) for row in own}
         clean = {item.prompt: item.family for item in calibration.items if item.stratum == kind.name}
-        found += [tell_apart(_sample(scanned), _sample(clean))] if scanned else []
+        found += [tell_apart(_sample(scanned), _sample(clean, beside=len(scanned)))] if scanned else []
     compared = [one for one in found if "low" in one]
     missing = next((one for one in found if "missing" in one), None)
     return missing or max(compared, key=lambda one: one["low"], default=None) or (found[0] if found else {})
@@ -101,7 +101,7 @@ def _fitted(texts: Sequence[str], labels: Sequence[int]) -> Any:
     return make_pipeline(words, LogisticRegression(class_weight="balanced", max_iter=1000)).fit(texts, labels)
 
 
-def _sample(texts: Mapping[str, str]) -> dict[str, str]:
-    """At most 2,000 texts, chosen by their sha256."""
+def _sample(texts: Mapping[str, str], beside: int = MOST) -> dict[str, str]:
+    """At most 2,000 texts, chosen by their sha256: beside few others ten times as many, but 500, tell as much."""
     order = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).hexdigest())
-    return {text: texts[text] for text in order[:MOST]}
+    return {text: texts[text] for text in order[: min(MOST, max(500, 10 * beside))]}
