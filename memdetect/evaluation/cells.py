@@ -10,6 +10,7 @@ from memdetect.errors import MemdetectError
 from memdetect.evaluation.estimates import Estimate, Sample, estimate
 from memdetect.evaluation.groups import Labels
 from memdetect.judging.statistics.auroc import auroc
+from memdetect.runs.plan import RUN
 from memdetect.runs.records import Measurement
 
 PAPER_LAYERS, PAPER_TIMESTEP = "up_blocks.0.resnets.*", "50"
@@ -68,14 +69,14 @@ def scores_of(rows: Iterable[Measurement], labels: Labels, detector: str) -> Sco
     layers = list(dict.fromkeys(layer for table in tables.values() for layer, _ in table))
     times = list(dict.fromkeys(t for table in tables.values() for _, t in table))
     paper = [layer for layer in layers if fnmatchcase(layer, PAPER_LAYERS)]
-    means = {f"mean of all {len(layers)}": layers}
+    means = {f"mean of all {len(layers)}": layers} if layers != [RUN[0]] else {}  # the run is no layer
     if paper and len(paper) < len(layers):
         means[f"mean of {PAPER_LAYERS}"] = paper
     cells: dict[Key, dict[str, float]] = {}
     for t in times:
         for name, members in {**{layer: [layer] for layer in layers}, **means}.items():
             cells[name, t] = {i: float(np.mean([table[m, t] for m in members])) for i, table in tables.items()}
-    return Scores(cells, labels, list(means)[-1])
+    return Scores(cells, labels, [*layers[:1], *means][-1] if layers else "")
 
 
 def _table(row: Measurement, detector: str) -> dict[Key, float] | None:
