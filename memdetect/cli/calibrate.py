@@ -77,6 +77,8 @@ def _say(made: Any) -> None:
         say(f"{lost} further prompts gave values that are not finite and are left out")
     if made.provenance["sigmas"]:
         say(f"probed at {probed_at(made.provenance['sigmas'])}")
+    if made.conditioned and not made.kinds and not made.strata:
+        say("kinds of prompts are not looked for: a prompt unlike the clean ones is ranked among them, and not refused")
     for kind in made.kinds if len(made.kinds) > 1 else ():
         say(f"kind {kind.name}, as {kind.example!r:.60}: {kind.tuning} for tuning, {kind.clean} for calibration")
     for kind, count in Counter(item.kind for item in made.known).items():

@@ -63,7 +63,7 @@ def bank_of(traces: Sequence[Trace]) -> Bank:
         lengths.append(ways[:, sound].flatten(1))
     if len(families) < 20:
         raise MemdetectError(f"a bank of {len(families)} clean prompts is too small; give at least 20 for tuning")
-    every = torch.cat(lengths, dim=1)
+    every = torch.cat(lengths, dim=1)  # no rows where the early step is the first
     return Bank(
         tuple(families), torch.cat(pictures).half(), torch.stack([every.mean(dim=1), every.std(dim=1, correction=0)])
     )

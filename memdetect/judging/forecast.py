@@ -3,7 +3,7 @@
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -44,16 +44,19 @@ class Forecast:
     obstacles: tuple[str, ...] = ()
 
 
-def clean_count(calibration: Calibration | None, deciding: int, *, banked: bool = False) -> int:
+def clean_count(
+    calibration: Calibration | None, deciding: int, *, banked: bool = False, present: Collection[str] = ()
+) -> int:
     """How many clean prompts p-values will rest on: the calibration split, or all where one detector decides alone.
 
     All of them only where the splits were drawn, and neither a bank nor several kinds rest on the tuning split. Of
-    several kinds or strata the smallest that is ranked in.
+    several kinds or strata the smallest that is ranked in; present: those that are scanned, () = any.
     """
     if calibration is None:
         return 0
     every = deciding == 1 and calibration.parts == "drawn" and not banked and len(calibration.kinds) < 2
-    held = Counter(item.stratum for item in calibration.items if every or item.part == "calibration").values()
+    kept = [item.stratum for item in calibration.items if every or item.part == "calibration"]
+    held = Counter(name for name in kept if not present or name in present).values()
     least = SMALLEST_STRATUM if calibration.strata else SMALLEST_KIND
     return min((n for n in held if n >= least), default=max(held, default=0))
 

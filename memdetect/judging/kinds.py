@@ -160,8 +160,3 @@ def central(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, str]:
         middle = np.asarray(places[rows].mean(axis=0)).ravel()
         found[kind] = texts[int(rows[int(np.argmax(places[rows] @ middle))])]
     return found
-
-
-def needed(planned: int, rate: float) -> int:
-    """Clean prompts of a kind with which one prompt of another kind among so many can be told: m / rate - 1."""
-    return ceil(planned / rate) - 1

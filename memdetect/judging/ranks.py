@@ -6,7 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 from memdetect.errors import MemdetectError
-from memdetect.inputs.wording import family_key, text_key
+from memdetect.inputs.wording import family_key, text_key, worded
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.rows import Row
 from memdetect.judging.statistics.combine import MOST, Tail, combined, fit_tail, of_seeds
@@ -107,12 +107,16 @@ class ReferenceScores:
 def _few(row: Row, reference: ReferenceScores, held: int) -> str:
     """Why a row's stratum is too small to be ranked in; "" where it is not, or is the only one."""
     if reference.strata:
+        if not reference.stratum(row):
+            return f"it has no value in column {reference.strata!r}, which p-values stay within"
         too_few = held < SMALLEST_STRATUM
         return (
             f"stratum {reference.stratum(row)!r} has {held} clean prompts, expected {SMALLEST_STRATUM}"
             if too_few
             else ""
         )
+    if reference.novelties and row.prompt and not worded(row.prompt):
+        return "it has no words, and the clean prompts have"
     if reference.novelties and not row.kind:
         return "its kind was not told by these clean prompts; scan again with them"
     if held and (len(reference.by_stratum) == 1 or held >= SMALLEST_KIND):

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memdetect.inputs.wording import worded
+from memdetect.errors import MemdetectError
+from memdetect.inputs.wording import text_key, worded
 from memdetect.judging.calibration import Calibration, Item, Kind
 from memdetect.judging.kinds import FEWEST, Kinds, Told, central, find_kinds
 from memdetect.judging.rows import Row
@@ -27,23 +28,29 @@ def with_kinds(made: Calibration, plan: Plan) -> Calibration:
     scores = {name: own for name in plan.deciding if (own := _scores(made, name, plan)) is not None}
     named = find_kinds(texts, {name: [own[i] for i in tuning] for name, own in scores.items()})
     told = told_of(made, Kinds(texts, named), dict(zip(tuning, named, strict=True)))
-    items = tuple(
-        item.model_copy(update={"stratum": found.kind, "novelty": round(found.novelty, 6)})
-        for item, found in zip(made.items, told, strict=True)
-    )
+    items = _told_items(made, told)
     return made.model_copy(update={"items": items, "kinds": _kinds(items, central(texts, named))})
 
 
 def of_kinds(made: Calibration, every: Calibration) -> Calibration:
-    """A calibration of some of the prompts of another, with the kinds that were found there."""
-    held = {item.id: item for item in every.items}
-    items = tuple(
-        item.model_copy(update={"stratum": held[item.id].stratum, "novelty": held[item.id].novelty})
-        for item in made.items
-    )
+    """A calibration of some of the prompts of another, with the kinds that were found there.
+
+    Kinds and novelties are told anew by the tuning prompts that are left, as a scan tells them.
+    """
     if not every.kinds:
         return made
+    held = {item.id: item.stratum for item in every.items}
+    named = {i: held[item.id] for i, item in enumerate(made.items) if item.part == "tuning"}
+    kinds = Kinds([made.items[i].prompt for i in named], list(named.values()))
+    items = _told_items(made, told_of(made, kinds, named))
     return made.model_copy(update={"items": items, "kinds": _kinds(items, {k.name: k.example for k in every.kinds})})
+
+
+def _told_items(made: Calibration, told: Sequence[Told]) -> tuple[Item, ...]:
+    return tuple(
+        item.model_copy(update={"stratum": found.kind, "novelty": round(found.novelty, 6)})
+        for item, found in zip(made.items, told, strict=True)
+    )
 
 
 def known_of_kinds(made: Calibration, rows: Sequence[Measurement]) -> Calibration:
@@ -84,6 +91,8 @@ def kinds_in(made: Calibration | None) -> Kinds | None:
     tuning = [item for item in made.items if item.part == "tuning"]
     if not tuning or not all(item.prompt for item in tuning):
         return None
+    if other := next((item for item in tuning if item.text and text_key(item.prompt) != item.text), None):
+        raise MemdetectError(f"the words of clean prompt {other.id} are not those of its key; calibrate again")
     return Kinds([item.prompt for item in tuning], [item.stratum for item in tuning])
 
 

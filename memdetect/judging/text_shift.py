@@ -28,7 +28,7 @@ def compare_wording(rows: Sequence[Worded], calibration: Calibration) -> dict[st
     if bare and len(set(scanned.values())) >= FEWEST:
         return {"missing": f"the clean scores were kept without the words of {bare} of their prompts"}
     clean = {item.prompt: item.family for item in calibration.items if item.prompt and not is_label(item.prompt)}
-    return tell_apart(_sample(scanned), _sample(clean, beside=len(scanned)))
+    return tell_apart(scanned, clean)
 
 
 def _by_kind(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _by_kind(rows: Sequence[Worded], calibration: Calibration) -> dict[str, Any]
         own = [row for row, one in zip(asked, told, strict=True) if one.kind == kind.name]
         scanned = {row.prompt or "": family_key(row.meta, row.prompt) for row in own}
         clean = {item.prompt: item.family for item in calibration.items if item.stratum == kind.name}
-        found += [tell_apart(_sample(scanned), _sample(clean, beside=len(scanned)))] if scanned else []
+        found += [tell_apart(scanned, clean)] if scanned else []
     compared = [one for one in found if "low" in one]
     missing = next((one for one in found if "missing" in one), None)
     return missing or max(compared, key=lambda one: one["low"], default=None) or (found[0] if found else {})
@@ -57,12 +57,14 @@ def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str
     """AUROC and lower bound between two sets of texts, each text with its family; why not, when there are none."""
     if len(set(scanned.values())) < FEWEST <= len(scanned):
         scanned = {text: text for text in scanned}  # few families of many texts: each text stands for itself
-    families = [*scanned.values(), *clean.values()]
     counts = len(set(scanned.values())), len(set(clean.values()))
     if min(counts) < FEWEST:
         return {
             "few": f"{counts[0]} scanned and {counts[1]} clean families of prompts, {FEWEST} of each can be compared"
         }
+    scanned = _sample(scanned)
+    clean = _sample(clean, beside=len(scanned))
+    families = [*scanned.values(), *clean.values()]
     texts, labels = [*scanned, *clean], [1] * len(scanned) + [0] * len(clean)
     try:
         scores = cross_fitted(texts, labels, families)

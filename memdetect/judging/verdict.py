@@ -1,7 +1,7 @@
 """judge(): from the records of a run to the outcome of each item and the verdict on all of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -23,7 +23,7 @@ from memdetect.judging.rows import Row, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
 from memdetect.judging.search_rules import NO_THRESHOLD, alike, images_of, no_threshold, not_compared, unsearched
 from memdetect.judging.sensitivity import sensitivities
-from memdetect.judging.statistics.conformal import simes_levels
+from memdetect.judging.statistics.conformal import simes_levels, smallest_n
 from memdetect.judging.statistics.multiple import benjamini_hochberg, detections_needed, n_needed
 from memdetect.judging.statistics.rates import Rate, memorized_share
 from memdetect.judging.suppressions import Suppressions, suppressions, with_suppressed
@@ -80,7 +80,7 @@ def judge(
     known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))
     verdict = _verdict(Findings(header, items, reference, calibration, known), policy, bar, aside)
     broken = tuple(integrity(altered))
-    said = tuple(rule.reason for rule in broken)
+    said = (*(rule.reason for rule in broken), *_strangers(items, bar))
     results = Results(items, header.plan, reference, calibration)
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
@@ -135,6 +135,22 @@ def _unlike(rows: Sequence[Row], bar: _Bar) -> list[bool]:
     if isinstance(reference, Unranked) or not reference.novelties:
         return [False] * len(rows)
     return benjamini_hochberg([reference.new(row) for row in rows], REFUSAL, bar.planned)
+
+
+def _strangers(items: Sequence[Judged], bar: _Bar) -> Iterator[str]:
+    """What to know of prompts that are newer than every clean one of their kind, and were not refused."""
+    reference = bar.reference
+    if isinstance(reference, Unranked) or not reference.novelties:
+        return
+    tops = {kind: 1 / (len(clean) + 1) for kind, clean in reference.novelties.items()}
+    asked = [item.row for item in items if isinstance(item.ranked, Rank)]
+    found = [row for row in asked if (p := reference.new(row)) is not None and p <= tops[row.kind]]
+    if found:
+        chance = sum(tops[row.kind] for row in asked if row.kind in tops)
+        yield (
+            f"{len(found)} of {len(asked)} prompts are less like the clean ones of their kind than any of these, "
+            f"by chance {chance:.1f} would be; to tell one takes {smallest_n(REFUSAL / bar.planned)} of its kind"
+        )
 
 
 def _bar(reference: ReferenceScores | Unranked, header: Header, policy: Policy) -> _Bar:

@@ -14,6 +14,16 @@ from memdetect.probing.running import run_sigmas
 from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments
 
 
+def check_seeds(detectors: Sequence[Needing], num_seeds: int) -> None:
+    """Refuse a detector that compares the images of a prompt where there is one."""
+    for detector in detectors:
+        if detector.seeds == "prompt" and num_seeds < 2:
+            raise MemdetectError(
+                f"detector {detector.name!r} compares the images of a prompt with each other, and there is one; "
+                "give --num-seeds 2 or more, or leave it out"
+            )
+
+
 def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> None:
     """Refuse detectors that these settings cannot serve; the pipeline is started once, and ended before its first pass.
 
@@ -22,12 +32,7 @@ def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> N
     noise (its clean estimate divides by zero, its noise is the input itself), and attention that a network lacks.
     """
     check_branches(model, detectors)
-    for detector in detectors:
-        if detector.seeds == "prompt" and sampler.num_seeds < 2:
-            raise MemdetectError(
-                f"detector {detector.name!r} compares the images of a prompt with each other, and there is one; "
-                "give --num-seeds 2 or more, or leave it out"
-            )
+    check_seeds(detectors, sampler.num_seeds)
     run = [(d.name, need) for d in detectors for need in d.needs if need.when is not None]
     if not run:
         return

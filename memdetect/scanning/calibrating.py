@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from memdetect.adapters import load
+from memdetect.adapters import Model, load
 from memdetect.copies.matching import Evidence
+from memdetect.detectors import find
 from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.images import open_image
@@ -60,6 +61,7 @@ def run_calibration(
     requests = _clean(requests)
     known = _memorized(options.memorized, requests) if options.memorized else None
     loaded = load(model, options.loading)
+    _check(loaded, options)
     bank, whole = made_bank(requests, loaded, options, out, watch)
     if not whole:
         return None
@@ -81,6 +83,13 @@ def run_calibration(
     made = made.model_copy(update=more_facts)
     write_atomic(out, made.model_dump_json() + "\n")
     return made
+
+
+def _check(model: Model, options: Options) -> None:
+    """Refuse what a bank would be sampled for in vain: layers, timesteps, an index, that do not exist."""
+    asked = find(tuple(options.probing.detectors))
+    others = tuple(d.name for d in asked if not d.banked) or ("spikiness",)
+    prepare(model, replace(options, probing=replace(options.probing, detectors=others, combine=())))
 
 
 def _measured(

@@ -14,10 +14,12 @@ from memdetect.detectors import find
 from memdetect.detectors.choice import usual
 from memdetect.detectors.detector import Detector
 from memdetect.inputs import bundled
-from memdetect.inputs.prompts import Requests
-from memdetect.inputs.wording import family_key
+from memdetect.inputs.prompts import Request, Requests
+from memdetect.inputs.wording import family_key, worded
 from memdetect.judging.calibration import Calibration, Item, read_calibration
 from memdetect.judging.forecast import clean_count, forecast, forecast_lines, with_obstacles
+from memdetect.judging.telling import kinds_in
+from memdetect.probing.checks import check_seeds
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_scores import rounds_for
@@ -61,7 +63,7 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     read. Raises MemdetectError where a scan with these would.
     """
     planned = _planned(model, options, images=all(item.prompt is None for item in requests.items))
-    folder, clean, made, deciding = planned.folder, planned.clean, planned.made, planned.deciding
+    folder, clean, made = planned.folder, planned.clean, planned.made
     items = requests.items
     yield (
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
@@ -78,9 +80,19 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     reference = _of_base(header, requests, rounds, str(planned.base)) if rounds else clean
     families = len({family_key(item.meta, item.prompt) for item in items})
     policy = options.policy
-    found = forecast(len(items), families, clean_count(reference, len(deciding), banked=bool(header.plan.bank)), policy)
+    found = forecast(len(items), families, _clean_count(reference, header, items), policy)
     yield from forecast_lines(with_obstacles(found, header, items, reference), policy)
-    yield from _costs(len(items) * (1 + rounds), made, clean, folder)
+    probed = any(d.of_images for d in planned.detectors)
+    yield from _costs(len(items) * (1 + rounds), {**made, "probed": probed}, clean, folder)
+
+
+def _clean_count(reference: Calibration | None, header: Header, items: Sequence[Request]) -> int:
+    """Clean prompts of the smallest kind that is scanned."""
+    kinds = kinds_in(reference)
+    told = kinds.tell([item.prompt for item in items if item.prompt and worded(item.prompt)]) if kinds else []
+    present = {one.kind for one in told}
+    deciding, banked = len(header.plan.deciding), bool(header.plan.bank)
+    return clean_count(reference, deciding, banked=banked, present=present)
 
 
 def _planned(model: str, options: Options, *, images: bool) -> Planned:
@@ -104,6 +116,7 @@ def _planned(model: str, options: Options, *, images: bool) -> Planned:
     clean = read_calibration(Path(file)) if file and planned.base is None else None
     asked_for = find(tuple(probing.detectors))
     detectors = asked_for or usual(int(made["num_seeds"] or 1), banked=bool(clean and clean.bank), images=images)
+    check_seeds(detectors, int(made["num_seeds"] or 1))
     first = () if asked_for else card.combine
     deciding = tuple(d.name for d in find(tuple(probing.combine) or first)) or (detectors[0].name,)
     return replace(planned, clean=clean, detectors=detectors, deciding=deciding)
@@ -226,7 +239,7 @@ def _looked_up(planned: Planned) -> str:
 
 def _costs(items: int, made: Mapping[str, Any], clean: Calibration | None, folder: Path | None) -> Iterator[str]:
     images = items * made["num_seeds"]
-    probed = len(made.get("sigmas") or made["timesteps"])
+    probed = len(made.get("sigmas") or made["timesteps"]) if made["probed"] else 0
     passes = images * (made["steps"] * (2 if made["guidance_scale"] > 1 else 1) + probed)
     pace = clean.provenance.get("seconds_per_image") if clean else None
     if pace:

@@ -6,6 +6,7 @@ from typing import Any
 
 from memdetect.adapters import Model, load
 from memdetect.copies.matching import Evidence
+from memdetect.detectors import find
 from memdetect.detectors.bank import Bank, bank_file, read_bank
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import write_atomic
@@ -23,7 +24,7 @@ from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
-from memdetect.scanning.planning import header_of
+from memdetect.scanning.planning import header_of, settings_of
 from memdetect.scanning.prepare import Bench, Options, prepare
 
 
@@ -39,7 +40,10 @@ def run_scan(
     loaded, file = load(model, options.loading), options.judging.calibration
     clean = None if options.judging.base else calibration_of(loaded, Path(file) if file else None)
     bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
-    bench = prepare(loaded, options, bank=bank, images=all(r.prompt is None for r in requests.items))
+    images = all(r.prompt is None for r in requests.items)
+    bench = prepare(loaded, options, bank=bank, images=images)
+    if clean and bank and (different := clean.settings.difference(settings_of(bench))):
+        bench = _without_bank(bench, different, images=images)
     _refuse_another(requests, bench, out)
     calibration = clean if options.judging.base is None else _of_base(requests, bench, out, watch)
     base, pictures = options.judging.base is not None, options.lookup.train_images
@@ -61,6 +65,18 @@ def run_scan(
             bench = replace(bench, kinds=kinds_in(calibration))
         finished = sample_all(requests.items, bench, folder, watch)
         return _close(folder, header, kept, bench, interrupted=not finished)
+
+
+def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool) -> Bench:
+    """The settings without a bank that was made with others; MemdetectError where a detector of it is asked for."""
+    asked = [d.name for d in find(tuple(bench.options.probing.detectors)) if d.banked]
+    if asked:
+        name, made, ours = different
+        raise MemdetectError(
+            f"detector {asked[0]!r} compares with a bank that was made with another {name} ({made!r}, now {ours!r}); "
+            "calibrate again, or leave it out"
+        )
+    return prepare(bench.model, bench.options, images=images)
 
 
 def with_base(model: Any, options: Options) -> Options:

@@ -53,6 +53,7 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
     """What the run will measure, and of what; MemdetectError for a prompt that the model cannot take."""
     arguments(bench.model, [r.prompt for r in requests.items if r.prompt is not None])  # a wrong one is refused here
     index, asked = searched(bench.evidence), bench.options
+    _check_strata(requests, asked.probing.strata)
     return Plan(
         **dict(settings_of(bench)),
         inputs=inputs_digest((request.id, request.prompt, _content(request.image)) for request in requests.items),
@@ -70,6 +71,13 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         top_k=index.get("top_k"),
         base=load(asked.judging.base).digest if asked.judging.base is not None else "",
     )
+
+
+def _check_strata(requests: Requests, column: str) -> None:
+    """Refuse a column that no prompt has: all of them would be ranked as one stratum."""
+    if column and not any(str(item.meta.get(column) or "") for item in requests.items):
+        have = ", ".join(sorted({name for item in requests.items for name in item.meta})) or "none"
+        raise MemdetectError(f"no prompt has a value in column {column!r} to stratify by; the columns are: {have}")
 
 
 def readings_of(detectors: Sequence[Detector], layers: Sequence[str], timesteps: Sequence[int]) -> dict[str, Reading]:

@@ -212,7 +212,7 @@ def test_strata_have_their_own_reference_scores_and_small_ones_none():
     results, _ = judged(rows, made, plan={"strata": "kind"})
     assert results[1].p["combined"] == 50 / 201
     assert results[20].reason == "stratum 'high' has 50 clean prompts, expected 200"
-    assert results[21].reason == "stratum '' has 0 clean prompts, expected 200"
+    assert results[21].reason == "it has no value in column 'kind', which p-values stay within"
 
 
 # The run

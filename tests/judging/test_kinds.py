@@ -12,12 +12,12 @@ from scipy.stats import binom
 from synthetic_runs import header, plan_of, row
 from wordings import captions, clean_prompts, codes, of_kinds_found, titles
 
-from memdetect.errors import Exit
-from memdetect.inputs.wording import normalised
+from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.wording import normalised, text_key
 from memdetect.judging import Verdict, judge, kinds, verdict
 from memdetect.judging.calibration import Calibration, Item, Kind, Known
 from memdetect.judging.forecast import clean_count, forecast, with_obstacles
-from memdetect.judging.kinds import FEWEST, Kinds, central, find_kinds, needed
+from memdetect.judging.kinds import FEWEST, Kinds, central, find_kinds
 from memdetect.judging.ranks import SMALLEST_KIND, ReferenceScores, reference_scores
 from memdetect.judging.results import Results
 from memdetect.judging.rows import Records, rows_of
@@ -114,12 +114,6 @@ def test_a_kind_is_shown_by_the_prompt_most_like_the_others_of_it() -> None:
     products = [[cosine(a, b) for b in texts[:4]] for a in texts[:4]]
     assert found["0"] == texts[int(np.argmax(np.sum(products, axis=1)))]
     assert found["1"] != "xyz"
-
-
-def test_how_many_clean_prompts_tell_one_of_another_kind() -> None:
-    """p = 1 / (n + 1) is rejected alone among m where m / (n + 1) <= rate."""
-    assert needed(20, REFUSAL) == 399
-    assert needed(1, 0.5) == 1
 
 
 # What is told
@@ -380,3 +374,46 @@ def test_where_only_a_gate_is_installed_other_clean_prompts_rank_nothing(
     assert found.exit == Exit.INCONCLUSIVE
     rows = [row(i, 0.0, prompt=text) for i, text in enumerate(texts)]
     assert "missing" in compare_wording(rows, made)
+
+
+def test_a_stranger_that_is_too_rare_to_refuse_is_in_the_notes() -> None:
+    """Mutant: no note, as where nothing is newer than the clean ones."""
+    clean = novel([0.1 + i / 1000 for i in range(399)])
+    few, found = judge(header(30, clean), of_novelty([0.9] + [0.3] * 29), clean)
+    assert "inconclusive" not in {r.outcome for r in few}
+    said = "1 of 30 prompts are less like the clean ones of their kind than any of these, by chance 0.1 would be; "
+    assert f"{said}to tell one takes 599 of its kind" in found.notes
+    _, plain = judge(header(30, clean), of_novelty([0.3] * 30), clean)
+    assert not [note for note in plain.notes if "less like" in note]
+
+
+def test_words_that_are_not_those_of_their_keys_tell_nothing(made: Calibration) -> None:
+    items = list(made.items)
+    place = next(i for i, item in enumerate(items) if item.part == "tuning")
+    items[place] = items[place].model_copy(update={"prompt": "bear", "text": text_key(items[place].prompt)})
+    with pytest.raises(MemdetectError, match=r"the words of clean prompt .* are not those of its key"):
+        kinds_in(made.model_copy(update={"items": tuple(items)}))
+
+
+def test_kinds_are_told_anew_by_the_tuning_prompts_that_are_left(made: Calibration) -> None:
+    gone = next(item.id for item in made.items if item.part == "tuning")
+    rest = made.model_copy(
+        update={
+            "items": tuple(item for item in made.items if item.id != gone),
+            "scores": {
+                name: {
+                    layer: {
+                        t: [r for i, r in zip(made.items, rows, strict=True) if i.id != gone] for t, rows in own.items()
+                    }
+                    for layer, own in table.items()
+                }
+                for name, table in made.scores.items()
+            },
+        }
+    )
+    left = of_kinds(rest, made)
+    kinds = kinds_in(left)
+    assert kinds is not None
+    scanned = [item for item in left.items if item.part == "calibration"]
+    told = kinds.tell([item.prompt for item in scanned])
+    assert [(item.stratum, item.novelty) for item in scanned] == [(t.kind, round(t.novelty, 6)) for t in told]

@@ -259,3 +259,37 @@ def test_a_run_of_first_steps_ends_early_and_its_rows_are_whole(pipe: Any, tmp_p
 def measured(row: Measurement) -> dict[str, Any]:
     """All but the images."""
     return row.model_dump(include={"index", "id", "prompt", "seeds", "scores", "status", "notes"})
+
+
+def test_a_scan_of_other_settings_does_not_compare_with_the_bank(twenty: list[Path], pipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "c.json"
+    calibrate(twenty, pipe, out, OPTIONS)
+    (tmp_path / "p.txt").write_text("a red dog\n", encoding="utf-8")
+    other = changed(OPTIONS, calibration=out, guidance_scale=3.5)
+    run = scan([tmp_path / "p.txt"], pipe, tmp_path / "run", other)
+    assert (run.header.plan.deciding, run.header.plan.bank) == (("agreement",), "")
+    assert "another guidance_scale" in run.verdict.missing
+    said = "'specificity' compares with a bank that was made with another guidance_scale"
+    with pytest.raises(MemdetectError, match=said):
+        scan([tmp_path / "p.txt"], pipe, tmp_path / "asked", changed(other, detectors=("specificity",)))
+    assert not (tmp_path / "asked").exists()
+
+
+def test_what_cannot_be_measured_is_refused_before_a_bank_is_sampled(
+    twenty: list[Path], pipe: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(MemdetectError, match="no layer named 'nonsense'"):
+        calibrate(twenty, pipe, tmp_path / "c.json", changed(OPTIONS, layers=("nonsense",)))
+    assert not (tmp_path / "c.bank.safetensors").exists()
+
+
+def test_a_column_that_no_prompt_has_is_refused_before_the_first_image(
+    twenty: list[Path], pipe: Any, tmp_path: Path
+) -> None:
+    said = "no prompt has a value in column 'tpyo' to stratify by; the columns are: part"
+    with pytest.raises(MemdetectError, match=said):
+        calibrate(twenty, pipe, tmp_path / "c.json", changed(OPTIONS, strata="tpyo", detectors=("spikiness",)))
+    (tmp_path / "p.txt").write_text("a red dog\n", encoding="utf-8")
+    with pytest.raises(MemdetectError, match="the columns are: none"):
+        scan([tmp_path / "p.txt"], pipe, tmp_path / "run", changed(OPTIONS, strata="tpyo"))
+    assert not (tmp_path / "run").exists()
