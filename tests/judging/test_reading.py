@@ -183,7 +183,7 @@ def test_other_clean_scores_are_compared_in_their_wording_anew(tmp_path, monkeyp
     assert rule.outcome == "inconclusive"
     verdict, rule = shift(wordless(other))
     assert rule.reason.endswith("the clean scores were kept without the words of 999 of their prompts")
-    monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     verdict, rule = shift(other)
     assert (rule.outcome, verdict.exit) == ("inconclusive", 3)
     assert "scikit-learn is not installed here" in rule.reason

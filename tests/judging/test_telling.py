@@ -105,7 +105,7 @@ def test_without_words_a_calibration_of_kinds_says_so():
 
 
 def test_without_scikit_learn_it_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     made = calibration([float(i) for i in range(30)])
     found = compare_wording([row(i, 1.0) for i in range(40)], made)
     assert found == {"missing": "scikit-learn is not installed here; install it, or judge where it is"}
