@@ -11,6 +11,7 @@ from memdetect.adapters import ADAPTERS, Point, list_points
 from memdetect.adapters.points import resolve
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import watch
+from memdetect.probing.hooks import CHANNEL_MAX, MEAN
 
 PAPER = "up_blocks.0.resnets.*"
 ALIASES = {"paper": PAPER}
@@ -95,14 +96,14 @@ def test_the_papers_point_is_silu_of_norm2(any_pipe):
         )
         for p in points
     ]
-    with watch(denoiser, points, ["channel_max"], stop=False) as seen:
+    with watch(denoiser, points, [CHANNEL_MAX], stop=False) as seen:
         denoise(denoiser)
     for handle in handles:
         handle.remove()
     assert len(points) == 2
     for point in points:
         expected = functional.silu(normed[point.name]).flatten(2).max(dim=2).values
-        (found,) = seen.arrays["channel_max", point.name]
+        (found,) = seen.arrays[CHANNEL_MAX, point.name]
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -115,15 +116,15 @@ def test_the_time_embedding_is_part_of_the_papers_point(pipe):
         block.get_submodule(part).register_forward_hook(lambda _m, _a, out, part=part: parts.update({part: out}))
         for part in ("conv1", "time_emb_proj")
     ]
-    with watch(pipe.unet, [point], ["channel_max", "mean"], stop=False) as seen:
+    with watch(pipe.unet, [point], [CHANNEL_MAX, MEAN], stop=False) as seen:
         denoise(pipe.unet)
     for handle in handles:
         handle.remove()
     norm = block.norm2
     total = parts["conv1"] + parts["time_emb_proj"][:, :, None, None]
     features = functional.silu(functional.group_norm(total, norm.num_groups, norm.weight, norm.bias, norm.eps))
-    torch.testing.assert_close(seen.arrays["channel_max", point.name], [features.amax(dim=(2, 3))])
-    torch.testing.assert_close(seen.arrays["mean", point.name], [features.mean(dim=(2, 3))])
+    torch.testing.assert_close(seen.arrays[CHANNEL_MAX, point.name], [features.amax(dim=(2, 3))])
+    torch.testing.assert_close(seen.arrays[MEAN, point.name], [features.mean(dim=(2, 3))])
 
 
 def test_the_nonlinearity_of_a_block_is_the_wrong_place_and_refused(any_pipe):
@@ -137,6 +138,6 @@ def test_the_nonlinearity_of_a_block_is_the_wrong_place_and_refused(any_pipe):
     assert len(ran) == 3
     with (
         pytest.raises(MemdetectError, match="layer 'nonlinearity'"),
-        watch(any_pipe.unet, [wrong], ["channel_max"], stop=False),
+        watch(any_pipe.unet, [wrong], [CHANNEL_MAX], stop=False),
     ):
         denoise(any_pipe.unet)
