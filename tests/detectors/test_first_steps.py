@@ -131,7 +131,7 @@ def test_other_ways_than_the_banks_are_refused(steps, kept):
 def test_places_are_the_networks_inputs():
     step = some_step()
     assert place(step) is step.x
-    assert (TRAJECTORY.needs[0].when, TRAJECTORY.needs[0].fewest) == (Window("until", 4.5), 2)
+    assert (TRAJECTORY.needs[0].when, TRAJECTORY.needs[0].fewest) == (UNTIL_EARLY, 2)
 
 
 def test_pian_is_the_papers_distance_of_two_noises():
