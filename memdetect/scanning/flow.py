@@ -59,9 +59,8 @@ def run_scan(
         header = folder.open(header)
         if kept:
             write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
-        if (
-            kept and kept.digest == header.calibration
-        ):  # of a run that goes on with others, kinds are those of the first
+        # Of a run that goes on with other clean scores, kinds are those of the first.
+        if kept and kept.digest == header.calibration:
             bench = replace(bench, kinds=kinds_in(calibration))
         finished = sample_all(requests.items, bench, folder, watch)
         return _close(folder, header, kept, bench, interrupted=not finished)
