@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Finding = Literal["copy", "similar", "clear", "inconclusive"]
+Finding = Literal["copy", "partial-copy", "similar", "clear", "inconclusive"]
+Affine = tuple[float, float, float, float, float, float]
+Box = tuple[float, float, float, float]
 
 
 class _Strict(BaseModel):
@@ -18,7 +20,12 @@ class Match(_Strict):
     relative to the working folder or absolute. similarity: cosine of the embeddings, in [-1, 1]. p: conformal p-value
     of that similarity among images known not to be copies, for one image. similar: whether it exceeds the index's
     threshold. tile, ssim: pixel measures (`copies.pixels`); None where not measured, with the reason in `note`.
-    copy_found: whether embedder and pixels agree on a copy.
+    They are of the two aligned. affine: how they were aligned. The place (x, y) of the training image is
+    (a x + b y + c, d x + e y + f) of the image, all in shares of width and height from the upper left corner; None =
+    not aligned. agreed: share of the area of the training image that the image repeats, in [0, 1]; p_agreed: conformal
+    p-value of it among images known not to be copies. region: left, top, right, bottom of the largest connected part
+    that agrees, in shares of the training image. copy_found: whether the pixels agree on a copy; partial_found: whether
+    a part of the training image comes back, and not the whole.
     """
 
     seed: int = 0
@@ -32,7 +39,12 @@ class Match(_Strict):
     similar: bool = False
     tile: float | None = None
     ssim: float | None = None
+    affine: Affine | None = None
+    agreed: float | None = None
+    p_agreed: float | None = None
+    region: Box | None = None
     copy_found: bool = False
+    partial_found: bool = False
     note: str = ""
 
 
