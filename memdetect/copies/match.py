@@ -5,6 +5,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Finding = Literal["copy", "partial-copy", "similar", "clear", "inconclusive"]
+CHANGED = "the training image has changed since it was indexed"
+GONE = "the training image cannot be opened"
+ONE_COLOUR = "one of the two has one colour, which is no copy"
 Affine = tuple[float, float, float, float, float, float]
 Box = tuple[float, float, float, float]
 
@@ -46,6 +49,11 @@ class Match(_Strict):
     copy_found: bool = False
     partial_found: bool = False
     note: str = ""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the training image was not there to be compared."""
+        return self.note in (CHANGED, GONE)
 
 
 class Looked(_Strict):

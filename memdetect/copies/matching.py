@@ -1,9 +1,7 @@
 """Is this image in the training set? The nearest training images by embedding, each then compared by its pixels."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from pathlib import Path
 from typing import Literal
 
@@ -11,15 +9,13 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
+from memdetect.copies.candidates import Opener, compared
 from memdetect.copies.embedders import Source, choose_embedder
 from memdetect.copies.index import (
     Embeds,
     Index,
-    Pair,
     by_owner,
     centre_square,
-    comparable,
-    measure_all,
     open_index,
     read_manifest,
     sound,
@@ -27,7 +23,7 @@ from memdetect.copies.index import (
 from memdetect.copies.match import Finding, Looked, Match
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
-from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_image, open_ways, said_ways, ways_of
+from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_ways, said_ways, ways_of
 
 Pixels = Literal["all", "spare"]
 Views = Sequence[Image.Image]
@@ -121,16 +117,12 @@ def look_up(
     if top_k < 1:
         raise MemdetectError(f"top-k is {top_k}, expected at least 1")
     views, vectors, finite = _views(images, embedder)
-    found = [
-        match.model_copy(update={"seed": k})
-        for k, near in enumerate(_nearest(vectors, index, max(top_k, DEPTH)))
-        for match in near
-        if match.rank <= top_k or match.similar
-    ]
-    due = [pixels == "all" or match.similar or match.rank == 1 for match in found]
-    measured = iter(_measured(views, list(compress(found, due)), index, rule))
-    kept = _kept([next(measured) if now else match for match, now in zip(found, due, strict=True)], top_k)
-    return Seen(kept, finite)
+    opener = Opener(index)
+    found: list[Match] = []
+    for k, near in enumerate(_nearest(vectors, index, max(top_k, DEPTH))):
+        named = [match.model_copy(update={"seed": k}) for match in near]
+        found += compared(views[k], named, opener, rule, spare=pixels == "spare") if named else []
+    return Seen(_kept(found, top_k), finite)
 
 
 def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Vectors], list[bool]]:
@@ -167,52 +159,22 @@ def _nearest(vectors: Sequence[Vectors], index: Index, depth: int) -> list[list[
 
 
 def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
-    """The `top_k` nearest of each image, its nearest copy, and what is similar but was not there to be compared."""
-    nearest: dict[int, int] = {}
+    """The `top_k` nearest of each image, its nearest copies, whole and in part, and what was not there to be compared."""
+    nearest: dict[tuple[int, bool], int] = {}
     for match in matches:
-        if match.copy_found:
-            nearest.setdefault(match.seed, match.rank)
-    return [m for m in matches if m.rank <= top_k or m.rank == nearest.get(m.seed) or (m.similar and m.tile is None)]
-
-
-def _measured(images: Sequence[Views], matches: Sequence[Match], index: Index, rule: CopyRule | None) -> list[Match]:
-    """The matches with the pixel measures of those whose training image is there, and a note on the others.
-
-    Of an image's views the one counts that agrees, else the one whose worst tile is nearest.
-    """
-    opened = [_beside(images[match.seed], match, index) for match in matches]
-    measures = iter(measure_all([pair for pairs in opened if not isinstance(pairs, str) for pair in pairs], rule))
-    done: list[Match] = []
-    for match, pairs in zip(matches, opened, strict=True):
-        if isinstance(pairs, str):
-            done.append(match.model_copy(update={"note": pairs}))
-            continue
-        tile, ssim, agree = min((next(measures) for _ in pairs), key=lambda found: (not found[2], found[0]))
-        done.append(match.model_copy(update={"tile": tile, "ssim": ssim, "copy_found": agree and match.similar}))
-    return done
-
-
-def _beside(views: Views, match: Match, index: Index) -> list[Pair] | str:
-    """The pixels of each view of an image and of the training image, or why the latter cannot be had."""
-    path = Path(match.path)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        row = index.row(match.row)
-        if digest != row.sha256:
-            return "the training image has changed since it was indexed"
-        other = row.seen(open_image(path, max_pixels=max(MAX_PIXELS, row.pixels), way=row.decoded).image)
-        return [comparable(view, other) for view in views]
-    except (MemdetectError, OSError):
-        return "the training image cannot be opened"
+        if match.copy_found or match.partial_found:
+            nearest.setdefault((match.seed, match.copy_found), match.rank)
+    found = {(seed, rank) for (seed, _), rank in nearest.items()}
+    return [m for m in matches if m.rank <= top_k or (m.seed, m.rank) in found or m.unseen]
 
 
 def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
     """Outcome of an image by its matches alone, and the reason where it is not plain.
 
-    copy: embedder and pixels agree on a training image. similar: the embedder alone. clear: neither, in this index.
-    inconclusive: the index has no threshold, or nothing was found; or a training image that it is similar to is not
-    there to be compared; or the embedder alone where too few reference similarities show the threshold's level.
+    copy: the pixels agree with a training image, and so does the embedder, or as much of the structure as chance does
+    not explain. partial-copy: so much of the structure, and not the whole. similar: the embedder alone. clear: none of
+    them, in this index. inconclusive: the index has no threshold, or nothing was found; or a training image near it is
+    not there to be compared; or the embedder alone where too few reference similarities show the threshold's level.
     """
     limit = index.manifest.threshold
     if any(match.copy_found for match in matches):
@@ -221,11 +183,15 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
         return "inconclusive", NO_THRESHOLD
     if not matches:
         return "inconclusive", "no training image was found near it; its embedding may not be finite"
+    if any(match.partial_found for match in matches):
+        return "partial-copy", ""
     near = [match for match in matches if match.similar]
-    if not near:
-        return "clear", ""
-    if unseen := next((match.note for match in near if match.note), ""):
+    if unseen := next((match.note for match in near if match.unseen), ""):
         return "inconclusive", f"may be a copy: {unseen}"
+    if unseen := next((match.note for match in matches if match.unseen), ""):
+        return "inconclusive", f"may hold a part of one: {unseen}"
+    if not near:
+        return "clear", next((match.note for match in matches if match.rank == 1), "")
     if not limit.shown:
         return "inconclusive", f"similar, but {limit.queries} reference images cannot show a level of {limit.level:g}"
     return "similar", "similar, but the pixels differ"

@@ -9,18 +9,20 @@ otherwise.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import floor, inf
+from math import inf
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from PIL import Image
 
+from memdetect.copies.index.conformal import quantile
 from memdetect.copies.index.embed_files import Taken
 from memdetect.copies.index.embedder_protocol import Embeds, sound
 from memdetect.copies.index.manifest import Threshold
 from memdetect.copies.index.measures import agree, row_image
 from memdetect.copies.index.near import bound, cuts
+from memdetect.copies.index.part import Parts
 from memdetect.copies.index.rows import RowFile
 from memdetect.copies.index.search import Searcher
 from memdetect.copies.index.views import by_owner, centre_square, merged
@@ -30,18 +32,6 @@ OPENED = 16  # pictures open, and looked up, together
 DEPTHS = (16, 256)  # neighbours among which one that is no copy is sought
 
 Reference = tuple[list[float], int]  # similarities ascending, and how many copies were left out
-
-
-def quantile(reference: Sequence[float], level: float) -> tuple[float | None, bool]:
-    """The similarity that must be exceeded for a p-value of at most `level`, and whether n can show that level.
-
-    p = (1 + #{reference >= s}) / (1 + n) <= level needs #{reference >= s} <= level * (n + 1) - 1 =: m, so that s
-    exceeds the (m + 1)-th largest. For m < 0 none does: the largest is given, beyond which p = 1 / (n + 1).
-    """
-    allowed = floor(level * (len(reference) + 1) + 1e-9) - 1
-    if not reference:
-        return None, False
-    return reference[len(reference) - 1 - max(allowed, 0)], allowed >= 0
 
 
 def threshold(reference: Reference, level: float, rows: int, held_out: bool) -> Threshold:
@@ -124,6 +114,14 @@ class Asked:
             passed.append(index)
         return None, passed
 
+    def strangers(self, copies: Copies) -> list[int]:
+        """The rows found that are of other files and no near-duplicates, nearest first."""
+        return [
+            row
+            for near, row in zip(*self.found, strict=True)
+            if near < self.cut and copies.rows[row].sha256 != self.sha256
+        ]
+
     def asked_before(self, copies: Copies, index: int, passed: Sequence[int]) -> bool:
         """Whether one of the copies is another picture's that comes before row `index`: that one may ask."""
         return any(other < index and copies.rows[other].sha256 != self.sha256 for other in passed)
@@ -147,11 +145,11 @@ def looked_up(
     return [(every[own], merged(near[own], rows[own], DEPTHS[0])) for own in by_owner(owners, len(images))]
 
 
-def leave_one_out(trial: Trial, queries: int) -> Reference:
+def leave_one_out(trial: Trial, queries: int, parts: Parts | None = None) -> Reference:
     """Reference similarities of pictures drawn at random. One with a copy before it in the index is left to that copy.
 
     A picture all of whose neighbours down to DEPTHS[-1] are copies gives none and is left out. With the values: how
-    many pictures were chosen and gave none.
+    many pictures were chosen and gave none. parts: is given each of these pictures and the rows near it.
     """
     chosen = trial.chosen(queries)
     values: list[float] = []
@@ -165,6 +163,8 @@ def leave_one_out(trial: Trial, queries: int) -> Reference:
             similarity, passed = _deeper(trial, asked, index).first_stranger(trial.copies)
         if similarity is not None and not asked.asked_before(trial.copies, index, passed):
             values.append(similarity)
+            if parts:
+                parts.add(asked.image, asked.strangers(trial.copies))
     return sorted(values), len(chosen) - len(values)
 
 
@@ -196,7 +196,7 @@ def _without(found: tuple[list[float], list[int]], index: int) -> tuple[list[flo
     return [similarity for similarity, _ in kept], [row for _, row in kept]
 
 
-def held_out(trial: Trial, batches: Iterator[Sequence[Taken]]) -> Reference:
+def held_out(trial: Trial, batches: Iterator[Sequence[Taken]], parts: Parts | None = None) -> Reference:
     """Reference similarities of images not in the index; a copy or near-duplicate of a row is left out and counted."""
     values: list[float] = []
     removed, limit = 0, bound(trial.searcher.vectors, trial.seed)
@@ -211,4 +211,6 @@ def held_out(trial: Trial, batches: Iterator[Sequence[Taken]]) -> Reference:
             removed += bool(passed)
             if similarity is not None and not passed:
                 values.append(similarity)
+                if parts:
+                    parts.add(taken.image, asked.strangers(trial.copies))
     return sorted(values), removed

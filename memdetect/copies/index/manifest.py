@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -65,6 +65,24 @@ class Threshold(_Strict):
     source: Literal["held-out", "leave-one-out"]
 
 
+class Agreement(_Strict):
+    """Above which share of a training image that agrees a part of it counts as found, and what that rests on.
+
+    agreed: the limit, None when no query gave any. queries: how many images known not to be copies were laid on the
+    training images nearest to them; pairs: how many pairs that were; duplicates: pairs left out for copies. level,
+    attainable, shown, source: as of `Threshold`; what is not shown gives way to the usual limits (`copies.index.part`).
+    """
+
+    agreed: float | None
+    level: float = Field(gt=0, lt=1)
+    attainable: float
+    shown: bool
+    queries: int
+    pairs: int
+    duplicates: int
+    source: Literal["held-out", "leave-one-out"]
+
+
 class Planted(_Strict):
     """Rows' own images, damaged mildly and looked up: how many, and the share found, similar, and called a copy."""
 
@@ -106,6 +124,7 @@ class Manifest(_Strict):
     skipped: dict[str, int] = {}
     noted: dict[str, int] = {}
     threshold: Threshold
+    agreement: Agreement
     planted: Planted
     geometry: dict[str, Found]
     files: dict[FileName, FileSum]
@@ -221,10 +240,20 @@ def file_sum(path: Path) -> FileSum:
         raise MemdetectError(f"{str(path)!r} cannot be read ({problem.strerror}); give access to it") from None
 
 
-def read_reference(folder: Path) -> list[float]:
-    """Nearest-neighbour similarities of images known not to be copies, ascending, from a verified folder."""
-    values: Any = json.loads((folder / REFERENCE).read_bytes())
-    return [float(value) for value in values]
+class ReferenceValues(_Strict):
+    """What images known not to be copies gave, ascending.
+
+    similarity: of the nearest training image, by the embedder; agreed: the largest share of a training image near them
+    that agrees.
+    """
+
+    similarity: list[float]
+    agreed: list[float]
+
+
+def read_reference(folder: Path) -> ReferenceValues:
+    """The reference values of a verified folder."""
+    return ReferenceValues.model_validate_json((folder / REFERENCE).read_bytes())
 
 
 def _damaged(path: Path, what: str) -> MemdetectError:

@@ -1,7 +1,6 @@
 """An opened index: vectors in, training images out, each with its similarity and p-value."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from pydantic import TypeAdapter
 
 from memdetect.copies.index.embed_files import DIFFER
 from memdetect.copies.index.embedder_protocol import Embeds
-from memdetect.copies.index.manifest import ROWS, Manifest, Step, read_manifest, read_reference, verify
+from memdetect.copies.index.manifest import ROWS, Manifest, ReferenceValues, Step, read_manifest, read_reference, verify
+from memdetect.copies.index.part import limit_of
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
 from memdetect.copies.match import Match
@@ -26,9 +26,10 @@ class Index:
     """A verified index folder, opened for reading. Made by `open_index`."""
 
     def __init__(
-        self, folder: Path, manifest: Manifest, reference: Sequence[float], engine: Engine | None = None
+        self, folder: Path, manifest: Manifest, reference: ReferenceValues, engine: Engine | None = None
     ) -> None:
-        self.folder, self.manifest, self.reference = folder, manifest, reference
+        self.folder, self.manifest = folder, manifest
+        self.reference, self._agreed = reference.similarity, reference.agreed
         self.rows, self._seen = RowFile(folder / ROWS), str(folder)
         size = manifest.count, manifest.embedder.dim
         self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine)
@@ -49,6 +50,15 @@ class Index:
         """Whether a similarity exceeds the threshold: p at most the level, where enough non-copies show the level."""
         limit = self.manifest.threshold.similarity
         return limit is not None and similarity > limit
+
+    def p_agreed(self, agreed: float) -> float | None:
+        """Conformal p-value of a share that agrees, among the largest of images that are no copies; None without any."""
+        above = len(self._agreed) - bisect_left(self._agreed, agreed)
+        return (1 + above) / (1 + len(self._agreed)) if self._agreed else None
+
+    def repeats(self, agreed: float, small: bool) -> bool:
+        """Whether so large a share of a training image agrees that a part of it counts as found."""
+        return agreed > limit_of(self.manifest.agreement, small)
 
     def nearest(self, vectors: Float32[np.ndarray, "query dim"], k: int) -> list[list[Match]]:
         """The k nearest training images of each vector, nearest first, by exact cosine; pixel measures not taken.

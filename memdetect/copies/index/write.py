@@ -1,6 +1,5 @@
 """The files of an index: vectors and rows, then the threshold, planted copies and the manifest."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
@@ -22,10 +21,12 @@ from memdetect.copies.index.manifest import (
     EmbedderName,
     FileName,
     Manifest,
+    ReferenceValues,
     Step,
     file_sum,
 )
 from memdetect.copies.index.nearest import Index
+from memdetect.copies.index.part import Parts
 from memdetect.copies.index.recall_check import planted
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
@@ -147,12 +148,13 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     """Calibrate, look up planted copies, and write reference similarities and the manifest."""
     searcher, options, embedder = trial.searcher, work.options, work.embedder
     folder = searcher.folder
-    reference = _reference(trial, work, intake.noted)
     level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
+    reference, parts = _reference(trial, work, intake.noted)
     limit = threshold(reference, level, searcher.count, bool(options.held_out))
     crop = intake.as_trained.crop if intake.as_trained else "center"
     mild, geometry = planted(trial, limit.similarity, options.planted, crop)
-    write_atomic(folder / REFERENCE, json.dumps(reference[0]) + "\n")
+    values = ReferenceValues(similarity=reference[0], agreed=sorted(parts.values))
+    write_atomic(folder / REFERENCE, values.model_dump_json() + "\n")
     own: tuple[FileName, ...] = () if searcher.factory == "Flat" else (FAISS,)
     manifest = Manifest(
         memdetect=__version__,
@@ -167,6 +169,7 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
         skipped=dict(sorted(intake.skipped.items())),
         noted=dict(sorted(intake.noted.items())),
         threshold=limit,
+        agreement=parts.agreement(level, bool(options.held_out)),
         planted=mild,
         geometry=geometry,
         files={name: file_sum(folder / name) for name in (VECTORS, ROWS, REFERENCE, *own)},
@@ -174,14 +177,16 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     write_atomic(folder / MANIFEST, manifest.sealed().text())
 
 
-def _reference(trial: Trial, work: Work, noted: Counter[str]) -> Reference:
-    """The reference similarities by the options; held-out images that could not be used are counted in `noted`."""
-    options = work.options
+def _reference(trial: Trial, work: Work, noted: Counter[str]) -> tuple[Reference, Parts]:
+    """The reference similarities and parts by the options; held-out images that cannot be used are counted in `noted`."""
+    options, copies = work.options, trial.copies
+    planned = sum(1 for _ in listed(options.held_out)) if options.held_out else len(trial.chosen(options.null_queries))
+    parts = Parts(copies.image, copies.rule, planned)
     if not options.held_out:
-        return leave_one_out(trial, options.null_queries)
+        return leave_one_out(trial, options.null_queries, parts), parts
     intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels, every=False)
-    reference = held_out(trial, intake.batches(listed(options.held_out)))
+    reference = held_out(trial, intake.batches(listed(options.held_out)), parts)
     if sum(intake.skipped.values()) == intake.seen:
         raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")
     noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
-    return reference
+    return reference, parts

@@ -1,0 +1,110 @@
+"""How much of a training image does an image repeat, once it is laid on it?
+
+Windows of the two agree where their lumas are correlated above AGREES and both have contrast: a flat part, a white
+ground and a border repeat nothing. What is measured is the share of the area of the training image that agrees; the
+largest connected part of it is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from scipy import ndimage
+
+from memdetect.copies.align import WHOLE, Asking, Placing, Prepared, laid_on, pixel_map, refined
+from memdetect.copies.match import Affine, Box
+
+AGREES = 0.8  # of the local correlation
+CONTRAST = 1.5  # of 255: least deviation of the luma in a window of either image
+NOISE = 1.0  # of 255, added to both deviations: what rounding and compression leave of a flat part
+WINDOW = 1 / 32  # of the root of the area: deviation of the windows
+KEPT = 4  # placings of one image, over all its candidates, that are refined
+NEAR = 0.006  # of a side: placings whose corners differ by less are one
+
+Grey = Float32[np.ndarray, "row col"]
+Here = Bool[np.ndarray, "row col"]
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """An image laid on a training image.
+
+    agreed: share of the area of the training image that agrees. telling: share of its area that lies under the image
+    and has contrast. region: the box about the largest connected part that agrees, None without any.
+    """
+
+    affine: Affine
+    agreed: float
+    telling: float
+    region: Box | None = None
+
+
+def lay(asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool]) -> list[Laid | None]:
+    """Lay an image on its candidates. None for one that is not there, or that the image explains less than others.
+
+    always: candidates that are laid in any case.
+    """
+    found = [(k, placing) for k, other in enumerate(others) if other for placing in asking.placings(other)]
+    best = sorted(found, key=lambda pair: -pair[1].score)[:KEPT]
+    best += [next(pair for pair in found if pair[0] == k) for k, due in enumerate(always) if due and others[k]]
+    laid: list[Laid | None] = [None] * len(others)
+    for k, placing in dict.fromkeys(best):
+        other = others[k]
+        if other and (held := laid[k], now := _measured(asking, other, placing)) and _more(now, held):
+            laid[k] = now
+    return laid
+
+
+def _more(now: Laid, held: Laid | None) -> bool:
+    return held is None or now.agreed > held.agreed
+
+
+def _measured(asking: Asking, other: Prepared, placing: Placing) -> Laid:
+    affine = refined(placing, asking, other)
+    if near(affine, WHOLE):
+        affine = WHOLE
+    return agreement(asking, other, affine)
+
+
+def agreement(asking: Asking, other: Prepared, affine: Affine) -> Laid:
+    """What of a training image an image repeats that is laid on it so."""
+    root = asking.sizes.refine[-1]
+    (image, _), (grey, _) = asking.prepared.at(root), other.at(root)
+    laid, inside = laid_on(image, pixel_map(affine, image.shape, grey.shape), grey.shape)
+    if not inside.any():
+        return Laid(affine, 0.0, 0.0)
+    local, contrast = correlation(laid, grey, inside, WINDOW * root)
+    telling = inside & (contrast[1] > CONTRAST)
+    agrees = telling & (contrast[0] > CONTRAST) & (local > AGREES)
+    return Laid(affine, float(agrees.mean()), float(telling.mean()), largest(agrees))
+
+
+def correlation(one: Grey, other: Grey, inside: Here, width: float) -> tuple[Grey, tuple[Grey, Grey]]:
+    """Local correlation of two grey images over windows, in [-1, 1], and the deviations of both there."""
+    weight = inside.astype(np.float32)
+    products = np.stack([weight, one * weight, other * weight, one * one * weight, other * other * weight])
+    products = np.concatenate([products, (one * other * weight)[None]])
+    held, x, y, xx, yy, xy = ndimage.gaussian_filter(products, width, mode="constant", axes=(1, 2), truncate=3)
+    held = np.maximum(held, 1e-6)
+    x, y = x / held, y / held
+    vx, vy = np.maximum(xx / held - x * x, 0), np.maximum(yy / held - y * y, 0)
+    return (xy / held - x * y) / np.sqrt((vx + NOISE**2) * (vy + NOISE**2)), (np.sqrt(vx), np.sqrt(vy))
+
+
+def largest(agrees: Here) -> Box | None:
+    """Left, top, right, bottom of the largest connected part, in shares; None without any."""
+    parts, count = ndimage.label(agrees)
+    if not count:
+        return None
+    sizes = np.bincount(parts.ravel())[1:]
+    rows, cols = ndimage.find_objects(parts)[int(sizes.argmax())]
+    height, width = agrees.shape
+    return cols.start / width, rows.start / height, cols.stop / width, rows.stop / height
+
+
+def near(one: Affine, other: Affine) -> bool:
+    """Whether two placings bring the corners of the training image to the same places, but for a hair."""
+    a, b = (np.array(each).reshape(2, 3) for each in (one, other))
+    corners = np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
+    return bool(np.abs((a - b) @ corners).max() < NEAR)

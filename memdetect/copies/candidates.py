@@ -1,0 +1,106 @@
+"""The training images near an image are opened, the image is laid on them, and what agrees is measured."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from memdetect.copies.agreement import Laid, lay
+from memdetect.copies.align import COARSE, Asking, Prepared, Sizes
+from memdetect.copies.compared import Beside, Compared, compare, plain
+from memdetect.copies.index import Index
+from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR, Match
+from memdetect.copies.pixels import CopyRule
+from memdetect.errors import MemdetectError
+from memdetect.inputs.images import MAX_PIXELS, open_image
+
+LARGEST = 1024  # pixels of the longer side of a training image that is compared
+KEPT = {COARSE: 4096}  # small versions of training images that are kept, by their sizes
+KEPT_OTHERS = 512
+
+Views = Sequence[Image.Image]
+
+
+@dataclass(slots=True)
+class Opener:
+    """Opens the training images of an index that are the files that were indexed; keeps small versions of the last."""
+
+    index: Index
+    _kept: dict[Sizes, OrderedDict[int, Prepared]] = field(default_factory=dict[Sizes, OrderedDict[int, Prepared]])
+
+    def image(self, match: Match) -> Image.Image | str:
+        """What training saw of a picture, at most LARGEST pixels long; or why it cannot be had."""
+        path = Path(match.path)
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            row = self.index.row(match.row)
+            if digest != row.sha256:
+                return CHANGED
+            image = row.seen(open_image(path, max_pixels=max(MAX_PIXELS, row.pixels), way=row.decoded).image)
+        except (MemdetectError, OSError):
+            return GONE
+        if max(image.size) > LARGEST:
+            image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS, reducing_gap=None)
+        return image
+
+    def small(self, match: Match, sizes: Sizes, image: Image.Image | None = None) -> Prepared | str:
+        """The same, made small to be aligned. image: it, where it was opened before."""
+        kept = self._kept.setdefault(sizes, OrderedDict())
+        if match.row in kept:
+            kept.move_to_end(match.row)
+            return kept[match.row]
+        opened = image or self.image(match)
+        if isinstance(opened, str):
+            return opened
+        kept[match.row] = Prepared.of(opened, sizes)
+        if len(kept) > KEPT.get(sizes, KEPT_OTHERS):
+            kept.popitem(last=False)
+        return kept[match.row]
+
+
+def compared(
+    views: Views, near: Sequence[Match], opener: Opener, rule: CopyRule | None = None, spare: bool = False
+) -> list[Match]:
+    """The candidates of one image, nearest first, with what its pixels say of each.
+
+    views: of the image; the first is aligned. Every candidate is laid under it; those are measured under which it lies
+    best, with the similar ones, the nearest, and all of them unless `spare`.
+    """
+    if plain(views[0]):
+        return [match.model_copy(update={"similar": False, "note": ONE_COLOUR}) for match in near]
+    asking, index = Asking(views[0]), opener.index
+    small = [opener.small(match, asking.sizes) for match in near]
+    always = [match.similar or match.rank == 1 or not spare for match in near]
+    laid = lay(asking, [None if isinstance(one, str) else one for one in small], always)
+    parts = [part is not None and index.repeats(part.agreed, asking.sizes.small) for part in laid]
+    due = [now or part for now, part in zip(always, parts, strict=True)]
+    opened = [opener.image(match) if now else one for match, one, now in zip(near, small, due, strict=True)]
+    there = [image if isinstance(image, Image.Image) and not plain(image) else None for image in opened]
+    beside = [Beside(views, image, part) for image, part in zip(there, laid, strict=True) if image]
+    measures = iter(compare(beside, rule))
+    done: list[Match] = []
+    for k, match in enumerate(near):
+        if there[k] is not None:
+            match = _judged(match, next(measures), parts[k])
+        elif isinstance(image := opened[k], Image.Image | str):
+            note = image if isinstance(image, str) else ONE_COLOUR
+            match = match.model_copy(update={"note": note, "similar": match.similar and note != ONE_COLOUR})
+        done.append(_aligned(match, laid[k], index))
+    return done
+
+
+def _judged(match: Match, own: Compared, part: bool) -> Match:
+    copy = own.whole and (match.similar or part)
+    found = {"tile": own.tile, "ssim": own.ssim, "copy_found": copy, "partial_found": part and not copy}
+    return match.model_copy(update=found)
+
+
+def _aligned(match: Match, laid: Laid | None, index: Index) -> Match:
+    if laid is None or match.note:
+        return match
+    told = {"affine": laid.affine, "agreed": laid.agreed, "p_agreed": index.p_agreed(laid.agreed)}
+    return match.model_copy(update={**told, "region": laid.region})

@@ -1,0 +1,91 @@
+"""How much of a training image does an image repeat that is no copy of it? The limit of a partial copy.
+
+Images known not to be copies are laid on the training images nearest to them as a look-up does it: of each the largest
+share that agrees counts, over as many candidates. Copies and near-duplicates are left out, as for the threshold of the
+similarity; pairs whose aligned pixels agree are such copies too.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from math import ceil
+
+from PIL import Image
+
+from memdetect.copies.agreement import Laid, lay
+from memdetect.copies.align import Asking, Prepared, Sizes
+from memdetect.copies.compared import Beside, compare, plain
+from memdetect.copies.index.conformal import quantile
+from memdetect.copies.index.manifest import Agreement
+from memdetect.copies.pixels import CopyRule
+
+MOST = 1999  # images that are laid on their neighbours
+DEPTH = 10  # training images on which each is laid, as in a look-up
+USUAL = 0.15  # limit where too few images show the level
+USUAL_SMALL = 0.5  # the same of small images, which have few windows
+LEAST = 0.06  # of the area: a smaller part is none, whatever the reference says
+KEPT = 1024  # small versions of rows that are kept
+WORTH = 0.1  # share that agrees, below which two images are no copies in any case
+
+
+def limit_of(agreement: Agreement, small: bool) -> float:
+    """The share of a training image that has to be exceeded for a part of it to count as found."""
+    usual, seen = (USUAL_SMALL if small else USUAL), agreement.agreed or 0.0
+    return max(seen, LEAST) if agreement.shown else max(seen, usual)
+
+
+class Parts:
+    """Gathers the largest shares that agree between images and their neighbours that are no copies.
+
+    opens: the picture of a row, None where it is gone. planned: how many images will be added; MOST of them at most are
+    laid on their neighbours.
+    """
+
+    def __init__(self, opens: Callable[[int], Image.Image | None], rule: CopyRule, planned: int) -> None:
+        self.opens, self.rule, self.step = opens, rule, ceil(max(planned, 1) / MOST)
+        self.values: list[float] = []
+        self.seen = self.pairs = self.copies = 0
+        self._kept: OrderedDict[tuple[int, Sizes], Prepared | None] = OrderedDict()
+
+    def add(self, image: Image.Image | None, rows: Sequence[int]) -> None:
+        """Lay an image on rows, nearest first, none of which is a copy of it that is known."""
+        self.seen += 1
+        if image is None or (self.seen - 1) % self.step or plain(image):
+            return
+        asking = Asking(image)
+        small = [self._small(row, asking.sizes) for row in rows[:DEPTH]]
+        laid = lay(asking, small, [False] * len(small))
+        self.pairs += sum(one is not None for one in small)
+        self.values.append(
+            max((self._share(image, row, part) for row, part in zip(rows, laid, strict=False)), default=0.0)
+        )
+
+    def agreement(self, level: float, held_out: bool) -> Agreement:
+        """The limit by what was gathered."""
+        agreed, shown = quantile(sorted(self.values), level)
+        return Agreement(
+            agreed=agreed,
+            level=level,
+            attainable=1 / (len(self.values) + 1),
+            shown=shown,
+            queries=len(self.values),
+            pairs=self.pairs,
+            duplicates=self.copies,
+            source="held-out" if held_out else "leave-one-out",
+        )
+
+    def _share(self, image: Image.Image, row: int, part: Laid | None) -> float:
+        if part is None or part.agreed < WORTH:
+            return part.agreed if part else 0.0
+        other = self.opens(row)
+        if other is not None and compare([Beside([image], other, part)], self.rule)[0].whole:
+            self.copies += 1
+            return 0.0
+        return part.agreed
+
+    def _small(self, row: int, sizes: Sizes) -> Prepared | None:
+        if (row, sizes) not in self._kept:
+            image = self.opens(row)
+            self._kept[row, sizes] = Prepared.of(image, sizes) if image else None
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[row, sizes]
