@@ -7,6 +7,7 @@ largest connected part of it is shown.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -94,11 +95,13 @@ def correlation(one: Grey, other: Grey, inside: Here, width: float) -> tuple[Gre
 
 def largest(agrees: Here) -> Box | None:
     """Left, top, right, bottom of the largest connected part, in shares; None without any."""
-    parts, count = ndimage.label(agrees)
+    labelled: Any = ndimage.label(agrees)
+    parts, count = labelled
     if not count:
         return None
     sizes = np.bincount(parts.ravel())[1:]
-    rows, cols = ndimage.find_objects(parts)[int(sizes.argmax())]
+    found: Any = ndimage.find_objects(parts)
+    rows, cols = found[int(sizes.argmax())]
     height, width = agrees.shape
     return cols.start / width, rows.start / height, cols.stop / width, rows.stop / height
 

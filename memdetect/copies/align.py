@@ -13,6 +13,7 @@ the upper left corner (`match.Match.affine`).
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp, sqrt
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
@@ -22,6 +23,7 @@ from scipy import fft, ndimage
 from memdetect.copies.match import Affine
 
 Grey = Float32[np.ndarray, "row col"]
+Spectra = Complex64[np.ndarray, "view row col"]
 Map = Float64[np.ndarray, "2 3"]
 
 SCALES = tuple(exp(0.065 * k) for k in range(-11, 7))  # of the image beside the training image: 0.49 to 1.48
@@ -117,7 +119,7 @@ class _Views:
 
     flat: list[Grey]
     mirrored: list[bool]
-    spectra: Complex64[np.ndarray, "view row col"]
+    spectra: Spectra
 
 
 class Asking:
@@ -153,14 +155,17 @@ class Asking:
             padded = np.zeros((len(flat), self._pad, self._pad), np.float32)
             for k, view in enumerate(flat):
                 padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
-            self._views[proportion] = _Views(flat, [False, True] * (len(flat) // 2), np.conj(fft.rfft2(padded)))
+            self._views[proportion] = _Views(
+                flat, [False, True] * (len(flat) // 2), np.conj(_spectra(padded, padded.shape[1:]))
+            )
         return self._views[proportion]
 
     def _shifts(self, flat: Grey, views: _Views, most: int) -> list[tuple[Grey, bool, int, int]]:
-        """The views and shifts, rows and columns, at which correlation peaks: the best of each view, alike ones once."""
+        """The views and shifts, rows and columns, where correlation peaks: the best of each view, alike ones once."""
         rows, cols = (min(side, self._pad) for side in flat.shape)
-        spectrum = fft.rfft2(flat[:rows, :cols], (self._pad, self._pad))
-        surfaces = fft.irfft2(views.spectra * spectrum, (self._pad, self._pad)).reshape(len(views.flat), -1)
+        square = (self._pad, self._pad)
+        spectrum = _spectra(flat[None, :rows, :cols], square)
+        surfaces = np.asarray(cast("Any", fft.irfft2(views.spectra * spectrum, square))).reshape(len(views.flat), -1)
         peaks = surfaces.argmax(1)
         found: list[tuple[int, int, int]] = []
         for k in np.argsort(-surfaces[np.arange(len(peaks)), peaks]).tolist():
@@ -174,6 +179,10 @@ class Asking:
             if len(found) == most:
                 break
         return [(views.flat[k], views.mirrored[k], down, right) for k, down, right in found]
+
+
+def _spectra(images: Float32[np.ndarray, "image row col"], size: tuple[int, ...]) -> Spectra:
+    return np.asarray(cast("Any", fft.rfft2(images, size)))
 
 
 def _apart(one: int, other: int, down: int, right: int) -> bool:

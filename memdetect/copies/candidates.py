@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -29,7 +29,6 @@ class Opener:
     """Opens the training images of an index that are the files that were indexed; keeps small versions of the last."""
 
     index: Index
-    _kept: dict[Sizes, OrderedDict[int, Prepared]] = field(default_factory=dict[Sizes, OrderedDict[int, Prepared]])
 
     def image(self, match: Match) -> Image.Image | str:
         """What training saw of a picture, at most LARGEST pixels long; or why it cannot be had."""
@@ -49,7 +48,7 @@ class Opener:
 
     def small(self, match: Match, sizes: Sizes, image: Image.Image | None = None) -> Prepared | str:
         """The same, made small to be aligned. image: it, where it was opened before."""
-        kept = self._kept.setdefault(sizes, OrderedDict())
+        kept = self.index.small.setdefault(sizes, OrderedDict())
         if match.row in kept:
             kept.move_to_end(match.row)
             return kept[match.row]

@@ -159,13 +159,20 @@ def _nearest(vectors: Sequence[Vectors], index: Index, depth: int) -> list[list[
 
 
 def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
-    """The `top_k` nearest of each image, its nearest copies, whole and in part, and what was not there to be compared."""
+    """The `top_k` nearest of each image, its nearest copies, whole and in part, and what was not compared."""
     nearest: dict[tuple[int, bool], int] = {}
     for match in matches:
         if match.copy_found or match.partial_found:
             nearest.setdefault((match.seed, match.copy_found), match.rank)
     found = {(seed, rank) for (seed, _), rank in nearest.items()}
     return [m for m in matches if m.rank <= top_k or (m.seed, m.rank) in found or m.unseen]
+
+
+def found_in(matches: Sequence[Match]) -> Literal["copy", "partial-copy", ""]:
+    """What of training images comes back, by the pixels."""
+    if any(match.copy_found for match in matches):
+        return "copy"
+    return "partial-copy" if any(match.partial_found for match in matches) else ""
 
 
 def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
@@ -177,19 +184,15 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
     not there to be compared; or the embedder alone where too few reference similarities show the threshold's level.
     """
     limit = index.manifest.threshold
-    if any(match.copy_found for match in matches):
-        return "copy", ""
+    if found := found_in(matches):
+        return found, ""
     if limit.similarity is None:
         return "inconclusive", NO_THRESHOLD
     if not matches:
         return "inconclusive", "no training image was found near it; its embedding may not be finite"
-    if any(match.partial_found for match in matches):
-        return "partial-copy", ""
     near = [match for match in matches if match.similar]
-    if unseen := next((match.note for match in near if match.unseen), ""):
-        return "inconclusive", f"may be a copy: {unseen}"
-    if unseen := next((match.note for match in matches if match.unseen), ""):
-        return "inconclusive", f"may hold a part of one: {unseen}"
+    if unseen := next((match for match in (*near, *matches) if match.unseen), None):
+        return "inconclusive", f"may {'be a copy' if unseen.similar else 'hold a part of one'}: {unseen.note}"
     if not near:
         return "clear", next((match.note for match in matches if match.rank == 1), "")
     if not limit.shown:

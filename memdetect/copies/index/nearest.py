@@ -1,6 +1,7 @@
 """An opened index: vectors in, training images out, each with its similarity and p-value."""
 
 from bisect import bisect_left
+from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import TypeAdapter
 
+from memdetect.copies.align import Prepared, Sizes
 from memdetect.copies.index.embed_files import DIFFER
 from memdetect.copies.index.embedder_protocol import Embeds
 from memdetect.copies.index.manifest import ROWS, Manifest, ReferenceValues, Step, read_manifest, read_reference, verify
@@ -30,6 +32,9 @@ class Index:
     ) -> None:
         self.folder, self.manifest = folder, manifest
         self.reference, self._agreed = reference.similarity, reference.agreed
+        self.small = dict[
+            Sizes, OrderedDict[int, Prepared]
+        ]()  # versions of training images, by row, as they are aligned
         self.rows, self._seen = RowFile(folder / ROWS), str(folder)
         size = manifest.count, manifest.embedder.dim
         self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine)
@@ -52,7 +57,7 @@ class Index:
         return limit is not None and similarity > limit
 
     def p_agreed(self, agreed: float) -> float | None:
-        """Conformal p-value of a share that agrees, among the largest of images that are no copies; None without any."""
+        """Conformal p-value of a share that agrees, among those of images that are no copies; None without any."""
         above = len(self._agreed) - bisect_left(self._agreed, agreed)
         return (1 + above) / (1 + len(self._agreed)) if self._agreed else None
 

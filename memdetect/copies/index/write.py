@@ -178,7 +178,7 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
 
 
 def _reference(trial: Trial, work: Work, noted: Counter[str]) -> tuple[Reference, Parts]:
-    """The reference similarities and parts by the options; held-out images that cannot be used are counted in `noted`."""
+    """The reference values by the options; held-out images that cannot be used are counted in `noted`."""
     options, copies = work.options, trial.copies
     planned = sum(1 for _ in listed(options.held_out)) if options.held_out else len(trial.chosen(options.null_queries))
     parts = Parts(copies.image, copies.rule, planned)
