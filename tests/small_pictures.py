@@ -38,3 +38,13 @@ def fill(folder: Path, seeds: Sequence[int], size: tuple[int, int] = (64, 64)) -
 
 
 QUICK = BuildOptions(planted=8, null_queries=50, level=0.05)
+
+
+def texture(seed: int, side: int = 320) -> Image.Image:
+    """A square picture with detail of every size, as photographs have: no two alike, none periodic."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((side, side, 3), np.float32)
+    for cells in (4, 8, 16, 32):
+        values = rng.uniform(0, 255, (cells, cells, 3)).astype(np.uint8)
+        total += np.asarray(Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC), np.float32)
+    return Image.fromarray((total / 4).astype(np.uint8))

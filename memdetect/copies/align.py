@@ -22,8 +22,8 @@ from scipy import fft, ndimage
 
 from memdetect.copies.match import Affine
 
-Grey = Float32[np.ndarray, "row col"]
-Spectra = Complex64[np.ndarray, "view row col"]
+Grey = Float32[np.ndarray, "_row _col"]
+Spectra = Complex64[np.ndarray, "view _row _half"]
 Map = Float64[np.ndarray, "2 3"]
 
 SCALES = tuple(exp(0.065 * k) for k in range(-11, 7))  # of the image beside the training image: 0.49 to 1.48
@@ -181,7 +181,7 @@ class Asking:
         return [(views.flat[k], views.mirrored[k], down, right) for k, down, right in found]
 
 
-def _spectra(images: Float32[np.ndarray, "image row col"], size: tuple[int, ...]) -> Spectra:
+def _spectra(images: Float32[np.ndarray, "view _row _col"], size: tuple[int, ...]) -> Spectra:
     return np.asarray(cast("Any", fft.rfft2(images, size)))
 
 
@@ -269,7 +269,7 @@ def _settled(image: Grey, flat: Grey, pixels: Map, rounds: int) -> Map:
     return pixels
 
 
-def _composed(pixels: Map, step: Float32[np.ndarray, "4"], centre: tuple[float, float], unit: int) -> Map:
+def _composed(pixels: Map, step: Float64[np.ndarray, "4"], centre: tuple[float, float], unit: int) -> Map:
     """A map after the inverse of a small shift, scaling and turn about the centre."""
     right, down, larger, turn = (float(part) for part in step)
     larger, turn = larger / unit, turn / unit
