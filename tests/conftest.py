@@ -54,14 +54,6 @@ def commands() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_pairs() -> Iterator[None]:
-    """Pairs of rows that an index compares at random: those of a test have not many more in all."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memdetect.copies.index.near.PAIRS", 2000)
-        yield
-
-
 @pytest.fixture(scope="session", params=list(MAKERS))
 def any_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny random pipeline of every adapter in turn."""
