@@ -22,6 +22,7 @@ import pytest
 import shape_checks  # noqa: F401 - before any module of the package
 import typer
 from hypothesis import settings
+from ready import Ready
 from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
@@ -52,6 +53,21 @@ def commands() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def starting(request: pytest.FixtureRequest) -> Iterator[Ready | None]:
+    """Imports beside the first tests, where one of them wants it, so that nobody waits for it."""
+    own = Ready() if any("ready" in getattr(item, "fixturenames", ()) for item in request.session.items) else None
+    yield own
+    if own is not None:
+        own.close()
+
+
+@pytest.fixture(scope="session")
+def ready(starting: Ready) -> Ready:
+    """A plain interpreter that has imported torch already; its programs each have a process of their own."""
+    return starting
 
 
 @pytest.fixture(scope="session", params=list(MAKERS))
