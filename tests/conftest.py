@@ -83,6 +83,21 @@ def adapter_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     return tiny_adapter(request.param, folder) if request.param in ADAPTER_MAKERS else MAKERS[request.param](folder)
 
 
+@pytest.fixture(scope="module")
+def short_texts() -> Iterator[None]:
+    """T5 pads to 32 tokens where a pipeline asks for its 256 to 512, on which tiny networks would spend their time."""
+    from transformers import T5TokenizerFast
+
+    usual = T5TokenizerFast.__call__
+
+    def short(self: Any, *given: Any, max_length: int | None = None, **more: Any) -> Any:
+        return usual(self, *given, max_length=max_length and min(max_length, 32), **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(T5TokenizerFast, "__call__", short)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One tiny StableDiffusionPipeline."""

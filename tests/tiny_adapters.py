@@ -29,15 +29,11 @@ def clip_text(tokenizer: Any, *, projected: bool = False) -> Any:
 
 
 def t5(width: int = 16) -> tuple[Any, Any]:
-    """A T5 encoder and a tokenizer of single letters, which pads to 32 where a pipeline asks for its 256 to 512."""
+    """A T5 encoder and a tokenizer of single letters."""
     from transformers import T5Config, T5EncoderModel, T5TokenizerFast
 
-    class Short(T5TokenizerFast):
-        def __call__(self, *given: Any, max_length: int | None = None, **more: Any) -> Any:
-            return super().__call__(*given, max_length=max_length and min(max_length, 32), **more)
-
     pieces = ["<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
-    tokenizer = Short(vocab=[(p, float(-i)) for i, p in enumerate(pieces)], extra_ids=0)
+    tokenizer = T5TokenizerFast(vocab=[(p, float(-i)) for i, p in enumerate(pieces)], extra_ids=0)
     config = T5Config(
         vocab_size=len(pieces),
         d_model=width,
