@@ -22,6 +22,7 @@ import pytest
 import shape_checks  # noqa: F401 - before any module of the package
 import typer
 from hypothesis import settings
+from ready import Ready
 from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
@@ -55,11 +56,18 @@ def commands() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_pairs() -> Iterator[None]:
-    """Pairs of rows that an index compares at random: those of a test have not many more in all."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memdetect.copies.index.near.PAIRS", 2000)
-        yield
+def starting(request: pytest.FixtureRequest) -> Iterator[Ready | None]:
+    """Imports beside the first tests, where one of them wants it, so that nobody waits for it."""
+    own = Ready() if any("ready" in getattr(item, "fixturenames", ()) for item in request.session.items) else None
+    yield own
+    if own is not None:
+        own.close()
+
+
+@pytest.fixture(scope="session")
+def ready(starting: Ready) -> Ready:
+    """A plain interpreter that has imported torch already; its programs each have a process of their own."""
+    return starting
 
 
 @pytest.fixture(scope="session", params=list(MAKERS))
@@ -73,6 +81,21 @@ def adapter_pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """A tiny random pipeline of every row of adapters in turn; to be left as it is."""
     folder = tmp_path_factory.mktemp("tokenizer")
     return tiny_adapter(request.param, folder) if request.param in ADAPTER_MAKERS else MAKERS[request.param](folder)
+
+
+@pytest.fixture(scope="module")
+def short_texts() -> Iterator[None]:
+    """T5 pads to 32 tokens where a pipeline asks for its 256 to 512, on which tiny networks would spend their time."""
+    from transformers import T5TokenizerFast
+
+    usual = T5TokenizerFast.__call__
+
+    def short(self: Any, *given: Any, max_length: int | None = None, **more: Any) -> Any:
+        return usual(self, *given, max_length=max_length and min(max_length, 32), **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(T5TokenizerFast, "__call__", short)
+        yield
 
 
 @pytest.fixture(scope="session")

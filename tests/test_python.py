@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 from PIL import Image
+from ready import Ready
 from small_pictures import fill
 
 import memdetect
@@ -244,10 +245,9 @@ for call in (
 """
 
 
-def test_wrong_types_are_one_line_without_a_type_checker() -> None:
+def test_wrong_types_are_one_line_without_a_type_checker(ready: Ready, here: Path) -> None:
     """The suite checks types at every call; a user's program does not."""
-    done = subprocess.run([sys.executable, "-c", UNTYPED], capture_output=True, text=True, check=True)
-    assert [line.partition(";")[0] for line in done.stdout.splitlines()] == [
+    assert [line.partition(";")[0] for line in ready.run(UNTYPED, folder=here).splitlines()] == [
         "prompts holds a int (3), which it does not take",
         "prompts holds a NoneType (None), which it does not take",
         "a int is no run",

@@ -88,7 +88,11 @@ class Interrupt:
         if self.exit is not None:
             raise KeyboardInterrupt
         self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
-        say("interrupted: finishing the batch; once more to stop at once")
+        told = "interrupted: finishing the batch; once more to stop at once"
+        try:
+            say(told)
+        except RuntimeError:  # the signal came within another line's writing, which Python does not interrupt
+            os.write(sys.stderr.fileno(), f"{told}\n".encode())
 
     @contextmanager
     def listening(self) -> Generator["Interrupt"]:

@@ -3,13 +3,13 @@
 import json
 import shutil
 import socket
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ready import Ready
 
 from memdetect.cli import machine, run
 from memdetect.cli.machine import CHECKS, examine, healthy
@@ -65,11 +65,10 @@ def test_a_broken_faiss_is_a_finding_and_breaks_nothing_here(
     assert CHECKS["faiss"]() == ("fail", expected)
 
 
-def test_faiss_is_not_imported_beside_torch() -> None:
+def test_faiss_is_not_imported_beside_torch(ready: Ready) -> None:
     code = "import sys; from memdetect.cli.machine import CHECKS; CHECKS['torch']()\n"
     code += "print(CHECKS['faiss'](), 'faiss' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"('ok', '{version('faiss-cpu')}') False"
+    assert ready.run(code).strip() == f"('ok', '{version('faiss-cpu')}') False"
 
 
 def test_a_check_that_crashes_is_a_failed_check_without_private_paths(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from memdetect import __version__
 from memdetect.cli import app, run
-from memdetect.cli.terminal import Interrupt, colourful, complain, progress_bar, write
+from memdetect.cli.terminal import Interrupt, colourful, complain, progress_bar, say, write
 from memdetect.errors import Exit, MemdetectError
 
 ROOT = Path(__file__).parents[2]
@@ -194,6 +194,33 @@ def test_the_first_signal_only_asks(first: int, code: Exit, capsys: pytest.Captu
     assert interrupt.exit is code
     assert signal.getsignal(first) is before
     assert capsys.readouterr().err == "interrupted: finishing the batch; once more to stop at once\n"
+
+
+class Struck(io.FileIO):
+    """A file whose first write is met by a Ctrl-C."""
+
+    struck = False
+
+    def write(self, data: Any, /) -> int:
+        if not self.struck:
+            self.struck = True
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().write(data)
+
+
+def test_a_signal_while_a_line_is_written_is_heard_and_spoils_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with io.TextIOWrapper(io.BufferedWriter(Struck(tmp_path / "err", "w")), line_buffering=True) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with Interrupt().listening() as interrupt:
+            say("scan: 2 of 12")
+            say("scan: 4 of 12")
+        assert interrupt.exit is Exit.INTERRUPTED
+    said = (tmp_path / "err").read_text(encoding="utf-8").splitlines()
+    assert sorted(said) == [
+        "interrupted: finishing the batch; once more to stop at once", "scan: 2 of 12", "scan: 4 of 12"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

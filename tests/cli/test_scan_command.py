@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ready import Ready
 
 from memdetect.cli import run
 from memdetect.judging import OUTCOMES
@@ -212,28 +213,18 @@ def stopped_and_resumes(folder: Path, arguments: list[str], err: str, capsys: py
 
 @pytest.mark.slow
 def test_a_scan_interrupted_by_ctrl_c_says_how_to_resume_and_does(
-    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ready: Ready
 ) -> None:
     """The signal comes while the scan waits for a line, and the line when it has said that it heard the signal."""
     arguments = many(tmp_path, model_folder)
-    with subprocess.Popen(
-        [sys.executable, "-c", HELD, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+    process = ready.start(HELD, *arguments)
+    with process.stdin, process.stdout, process.stderr:
         said = list(takewhile(lambda line: line != "held\n", process.stderr))
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         said.append(process.stderr.readline())
         process.stdin.close()
         out, err = process.stdout.read(), process.stderr.read()
-    assert process.returncode == 130
+        assert process.wait() == 130, err
     assert said[-1] == "interrupted: finishing the batch; once more to stop at once\n"
     assert "held" not in err, "no further batch was begun"
     assert out == ""

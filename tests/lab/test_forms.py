@@ -142,11 +142,12 @@ def test_the_empirical_denoiser_is_bayes_rule_over_samples():
 
 def test_the_mixture_denoiser_is_bayes_rule_by_quadrature():
     mixture = forms.Mixture(np.array([0.3, 0.7]), np.array([[-1.0], [2.0]]), np.array([[[0.5]], [[0.1]]]))
+    one, other = stats.norm(-1, 0.5**0.5), stats.norm(2, 0.1**0.5)
     for y in (-2.0, 0.4, 1.5):
+        noise = stats.norm(y, SIGMA)
 
-        def joint(x, power, y=y):
-            prior = 0.3 * stats.norm(-1, 0.5**0.5).pdf(x) + 0.7 * stats.norm(2, 0.1**0.5).pdf(x)
-            return x**power * prior * stats.norm(x, SIGMA).pdf(y)
+        def joint(x, power, noise=noise):
+            return x**power * (0.3 * one.pdf(x) + 0.7 * other.pdf(x)) * noise.pdf(x)
 
         top, bottom = (integrate.quad(joint, -8, 8, args=(power,), points=[-1, y, 2])[0] for power in (1, 0))
         assert mixture.denoise(np.array([[y]]), SIGMA)[0, 0] == pytest.approx(top / bottom, abs=1e-6)

@@ -13,7 +13,7 @@ from memdetect.lab.theory.network import Recipe, ReluDae, equation_six, fresh_ne
 
 SIGMA = 0.2
 SAMPLES = np.array([[3.0, 0, 0, 0, 0, 0], [-1.0, 3.0, 0, 0, 0, 0], [-1.0, -1.0, 0, 2.5, 0, 0]])
-MEMORIZE = Recipe(8, SIGMA, decay=0.1, rate=2e-2, steps=1200, copies=32)
+MEMORIZE = Recipe(8, SIGMA, decay=0.1, rate=2e-2, steps=800, copies=32)
 
 
 def test_the_network_and_its_loss_by_hand():
@@ -128,7 +128,7 @@ def test_few_samples_are_memorized_as_the_corollary_says(recipe):
 
 def test_decay_of_adamw_is_not_that_of_the_loss():
     """Decoupled decay removes rate * w * W whatever the gradient's size, and ends elsewhere than the closed form."""
-    recipe = replace(MEMORIZE, decay=1.0)
+    recipe = replace(MEMORIZE, decay=1.0, steps=600)
     distance = {}
     for optimizer in ("adam", "adamw"):
         first, second = train(SAMPLES, replace(recipe, optimizer=optimizer), seed=3).weights()

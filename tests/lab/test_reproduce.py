@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -145,10 +144,9 @@ def test_figures_without_matplotlib_name_the_extra(monkeypatch):
         figures.pyplot()
 
 
-def test_matplotlib_is_imported_when_figures_are_drawn():
+def test_matplotlib_is_imported_when_figures_are_drawn(ready):
     code = "import sys, memdetect.lab.theory.run, memdetect.lab.theory.figures; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert ready.run(code) == "False\n"
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

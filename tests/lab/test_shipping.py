@@ -15,12 +15,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def world(bundled_world):
-    return bundled_world
+def paths(bundled_world, tmp_path_factory):
+    """The files of the bundled model's world, by name."""
+    return {path.stem: path for path in write_prompts(bundled_world, tmp_path_factory.mktemp("prompts"))}
 
 
-def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tmp_path):
-    files = {path.stem: rows(path) for path in write_prompts(world, tmp_path)}
+def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(paths):
+    files = {name: rows(path) for name, path in paths.items()}
     assert {name: len(found) for name, found in files.items()} == {
         "labelled": 840, "release": 60, "clean-tuning": 600, "clean-calibration": 2400, "clean-test": 1000,
         "kinds-calibration": 2300, "kinds-test": 600
@@ -34,8 +35,7 @@ def test_the_parts_stay_apart_and_the_demo_takes_from_what_is_reported(world, tm
     assert not demo & (clean[0] | clean[1])
 
 
-def test_further_titles_and_captions_are_in_no_other_file_and_ship_as_drawn(world, tmp_path):
-    paths = {path.stem: path for path in write_prompts(world, tmp_path)}
+def test_further_titles_and_captions_are_in_no_other_file_and_ship_as_drawn(paths):
     further = [row for name in ("kinds-calibration", "kinds-test") for row in rows(paths[name])]
     others = {row["prompt"] for name in paths if not name.startswith("kinds") for row in rows(paths[name])}
     assert len({row["prompt"] for row in further} - others) == len({row["family"] for row in further}) == 2900
@@ -51,16 +51,16 @@ def test_further_titles_and_captions_are_in_no_other_file_and_ship_as_drawn(worl
         assert (shipped / f"{name}.jsonl").read_bytes() == paths[name].read_bytes()
 
 
-def test_the_demo_does_not_list_duplicates_first(world, tmp_path):
-    release = rows(write_prompts(world, tmp_path)[1])
+def test_the_demo_does_not_list_duplicates_first(paths):
+    release = rows(paths["release"])
     assert {r["group"] for r in release[:30]} >= {"duplicated", "control", "verbatim"}
     templates = [r["family"] for r in release if r["group"] == "template"]
     assert len(set(templates)) == len(templates) == 4
 
 
-def test_memorized_prompts_are_those_of_the_test_split_that_came_back(world, tmp_path):
+def test_memorized_prompts_are_those_of_the_test_split_that_came_back(bundled_world, tmp_path):
     truth = read_truth(Path(__file__).parents[2] / "models" / "emoji-scenes")
-    paths = {path.stem: path for path in write_prompts(world, tmp_path, truth)}
+    paths = {path.stem: path for path in write_prompts(bundled_world, tmp_path, truth)}
     back = {row.id for row in truth if row.part == "test" and (row.reproduced or 0) >= 0.5}
     assert {row["id"] for row in rows(paths["memorized"])} == back
     assert len(back) == 137

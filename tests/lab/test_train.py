@@ -3,8 +3,6 @@
 import gzip
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -148,16 +146,14 @@ print("painted on", int(last[1][0]) >= 20)
 """
 
 
-def test_a_signal_to_the_process_group_does_not_take_the_painters_away():
+def test_a_signal_to_the_process_group_does_not_take_the_painters_away(ready):
     """The training is told to stop, finishes its batch and saves; it needs what is still painted for it."""
-    with subprocess.Popen(
-        [sys.executable, "-c", GROUP], stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout
+    process = ready.start(GROUP)
+    with process.stdin, process.stdout, process.stderr:
         assert process.stdout.readline() == "begun\n"
         os.killpg(process.pid, signal.SIGTERM)
-        assert process.communicate(timeout=60)[0] == "painted on True\n"
-    assert process.returncode == 0
+        assert process.stdout.read() == "painted on True\n", process.stderr.read()
+        assert process.wait() == 0
 
 
 def test_the_rate_warms_up_and_falls_in_both_parts(job_in, monkeypatch):

@@ -17,6 +17,7 @@ from memdetect.probing.hooks import CHANNEL_MAX
 from memdetect.probing.needs import FIRST, Need
 from memdetect.probing.trace import Trace
 
+pytestmark = pytest.mark.usefixtures("short_texts")
 IDS = ["x", "y", "z"]
 PROMPTS = {"prompt": ["a cat", "a red dog", "blue"], "label": ["207", "goldfish", "3"], "none": ["", "", ""]}
 TWO = ("up_blocks.0.resnets.0", "up_blocks.0.resnets.1")

@@ -21,6 +21,7 @@ from memdetect.probing.running import Wanted, run_sigmas
 from memdetect.probing.sampling import Sampled, run_arguments, sample_latents, sample_watched
 from memdetect.probing.steps import Step, clean
 
+pytestmark = pytest.mark.usefixtures("short_texts")
 STEPS, SEEDS = 3, [11, 22, 33]
 PROMPTS = {"prompt": ["a cat", "a red dog", "blue"], "label": ["207", "1", "3"], "none": ["", "", ""]}
 OTHERS = {"prompt": ["a dog", "photo", "and red"], "label": ["3", "207", "1"], "none": ["", "", ""]}

@@ -9,7 +9,7 @@ from math import inf
 from statistics import NormalDist
 
 import numpy as np
-from jaxtyping import Float16, Float32
+from jaxtyping import Float16, Float32, Int64
 from PIL import Image
 
 from memdetect.copies.index.embedder_protocol import Embeds
@@ -20,6 +20,7 @@ RIMS = (
     1 / 32,
 )  # of each side, cut off on all four; chosen on a tuning split of the bundled pictures (decisions.md)
 PAIRS = 20_000  # of rows, drawn at random, that show how similar strangers are
+FEW = 2000  # rows up to which all their cosines together take less time than those of PAIRS one by one
 FEWEST = 8  # rows below which pairs are too few to say
 BEYOND = 100  # a look-up meets `count` strangers; one in so many look-ups may pass the bound
 LARGEST = 512  # pixels of the longer side of what is embedded with its rim cut off
@@ -39,14 +40,22 @@ def bound(vectors: Float16[np.ndarray, "row dim"], seed: int = 0) -> float:
     rng = np.random.default_rng(seed)
     one, other = rng.integers(0, count, (2, PAIRS))
     apart = one != other
-    parts = np.array_split(np.stack([one[apart], other[apart]]), max(1, PAIRS // 1000), axis=1)
-    wide = [(vectors[a].astype(np.float32), vectors[b].astype(np.float32)) for a, b in parts]
-    values = np.concatenate([np.einsum("pd,pd->p", a, b) for a, b in wide])
-    fisher = np.arctanh(np.clip(values, -EDGE, EDGE))
+    fisher = np.arctanh(np.clip(_cosines(vectors, one[apart], other[apart]), -EDGE, EDGE))
     middle = float(np.median(fisher))
     deviation = 1.4826 * float(np.median(np.abs(fisher - middle)))
     z = NormalDist().inv_cdf(1 - 1 / (BEYOND * count))
     return float(np.tanh(middle + z * deviation)) if deviation > 0 else inf
+
+
+def _cosines(
+    vectors: Float16[np.ndarray, "row dim"], one: Int64[np.ndarray, " pair"], other: Int64[np.ndarray, " pair"]
+) -> Float32[np.ndarray, " pair"]:
+    """Of pairs of rows, however often a pair comes: where rows are few, each is multiplied with each once."""
+    if len(vectors) <= FEW:
+        wide = vectors.astype(np.float32)
+        return (wide @ wide.T)[one, other]
+    parts = np.array_split(np.stack([one, other]), max(1, len(one) // 1000), axis=1)
+    return np.concatenate([np.einsum("pd,pd->p", *vectors[pairs].astype(np.float32)) for pairs in parts])
 
 
 def rimless(image: Image.Image, rim: float) -> Image.Image:
