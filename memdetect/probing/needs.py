@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from torch import Tensor
@@ -37,9 +38,15 @@ class Window:
         if number is None:
             raise MemdetectError(
                 f"a step at a noise level (noise over signal) of at most {self.sigma:g} is needed, "
-                f"the {count} steps of this run end at {sigmas[-1]:.3g}; give --steps {count + 1} or more"
+                f"{_ending(sigmas)}; give --steps {count + 1} or more"
             )
         return range(number, number + 1) if self.kind == "at" else range(number + 1)
+
+
+def _ending(sigmas: Sequence[float]) -> str:
+    """At which noise level a run ends, in words."""
+    what = "the only step of this run is" if len(sigmas) == 1 else f"the {len(sigmas)} steps of this run end"
+    return f"{what} at {sigmas[-1]:.3g}" if isfinite(sigmas[-1]) else f"{what} at noise without any signal"
 
 
 FIRST, LAST, RUN, AFTER = Window("first"), Window("last"), Window("run"), Window("after")

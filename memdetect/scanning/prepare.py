@@ -12,7 +12,7 @@ from memdetect.copies.asking import source_in
 from memdetect.copies.matching import Evidence, open_evidence
 from memdetect.detectors import find
 from memdetect.detectors.bank import Bank
-from memdetect.detectors.choice import usual_of, with_bank
+from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
@@ -20,7 +20,6 @@ from memdetect.inputs.prompts import Requests
 from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
 from memdetect.probing import Probe, Sampler
-from memdetect.probing.checks import check_run
 from memdetect.runs.policy import Policy
 
 INDEX = "train.index"
@@ -96,10 +95,7 @@ def measured(
         raise MemdetectError(
             f"detector {wrong.name!r} reads the run that makes an image, and images are given; leave it out"
         )
-    found = asked or usual_of(model, sampler, banked=bank is not None, images=images)
-    if not images:
-        check_run(model, sampler, found)
-    return with_bank(found, bank)
+    return with_bank(chosen(model, sampler, asked, banked=bank is not None, images=images), bank)
 
 
 def sampler_of(model: Model, asked: Sampling) -> Sampler:
