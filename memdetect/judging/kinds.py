@@ -83,8 +83,10 @@ def vectors(texts: Sequence[str]) -> Any:
 
     places: dict[str, int] = {}
     rows = [[places.setdefault(word, len(places)) for word in normalised(text).split()] for text in texts]
-    how: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4), "lowercase": False}
-    table: Any = HashingVectorizer(n_features=BUCKETS, alternate_sign=False, **{**how, "norm": None})
+    hashing: Any = HashingVectorizer
+    table = hashing(
+        analyzer="char_wb", ngram_range=(2, 4), n_features=BUCKETS, alternate_sign=False, lowercase=False, norm=None
+    )
     if not places:
         return table.transform([""] * len(texts))
     ends = np.cumsum([0, *map(len, rows)])

@@ -61,7 +61,8 @@ class Need:
     chosen layers, of `attention` of one layer's attention of the image to the text [batch position token]; it gives one
     small tensor a row of the batch. when: a window of steps of the sampling run; None = the finished image, noised to a
     timestep. branches: whether the capture reads the unconditional branch. fewest: steps of the window without which
-    the score of a detector says nothing.
+    the score of a detector says nothing. further: passes that the capture asks for by itself each time, forwards or
+    backwards.
     """
 
     capture: Capture
@@ -69,6 +70,7 @@ class Need:
     where: Where = "output"
     branches: bool = False
     fewest: int = 1
+    further: int = 0
 
     @property
     def name(self) -> str:

@@ -62,7 +62,7 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         seed=bench.sampler.seed,
         detectors=tuple(d.name for d in bench.detectors),
         readings=readings_of(bench.detectors, [p.name for p in bench.probe.points], bench.probe.timesteps),
-        combine=tuple(deciding(bench.model, asked, bench.detectors)),
+        combine=tuple(deciding(bench.model.card, asked, bench.detectors)),
         strata=asked.probing.strata,
         by=asked.probing.by,
         bank=bench.bank.digest if bench.bank and any(d.banked for d in bench.detectors) else "",
