@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,7 @@ from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SIDES = ("height", "width")
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
     {
@@ -123,9 +125,10 @@ def unwrapped(module: Any) -> Any:
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
-    """Refuse extra pipeline arguments that its signature lacks or that memdetect sets itself.
+    """Refuse extra pipeline arguments that its signature lacks or that memdetect sets itself, and half a size.
 
-    diffusers' pipelines may swallow unknown keywords, so that a misspelt one would silently do nothing.
+    diffusers' pipelines may swallow unknown keywords, so that a misspelt one would silently do nothing. Of height and
+    width some drop one that comes without the other.
     """
     known = set(inspect.signature(model.pipe.__call__).parameters) - {"self", "kwargs"}
     for name in call:
@@ -135,6 +138,17 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
             close = get_close_matches(name, known - MANAGED, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise MemdetectError(f"{model.adapter.pipeline} takes no argument {name!r}; {hint}leave it out")
+    _check_size(call)
+
+
+def _check_size(call: Mapping[str, Any]) -> None:
+    given = {name: call[name] for name in SIDES if name in call}
+    for name, side in given.items():
+        if not isinstance(side, int) or isinstance(side, bool) or side < 1:
+            raise MemdetectError(f"pipeline argument {name!r} is {side!r:.60}, expected a number of pixels")
+    if len(given) == 1:
+        (other,) = set(SIDES) - set(given)
+        raise MemdetectError(f"pipeline argument {next(iter(given))!r} is given without {other!r}; give both")
 
 
 def distilled(pipe: Any, adapter: Adapter, card: Card) -> str:

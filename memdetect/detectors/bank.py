@@ -63,10 +63,14 @@ def bank_of(traces: Sequence[Trace]) -> Bank:
         lengths.append(ways[:, sound].flatten(1))
     if len(families) < 20:
         raise MemdetectError(f"a bank of {len(families)} clean prompts is too small; give at least 20 for tuning")
-    every = torch.cat(lengths, dim=1)  # no rows where the early step is the first
-    return Bank(
-        tuple(families), torch.cat(pictures).half(), torch.stack([every.mean(dim=1), every.std(dim=1, correction=0)])
-    )
+    return Bank(tuple(families), torch.cat(pictures).half(), _moments(torch.cat(lengths, dim=1)))
+
+
+def _moments(lengths: Float[Tensor, "way image"]) -> Float[Tensor, "2 way"]:
+    """Mean and standard deviation of each way; none where the early step is the first, so that there are no ways."""
+    if not len(lengths):
+        return lengths.new_zeros(2, 0)
+    return torch.stack([lengths.mean(dim=1), lengths.std(dim=1, correction=0)])
 
 
 def bank_file(calibration: Path) -> Path:

@@ -11,7 +11,7 @@ from memdetect.detectors.specificity import specificity
 from memdetect.detectors.spikiness import SPIKINESS
 from memdetect.detectors.trajectory import trajectory
 from memdetect.errors import MemdetectError
-from memdetect.probing.checks import check_run
+from memdetect.probing.checks import check_run, run_levels, unserved
 from memdetect.probing.sampling import Sampler
 
 
@@ -28,15 +28,24 @@ def usual(num_seeds: int, *, banked: bool, early: bool = True, images: bool = Fa
     return (specificity(None), AGREEMENT, SPIKINESS) if banked else (AGREEMENT, SPIKINESS)
 
 
-def usual_of(model: Model, sampler: Sampler, *, banked: bool, images: bool = False) -> tuple[Detector, ...]:
-    """The same for a model and its settings."""
-    if images or sampler.num_seeds < 2:
-        return usual(sampler.num_seeds, banked=banked, images=images)
-    try:
-        check_run(model, sampler, (AGREEMENT,))
-    except MemdetectError:
-        return usual(sampler.num_seeds, banked=False, early=False)
-    return usual(sampler.num_seeds, banked=banked)
+def chosen(
+    model: Model, sampler: Sampler, asked: Sequence[Detector] = (), *, banked: bool, images: bool = False
+) -> tuple[Detector, ...]:
+    """The detectors asked for, else the usual ones of a model and its settings, checked against its sampling run.
+
+    The pipeline is started once, whatever is to be found out. Raises MemdetectError where `check_run` does.
+    """
+    if images:
+        return tuple(asked) or usual(sampler.num_seeds, banked=banked, images=True)
+    if asked or sampler.num_seeds < 2:
+        found = tuple(asked) or usual(sampler.num_seeds, banked=banked)
+        check_run(model, sampler, found)
+        return found
+    levels = run_levels(model, sampler)
+    early = not unserved(model, sampler, AGREEMENT, levels)
+    found = usual(sampler.num_seeds, banked=banked and early, early=early)
+    check_run(model, sampler, found, levels)
+    return found
 
 
 def with_bank(detectors: Sequence[Detector], bank: Bank | None) -> tuple[Detector, ...]:

@@ -28,7 +28,7 @@ def pian_distance(step: Step) -> Float[Tensor, " batch"]:
     return (noise - again).pow(4).flatten(1).sum(dim=1)
 
 
-NEED = Need(pian_distance, AFTER)
+NEED = Need(pian_distance, AFTER, further=2)
 
 
 def _score(trace: Trace) -> Scores:

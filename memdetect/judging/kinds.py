@@ -41,6 +41,7 @@ class Kinds:
     def __init__(self, texts: Sequence[str], kinds: Sequence[str]) -> None:
         self._texts = vectors(texts)
         self._kinds = np.array(list(kinds))
+        self._rows = {str(kind): np.flatnonzero(self._kinds == kind) for kind in np.unique(self._kinds)}
 
     def tell(self, texts: Sequence[str]) -> list[Told]:
         """Kind and novelty of each text; families of the tuning prompts must not be among them.
@@ -66,22 +67,33 @@ class Kinds:
         return found
 
     def _told(self, similarities: Float[np.ndarray, " text"]) -> Told:
-        best = {
-            str(kind): float(np.sort(similarities[self._kinds == kind])[-NEIGHBOURS:].mean())
-            for kind in np.unique(self._kinds)
-        }
+        best = {k: float(np.sort(similarities[rows])[-NEIGHBOURS:].mean()) for k, rows in self._rows.items()}
         kind = max(best, key=lambda name: best[name])
         return Told(kind, 1 - best[kind])
 
 
 def vectors(texts: Sequence[str]) -> Any:
-    """Sparse unit vectors of the texts' character n-grams (2 to 4, within words), counted in 65,536 buckets."""
-    from sklearn.feature_extraction.text import HashingVectorizer
+    """Sparse unit vectors of the texts' character n-grams (2 to 4, within words), counted in 65,536 buckets.
 
-    table = HashingVectorizer(
-        analyzer="char_wb", ngram_range=(2, 4), n_features=BUCKETS, alternate_sign=False, lowercase=False
+    No n-gram goes beyond its word, so that a text's counts are the sum of its words', each of which is counted once.
+    """
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.preprocessing import normalize
+
+    places: dict[str, int] = {}
+    rows = [[places.setdefault(word, len(places)) for word in normalised(text).split()] for text in texts]
+    hashing: Any = HashingVectorizer
+    table = hashing(
+        analyzer="char_wb", ngram_range=(2, 4), n_features=BUCKETS, alternate_sign=False, lowercase=False, norm=None
     )
-    return table.transform([normalised(text) for text in texts])
+    if not places:
+        return table.transform([""] * len(texts))
+    ends = np.cumsum([0, *map(len, rows)])
+    words = csr_matrix((np.ones(ends[-1]), np.concatenate(rows).astype(int), ends), (len(rows), len(places)))
+    counts: Any = words @ table.transform(list(places))
+    counts.sort_indices()  # as counted at once: the order of a sum decides its last bits
+    return normalize(counts, copy=False)
 
 
 def find_kinds(texts: Sequence[str], scores: Mapping[str, Sequence[float]]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from memdetect.errors import MemdetectError
@@ -93,7 +94,13 @@ def kinds_in(made: Calibration | None) -> Kinds | None:
         return None
     if other := next((item for item in tuning if item.text and text_key(item.prompt) != item.text), None):
         raise MemdetectError(f"the words of clean prompt {other.id} are not those of its key; calibrate again")
-    return Kinds([item.prompt for item in tuning], [item.stratum for item in tuning])
+    return _kinds_of(tuple(item.prompt for item in tuning), tuple(item.stratum for item in tuning))
+
+
+@lru_cache(maxsize=1)
+def _kinds_of(texts: tuple[str, ...], kinds: tuple[str, ...]) -> Kinds:
+    """Made once for the same tuning prompts: a scan asks for its wording, and for the kind of each prompt."""
+    return Kinds(texts, kinds)
 
 
 def told_fields(prompts: Sequence[str], kinds: Kinds | None) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import chain
 from typing import Any
 
 from memdetect.inputs.wording import Worded, family_key, is_label, text_key, worded
@@ -86,7 +88,9 @@ def cross_fitted(texts: Sequence[str], labels: Sequence[int], families: Sequence
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    table = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, max_features=20_000)
+    of_word = cache(TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).build_analyzer())  # none goes beyond a word
+    how: dict[str, Any] = {"analyzer": lambda text: chain.from_iterable(map(of_word, text.split()))}
+    table = TfidfVectorizer(**how, min_df=2, sublinear_tf=True, max_features=20_000)
     counted: Any = table.fit_transform(list(texts))
     scores, folds = [0.0] * len(texts), _folds(families, labels, seed)
     for k in range(FOLDS):

@@ -24,24 +24,44 @@ def check_seeds(detectors: Sequence[Needing], num_seeds: int) -> None:
             )
 
 
-def check_run(model: Model, sampler: Sampler, detectors: Sequence[Needing]) -> None:
+def check_run(
+    model: Model, sampler: Sampler, detectors: Sequence[Needing], levels: Sequence[float] | None = None
+) -> None:
     """Refuse detectors that these settings cannot serve; the pipeline is started once, and ended before its first pass.
 
-    Raises MemdetectError (usage), one line: a detector that compares seeds where there is one, a window of steps that
-    the run does not have, guidance that runs no unconditional branch, a step without signal of a network that predicts
-    noise (its clean estimate divides by zero, its noise is the input itself), and attention that a network lacks.
+    levels: what `run_levels` says of these settings, if that is known already. Raises MemdetectError (usage), one line:
+    a detector that compares seeds where there is one, a window of steps that the run does not have, guidance that runs
+    no unconditional branch, a step without signal of a network that predicts noise (its clean estimate divides by zero,
+    its noise is the input itself), and attention that a network lacks.
     """
     check_branches(model, detectors)
     check_seeds(detectors, sampler.num_seeds)
-    run = [(d.name, need) for d in detectors for need in d.needs if need.when is not None]
-    if not run:
+    if not any(need.when is not None for d in detectors for need in d.needs):
         return
+    levels = run_levels(model, sampler) if levels is None else levels
+    for detector in detectors:
+        if reason := unserved(model, sampler, detector, levels):
+            raise MemdetectError(f"detector {detector.name!r} {reason}")
+
+
+def run_levels(model: Model, sampler: Sampler) -> Sequence[float]:
+    """Noise over signal of each step of a run: the pipeline is started, and ended before its first pass.
+
+    Raises MemdetectError for arguments of `--call` that it cannot take.
+    """
     with quiet(), blaming(sampler.call):
-        sigmas = run_sigmas(model, run_arguments(model, sampler, [""], [0]))
+        return run_sigmas(model, run_arguments(model, sampler, [""], [0]))
+
+
+def unserved(model: Model, sampler: Sampler, detector: Needing, levels: Sequence[float]) -> str:
+    """Why a run with these noise levels cannot give a detector what it needs of it; "" where it can."""
     scale = guidance_of(model, sampler)
-    for name, need in run:
-        if reason := _steps(need, model, sigmas) or _branches(need, model, scale) or _attention(need, model):
-            raise MemdetectError(f"detector {name!r} {reason}")
+    for need in detector.needs:
+        if need.when is None:
+            continue
+        if reason := _steps(need, model, levels) or _branches(need, model, scale) or _attention(need, model):
+            return reason
+    return ""
 
 
 def _steps(need: Need, model: Model, sigmas: Sequence[float]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from torch import Tensor
@@ -37,9 +38,15 @@ class Window:
         if number is None:
             raise MemdetectError(
                 f"a step at a noise level (noise over signal) of at most {self.sigma:g} is needed, "
-                f"the {count} steps of this run end at {sigmas[-1]:.3g}; give --steps {count + 1} or more"
+                f"{_ending(sigmas)}; give --steps {count + 1} or more"
             )
         return range(number, number + 1) if self.kind == "at" else range(number + 1)
+
+
+def _ending(sigmas: Sequence[float]) -> str:
+    """At which noise level a run ends, in words."""
+    what = "the only step of this run is" if len(sigmas) == 1 else f"the {len(sigmas)} steps of this run end"
+    return f"{what} at {sigmas[-1]:.3g}" if isfinite(sigmas[-1]) else f"{what} at noise without any signal"
 
 
 FIRST, LAST, RUN, AFTER = Window("first"), Window("last"), Window("run"), Window("after")
@@ -54,7 +61,8 @@ class Need:
     chosen layers, of `attention` of one layer's attention of the image to the text [batch position token]; it gives one
     small tensor a row of the batch. when: a window of steps of the sampling run; None = the finished image, noised to a
     timestep. branches: whether the capture reads the unconditional branch. fewest: steps of the window without which
-    the score of a detector says nothing.
+    the score of a detector says nothing. further: passes that the capture asks for by itself each time, forwards or
+    backwards.
     """
 
     capture: Capture
@@ -62,6 +70,7 @@ class Need:
     where: Where = "output"
     branches: bool = False
     fewest: int = 1
+    further: int = 0
 
     @property
     def name(self) -> str:

@@ -89,7 +89,7 @@ def _check(model: Model, options: Options) -> None:
     """Refuse what a bank would be sampled for in vain: layers, timesteps, an index, that do not exist."""
     asked = find(tuple(options.probing.detectors))
     others = tuple(d.name for d in asked if not d.banked) or ("spikiness",)
-    prepare(model, replace(options, probing=replace(options.probing, detectors=others, combine=())))
+    prepare(model, replace(options, probing=replace(options.probing, detectors=others, combine=(), by="max")))
 
 
 def _measured(

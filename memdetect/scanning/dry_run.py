@@ -23,8 +23,9 @@ from memdetect.probing.checks import check_seeds
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_scores import rounds_for
+from memdetect.scanning.costs import Effort, cost_lines, levels_in
 from memdetect.scanning.planning import bar_of, index_facts, readings_of
-from memdetect.scanning.prepare import INDEX, Options, searched_index
+from memdetect.scanning.prepare import INDEX, Options, deciding, searched_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,24 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     policy = options.policy
     found = forecast(len(items), families, _clean_count(reference, header, items), policy)
     yield from forecast_lines(with_obstacles(found, header, items, reference), policy)
-    probed = any(d.of_images for d in planned.detectors)
-    yield from _costs(len(items) * (1 + rounds), {**made, "probed": probed}, clean, folder)
+    drawn = sum(item.prompt is not None for item in items)
+    each = made["num_seeds"]
+    yield from cost_lines(drawn * (1 + rounds) * each, (len(items) - drawn) * each, _effort(planned), clean, folder)
+
+
+def _effort(planned: Planned) -> Effort:
+    """What is done for each image."""
+    asked, made = planned.options, planned.made
+    index = searched_index(planned.folder, asked.lookup, tuned=planned.tuned)
+    looked_up = index is not None or bool(asked.lookup.search and asked.lookup.train_images)
+    return Effort(
+        planned.detectors,
+        steps=made["steps"],
+        guidance_scale=made["guidance_scale"],
+        timesteps=len(made.get("sigmas") or made["timesteps"]),
+        kept=asked.save_images or looked_up,
+        levels=levels_in(planned.folder, made["steps"]),
+    )
 
 
 def _clean_count(reference: Calibration | None, header: Header, items: Sequence[Request]) -> int:
@@ -117,9 +134,7 @@ def _planned(model: str, options: Options, *, images: bool) -> Planned:
     asked_for = find(tuple(probing.detectors))
     detectors = asked_for or usual(int(made["num_seeds"] or 1), banked=bool(clean and clean.bank), images=images)
     check_seeds(detectors, int(made["num_seeds"] or 1))
-    first = () if asked_for else card.combine
-    deciding = tuple(d.name for d in find(tuple(probing.combine) or first)) or (detectors[0].name,)
-    return replace(planned, clean=clean, detectors=detectors, deciding=deciding)
+    return replace(planned, clean=clean, detectors=detectors, deciding=deciding(card, options, detectors))
 
 
 def _header(requests: Requests, planned: Planned) -> Header:
@@ -235,31 +250,3 @@ def _looked_up(planned: Planned) -> str:
         return "no index: outputs are not looked up among training images"
     manifest = read_manifest(index)
     return f"looked up among {manifest.count} training images (embedder {manifest.embedder.name})"
-
-
-def _costs(items: int, made: Mapping[str, Any], clean: Calibration | None, folder: Path | None) -> Iterator[str]:
-    images = items * made["num_seeds"]
-    probed = len(made.get("sigmas") or made["timesteps"]) if made["probed"] else 0
-    passes = images * (made["steps"] * (2 if made["guidance_scale"] > 1 else 1) + probed)
-    pace = clean.provenance.get("seconds_per_image") if clean else None
-    if pace:
-        device = clean.provenance.get("device") if clean else None
-        time = f"about {_span(images * pace)} at the calibration's pace ({pace:g} s an image on {device})"
-    else:
-        time = "time unknown: no calibration of this model tells its pace"
-    yield f"{images} images, {passes} passes of the denoiser; {time}"
-    held = folder.glob("*/*.safetensors") if folder else ()  # not the bank, which lies beside the card
-    weights = sum(path.stat().st_size for path in held)
-    if weights:
-        yield f"memory: {_size(weights)} of weights on disk, twice that as fp32 if they are fp16, and the activations"
-    else:
-        yield "memory: unknown, the weights are not on this machine"
-
-
-def _span(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -10,13 +10,12 @@ from memdetect.adapters import Model
 from memdetect.detectors import find
 from memdetect.detectors.agreement import AGREEMENT
 from memdetect.detectors.bank import NEEDS, Bank, bank_file, bank_of, read_bank, write_bank
-from memdetect.detectors.choice import usual_of
+from memdetect.detectors.choice import chosen
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.inputs.wording import family_key
 from memdetect.judging.calibration import parts_of
 from memdetect.probing import Probe, Sampler, probe_prompts
-from memdetect.probing.checks import check_run
 from memdetect.probing.trace import Trace
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.plan import inputs_digest
@@ -38,10 +37,11 @@ def made_bank(requests: Requests, model: Model, options: Options, out: Path, wat
     sampler = sampler_of(model, options.sampling)
     asked = find(tuple(options.probing.detectors))
     enough = min(len(tuning), parts.count("calibration")) >= EACH
-    wanted = asked or usual_of(model, sampler, banked=enough and all(item.prompt for item in requests.items))
+    if asked and not any(detector.banked for detector in asked):
+        return None, True
+    wanted = chosen(model, sampler, asked, banked=enough and all(item.prompt for item in requests.items))
     if not any(detector.banked for detector in wanted):
         return None, True
-    check_run(model, sampler, wanted)
     if len(tuning) < FEWEST or len(tuning) == len(requests.items):
         raise MemdetectError(
             f"a bank is made of the tuning split, which has {len(tuning)} of {len(requests.items)} prompts; give at "

@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         seed=bench.sampler.seed,
         detectors=tuple(d.name for d in bench.detectors),
         readings=readings_of(bench.detectors, [p.name for p in bench.probe.points], bench.probe.timesteps),
-        combine=tuple(deciding(bench.model, asked, bench.detectors)),
+        combine=tuple(deciding(bench.model.card, asked, bench.detectors)),
         strata=asked.probing.strata,
         by=asked.probing.by,
         bank=bench.bank.digest if bench.bank and any(d.banked for d in bench.detectors) else "",
@@ -95,7 +96,7 @@ def header_of(bench: Bench, requests: Requests, calibration: Calibration | None 
         memdetect=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         model=bench.model.name,
-        versions={name: version(name) for name in PACKAGES},
+        versions=dict(_versions()),
         plan=made,
         planned=len(requests.items),
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
@@ -105,6 +106,12 @@ def header_of(bench: Bench, requests: Requests, calibration: Calibration | None 
         opening=bench.model.loading.unusual,
         **bar_of(asked.policy, made, requests.items, calibration),
     )
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """Of the packages; read once, for each is looked for through all that are installed."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def bar_of(policy: Policy, made: Plan, items: Sequence[Request], calibration: Calibration | None) -> dict[str, Any]:

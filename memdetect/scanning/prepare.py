@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from memdetect.adapters import Model, check_call
+from memdetect.adapters import Card, Model, check_call
 from memdetect.copies.asking import source_in
 from memdetect.copies.matching import Evidence, open_evidence
 from memdetect.detectors import find
 from memdetect.detectors.bank import Bank
-from memdetect.detectors.choice import usual_of, with_bank
+from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
@@ -20,7 +20,6 @@ from memdetect.inputs.prompts import Requests
 from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
 from memdetect.probing import Probe, Sampler
-from memdetect.probing.checks import check_run
 from memdetect.runs.policy import Policy
 
 INDEX = "train.index"
@@ -75,7 +74,7 @@ def prepare(model: Model, options: Options, *, bank: Bank | None = None, images:
     """
     sampler = sampler_of(model, options.sampling)
     detectors = measured(model, options, sampler, bank=bank, images=images)
-    deciding(model, options, detectors)
+    deciding(model.card, options, detectors)
     probe = Probe.at(
         model,
         layers=options.probing.layers,
@@ -96,10 +95,7 @@ def measured(
         raise MemdetectError(
             f"detector {wrong.name!r} reads the run that makes an image, and images are given; leave it out"
         )
-    found = asked or usual_of(model, sampler, banked=bank is not None, images=images)
-    if not images:
-        check_run(model, sampler, found)
-    return with_bank(found, bank)
+    return with_bank(chosen(model, sampler, asked, banked=bank is not None, images=images), bank)
 
 
 def sampler_of(model: Model, asked: Sampling) -> Sampler:
@@ -146,13 +142,17 @@ def searched_index(model: Path | None, lookup: Lookup, *, tuned: bool = False) -
     return Path(index) if index else (shipped if search and shipped and shipped.is_dir() else None)
 
 
-def deciding(model: Model, options: Options, detectors: Sequence[Detector]) -> list[str]:
+def deciding(card: Card, options: Options, detectors: Sequence[Detector]) -> list[str]:
     """The detectors that decide together: those asked for, else the card's with the usual detectors, else the first."""
-    names = [d.name for d in detectors]
-    usual = not options.probing.detectors
-    found = [d.name for d in find(tuple(options.probing.combine) or (model.card.combine if usual else ()))] or names[:1]
+    names, asked = [d.name for d in detectors], options.probing
+    first = () if asked.detectors else card.combine
+    found = [d.name for d in find(tuple(asked.combine) or first)] or names[:1]
     if absent := [name for name in found if name not in names]:
         raise MemdetectError(f"{absent[0]!r} is to decide but is not measured; add it with --detector")
     if len(found) > MOST:
         raise MemdetectError(f"{len(found)} detectors are to decide, at most {MOST} can; name fewer")
+    if asked.by != "max" and len(found) < 2:
+        raise MemdetectError(
+            f"combine-by is {asked.by!r}, and {found[0]!r} alone decides; give --combine twice or more, or leave it out"
+        )
     return found

@@ -12,7 +12,7 @@ from PIL import Image
 
 from memdetect.adapters import load
 from memdetect.detectors import find
-from memdetect.detectors.choice import usual_of, with_bank
+from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
@@ -22,7 +22,6 @@ from memdetect.inputs.wording import family_key
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.run import Run, policy_of
 from memdetect.probing import Probe, probe_prompts
-from memdetect.probing.checks import check_run
 from memdetect.scanning.calibrating import run_calibration
 from memdetect.scanning.flow import run_scan
 from memdetect.scanning.loop import Watch
@@ -116,9 +115,9 @@ def score(
     requests, probed = prompt_requests(prompts), probing or Probing()
     ready = load(model, loading)
     sampler = sampler_of(ready, sampling or Sampling())
-    wanted = tuple(detectors) or tuple(probed.detectors) or usual_of(ready, sampler, banked=False)
-    found = tuple(one for each in wanted for one in (find([each]) if isinstance(each, str) else (each,)))
-    check_run(ready, sampler, found)
+    asked = tuple(detectors) or tuple(probed.detectors)
+    named = [one for each in asked for one in (find([each]) if isinstance(each, str) else (each,))]
+    found = chosen(ready, sampler, named, banked=False)
     with_bank(found, None)
     probe = Probe.at(
         ready,

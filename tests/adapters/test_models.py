@@ -328,6 +328,19 @@ def test_names_that_stand_in_the_signature_for_something_else_are_no_arguments(p
     assert f"takes no argument '{name}'" in refusal(lambda: check_call(load(pipe), {name: 1}))
 
 
+@pytest.mark.parametrize(("name", "other"), [("height", "width"), ("width", "height")])
+def test_half_a_size_is_refused_for_some_pipelines_drop_it(pipe, name, other):
+    """StableDiffusionPipeline takes neither then; the scan would be recorded with a size that no image has."""
+    message = refusal(lambda: check_call(load(pipe), {name: 64}))
+    assert message == f"pipeline argument '{name}' is given without '{other}'; give both"
+
+
+@pytest.mark.parametrize("side", [0, -8, None, "64px", 64.5, True])
+def test_a_size_is_a_number_of_pixels(pipe, side):
+    message = refusal(lambda: check_call(load(pipe), {"height": 64, "width": side}))
+    assert message == f"pipeline argument 'width' is {side!r}, expected a number of pixels"
+
+
 def test_arguments_of_the_pipeline_are_accepted(pipe):
     check_call(load(pipe), {})
     check_call(load(pipe), {"height": 64, "width": 32, "negative_prompt": "red", "guidance_rescale": 0.7})

@@ -37,6 +37,17 @@ def test_a_bank_holds_mean_unit_pictures_and_moments_of_the_ways():
     np.testing.assert_allclose(bank.ways, expected, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_run_whose_early_step_is_its_first_has_no_ways_and_says_nothing_of_it():
+    trace = cleans(estimates(), PROMPTS)
+    trace.arrays[WAY, ""] = trace.arrays[WAY, ""][:1]
+    bank = bank_of([trace])
+    assert bank.ways.shape == (2, 0)
+    assert bank.families == PROMPTS
+    with pytest.raises(MemdetectError, match="trajectory compares 0 ways with 0, expected as many, at least one"):
+        with_bank([TRAJECTORY], bank)[0].score(trace)
+
+
 def test_a_prompt_that_is_not_finite_is_left_out_whole():
     values = estimates()
     values[3, 1, 0, 2, 2] = torch.nan

@@ -58,6 +58,19 @@ def test_a_cut_holds_what_the_plan_needs_and_no_words() -> None:
     assert cut.difference(plan_of(num_seeds=1)) is None
 
 
+def test_a_cut_is_made_once_for_each_choice_and_never_that_of_another_calibration() -> None:
+    """Mutants: a copy that keeps the cuts of what it was made from; one cut for all numbers of seeds."""
+    made = calibration({"spikiness": [1.0, 2.0]})
+    one, two = made.cut(plan_of(num_seeds=1)), made.cut(plan_of(num_seeds=2))
+    assert made.cut(plan_of(num_seeds=1)) is one
+    assert made.cut(plan_of(num_seeds=2)) is two
+    assert one.scores != two.scores
+    assert two.cut(plan_of(num_seeds=2)) is two
+    changed = made.model_copy(update={"about": "others"})
+    assert changed.cut(plan_of(num_seeds=1)).about == "others"
+    assert made == changed.model_copy(update={"about": made.about})
+
+
 PAIRS: dict[str, Any] = {
     "detectors": ["spikiness", "pairs"],
     "combine": ["pairs"],

@@ -153,6 +153,31 @@ def test_novelty_is_one_less_the_mean_cosine_to_the_three_nearest_of_the_nearest
     assert likeness[found.kind] == max(likeness.values())
 
 
+def test_texts_are_counted_by_their_words_as_if_at_once() -> None:
+    """To the last bit. Mutants: indices unsorted before the norm; a word of a text that has it twice counted once."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    odd = ["", "  ", "a a a b", "crow\u00a0crow", "\u65e5\u672c e\u0301 \U0001f600", "x" * 90]
+    texts = [*captions(60, seed=2), *titles(60, seed=2), *odd]
+    whole = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(2, 4), n_features=kinds.BUCKETS, alternate_sign=False, lowercase=False
+    ).transform([normalised(text) for text in texts])
+    for some, asked in ((texts, whole), (["", " "], whole[-6:-4])):
+        found = kinds.vectors(some)
+        for name in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(asked, name))
+
+
+def test_kinds_are_made_once_for_the_same_clean_prompts(made: Calibration, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    own = kinds.vectors
+    monkeypatch.setattr(kinds, "vectors", lambda texts: counted.append(len(texts)) or own(texts))
+    first = kinds_in(made.model_copy(update={"items": made.items[::-1]}))
+    assert counted == [160]
+    assert kinds_in(made.model_copy(update={"items": made.items[::-1]})) is first
+    assert counted == [160]
+
+
 def test_among_others_leaves_itself_out() -> None:
     """Mutant: a tuning prompt is its own nearest, with a novelty far below that of any other text."""
     told = Kinds([t for own in SMALL.values() for t in own] + ["alone"], [*"00000111", "2"])

@@ -13,10 +13,10 @@ from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
 from memdetect.detectors import BUILT_IN, find
-from memdetect.detectors.choice import usual_of
+from memdetect.detectors.choice import chosen
 from memdetect.detectors.detector import Detector
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing import Sampler
+from memdetect.probing import Sampler, checks
 from memdetect.probing.checks import check_run
 from memdetect.probing.needs import FIRST, Need, Window
 
@@ -141,8 +141,51 @@ def test_a_dit_of_other_classes_has_no_branch_to_compare_with(tmp_path):
 def test_the_usual_detectors_are_those_that_pass(pipe, steps, seeds, banked, expected, monkeypatch):
     """A single step of this schedule is at t = 1 of leading spacing, or at the very start of trailing."""
     monkeypatch.setattr(pipe, "scheduler", DDIMScheduler(clip_sample=False, timestep_spacing="trailing"))
-    found = usual_of(load(pipe), Sampler(steps, 3.0, seeds), banked=banked)
+    found = chosen(load(pipe), Sampler(steps, 3.0, seeds), banked=banked)
     assert [detector.name for detector in found] == expected
+
+
+def test_a_fault_of_the_call_is_no_reason_for_other_detectors(pipe):
+    """Mutant: whatever the pipeline raises is taken for a run without an early step."""
+    sampler = replace(SAMPLER, call={"negative_prompt": ["x", "y"]})
+    with pytest.raises(MemdetectError, match=r"fails with the arguments negative_prompt of --call \(ValueError: "):
+        chosen(load(pipe), sampler, banked=False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seeds", "asked", "images", "started"),
+    [
+        (4, 2, [], False, 1),
+        (1, 2, [], False, 1),
+        (4, 1, [], False, 0),
+        (4, 2, [], True, 0),
+        (4, 2, ["spikiness"], False, 0),
+        (4, 2, ["dcs", "agreement"], False, 1),
+    ],
+)
+def test_to_choose_and_check_detectors_a_pipeline_is_started_once_at_most(
+    pipe, steps, seeds, asked, images, started, monkeypatch
+):
+    monkeypatch.setattr(pipe, "scheduler", DDIMScheduler(clip_sample=False, timestep_spacing="trailing"))
+    begun: list[int] = []
+    own = checks.run_sigmas
+    monkeypatch.setattr(checks, "run_sigmas", lambda *given: begun.append(1) or own(*given))
+    chosen(load(pipe), Sampler(steps, 3.0, seeds), find(asked), banked=False, images=images)
+    assert len(begun) == started
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "said"),
+    [
+        ([torch.inf], "the only step of this run is at noise without any signal; give --steps 2 or more"),
+        ([9.0], "the only step of this run is at 9; give --steps 2 or more"),
+        ([torch.inf, 100.0], "the 2 steps of this run end at 100; give --steps 3 or more"),
+    ],
+)
+def test_a_level_that_is_not_reached_is_said_in_plain_words(sigmas, said):
+    with pytest.raises(MemdetectError) as caught:
+        Window("at", 8.0).steps(sigmas)
+    assert str(caught.value).endswith(f"of at most 8 is needed, {said}")
 
 
 def test_windows_by_hand():

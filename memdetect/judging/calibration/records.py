@@ -116,10 +116,16 @@ class Calibration(_Strict):
         """The sha256, in hex, of the calibration as JSON, without the prompts' own words; worked out once."""
         return hashlib.sha256(self._wordless().model_dump_json().encode()).hexdigest()
 
+    @cached_property
+    def cuts(self) -> "dict[tuple[Any, ...], Calibration | None]":
+        """Cuts that were made, by what they keep: a run asks for its own again and again. None: it is one itself."""
+        return {}
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Calibration":
-        """A copy, with a digest of its own."""
+        """A copy, with a digest and cuts of its own."""
         made = super().model_copy(update=update, deep=deep)
-        vars(made).pop("digest", None)
+        for name in ("digest", "cuts"):
+            vars(made).pop(name, None)
         return made
 
     def _wordless(self) -> "Calibration":
@@ -182,9 +188,12 @@ class Calibration(_Strict):
 
     def cut(self, plan: Plan) -> "Calibration":
         """What a run of this plan needs, without the prompts' own words: it goes with the run, for judging it later."""
-        if self._is_cut(plan):
-            return self
+        key = tuple((name, plan.readings[name].places, _seeds_kept(plan, name)) for name in plan.detectors)
+        if key not in self.cuts:
+            self.cuts[key] = None if self._is_cut(plan) else self._cut(plan)
+        return self.cuts[key] or self
 
+    def _cut(self, plan: Plan) -> "Calibration":
         def kept(held: Mapping[str, Cells]) -> dict[str, Cells]:
             found: dict[str, Cells] = {}
             for name, table in held.items():
