@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-import memdetect
+from memdetect.copies.asking import build_index, look_up
 from memdetect.copies.match import Looked, Match
 from memdetect.files import write_atomic
 from memdetect.inputs.options import Indexing, Lookup
@@ -62,7 +62,7 @@ def build(asked: Asked, bench: Bench, out: Path, progress: Progress) -> Path:
     if not index.exists():
         lines = [{"path": str((asked.folder / each.file).resolve()), "key": each.key} for each in bench.held]
         write_atomic(listing, "".join(f"{json.dumps(line)}\n" for line in lines))
-        memdetect.build_index([listing], index, indexing=asked.indexing, lookup=asked.lookup, progress=progress)
+        build_index([listing], index, indexing=asked.indexing, lookup=asked.lookup, progress=progress)
     return index
 
 
@@ -71,7 +71,7 @@ def run(asked: Asked, queries: Sequence[Query], index: Path, progress: Progress)
     waiting, done = iter(queries), 0
     while batch := list(islice(waiting, BATCH)):
         images = [query.image(asked.folder, asked.side, asked.seed) for query in batch]
-        for query, looked in zip(batch, memdetect.look_up(images, index, lookup=asked.lookup), strict=True):
+        for query, looked in zip(batch, look_up(images, index, lookup=asked.lookup), strict=True):
             yield row_of(query, looked)
         done += len(batch)
         progress(done, len(queries), "")
