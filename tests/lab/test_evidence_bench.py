@@ -18,7 +18,9 @@ from memdetect.lab.evidence.pictures import Picture, family, prepare, read_listi
 from memdetect.lab.evidence.queries import Query, make_bench
 
 SMALL = (
-    sources.Source("photos", "tuning", "CC0", (sources.Part("photograph", "/nature/"), sources.Part("art"))),
+    sources.Source(
+        "photos", "tuning", "CC0", (sources.Part("photograph", "/nature/"), sources.Part("art", tiles=True))
+    ),
     sources.Source("drawings", "test", "CC0", (sources.Part("clip art"),)),
 )
 
@@ -143,6 +145,9 @@ def test_a_run_finds_copies_and_leaves_a_line_of_each_query(bench, tmp_path):
     missed = {row.group for row in rows if row.right is False}
     assert {f"missed-{group}.png" for group in missed} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert {json.loads(line)["key"] for line in (tmp_path / "out" / judged.HELD).open()}
+    other = make_bench(bench[1], "tuning", 1)
+    with pytest.raises(MemdetectError, match="holds other pictures"):
+        judged.build(asked, other, tmp_path / "out", lambda *_: None)
 
 
 def looked(outcome, *matches):

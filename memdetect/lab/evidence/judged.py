@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from memdetect.copies.asking import build_index, look_up
+from memdetect.copies.index import read_manifest
 from memdetect.copies.match import Looked, Match
+from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.options import Indexing, Lookup
 from memdetect.lab.evidence.damages import DAMAGES
@@ -56,13 +58,16 @@ class Asked:
 
 
 def build(asked: Asked, bench: Bench, out: Path, progress: Progress) -> Path:
-    """The index of the held pictures in `out`, made unless it is there."""
+    """The index of the held pictures in `out`, made unless it is there; MemdetectError where another one is."""
     out.mkdir(parents=True, exist_ok=True)
     listing, index = out / HELD, out / INDEX
+    lines = [{"path": str((asked.folder / each.file).resolve()), "key": each.key} for each in bench.held]
+    text, name = "".join(f"{json.dumps(line)}\n" for line in lines), asked.indexing.embedder
     if not index.exists():
-        lines = [{"path": str((asked.folder / each.file).resolve()), "key": each.key} for each in bench.held]
-        write_atomic(listing, "".join(f"{json.dumps(line)}\n" for line in lines))
+        write_atomic(listing, text)
         build_index([listing], index, indexing=asked.indexing, lookup=asked.lookup, progress=progress)
+    if listing.read_text("utf-8") != text or name not in ("auto", read_manifest(index).embedder.name):
+        raise MemdetectError(f"{index} holds other pictures, or was made with another embedder; choose another --out")
     return index
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.images import FORMATS, open_image
-from memdetect.lab.evidence.sources import Kind, Source, Split, unpack
+from memdetect.lab.evidence.sources import Kind, Part, Source, Split, unpack
 
 LISTING = "pictures.jsonl"
 LEAST, MOST = 256, 1024  # of the longer side: smaller ones are left out, larger ones scaled down
@@ -56,7 +56,7 @@ class Candidate:
     """A file in an unpacked package; name: its path there."""
 
     source: Source
-    kind: Kind
+    part: Part
     path: Path
     name: str
     size: tuple[int, int]
@@ -109,10 +109,10 @@ def family(name: str) -> str:
 def _candidates(home: Path, source: Source) -> Iterator[Candidate]:
     for path in sorted(home.rglob("*")):
         name = path.relative_to(home).as_posix()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink() and (kind := source.kind(name)):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink() and (part := source.part(name)):
             size = _size(path)
             if size and max(size) >= LEAST and max(size) <= NARROW * min(size):
-                yield Candidate(source, kind, path, name, size)
+                yield Candidate(source, part, path, name, size)
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -131,8 +131,8 @@ def _chosen(found: Sequence[Candidate]) -> list[Candidate]:
     for each in sorted(found, key=lambda c: (-c.size[0] * c.size[1], c.order)):
         largest.setdefault(family(each.name), each)
     kept: list[Candidate] = []
-    for kind in dict.fromkeys(each.kind for each in found):
-        kept += sorted((each for each in largest.values() if each.kind == kind), key=lambda c: c.order)[:OF_A_PART]
+    for kind in dict.fromkeys(each.part.kind for each in found):
+        kept += sorted((each for each in largest.values() if each.part.kind == kind), key=lambda c: c.order)[:OF_A_PART]
     return kept
 
 
@@ -155,7 +155,7 @@ class _Kept:
         self.thumbs.append(thumb)
         form = "jpg" if each.path.suffix.lower() in (".jpg", ".jpeg") else "png"
         stored = [self._write(each, _fitted(image, MOST), form)]
-        if max(each.size) >= LARGE and each.kind in ("photograph", "art"):
+        if max(each.size) >= LARGE and each.part.tiles:
             tiles = _tiles(_fitted(image, TILED), each.order)
             stored += [self._write(each, tile, "jpg", place) for place, tile in tiles]
         return stored
@@ -174,7 +174,7 @@ class _Kept:
         return Picture(
             key=key,
             package=each.source.package,
-            kind=each.kind,
+            kind=each.part.kind,
             split=each.source.split,
             file=file.as_posix(),
             width=image.width,

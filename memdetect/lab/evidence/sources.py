@@ -21,10 +21,11 @@ SPLITS: tuple[Split, ...] = ("tuning", "test")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Pictures of one kind in a package: those whose path holds `within`."""
+    """Pictures of one kind: those whose path in the package holds `within`. tiles: whether large ones are also cut."""
 
     kind: Kind
     within: str = ""
+    tiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,17 @@ class Source:
     licence: str
     parts: Sequence[Part]
 
-    def kind(self, path: str) -> Kind | None:
-        """The kind of a picture by its path in the package; None for one of no part."""
-        return next((part.kind for part in self.parts if part.within in path), None)
+    def part(self, path: str) -> Part | None:
+        """The part that holds a picture, by its path in the package; None for one of no part."""
+        return next((part for part in self.parts if part.within in path), None)
 
 
-_ART, _CLIP = Part("art"), Part("clip art")
+# Wallpapers are cut in tiles; the sheets of figures of a game are not, for those repeat themselves.
+_ART, _PHOTO = Part("art", tiles=True), Part("photograph", tiles=True)
+_CLIP = Part("clip art")
 SOURCES: tuple[Source, ...] = (
-    Source("lomiri-wallpapers-16.04", "tuning", "CC-BY-4.0, CC-BY-SA-3.0 and -4.0, CC0", (Part("photograph"),)),
-    Source("lomiri-wallpapers-20.04", "tuning", "CC-BY-4.0, CC-BY-SA-3.0 and -4.0, CC0", (Part("photograph"),)),
+    Source("lomiri-wallpapers-16.04", "tuning", "CC-BY-4.0, CC-BY-SA-3.0 and -4.0, CC0", (_PHOTO,)),
+    Source("lomiri-wallpapers-20.04", "tuning", "CC-BY-4.0, CC-BY-SA-3.0 and -4.0, CC0", (_PHOTO,)),
     Source("stellarium-data", "tuning", "GPL-2+, CC-BY-3.0, free use", (Part("photograph", "/nebulae/"),)),
     Source("gnome-backgrounds", "tuning", "CC-BY-SA-3.0 and others", (_ART,)),
     Source("lxqt-themes", "tuning", "LGPL-2.1+, CC-BY-SA-3.0", (_ART,)),
@@ -52,8 +55,8 @@ SOURCES: tuple[Source, ...] = (
     Source("freeorion-data", "tuning", "GPL-2, CC-BY-SA-3.0", (Part("texture", "/planets/"), Part("art", "/art/"))),
     Source("openclipart-png", "tuning", "public domain", (_CLIP,)),
     Source("colobot-common-textures", "tuning", "GPL-3+", (Part("texture"),)),
-    Source("mate-backgrounds", "test", "GPL-2+, CC-BY-SA-4.0", (Part("photograph", "/nature/"), _ART)),
-    Source("ukui-wallpapers", "test", "CC-BY-SA-3.0", (Part("photograph"),)),
+    Source("mate-backgrounds", "test", "GPL-2+, CC-BY-SA-4.0", (Part("photograph", "/nature/", tiles=True), _ART)),
+    Source("ukui-wallpapers", "test", "CC-BY-SA-3.0", (_PHOTO,)),
     Source("python3-skimage", "test", "BSD-3-Clause, public domain", (Part("photograph", "skimage/data/"),)),
     Source("plasma-workspace-wallpapers", "test", "CC-BY-SA, LGPL, GPL-2+", (_ART,)),
     Source("flare-game", "test", "CC-BY-SA-3.0+", (Part("art", "/portraits/"), Part("art", "/parallax/"))),
@@ -63,7 +66,7 @@ SOURCES: tuple[Source, ...] = (
         "GPL-2+, CC-BY-SA-4.0",
         (Part("texture", "/terrain/"), Part("art", "/portraits/"), Part("art", "/story/")),
     ),
-    Source("hedgewars-data", "test", "GPL-2, GFDL-1.3", (Part("art", "/Data/"),)),
+    Source("hedgewars-data", "test", "GPL-2, GFDL-1.3", (Part("art", "/map.png"), Part("art", "/Missions/"))),
     Source(
         "tuxpaint-stamps-default",
         "test",
