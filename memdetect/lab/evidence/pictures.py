@@ -15,16 +15,17 @@ from pydantic import BaseModel, ConfigDict
 from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.images import FORMATS, open_image
+from memdetect.lab.evidence.damages import sized
 from memdetect.lab.evidence.sources import Kind, Part, Source, Split, unpack
 
 LISTING = "pictures.jsonl"
 LEAST, MOST = 256, 1024  # of the longer side: smaller ones are left out, larger ones scaled down
 NARROW = 3.0  # sides that differ by more are no picture but a banner
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-OF_A_PART = 400  # pictures of one kind in one package at most, chosen by hash
+OF_A_PART = 500  # pictures of one kind in one package at most, chosen by hash
 THUMB, ALIKE = 16, 0.95  # two pictures are one where their grey thumbnails correlate by more
 SHOWS = 6.0  # standard deviation of the grey levels below which a picture shows nothing
-LARGE, TILED, TILE, TILES = 2000, 3072, 512, 20  # longer side from which, and at which, tiles are cut; how many
+LARGE, TILED, TILE, TILES = 2000, 4096, 512, 30  # longer side from which, and at which, tiles are cut; how many
 TEXTURED, APART = 12.0, 0.03  # of a tile: standard deviation; root mean square difference from the others' thumbnails
 # Words of a file's name that say in which size or light it shows a wallpaper, not which one.
 SAME = re.compile(
@@ -170,7 +171,7 @@ class _Kept:
         key = f"{each.key}/{place}" if place else each.key
         file = Path("pictures") / f"{key.replace('/', '__')}.{form}"
         (self.folder / "pictures").mkdir(exist_ok=True)
-        image.save(self.folder / file, quality=95)
+        image.save(self.folder / file, quality=95, compress_level=3)
         return Picture(
             key=key,
             package=each.source.package,
@@ -184,9 +185,8 @@ class _Kept:
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:
-    copy = image.copy()
-    copy.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return copy
+    """Scaled down to a longer side of `side` at most."""
+    return sized(side)(image, np.random.default_rng()) if max(image.size) > side else image
 
 
 def _thumb(image: Image.Image) -> Float32[np.ndarray, " pixel"] | None:
