@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "memdetect"
 COMMANDS = {
-    PACKAGE / "cli" / f"{name}.py" for name in ("lab", "lora", "theory", "embedder", "world", "claims")
+    PACKAGE / "cli" / f"{name}.py" for name in ("lab", "lora", "theory", "embedder", "world", "claims", "evidence")
 }  # of `memdetect lab`
 OTHERS = sorted({path for path in PACKAGE.rglob("*.py") if PACKAGE / "lab" not in path.parents} - COMMANDS)
 COMPARING = [  # what compares labelled groups, whatever these are called

@@ -7,6 +7,7 @@ import typer
 
 from memdetect.cli import claims
 from memdetect.cli.embedder import embedder
+from memdetect.cli.evidence import app as evidence
 from memdetect.cli.lora import lora, unseen
 from memdetect.cli.options import Count, Out
 from memdetect.cli.terminal import Interrupt, hush, write
@@ -19,6 +20,7 @@ from memdetect.inputs.options import Seed
 app = typer.Typer(help="Make the bundled model again: pictures, world, training.", no_args_is_help=True)
 
 app.command("relu-dae")(relu_dae)
+app.add_typer(evidence, name="evidence")
 
 FinishedRun = Annotated[
     Path, typer.Argument(metavar="RUN", help="Finished run with its images, such as one of clean-test.jsonl.")
