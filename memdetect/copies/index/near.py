@@ -9,10 +9,10 @@ from math import inf
 from statistics import NormalDist
 
 import numpy as np
-from jaxtyping import Float16, Float32
 from PIL import Image
 
-from memdetect.copies.index.embedder_protocol import Embeds
+from memdetect.copies.codes import as_asked, similarities
+from memdetect.copies.index.embedder_protocol import Embeds, Held, Queries, alike, as_held
 
 RIMS = (
     3 / 32,
@@ -26,8 +26,8 @@ LARGEST = 512  # pixels of the longer side of what is embedded with its rim cut 
 EDGE = 1 - 1e-6
 
 
-def bound(vectors: Float16[np.ndarray, "row dim"], seed: int = 0) -> float:
-    """A cosine that strangers hardly reach: inf where there are too few rows to say, or most pairs are alike.
+def bound(vectors: Held, seed: int = 0) -> float:
+    """A similarity that strangers hardly reach: inf where there are too few rows to say, or most pairs are alike.
 
     Median and median absolute deviation of the Fisher transforms (artanh) of the cosines of random pairs, and of a
     normal distribution with these the quantile 1 - 1 / (BEYOND * rows). Copies are few among random pairs, however
@@ -40,13 +40,18 @@ def bound(vectors: Float16[np.ndarray, "row dim"], seed: int = 0) -> float:
     one, other = rng.integers(0, count, (2, PAIRS))
     apart = one != other
     parts = np.array_split(np.stack([one[apart], other[apart]]), max(1, PAIRS // 1000), axis=1)
-    wide = [(vectors[a].astype(np.float32), vectors[b].astype(np.float32)) for a, b in parts]
-    values = np.concatenate([np.einsum("pd,pd->p", a, b) for a, b in wide])
+    values = np.concatenate([_similar(vectors[a], vectors[b]) for a, b in parts])
     fisher = np.arctanh(np.clip(values, -EDGE, EDGE))
     middle = float(np.median(fisher))
     deviation = 1.4826 * float(np.median(np.abs(fisher - middle)))
     z = NormalDist().inv_cdf(1 - 1 / (BEYOND * count))
     return float(np.tanh(middle + z * deviation)) if deviation > 0 else inf
+
+
+def _similar(one: Held, other: Held) -> np.ndarray:
+    if one.dtype == np.uint8:
+        return similarities(as_asked(one), other)
+    return np.einsum("pd,pd->p", one.astype(np.float32), other.astype(np.float32))
 
 
 def rimless(image: Image.Image, rim: float) -> Image.Image:
@@ -57,9 +62,7 @@ def rimless(image: Image.Image, rim: float) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, box=(x, y, image.width - x, image.height - y))
 
 
-def cuts(
-    images: Sequence[Image.Image], vectors: Float32[np.ndarray, "image dim"], embedder: Embeds, limit: float
-) -> list[float]:
+def cuts(images: Sequence[Image.Image], vectors: Queries, embedder: Embeds, limit: float) -> list[float]:
     """The similarity from which a row counts as a near-duplicate of each image; inf where nothing tells.
 
     vectors: of the images. limit: of `bound`. The widest rim counts whose loss leaves an image above it: one embedding
@@ -70,8 +73,7 @@ def cuts(
     for rim in RIMS:
         if not left:
             break
-        shown = np.asarray(embedder.embed([rimless(images[k], rim) for k in left]), np.float32)
-        same = np.einsum("id,id->i", vectors[left], shown).tolist()
+        same = alike(vectors[left], as_held([rimless(images[k], rim) for k in left], embedder))
         seen = {k: value for k, value in zip(left, same, strict=True) if value > limit}  # NaN is not seen
         for k, value in seen.items():
             found[k] = value

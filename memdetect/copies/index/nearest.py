@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from pydantic import TypeAdapter
 
 from memdetect.copies.index.embed_files import DIFFER
-from memdetect.copies.index.embedder_protocol import Embeds
+from memdetect.copies.index.embedder_protocol import Embeds, Queries, codes_of
 from memdetect.copies.index.manifest import ROWS, Manifest, Step, read_manifest, read_reference, verify
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
@@ -31,7 +30,7 @@ class Index:
         self.folder, self.manifest, self.reference = folder, manifest, reference
         self.rows, self._seen = RowFile(folder / ROWS), str(folder)
         size = manifest.count, manifest.embedder.dim
-        self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine)
+        self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine, manifest.embedder.tiles)
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -50,8 +49,10 @@ class Index:
         limit = self.manifest.threshold.similarity
         return limit is not None and similarity > limit
 
-    def nearest(self, vectors: Float32[np.ndarray, "query dim"], k: int) -> list[list[Match]]:
-        """The k nearest training images of each vector, nearest first, by exact cosine; pixel measures not taken.
+    def nearest(self, vectors: Queries, k: int) -> list[list[Match]]:
+        """The k nearest training images of each query, nearest first; pixel measures not taken.
+
+        vectors: as `embedder_protocol.as_queries` makes them.
 
         Fewer than k where the index is smaller, or an IVF index found fewer. Raises MemdetectError (usage) for vectors
         of another dimension or that are not finite, and for k below 1.
@@ -80,8 +81,9 @@ class Index:
 
     def check_embedder(self, embedder: Embeds) -> None:
         """Raise MemdetectError (usage), naming both, unless this embedder made the vectors."""
-        held = self.manifest.embedder
-        if (embedder.name, embedder.fingerprint, embedder.dim) != (held.name, held.fingerprint, held.dim):
+        held, codes = self.manifest.embedder, codes_of(embedder)
+        own = (embedder.name, embedder.fingerprint, embedder.dim, codes.tiles if codes else 1)
+        if own != (held.name, held.fingerprint, held.dim, held.tiles):
             raise MemdetectError(
                 f"{str(self.folder)!r} was made with embedder {held.name} (fingerprint {held.fingerprint}, {held.dim} "
                 f"numbers), this is {embedder.name} ({embedder.fingerprint}, {embedder.dim}); use the former, or build "
