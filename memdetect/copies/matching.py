@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
 from PIL import Image
 
 from memdetect.copies.candidates import Opener, compared
@@ -14,11 +13,14 @@ from memdetect.copies.embedders import Source, choose_embedder
 from memdetect.copies.index import (
     Embeds,
     Index,
+    Queries,
+    as_queries,
     by_owner,
     centre_square,
     open_index,
     read_manifest,
     sound,
+    views_for,
 )
 from memdetect.copies.match import Finding, Looked, Match
 from memdetect.copies.pixels import CopyRule
@@ -27,7 +29,6 @@ from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_ways, said
 
 Pixels = Literal["all", "spare"]
 Views = Sequence[Image.Image]
-Vectors = Float32[np.ndarray, "_view dim"]
 
 NO_THRESHOLD = "the index has no threshold: no image is known not to be a copy; give it held-out ones"
 NOT_FINITE = "its embedding is not finite, so that it cannot be looked up; look at the image"
@@ -93,8 +94,8 @@ def evidence(
     image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
     measured. pixels: of which to measure: "all"; or "spare", those that decide something, which are the similar ones,
     and the nearest, which is shown. p-values are those of one image looked up: for the best of n images
-    multiply by n. An image that is not square is looked up whole and as the square about its centre; one whose vector
-    is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
+    multiply by n. An image is looked up by its `views`: whole, as the square about its centre, and mirrored;
+    one whose vector is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
     """
     return look_up([[image] for image in images], index, embedder, top_k, rule, pixels).matches
 
@@ -116,35 +117,33 @@ def look_up(
         return Seen([], [])
     if top_k < 1:
         raise MemdetectError(f"top-k is {top_k}, expected at least 1")
-    views, vectors, finite = _views(images, embedder)
+    seen, vectors, finite = _views(images, embedder)
     opener = Opener(index)
     found: list[Match] = []
     for k, near in enumerate(_nearest(vectors, index, max(top_k, DEPTH))):
         named = [match.model_copy(update={"seed": k}) for match in near]
-        found += compared(views[k], named, opener, rule, spare=pixels == "spare") if named else []
+        found += compared(seen[k], named, opener, rule, spare=pixels == "spare") if named else []
     return Seen(_kept(found, top_k), finite)
 
 
-def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Vectors], list[bool]]:
-    """Each image as decoded, and the squares about the centres of those not square; sound vectors; which have any.
+def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Queries], list[bool]]:
+    """The `views` of each image in each decoding; what the index is asked for them, where sound; which have any.
 
-    As the reference similarities of an index were made: one that training cut to a square is found by that square.
+    As the reference similarities of an index were made: one that training cut to a square, or mirrored, is found so.
     """
-    whole = [(k, way) for k, ways in enumerate(images) for way in ways]
-    squares = [(k, square) for k, way in whole if (square := centre_square(way))]
-    every = [*whole, *squares]
-    vectors = np.asarray(embedder.embed([view for _, view in every]), np.float32)
-    fit = np.array(sound(vectors))
+    every = [(k, view) for k, ways in enumerate(images) for way in ways for view in views_for(way, embedder)]
+    queries = as_queries([view for _, view in every], embedder)
+    fit = np.array(sound(queries))
     places = by_owner([k for k, _ in every], len(images))
     finite = [bool(fit[own[0]]) for own in places]
-    views = [[every[place][1] for place in own] for own in places]
     kept = [
-        vectors[[p for p in own if fit[p]]] if fine else vectors[:0] for own, fine in zip(places, finite, strict=True)
+        queries[[p for p in own if fit[p]]] if fine else queries[:0] for own, fine in zip(places, finite, strict=True)
     ]
-    return views, kept, finite
+    squares = [[square for way in ways if (square := centre_square(way))] for ways in images]
+    return [[*ways, *more] for ways, more in zip(images, squares, strict=True)], kept, finite
 
 
-def _nearest(vectors: Sequence[Vectors], index: Index, depth: int) -> list[list[Match]]:
+def _nearest(vectors: Sequence[Queries], index: Index, depth: int) -> list[list[Match]]:
     """The `depth` nearest training images of each image by any of its views, nearest first, each once."""
     found = iter(index.nearest(np.concatenate(vectors), depth))
     nearest: list[list[Match]] = []

@@ -95,15 +95,15 @@ def test_nothing_usable_exits_3(place, tmp_path, capsys):
     assert "1 inconclusive" in capsys.readouterr().out
 
 
-def test_without_an_embedder_it_is_pdq_and_what_that_misses_is_said(place, capsys, monkeypatch, tmp_path):
+def test_without_an_embedder_it_is_pdq_tiles_and_what_that_misses_is_said(place, capsys, monkeypatch, tmp_path):
     monkeypatch.delenv("MEMDETECT_SSCD", raising=False)
     for name in ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     assert run(["index", "build", str(place / "train"), "--out", str(tmp_path / "i")]) == 0
-    assert "no SSCD weights were found; cropped, mirrored" in capsys.readouterr().err
+    assert "no SSCD weights were found; rotated, redrawn" in capsys.readouterr().err
     assert run(["index", "info", str(tmp_path / "i")]) == 0
-    assert "embedder pdq" in capsys.readouterr().out
+    assert "embedder pdq-tiles" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

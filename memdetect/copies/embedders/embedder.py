@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from memdetect.copies.codes import Codes
+
 Images = Sequence[Image.Image]
 
 
@@ -19,7 +21,8 @@ class Embedder:
     """Ready to embed. Vectors of two embedders compare only when their fingerprints are equal.
 
     `embed`: images of any mode and size -> float32 rows of length one, one per image; the cosine of two is their dot
-    product. A row depends on its image alone, up to the last bits (1e-5) for networks.
+    product. A row depends on its image alone, up to the last bits (1e-5) for networks. codes: what an index holds and
+    is asked instead, for an embedder of bits.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Embedder:
     licence: str
     about: str
     embed: Callable[[Images], Float[np.ndarray, "image dim"]]
+    codes: Codes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Row:
     preprocessing: Mapping[str, Any]
     load: Callable[["Row", Source], Embedder]
 
-    def ready(self, embed: Callable[[Images], np.ndarray], weights: str = "") -> Embedder:
+    def ready(self, embed: Callable[[Images], np.ndarray], weights: str = "", codes: Codes | None = None) -> Embedder:
         """The embedder of this row around a function images -> vectors of length above 0. `weights`: their sha256."""
 
         def unit(images: Images) -> Float[np.ndarray, "image dim"]:
@@ -62,7 +66,7 @@ class Row:
             return unit_rows(embed(images))
 
         mark = fingerprint(self.name, self.dim, self.preprocessing, weights)
-        return Embedder(self.name, self.dim, mark, self.licence, self.about, unit)
+        return Embedder(self.name, self.dim, mark, self.licence, self.about, unit, codes)
 
 
 def fingerprint(name: str, dim: int, preprocessing: Mapping[str, Any], weights: str) -> str:

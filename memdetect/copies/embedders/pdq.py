@@ -29,7 +29,7 @@ def pdq(image: Image.Image) -> tuple[Bool[np.ndarray, "256"], int]:
     Below a quality of about 50 the image has too little texture for the bits to mean much (the authors' advice).
     """
     small = samples(image)
-    coefficients = (_dct() @ small @ _dct().T).round(DIGITS).ravel()
+    coefficients = (dct() @ small @ dct().T).round(DIGITS).ravel()
     median = np.partition(coefficients, len(coefficients) // 2 - 1)[len(coefficients) // 2 - 1]
     return coefficients > median, quality(small)
 
@@ -65,7 +65,7 @@ def _box(values: Float[np.ndarray, "row col"], axis: int) -> Float[np.ndarray, "
 
 
 @cache
-def _dct() -> Float[np.ndarray, "16 64"]:
+def dct() -> Float[np.ndarray, "16 64"]:
     """Frequencies 1 to 16 of the orthonormal DCT-II; the mean, frequency 0, is left out."""
     frequency, place = np.arange(1, FREQUENCIES + 1)[:, None], np.arange(SIDE)
     return np.sqrt(2 / SIDE) * np.cos(np.pi / (2 * SIDE) * frequency * (2 * place + 1))

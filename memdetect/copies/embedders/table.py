@@ -6,11 +6,14 @@ from pathlib import Path
 
 from memdetect.copies.embedders.embedder import Embedder, Row, Source
 from memdetect.copies.embedders.pdq import PDQ
+from memdetect.copies.embedders.pdq_tiles import PDQ_TILES
 from memdetect.copies.embedders.pixels import PIXELS
-from memdetect.copies.embedders.rows import SCENES, SSCD_224, SSCD_288, SSCD_320
+from memdetect.copies.embedders.rows import SCENES, SSCD_224, SSCD_288, SSCD_320, SSCD_INT8
 from memdetect.errors import MemdetectError
 
-EMBEDDERS: Mapping[str, Row] = {row.name: row for row in (PDQ, PIXELS, SCENES, SSCD_288, SSCD_320, SSCD_224)}
+EMBEDDERS: Mapping[str, Row] = {
+    row.name: row for row in (PDQ_TILES, PDQ, PIXELS, SCENES, SSCD_288, SSCD_320, SSCD_224, SSCD_INT8)
+}
 
 
 def load_embedder(

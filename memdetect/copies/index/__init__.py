@@ -1,13 +1,13 @@
 """The training images as vectors on disk: build, verify, search. No torch, and FAISS only when it is needed."""
 
 from memdetect.copies.index.build import build_index
-from memdetect.copies.index.embedder_protocol import Embeds, sound
+from memdetect.copies.index.embedder_protocol import Embeds, Queries, as_queries, sound, views_for
 from memdetect.copies.index.manifest import Found, Manifest, Planted, Threshold, read_manifest, verify
 from memdetect.copies.index.measures import Pair, comparable, measure, measure_all, try_open
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import Row
 from memdetect.copies.index.search import Searcher
-from memdetect.copies.index.views import AsTrained, as_trained, by_owner, centre_square
+from memdetect.copies.index.views import AsTrained, as_trained, by_owner, centre_square, views
 from memdetect.copies.index.write import BuildOptions
 
 __all__ = [
@@ -19,9 +19,11 @@ __all__ = [
     "Manifest",
     "Pair",
     "Planted",
+    "Queries",
     "Row",
     "Searcher",
     "Threshold",
+    "as_queries",
     "as_trained",
     "build_index",
     "by_owner",
@@ -34,4 +36,6 @@ __all__ = [
     "sound",
     "try_open",
     "verify",
+    "views",
+    "views_for",
 ]

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 
 from memdetect.copies.index.draft import check_factory, choose_factory
-from memdetect.copies.index.embedder_protocol import Embeds
-from memdetect.copies.index.manifest import FAISS, MANIFEST, REFERENCE, ROWS, VECTORS, Step, former
+from memdetect.copies.index.embedder_protocol import Embeds, codes_of
+from memdetect.copies.index.manifest import CODES, FAISS, MANIFEST, REFERENCE, ROWS, VECTORS, Step, former
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import stored_path
 from memdetect.copies.index.sources import Listed, listed
@@ -20,7 +20,7 @@ from memdetect.copies.index.write import BuildOptions, Work, write
 from memdetect.errors import MemdetectError
 from memdetect.files import only_writer
 
-FILES = frozenset({MANIFEST, VECTORS, ROWS, REFERENCE, FAISS})
+FILES = frozenset({MANIFEST, VECTORS, CODES, ROWS, REFERENCE, FAISS})
 
 
 def _silent(done: int, planned: int, note: str) -> None:
@@ -50,7 +50,8 @@ def build_index(
         _fits(base, home, options)
         planned = _check(sources, home, base)
         if options.factory is not None:
-            choose_factory(planned + (len(base) if base else 0), options.factory)  # refused here, not after embedding
+            # Refused here, not after embedding.
+            choose_factory(planned + (len(base) if base else 0), options.factory, codes_of(embedder) is not None)
         if options.held_out:
             _check(options.held_out, home, None)
         temporary = home.parent / f".{home.name}.{os.getpid()}.tmp"
@@ -100,7 +101,7 @@ def _existing(home: Path, embedder: Embeds, options: BuildOptions) -> Index | No
     if not options.replace:
         raise MemdetectError(f"{str(home)!r} is there already; choose another --out, or say --append or --replace")
     names = {entry.name for entry in home.iterdir()} if home.is_dir() else set[str]()
-    if not {MANIFEST, VECTORS, ROWS} <= names:
+    if not {MANIFEST, ROWS} <= names or not {VECTORS, CODES} & names:
         raise MemdetectError(f"{str(home)!r} is no index, so that it is not replaced; choose another --out")
     if foreign := sorted(names - FILES):
         raise MemdetectError(

@@ -13,19 +13,20 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from PIL import Image
 
+from memdetect.copies.codes import as_asked
 from memdetect.copies.index.conformal import quantile
 from memdetect.copies.index.embed_files import Taken
-from memdetect.copies.index.embedder_protocol import Embeds, sound
+from memdetect.copies.index.embedder_protocol import Embeds, Queries, as_queries, sound, views_for
 from memdetect.copies.index.manifest import Threshold
 from memdetect.copies.index.measures import agree, row_image
 from memdetect.copies.index.near import bound, cuts
 from memdetect.copies.index.part import Parts
 from memdetect.copies.index.rows import RowFile
 from memdetect.copies.index.search import Searcher
-from memdetect.copies.index.views import by_owner, centre_square, merged
+from memdetect.copies.index.views import by_owner, merged, views
 from memdetect.copies.pixels import CopyRule
 
 OPENED = 16  # pictures open, and looked up, together
@@ -65,7 +66,8 @@ class Copies:
         if self.rows[index].sha256 == sha256:
             return True
         other = None if image is None else self.image(index)
-        return image is not None and other is not None and agree(image, other, self.rule)
+        seen = [] if image is None or other is None else views(image)
+        return other is not None and any(agree(view, other, self.rule) for view in seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Asked:
 
     image: Image.Image | None
     sha256: str
-    vectors: Float32[np.ndarray, "_view dim"]
+    vectors: Queries
     found: tuple[list[float], list[int]]
     cut: float = inf
 
@@ -128,19 +130,20 @@ class Asked:
 
 
 def looked_up(
-    trial: Trial, images: Sequence[Image.Image | None], vectors: Float32[np.ndarray, "image dim"]
-) -> list[tuple[Float32[np.ndarray, "_view dim"], tuple[list[float], list[int]]]]:
+    trial: Trial, images: Sequence[Image.Image | None], vectors: Queries
+) -> list[tuple[Queries, tuple[list[float], list[int]]]]:
     """The views of each image, and the DEPTHS[0] rows nearest to any: as `matching` looks images up.
 
-    vectors: of the whole images. One that is not square, and there, is looked up as the square about its centre too.
+    vectors: of the whole images, as the index is asked for them (`as_queries`). One that is there is looked up by its
+    other views too (`views_for`).
     """
-    squares = [(i, square) for i, image in enumerate(images) if image is not None and (square := centre_square(image))]
-    owners, views = list(range(len(images))), [vectors]
-    if squares:
-        more = np.asarray(trial.embedder.embed([square for _, square in squares]), np.float32)
-        seen = np.flatnonzero(sound(more)).tolist()
-        owners, views = owners + [squares[k][0] for k in seen], [vectors, more[seen]]
-    every = np.concatenate(views)
+    seen = [(i, image) for i, image in enumerate(images) if image is not None]
+    others = [(i, view) for i, image in seen for view in views_for(image, trial.embedder)[1:]]
+    owners, every = list(range(len(images))), vectors
+    if others:
+        more = as_queries([view for _, view in others], trial.embedder)
+        fit = np.flatnonzero(sound(more)).tolist()
+        owners, every = owners + [others[k][0] for k in fit], np.concatenate([vectors, more[fit]])
     near, rows = trial.searcher.search(every, DEPTHS[0])
     return [(every[own], merged(near[own], rows[own], DEPTHS[0])) for own in by_owner(owners, len(images))]
 
@@ -174,15 +177,36 @@ def _rows_asked(trial: Trial, chosen: Int64[np.ndarray, " row"]) -> Iterator[tup
     for start in range(0, len(chosen), OPENED):
         part = chosen[start : start + OPENED]
         images = [trial.copies.image(int(index)) for index in part]
-        vectors = trial.searcher.vectors[part].astype(np.float32)
-        views = looked_up(trial, images, vectors)
-        found = [_without(near, int(index)) for index, (_, near) in zip(part, views, strict=True)]
+        vectors = _of_rows(trial, part, images)
+        seen = looked_up(trial, images, vectors)
+        found = [_without(near, int(index)) for index, (_, near) in zip(part, seen, strict=True)]
         due = [k for k, image in enumerate(images) if image is not None and max(found[k][0], default=-1) > limit]
         shown = [image for k in due if (image := images[k]) is not None]
         cut = dict(zip(due, cuts(shown, vectors[due], trial.embedder, limit), strict=True)) if due else {}
         for k, index in enumerate(part.tolist()):
             sha256 = trial.copies.rows[index].sha256
-            yield index, Asked(images[k], sha256, views[k][0], found[k], cut.get(k, inf))
+            yield index, Asked(images[k], sha256, seen[k][0], found[k], cut.get(k, inf))
+
+
+def _of_rows(trial: Trial, rows: Int64[np.ndarray, " row"], images: Sequence[Image.Image | None]) -> Queries:
+    """The whole pictures of rows as queries: their own vectors. Codes are made anew, where the picture is there."""
+    stored = trial.searcher.vectors[rows]
+    if not trial.searcher.binary:
+        return stored.astype(np.float32)
+    own, there = as_asked(stored), [k for k, image in enumerate(images) if image is not None]
+    if not there:
+        return own
+    made = as_queries([image for image in images if image is not None], trial.embedder)
+    every = np.stack([np.resize(codes, made.shape[1:]) for codes in own])  # repeated, or the first
+    every[there] = made
+    return every
+
+
+def _of_batch(trial: Trial, batch: Sequence[Taken]) -> Queries:
+    """Images that were taken in as queries: their vectors, or codes made anew."""
+    if trial.searcher.binary:
+        return as_queries([taken.image for taken in batch], trial.embedder)
+    return np.stack([taken.vector for taken in batch])
 
 
 def _deeper(trial: Trial, asked: Asked, index: int) -> Asked:
@@ -201,11 +225,11 @@ def held_out(trial: Trial, batches: Iterator[Sequence[Taken]], parts: Parts | No
     values: list[float] = []
     removed, limit = 0, bound(trial.searcher.vectors, trial.seed)
     for batch in batches:
-        vectors = np.stack([taken.vector for taken in batch])
-        views = looked_up(trial, [taken.image for taken in batch], vectors)
-        due = [k for k, (_, near) in enumerate(views) if max(near[0], default=-1) > limit]
+        vectors = _of_batch(trial, batch)
+        seen = looked_up(trial, [taken.image for taken in batch], vectors)
+        due = [k for k, (_, near) in enumerate(seen) if max(near[0], default=-1) > limit]
         cut = dict(zip(due, cuts([batch[k].image for k in due], vectors[due], trial.embedder, limit), strict=True))
-        for k, (taken, (shown, found)) in enumerate(zip(batch, views, strict=True)):
+        for k, (taken, (shown, found)) in enumerate(zip(batch, seen, strict=True)):
             asked = Asked(taken.image, taken.row.sha256, shown, found, cut.get(k, inf))
             similarity, passed = asked.first_stranger(trial.copies)
             removed += bool(passed)

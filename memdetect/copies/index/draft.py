@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float
 
 from memdetect.copies.index import faiss_process, faiss_work
-from memdetect.copies.index.manifest import FAISS, ROWS, VECTORS
+from memdetect.copies.index.embedder_protocol import Held
+from memdetect.copies.index.manifest import BINARY, CODES, FAISS, ROWS, VECTORS
 from memdetect.copies.index.rows import Row
 from memdetect.copies.index.search import Engine, usual_engine
 from memdetect.errors import Exit, MemdetectError
@@ -21,31 +21,31 @@ OFF = 0.01  # how far the length of a vector may be from 1
 
 
 class Draft:
-    """Files of an index in a temporary folder. `folder` is where they are, `home` where the index will be."""
+    """Files of an index in a temporary folder. `folder` is where they are, `home` where the index will be.
 
-    def __init__(self, folder: Path, home: Path, dim: int) -> None:
-        self.folder, self.home, self.dim, self.count = folder, home, dim, 0
+    tiles: codes of `dim` bits that each image has; 0 = it has a vector of `dim` numbers.
+    """
+
+    def __init__(self, folder: Path, home: Path, dim: int, tiles: int = 0) -> None:
+        self.folder, self.home, self.dim, self.tiles, self.count = folder, home, dim, tiles, 0
         folder.mkdir(parents=True)
-        self._vectors: BinaryIO = (folder / VECTORS).open("ab")
+        self._stored = CODES if tiles else VECTORS
+        self._vectors: BinaryIO = (folder / self._stored).open("ab")
         self._rows: BinaryIO = (folder / ROWS).open("ab")
 
     def take(self, other: Path, count: int) -> None:
         """Start from the rows of another index of the same embedder, whose paths must be seen from the same place."""
-        for name, file in ((VECTORS, self._vectors), (ROWS, self._rows)):
+        for name, file in ((self._stored, self._vectors), (ROWS, self._rows)):
             with (other / name).open("rb") as source:
                 shutil.copyfileobj(source, file)
         self.count += count
 
-    def add(self, vectors: Float[np.ndarray, "image dim"], rows: Sequence[Row]) -> None:
-        """Append unit vectors and what they are of. Raises MemdetectError (error) for vectors of other lengths."""
-        lengths = np.sqrt(np.einsum("id,id->i", vectors, vectors))
-        if vectors.shape != (len(rows), self.dim) or np.any(np.abs(lengths - 1) > OFF):
-            raise MemdetectError(
-                f"the embedder gave vectors of shape {vectors.shape} and of lengths {lengths.min():.3g} to "
-                f"{lengths.max():.3g}, expected {(len(rows), self.dim)} and 1; report it with the embedder's name",
-                Exit.ERROR,
-            )
-        self._vectors.write(np.ascontiguousarray(vectors, np.float16).data)
+    def add(self, vectors: Held, rows: Sequence[Row]) -> None:
+        """Append unit vectors, or codes, and what they are of. Raises MemdetectError (error) for others."""
+        fault = _codes_fault(vectors, len(rows), self) if self.tiles else _vectors_fault(vectors, len(rows), self.dim)
+        if fault:
+            raise MemdetectError(f"the embedder gave {fault}; report it with the embedder's name", Exit.ERROR)
+        self._vectors.write(np.ascontiguousarray(vectors, np.uint8 if self.tiles else np.float16).data)
         self._rows.write("".join(row.line() for row in rows).encode())
         self.count += len(rows)
 
@@ -55,12 +55,36 @@ class Draft:
         self._rows.close()
 
 
-def choose_factory(count: int, wanted: str | None) -> tuple[str, int]:
+def _vectors_fault(vectors: Held, count: int, dim: int) -> str:
+    lengths = np.linalg.norm(vectors, axis=-1)
+    if vectors.shape == (count, dim) and np.all(np.abs(lengths - 1) <= OFF):
+        return ""
+    return (
+        f"vectors of shape {vectors.shape} and of lengths {lengths.min():.3g} to {lengths.max():.3g}, expected "
+        f"{(count, dim)} and 1"
+    )
+
+
+def _codes_fault(codes: Held, count: int, draft: Draft) -> str:
+    expected = (count, draft.tiles, draft.dim // 8)
+    if codes.shape == expected and codes.dtype == np.uint8:
+        return ""
+    return f"codes of shape {codes.shape} and type {codes.dtype}, expected {expected} and uint8"
+
+
+def choose_factory(count: int, wanted: str | None, binary: bool = False) -> tuple[str, int]:
     """FAISS's factory string for so many rows, and how many lists a search visits.
 
+    Codes are searched one by one, by BinaryFlat, however many there are: `binary`.
     Flat up to 1,000,000 rows; above, 4 * sqrt(count) lists, rounded to a power of two, of 8-bit codes. A wanted string
     is taken if it is Flat or IVFn,SQ8 | SQfp16 | Flat with n lists for at least n rows; else MemdetectError (usage).
     """
+    if binary:
+        if wanted not in (None, BINARY):
+            raise MemdetectError(f"the embedder makes codes of bits, which {wanted} cannot hold; leave --factory out")
+        return BINARY, 1
+    if wanted == BINARY:
+        raise MemdetectError(f"{BINARY} holds codes of bits, the embedder makes vectors; leave --factory out")
     if wanted is None:
         lists = 2 ** round(np.log2(4 * np.sqrt(count)))
         wanted = "Flat" if count <= FLAT_ROWS else f"IVF{lists},SQ8"
@@ -72,6 +96,8 @@ def choose_factory(count: int, wanted: str | None) -> tuple[str, int]:
 
 def check_factory(wanted: str) -> int:
     """How many lists a factory string asks for, 1 for Flat. MemdetectError (usage) for any other string."""
+    if wanted == BINARY:
+        return 1
     found = FACTORY.fullmatch(wanted)
     if found is None:
         raise MemdetectError(f"no index of kind {wanted!r}; --factory takes Flat, IVFn,SQ8, IVFn,SQfp16 or IVFn,Flat")
@@ -79,11 +105,11 @@ def check_factory(wanted: str) -> int:
 
 
 def write_faiss(folder: Path, count: int, dim: int, factory: str, engine: Engine | None = None) -> None:
-    """Train and fill FAISS's file from the vectors of a folder. Flat needs none: the vectors are the index.
+    """Train and fill FAISS's file from the vectors of a folder. Flat needs none: the vectors, or codes, are the index.
 
     engine: where FAISS runs, "faiss" or "process"; None = as it is searched. Both write the same bytes.
     """
-    if factory == "Flat":
+    if factory in ("Flat", BINARY):
         return
     work = faiss_process if (engine or usual_engine(factory)) == "process" else faiss_work
     work.write(vectors=str(folder / VECTORS), count=count, dim=dim, factory=factory, target=str(folder / FAISS))

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Shaped
 from PIL import Image
 
-from memdetect.copies.index.embedder_protocol import Embeds, sound
+from memdetect.copies.index.embedder_protocol import Embeds, as_held, sound
 from memdetect.copies.index.rows import Row, stored_path
 from memdetect.copies.index.sources import Listed
 from memdetect.copies.index.views import MOST, AsTrained, boxes, resized
@@ -34,11 +34,11 @@ WAITING = 2**26  # pixels of a batch: large images go in smaller ones
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An image that was taken in, its row, and its vector."""
+    """An image that was taken in, its row, and what an index holds of it: its vector, or its codes."""
 
     image: Image.Image
     row: Row
-    vector: Float32[np.ndarray, " dim"]
+    vector: Shaped[np.ndarray, "*_form"]
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Intake:
     def _embedded(self, waiting: Sequence[tuple[Image.Image, Row]]) -> Iterator[list[Taken]]:
         if not waiting:
             return
-        vectors = np.asarray(self.embedder.embed([image for image, _ in waiting]), np.float32)
+        vectors = as_held([image for image, _ in waiting], self.embedder)
         pairs = zip(waiting, vectors, sound(vectors), strict=True)
         taken = [Taken(image, row, vector) for (image, row), vector, fit in pairs if fit]
         if len(taken) < len(waiting):

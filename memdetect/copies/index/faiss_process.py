@@ -43,7 +43,7 @@ class FaissProcess:
         """Whether it may be asked: it was not ended, and this process is the one that started it, not a fork."""
         return self._end.alive and self._owner == os.getpid()
 
-    def ask(self, request: dict[str, Any], queries: NDArray[np.float32] | None = None) -> NDArray[np.int64]:
+    def ask(self, request: dict[str, Any], queries: NDArray[Any] | None = None) -> NDArray[np.int64]:
         """Send a request and wait for the answer; one thread at a time.
 
         Raises MemdetectError: usage for a file that FAISS refuses, error for anything else that fails there, and where
@@ -52,7 +52,7 @@ class FaissProcess:
         with self._lock:
             try:
                 faiss_work.send(cast(BinaryIO, self._process.stdin), request, queries)
-                header, rows = faiss_work.receive(cast(BinaryIO, self._process.stdout), np.int64)
+                header, rows = faiss_work.receive(cast(BinaryIO, self._process.stdout))
             except (OSError, EOFError, ValueError):
                 raise MemdetectError(self._fate(), Exit.ERROR) from None
             except BaseException:  # an interrupt: the answer to come would be taken for the next request's
@@ -104,7 +104,7 @@ class Elsewhere:
         self.opening = {"do": opens, "given": given}
         self.process: FaissProcess | None = None
 
-    def __call__(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    def __call__(self, queries: NDArray[Any], k: int) -> NDArray[np.int64]:
         """Rows of candidates for each query."""
         process = self.process
         if process is None or not process.usable:

@@ -4,6 +4,7 @@ It must import numpy and FAISS alone: on macOS torch and FAISS bring two OpenMP 
 """
 
 import json
+import mmap
 import os
 import signal
 import sys
@@ -16,10 +17,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-Candidates = Callable[[NDArray[np.float32], int], NDArray[np.int64]]  # (queries, k) -> rows, -1 = none, in any order
+# (queries, k) -> rows, -1 = none, in any order; of codes [2, query, rank]: bits that differ, and rows, nearest first
+Candidates = Callable[[NDArray[Any], int], NDArray[np.int64]]
 BLOCK = 2**15  # rows at once
 FEW = 4  # queries for which FAISS's plain loops beat a matrix product
 PER_LIST = 64  # training vectors; FAISS warns below 39
+SPARE = 4  # codes of each query beyond the images asked for
+DEEPER = (1, 8, 64)  # times as many codes, where the nearest are of too few images
+IMAGES = 2**12  # images at once whose codes are all compared
+FAR = np.iinfo(np.int64).max
 
 
 class Refusal(Exception):
@@ -97,6 +103,60 @@ def open_file(path: str, count: int, dim: int, nprobe: int) -> Candidates:
     return lambda queries, k: index.search(queries, k)[1]
 
 
+def open_codes(codes: str | NDArray[np.uint8], count: int, tiles: int, width: int) -> Candidates:
+    """The nearest images of each query, by its nearest code to any of theirs, exact, ties by row.
+
+    codes: [image, tile, byte], or their file. What is found: [2, query, rank], bits that differ and rows. FAISS finds
+    the nearest codes: those nearer than the last one found for any code of a query are all there. Where they are of
+    fewer than k images, more are looked for, and in the end all are compared.
+    """
+    import faiss
+
+    held = np.memmap(codes, np.uint8, "r", shape=(count, tiles, width)) if isinstance(codes, str) else codes
+    index: Any = faiss.IndexBinaryFlat(8 * width)
+    index.add(held.reshape(-1, width))
+    if isinstance(held.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        held.base.madvise(mmap.MADV_DONTNEED)  # FAISS has a copy: the pages of the file need no memory any more
+
+    def search(queries: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
+        found = np.empty((2, len(queries), k), np.int64)
+        left = np.arange(len(queries))
+        for times in DEEPER:
+            depth = min(times * (k + SPARE), count * tiles)
+            if len(left):
+                near, rows = index.search(queries[left].reshape(-1, width), depth)
+                found[:, left], sure = _nearest_images(near, rows // tiles, len(left), k)
+                left = left[~sure & (depth < count * tiles)]
+        for query in left:
+            found[:, query] = _nearest_of_all(np.unique(queries[query], axis=0), held, k)
+        return found
+
+    return search
+
+
+def _nearest_images(
+    near: NDArray[np.int32], rows: NDArray[np.int64], queries: int, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The k nearest images among those of the codes found, each once, and for which queries they are sure to be it."""
+    limit = near[:, -1].reshape(queries, -1).min(axis=1)
+    keys = np.sort(rows.reshape(queries, -1) << 16 | near.reshape(queries, -1), axis=1)  # by row, the nearest first
+    keys = (keys & 0xFFFF) << 40 | keys >> 16
+    keys[:, 1:][keys[:, 1:] % 2**40 == keys[:, :-1] % 2**40] = FAR
+    best = np.sort(keys, axis=1)[:, :k]
+    best = np.pad(best, ((0, 0), (0, k - best.shape[1])), constant_values=FAR)
+    return np.stack([best >> 40, best % 2**40]), best[:, -1] >> 40 < limit
+
+
+def _nearest_of_all(query: NDArray[np.uint8], held: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
+    """The k nearest images of one query [code, byte]: all codes are compared."""
+    apart = np.empty(len(held), np.int64)
+    for start in range(0, len(held), IMAGES):
+        part = held[start : start + IMAGES]
+        apart[start : start + IMAGES] = np.min([np.bitwise_count(part ^ code).sum(2).min(1) for code in query], axis=0)
+    order = np.argsort(apart, kind="stable")[:k]
+    return np.stack([apart[order], order])
+
+
 def _limit(faiss: Any, limits: dict[str, Any]) -> None:
     for name, value in limits.items():
         setter = getattr(faiss, f"set_deserialization_{name}", None)  # not in FAISS before 1.15
@@ -104,24 +164,25 @@ def _limit(faiss: Any, limits: dict[str, Any]) -> None:
             setter(value)
 
 
-OPENS: dict[str, Callable[..., Candidates]] = {"flat": open_flat, "file": open_file}
+OPENS: dict[str, Callable[..., Candidates]] = {"flat": open_flat, "file": open_file, "codes": open_codes}
 
 
 def send(pipe: BinaryIO, header: dict[str, Any], numbers: NDArray[Any] | None = None) -> None:
-    """A line of JSON, and behind it the bytes of an array whose shape the line then tells."""
-    told = header if numbers is None else {**header, "shape": numbers.shape}
+    """A line of JSON, and behind it the bytes of an array whose shape and type the line then tells."""
+    told = header if numbers is None else {**header, "shape": numbers.shape, "dtype": numbers.dtype.name}
     pipe.write(json.dumps(told).encode() + b"\n")
     if numbers is not None:
         pipe.write(np.ascontiguousarray(numbers).data)
     pipe.flush()
 
 
-def receive(pipe: BinaryIO, dtype: type[np.generic]) -> tuple[dict[str, Any], NDArray[Any]]:
+def receive(pipe: BinaryIO) -> tuple[dict[str, Any], NDArray[Any]]:
     """What `send` wrote, the array empty where there is none. Raises EOFError where the pipe ends before."""
     line = pipe.readline()
     header: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
     shape = header.get("shape", [0])
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    dtype = np.dtype(header.get("dtype", "int64"))
+    size = int(np.prod(shape)) * dtype.itemsize
     data = pipe.read(size)
     if not line.endswith(b"\n") or len(data) < size:
         raise EOFError
@@ -133,7 +194,7 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process has got it too, and closes the pipe if it ends
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what FAISS prints must not get among the answers
-    requests: SimpleQueue[tuple[dict[str, Any], NDArray[np.float32]]] = SimpleQueue()
+    requests: SimpleQueue[tuple[dict[str, Any], NDArray[Any]]] = SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
     search: Candidates | None = None
     while True:
@@ -153,11 +214,11 @@ def serve() -> None:
             send(answers, {"error": " ".join(f"{type(problem).__name__}: {problem}".split())})
 
 
-def _read(requests: "SimpleQueue[tuple[dict[str, Any], NDArray[np.float32]]]") -> None:
+def _read(requests: "SimpleQueue[tuple[dict[str, Any], NDArray[Any]]]") -> None:
     """Take requests in while FAISS works, so that the end of the pipe is seen at once, in a long training too."""
     try:
         while True:
-            requests.put(receive(sys.stdin.buffer, np.float32))
+            requests.put(receive(sys.stdin.buffer))
     finally:
         os._exit(0)
 

@@ -15,15 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from memdetect.copies.index.views import AsTrained
 from memdetect.errors import MemdetectError
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_BYTES = 2**24  # of a manifest, which has a few hundred
 BLOCK = 2**22
-FileName = Literal["vectors.f16", "rows.jsonl", "nulls.json", "index.faiss"]
+FileName = Literal["vectors.f16", "codes.u8", "rows.jsonl", "nulls.json", "index.faiss"]
 MANIFEST = "manifest.json"
 VECTORS: FileName = "vectors.f16"
+CODES: FileName = "codes.u8"
 ROWS: FileName = "rows.jsonl"
 REFERENCE: FileName = "nulls.json"
 FAISS: FileName = "index.faiss"
+BINARY = "BinaryFlat"  # the factory of codes; all others are of vectors
 Step = Callable[[int, int, str], None]  # (done, planned, note), as a progress bar takes it
 
 
@@ -39,11 +41,15 @@ class FileSum(_Strict):
 
 
 class EmbedderName(_Strict):
-    """What turned the images into vectors: name, dimension, and fingerprint of weights and preprocessing."""
+    """What turned the images into vectors: name, dimension, and fingerprint of weights and preprocessing.
+
+    tiles: how many codes of `dim` bits an image has in a binary index; 1 where it has a vector.
+    """
 
     name: str
     fingerprint: str
     dim: int = Field(ge=1)
+    tiles: int = Field(default=1, ge=1)
 
 
 class Threshold(_Strict):
@@ -131,6 +137,11 @@ class Manifest(_Strict):
     digest: str = ""
 
     @property
+    def stored(self) -> FileName:
+        """The file that holds the images as the embedder sees them."""
+        return CODES if self.factory == BINARY else VECTORS
+
+    @property
     def coverage(self) -> float | None:
         """Share of the training set's pictures that are in the index; None where its size is not known.
 
@@ -174,7 +185,8 @@ def read_manifest(folder: Path) -> Manifest:
     if type(version) is not int:
         raise MemdetectError(f"{str(path)!r} is no manifest of an index; give a folder that index build made")
     if version != SCHEMA:
-        made, advice = ("a newer", "update memdetect") if version > SCHEMA else ("an older", "build the index anew")
+        anew = f"build it again with memdetect index build SOURCES --out {folder}"
+        made, advice = ("a newer", "update memdetect") if version > SCHEMA else ("an older", anew)
         raise MemdetectError(
             f"{str(path)!r} has schema {version}, made by {made} memdetect; this one reads {SCHEMA}: {advice}"
         )
@@ -216,9 +228,11 @@ def verify(folder: Path, progress: Step | None = None) -> Manifest:
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Refuse files too many or too few, and sizes that do not fit the counts."""
-    needed = {VECTORS, ROWS, REFERENCE} | ({FAISS} if manifest.factory != "Flat" else set[str]())
-    size = manifest.count * manifest.embedder.dim * 2
-    if set(manifest.files) != needed or manifest.files["vectors.f16"].size != size:
+    needed = {manifest.stored, ROWS, REFERENCE} | ({FAISS} if manifest.factory not in ("Flat", BINARY) else set[str]())
+    each = (
+        manifest.embedder.tiles * manifest.embedder.dim // 8 if manifest.stored == CODES else manifest.embedder.dim * 2
+    )
+    if set(manifest.files) != needed or manifest.files[manifest.stored].size != manifest.count * each:
         raise _damaged(folder / MANIFEST, f"it does not describe {manifest.count} vectors in {sorted(needed)}")
     found = {entry.name for entry in folder.iterdir()} - {MANIFEST}
     for name in sorted(needed - found):

@@ -9,10 +9,11 @@ from math import inf
 from statistics import NormalDist
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int64
+from jaxtyping import Int64
 from PIL import Image
 
-from memdetect.copies.index.embedder_protocol import Embeds
+from memdetect.copies.codes import as_asked, similarities
+from memdetect.copies.index.embedder_protocol import Embeds, Held, Queries, alike, as_held
 
 RIMS = (
     3 / 32,
@@ -27,8 +28,8 @@ LARGEST = 512  # pixels of the longer side of what is embedded with its rim cut 
 EDGE = 1 - 1e-6
 
 
-def bound(vectors: Float16[np.ndarray, "row dim"], seed: int = 0) -> float:
-    """A cosine that strangers hardly reach: inf where there are too few rows to say, or most pairs are alike.
+def bound(vectors: Held, seed: int = 0) -> float:
+    """A similarity that strangers hardly reach: inf where there are too few rows to say, or most pairs are alike.
 
     Median and median absolute deviation of the Fisher transforms (artanh) of the cosines of random pairs, and of a
     normal distribution with these the quantile 1 - 1 / (BEYOND * rows). Copies are few among random pairs, however
@@ -47,15 +48,19 @@ def bound(vectors: Float16[np.ndarray, "row dim"], seed: int = 0) -> float:
     return float(np.tanh(middle + z * deviation)) if deviation > 0 else inf
 
 
-def _cosines(
-    vectors: Float16[np.ndarray, "row dim"], one: Int64[np.ndarray, " pair"], other: Int64[np.ndarray, " pair"]
-) -> Float32[np.ndarray, " pair"]:
+def _cosines(vectors: Held, one: Int64[np.ndarray, " pair"], other: Int64[np.ndarray, " pair"]) -> np.ndarray:
     """Of pairs of rows, however often a pair comes: where rows are few, each is multiplied with each once."""
-    if len(vectors) <= FEW:
+    if len(vectors) <= FEW and vectors.dtype != np.uint8:
         wide = vectors.astype(np.float32)
         return (wide @ wide.T)[one, other]
     parts = np.array_split(np.stack([one, other]), max(1, len(one) // 1000), axis=1)
-    return np.concatenate([np.einsum("pd,pd->p", *vectors[pairs].astype(np.float32)) for pairs in parts])
+    return np.concatenate([_similar(vectors[a], vectors[b]) for a, b in parts])
+
+
+def _similar(one: Held, other: Held) -> np.ndarray:
+    if one.dtype == np.uint8:
+        return similarities(as_asked(one), other)
+    return np.einsum("pd,pd->p", one.astype(np.float32), other.astype(np.float32))
 
 
 def rimless(image: Image.Image, rim: float) -> Image.Image:
@@ -66,9 +71,7 @@ def rimless(image: Image.Image, rim: float) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, box=(x, y, image.width - x, image.height - y))
 
 
-def cuts(
-    images: Sequence[Image.Image], vectors: Float32[np.ndarray, "image dim"], embedder: Embeds, limit: float
-) -> list[float]:
+def cuts(images: Sequence[Image.Image], vectors: Queries, embedder: Embeds, limit: float) -> list[float]:
     """The similarity from which a row counts as a near-duplicate of each image; inf where nothing tells.
 
     vectors: of the images. limit: of `bound`. The widest rim counts whose loss leaves an image above it: one embedding
@@ -79,8 +82,7 @@ def cuts(
     for rim in RIMS:
         if not left:
             break
-        shown = np.asarray(embedder.embed([rimless(images[k], rim) for k in left]), np.float32)
-        same = np.einsum("id,id->i", vectors[left], shown).tolist()
+        same = alike(vectors[left], as_held([rimless(images[k], rim) for k in left], embedder))
         seen = {k: value for k, value in zip(left, same, strict=True) if value > limit}  # NaN is not seen
         for k, value in seen.items():
             found[k] = value

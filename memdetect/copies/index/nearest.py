@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from pydantic import TypeAdapter
 
 from memdetect.copies.align import Prepared, Sizes
 from memdetect.copies.index.embed_files import DIFFER
-from memdetect.copies.index.embedder_protocol import Embeds
+from memdetect.copies.index.embedder_protocol import Embeds, Queries, codes_of
 from memdetect.copies.index.manifest import ROWS, Manifest, ReferenceValues, Step, read_manifest, read_reference, verify
 from memdetect.copies.index.part import limit_of
 from memdetect.copies.index.rows import Row, RowFile
@@ -37,7 +36,7 @@ class Index:
         ]()  # versions of training images, by row, as they are aligned
         self.rows, self._seen = RowFile(folder / ROWS), str(folder)
         size = manifest.count, manifest.embedder.dim
-        self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine)
+        self.searcher = Searcher(folder, *size, manifest.factory, manifest.nprobe, engine, manifest.embedder.tiles)
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -65,8 +64,10 @@ class Index:
         """Whether so large a share of a training image agrees that a part of it counts as found."""
         return agreed > limit_of(self.manifest.agreement, small)
 
-    def nearest(self, vectors: Float32[np.ndarray, "query dim"], k: int) -> list[list[Match]]:
-        """The k nearest training images of each vector, nearest first, by exact cosine; pixel measures not taken.
+    def nearest(self, vectors: Queries, k: int) -> list[list[Match]]:
+        """The k nearest training images of each query, nearest first; pixel measures not taken.
+
+        vectors: as `embedder_protocol.as_queries` makes them.
 
         Fewer than k where the index is smaller, or an IVF index found fewer. Raises MemdetectError (usage) for vectors
         of another dimension or that are not finite, and for k below 1.
@@ -95,8 +96,9 @@ class Index:
 
     def check_embedder(self, embedder: Embeds) -> None:
         """Raise MemdetectError (usage), naming both, unless this embedder made the vectors."""
-        held = self.manifest.embedder
-        if (embedder.name, embedder.fingerprint, embedder.dim) != (held.name, held.fingerprint, held.dim):
+        held, codes = self.manifest.embedder, codes_of(embedder)
+        own = (embedder.name, embedder.fingerprint, embedder.dim, codes.tiles if codes else 1)
+        if own != (held.name, held.fingerprint, held.dim, held.tiles):
             raise MemdetectError(
                 f"{str(self.folder)!r} was made with embedder {held.name} (fingerprint {held.fingerprint}, {held.dim} "
                 f"numbers), this is {embedder.name} ({embedder.fingerprint}, {embedder.dim}); use the former, or build "

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from memdetect.copies.index.calibrate import OPENED, Trial, looked_up
-from memdetect.copies.index.embedder_protocol import sound
+from memdetect.copies.index.embedder_protocol import as_queries, sound
 from memdetect.copies.index.manifest import Found, Planted
 from memdetect.copies.index.measures import agree, try_open
 from memdetect.copies.index.rows import Row
-from memdetect.copies.index.views import centre_square, square_at
+from memdetect.copies.index.views import centre_square, square_at, views
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
 DEPTH = 10  # rows compared with each copy, as matching does
@@ -123,10 +123,10 @@ def _look_up(trial: Trial, made: Sequence[_Made], limit: float | None, count: _C
     count.images += len(made)
     if not made:
         return
-    vectors = np.asarray(trial.embedder.embed([one.copy for one in made]), np.float32)
+    vectors = as_queries([one.copy for one in made], trial.embedder)
     seen = np.flatnonzero(sound(vectors)).tolist()
-    views = looked_up(trial, [made[k].copy for k in seen], vectors[seen]) if seen else []
-    for k, (_, found) in zip(seen, views, strict=True):
+    asked = looked_up(trial, [made[k].copy for k in seen], vectors[seen]) if seen else []
+    for k, (_, found) in zip(seen, asked, strict=True):
         count.found = [a + b for a, b in zip(count.found, _judged(trial, made[k], found, limit), strict=True)]
 
 
@@ -154,5 +154,4 @@ def _agrees(trial: Trial, made: _Made, row: Row, index: int) -> bool:
     other = row.seen(made.whole) if own else trial.copies.image(index)
     if other is None:
         return False
-    square = centre_square(made.copy)
-    return any(agree(view, other, trial.copies.rule) for view in (made.copy, square) if view is not None)
+    return any(agree(view, other, trial.copies.rule) for view in views(made.copy))

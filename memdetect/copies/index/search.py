@@ -1,4 +1,7 @@
-"""Nearest vectors by exact cosine: candidates from FAISS or a matrix product, ranked again from the stored vectors."""
+"""Nearest images: by exact cosine of vectors, or by the nearest two of their codes.
+
+Candidates among vectors come from FAISS or a matrix product, and are ranked again from the stored vectors.
+"""
 
 import sys
 from dataclasses import dataclass, field
@@ -6,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float16, Float32, Float64, Int64
+from jaxtyping import Float16, Float32, Float64, Int64, Shaped, UInt8
 from numpy.typing import NDArray
 
 from memdetect.copies.index import faiss_process, faiss_work
 from memdetect.copies.index.faiss_work import Candidates, blocks
-from memdetect.copies.index.manifest import FAISS, VECTORS
+from memdetect.copies.index.manifest import BINARY, CODES, FAISS, VECTORS
 from memdetect.errors import MemdetectError
 
 Queries = Float32[np.ndarray, "query dim"]
@@ -31,8 +34,8 @@ IVF_MARGIN = 2  # times as many again where candidates come from 8-bit codes
 class Searcher:
     """The vectors of an index folder, and how candidates among them are found.
 
-    folder must have been verified. factory: "Flat" or an IVF string of FAISS. engine: None = `usual_engine`. Raises
-    MemdetectError (usage) for numpy on an IVF index.
+    folder must have been verified. factory: "Flat", an IVF string of FAISS, or "BinaryFlat", where an image has `tiles`
+    codes of `dim` bits. engine: None = `usual_engine`. Raises MemdetectError (usage) for numpy on any but Flat.
     """
 
     folder: Path
@@ -41,33 +44,53 @@ class Searcher:
     factory: str
     nprobe: int = 1
     engine: Engine | None = None
-    vectors: Float16[np.ndarray, "image dim"] = field(init=False, repr=False)
+    tiles: int = 1
+    vectors: Shaped[np.ndarray, "image *_form"] = field(init=False, repr=False)
     _candidates: Candidates | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.vectors = np.memmap(self.folder / VECTORS, np.float16, "r", shape=(self.count, self.dim))
+        form = (np.uint8, (self.tiles, self.dim // 8)) if self.binary else (np.float16, (self.dim,))
+        self.vectors = np.memmap(self._stored, form[0], "r", shape=(self.count, *form[1]))
         self.engine = self.engine or usual_engine(self.factory)
         if self.engine == "numpy" and self.factory != "Flat":
             raise MemdetectError(f"engine is 'numpy', but {self.factory} needs FAISS; give 'faiss' or 'process'")
 
-    def search(self, queries: Queries, k: int) -> Found:
-        """Cosine, in [-1, 1], and row of the k nearest vectors of each query, nearest first, ties by row.
+    @property
+    def binary(self) -> bool:
+        """Whether the images have codes instead of vectors."""
+        return self.factory == BINARY
 
+    @property
+    def _stored(self) -> Path:
+        return self.folder / (CODES if self.binary else VECTORS)
+
+    def search(self, queries: Shaped[np.ndarray, "query *_form"], k: int) -> Found:
+        """Similarity, in [-1, 1], and row of the k nearest images of each query, nearest first, ties by row.
+
+        A query is a vector, float32, or where images have codes its own, uint8 [code, byte]: the nearest pair counts.
         At most `count` columns. Exact for Flat; an IVF index may miss a row, which then is absent: -inf and row -1
         stand at the end. Raises MemdetectError for queries of another dimension or that are not finite.
         """
-        if queries.shape[1] != self.dim or not np.isfinite(queries).all():
+        fit = queries.shape[1:] == (self.dim,) and np.isfinite(queries).all()
+        if self.binary:
+            fit = queries.ndim == 3 and queries.shape[2] == self.dim // 8 and queries.dtype == np.uint8
+        if not fit:
             shape = " x ".join(map(str, queries.shape))
-            raise MemdetectError(f"queries of {shape} cannot be looked up: {self.dim} finite numbers each are expected")
+            raise MemdetectError(f"queries of {shape} cannot be looked up: {self._expected} each are expected")
         k = min(k, self.count)
-        parts = [self._part(queries[i : i + AT_ONCE], k) for i in range(0, len(queries), AT_ONCE)]
+        part = self._codes_part if self.binary else self._part
+        parts = [part(queries[i : i + AT_ONCE], k) for i in range(0, len(queries), AT_ONCE)]
         if not parts:
             return np.zeros((0, k)), np.zeros((0, k), np.int64)
         return np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
 
+    @property
+    def _expected(self) -> str:
+        return f"codes of {self.dim // 8} bytes" if self.binary else f"{self.dim} finite numbers"
+
     def prepare(self) -> None:
         """Open now what the first search would open by its path; of Flat in this process nothing is left to open."""
-        if self._candidates is None and self.factory != "Flat":
+        if self._candidates is None and self.factory not in ("Flat", BINARY):
             self._candidates = self._open()
 
     def _part(self, queries: Queries, k: int) -> Found:
@@ -77,11 +100,20 @@ class Searcher:
         rows = self._candidates(np.ascontiguousarray(queries), min(wide, self.count))
         return _ranked(queries, rows, self.vectors, k)
 
+    def _codes_part(self, queries: UInt8[np.ndarray, "query code byte"], k: int) -> Found:
+        if self._candidates is None:
+            self._candidates = self._open()
+        apart, rows = self._candidates(np.ascontiguousarray(queries), k)
+        return 1 - 2 * apart / self.dim, rows
+
     def _open(self) -> Candidates:
         given: dict[str, Any] = {"count": self.count, "dim": self.dim}
-        if self.factory == "Flat":
-            here = self.engine == "faiss"  # what is mapped stays that of the index that was verified
-            opens, given = "flat", {**given, "vectors": self.vectors if here else str(self.folder / VECTORS)}
+        here = self.engine == "faiss"  # what is mapped stays that of the index that was verified
+        if self.binary:
+            codes = self.vectors if here else str(self._stored)
+            opens, given = "codes", {"codes": codes, "count": self.count, "tiles": self.tiles, "width": self.dim // 8}
+        elif self.factory == "Flat":
+            opens, given = "flat", {**given, "vectors": self.vectors if here else str(self._stored)}
         else:
             opens, given = "file", {**given, "path": str(self.folder / FAISS), "nprobe": self.nprobe}
         if self.engine == "numpy":

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
 from memdetect.errors import MemdetectError
@@ -82,6 +82,18 @@ def resized(image: Image.Image, box: Box | None, size: int) -> Image.Image:
 def centre_square(image: Image.Image) -> Image.Image | None:
     """The square about the centre of a picture, None where the picture is one itself."""
     return square_at(image, 0.5)
+
+
+def upright(image: Image.Image) -> list[Image.Image]:
+    """The picture, and the square about its centre where it is not square."""
+    square = centre_square(image)
+    return [image] if square is None else [image, square]
+
+
+def views(image: Image.Image) -> list[Image.Image]:
+    """A picture as it is looked up: whole, the square about its centre where it is not square, and both mirrored."""
+    seen = upright(image)
+    return [*seen, *map(ImageOps.mirror, seen)]
 
 
 def square_at(image: Image.Image, place: float) -> Image.Image | None:

@@ -11,8 +11,10 @@ from memdetect import __version__
 from memdetect.copies.index.calibrate import Copies, Reference, Trial, held_out, leave_one_out, threshold
 from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
 from memdetect.copies.index.embed_files import Intake
-from memdetect.copies.index.embedder_protocol import Embeds
+from memdetect.copies.index.embedder_protocol import Embeds, codes_of
 from memdetect.copies.index.manifest import (
+    BINARY,
+    CODES,
     FAISS,
     MANIFEST,
     REFERENCE,
@@ -86,7 +88,8 @@ class Told:
 
 def write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> None:
     """Write all files of an index into `folder`, the manifest last."""
-    draft, base, options = Draft(folder, home, work.embedder.dim), work.base, work.options
+    base, options, codes = work.base, work.options, codes_of(work.embedder)
+    draft = Draft(folder, home, work.embedder.dim, codes.tiles if codes else 0)
     squares = base.manifest.as_trained if base else options.squares
     intake = Intake(work.embedder, home, options.batch_size, options.max_pixels, squares)
     pictures = _Pictures()
@@ -106,9 +109,11 @@ def write(folder: Path, home: Path, entries: Iterator[Listed], work: Work) -> No
     draft.close()
     if not draft.count:
         raise MemdetectError(f"none of {intake.seen} images could be used; the first: {intake.first}")
-    factory, nprobe = choose_factory(draft.count, options.factory or (base.manifest.factory if base else None))
+    factory, nprobe = choose_factory(
+        draft.count, options.factory or (base.manifest.factory if base else None), binary=codes is not None
+    )
     work.progress(intake.seen, work.planned, f"{draft.count} images; writing the index ({factory}) and its threshold")
-    searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, options.engine)
+    searcher = Searcher(folder, draft.count, draft.dim, factory, nprobe, options.engine, max(draft.tiles, 1))
     write_faiss(folder, draft.count, draft.dim, factory, searcher.engine)
     copies = Copies(RowFile(folder / ROWS), folder, options.rule or CopyRule())
     rows = np.fromiter(pictures.first.values(), np.int64, len(pictures.first))
@@ -155,10 +160,12 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     mild, geometry = planted(trial, limit.similarity, options.planted, crop)
     values = ReferenceValues(similarity=reference[0], agreed=sorted(parts.values))
     write_atomic(folder / REFERENCE, values.model_dump_json() + "\n")
-    own: tuple[FileName, ...] = () if searcher.factory == "Flat" else (FAISS,)
+    stored = CODES if searcher.factory == BINARY else VECTORS
+    own: tuple[FileName, ...] = () if searcher.factory in ("Flat", BINARY) else (FAISS,)
+    marks = {"name": embedder.name, "fingerprint": embedder.fingerprint, "dim": embedder.dim, "tiles": searcher.tiles}
     manifest = Manifest(
         memdetect=__version__,
-        embedder=EmbedderName(name=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim),
+        embedder=EmbedderName.model_validate(marks),
         count=searcher.count,
         pictures=len(trial.first),
         training_set=told.size,
@@ -172,7 +179,7 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
         agreement=parts.agreement(level, bool(options.held_out)),
         planted=mild,
         geometry=geometry,
-        files={name: file_sum(folder / name) for name in (VECTORS, ROWS, REFERENCE, *own)},
+        files={name: file_sum(folder / name) for name in (stored, ROWS, REFERENCE, *own)},
     )
     write_atomic(folder / MANIFEST, manifest.sealed().text())
 

@@ -44,7 +44,8 @@ Seed = Annotated[int, Option("--seed", min=0, metavar="N", help="Seed of everyth
 EmbedderName = Annotated[
     str,
     Option(
-        "--embedder", help="What turns an image into a vector; auto: the model's own, else SSCD if found, else pdq."
+        "--embedder",
+        help="What turns an image into a vector; auto: the model's own, else SSCD if found, else pdq-tiles.",
     ),
 ]
 MaxPixels = Annotated[int, Option("--max-pixels", min=1, metavar="N", help="Larger images are not opened.")]

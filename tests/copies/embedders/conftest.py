@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from embedder_packages import stand_in
 from safetensors.torch import save
 
 from memdetect.copies.embedders import EMBEDDERS, Embedder, load_embedder
@@ -60,9 +61,9 @@ def sscd_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def loaded(scenes_folder: Path, sscd_weights: Path) -> Callable[[str], Embedder]:
+def loaded(scenes_folder: Path, sscd_weights: Path, int8: Embedder) -> Callable[[str], Embedder]:
     """Any embedder by name, loaded once."""
-    cache: dict[str, Embedder] = {}
+    cache: dict[str, Embedder] = {"sscd-int8": int8}
 
     def get(name: str) -> Embedder:
         if name not in cache:
@@ -79,3 +80,11 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    """The embedder `sscd-int8` around a stand-in of its packages."""
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(tmp_path_factory.mktemp("int8"), patch)
+        return load_embedder("sscd-int8")

@@ -197,7 +197,7 @@ def test_memory_holds_a_batch_and_progress_is_told(pictures, tmp_path):
 
     options = BuildOptions(batch_size=16, planted=0, level=0.5)
     build_index([pictures], Counting(), tmp_path / "i", options, lambda *step: told.append(step))
-    assert sizes == [16, 16, 16, 12]
+    assert sizes == [16, 16, 16, 12] * 2  # then the mirror images of those whose nearest strangers make the threshold
     assert [step[:2] for step in told[:4]] == [(16, 60), (32, 60), (48, 60), (60, 60)]
     assert "60 images; writing the index (Flat)" in told[4][2]
 
@@ -212,7 +212,7 @@ def test_large_images_go_in_smaller_batches(tmp_path, monkeypatch):
 
     monkeypatch.setattr("memdetect.copies.index.embed_files.WAITING", 2 * 64 * 64)
     build_index([fill(tmp_path / "images", range(5))], Counting(), tmp_path / "i", BuildOptions(planted=0))
-    assert sizes == [2, 2, 1]
+    assert sizes == [2, 2, 1, 5]  # the last: mirror images of what is looked up
 
 
 def test_planted_copies_are_found(index):
