@@ -46,14 +46,25 @@ def _strength(match: Match) -> tuple[bool, float, float]:
     return match.copy_found, 0.0 if match.copy_found else part, match.similarity
 
 
+def pairs_of(row: Result) -> list[Pair]:
+    """Each image of an item with its nearest training image, a copy or a part before what is merely similar."""
+    seeds = sorted({match.seed for match in row.matches})
+    return [(row, max((m for m in row.matches if m.seed == seed), key=_strength)) for seed in seeds]
+
+
 def write_pairs(folder: Path, results: Sequence[Result]) -> Path | None:
-    """Draw the strongest pairs into `folder`/pairs.png; None when there is nothing to show.
+    """Draw the strongest pairs into `folder`/pairs.png; None when there is nothing to show."""
+    return draw_pairs(folder, strongest_pairs(results), folder / "pairs.png")
+
+
+def draw_pairs(folder: Path, pairs: Sequence[Pair], path: Path) -> Path | None:
+    """Draw pairs of the run in `folder` into a PNG file; None when there is nothing to show.
 
     Left: the output (a saved image of the run, or the given one). Right: the training image. Between them, where the
     two were aligned other than as they are: the output as it lies on the training image. What agrees of a training
     image that comes back in part is outlined in both.
     """
-    pairs = [(row, match) for row, match in strongest_pairs(results) if _output(folder, row, match)]
+    pairs = [(row, match) for row, match in pairs if _output(folder, row, match)]
     if not pairs:
         return None
     tiles = [_tiles(folder, row, match) for row, match in pairs]
@@ -63,7 +74,7 @@ def write_pairs(folder: Path, results: Sequence[Result]) -> Path | None:
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
     for k, pair in enumerate(pairs):
         _draw(sheet, (k % columns * width + GAP, k // columns * height + GAP), tiles[k], pair, width - GAP)
-    path, temporary = folder / "pairs.png", folder / f".pairs.{os.getpid()}.png"
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
     sheet.save(temporary)
     temporary.replace(path)
     return path

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from synthetic_runs import INDEX, header
 
+from memdetect.cli import run
 from memdetect.copies.match import Affine, Match
+from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Result
 from memdetect.scanning.contact_sheet import (
     GAP,
@@ -17,6 +20,7 @@ from memdetect.scanning.contact_sheet import (
     TEXT,
     aligned,
     lines_of,
+    pairs_of,
     strongest_pairs,
     write_pairs,
 )
@@ -121,6 +125,31 @@ def test_copies_come_first_then_parts_by_their_size_then_the_similar(tmp_path: P
     }
     rows = [item(tmp_path, name, image, image, **own) for name, own in changes.items()]
     assert [row.id for row, _ in strongest_pairs(rows)] == ["copy", "large", "small", "near"]
+
+
+def test_every_image_of_an_item_is_shown_with_its_nearest(tmp_path: Path) -> None:
+    row = item(tmp_path, "k", trained(30, 20), trained(30, 20))
+    (own,) = row.matches
+    near = own.model_copy(update={"key": "near", "partial_found": False, "similarity": 0.9})
+    row = row.model_copy(update={"matches": [near, own, near.model_copy(update={"seed": 1})]})
+    assert [(match.seed, match.key) for _, match in pairs_of(row)] == [(0, "k"), (1, "near")]
+
+
+def test_explain_draws_an_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunFolder(tmp_path).open(header(1, index=INDEX))
+    row = item(tmp_path, "k", made(trained(), MIRRORED, (96, 96)), trained())
+    (tmp_path / "results.jsonl").write_text(row.model_dump_json() + "\n", encoding="utf-8")
+    sheet = tmp_path / "k.png"
+    assert run(["explain", str(tmp_path), "k", "--pairs", str(sheet)]) == 0
+    out, err = capsys.readouterr()
+    assert "in part k" in out
+    assert "aligned: the training image is mirrored" in out
+    assert f"pairs: {sheet}" in err
+    with Image.open(sheet) as page:
+        assert page.size == (3 * SIDE + 4 * GAP, SIDE + TEXT + 2 * GAP)
+    for wrong in (sheet, tmp_path / "k.jpg", tmp_path / "nowhere" / "k.png"):
+        assert run(["explain", str(tmp_path), "k", "--pairs", str(wrong)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_what_stands_below_a_part(tmp_path: Path) -> None:
