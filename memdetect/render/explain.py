@@ -57,7 +57,7 @@ def _matches(row: Result, header: Header) -> list[str]:
     hits = {match.seed for match in row.matches if match.copy_found}
     tried = max(len(row.seeds), 1) if row.image is None else 1
     parts = {match.seed for match in row.matches if match.partial_found} - hits
-    more = f", {len(parts)} more repeat a part of a training image" if parts else ""
+    more = f", {len(parts)} repeat a part of a training image" if parts else ""
     lines = [f"{len(hits)} of {tried} images are copies{more}; nearest training images:"]
     for match in sorted(row.matches, key=lambda m: (m.seed, m.rank)):
         lines.append("  " + _match(row, match))

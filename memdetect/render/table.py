@@ -113,7 +113,7 @@ def _searched(header: Header, tally: Tally) -> list[str]:
         lines.append("The index has no threshold: no image is known not to be a copy, so that none can be called one.")
     lines.append(f"{tally.copied} of {tally.images} images are copies.")
     if tally.partial:
-        lines.append(f"{tally.partial} more repeat a part of a training image.")
+        lines.append(f"{tally.partial} of {tally.images} images repeat a part of a training image.")
     if tally.similar:
         lines.append(f"As similar to a training image, but with other pixels: {tally.similar} more; look at them.")
     return lines

@@ -62,7 +62,7 @@ def test_a_part_is_told_with_how_it_was_aligned_and_where_it_agrees():
     mirrored = part("k.png", affine=(-4 / 3, 0, 4 / 3, 0, 1, 0), path="t/k.png")
     text = render_explanation(HEADER, row(matches=[mirrored, part("l.png", 1, affine=None, region=None)]))
     lines = [line.strip() for line in text.splitlines()]
-    assert "0 of 2 images are copies, 2 more repeat a part of a training image; nearest training images:" in lines
+    assert "0 of 2 images are copies, 2 repeat a part of a training image; nearest training images:" in lines
     k = lines.index("images/0-0.png #1: in part k.png [t/k.png] similarity 0.6000, tile 0.400, MS-SSIM 0.300")
     assert lines[k + 1 : k + 4] == [
         "aligned: the training image is mirrored, enlarged to 115%, cut to 25-100% of its width",

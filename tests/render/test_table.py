@@ -230,7 +230,7 @@ def test_parts_of_training_images_are_counted_and_coloured() -> None:
     text = render_table(*run(*rows, index=index), colour=True)
     assert "\x1b[31mpartial-copy\x1b[0m" in text
     assert "1 partial-copy, 0 suspicious" in text
-    assert "0 of 4 images are copies.\n2 more repeat a part of a training image.\n" in text
+    assert "0 of 4 images are copies.\n2 of 4 images repeat a part of a training image.\n" in text
 
 
 def test_the_summary_says_where_it_probed() -> None:
