@@ -12,7 +12,7 @@ from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Outcome, Result
 
-OUTCOMES: tuple[Outcome, ...] = ("copy", "suspicious", "similar", "clear", "inconclusive")
+OUTCOMES: tuple[Outcome, ...] = ("copy", "partial-copy", "suspicious", "similar", "clear", "inconclusive")
 HOSTILE = (
     "\x1b[31mred\x1b[0m \x1b]0;title\x07",
     "\x9b31m \u202egnp.exe \u2066x\u2069 \u200b\ufeff\U000e0041",
@@ -51,7 +51,7 @@ def run(
         for i, prompt in enumerate(prompts)
     ]
     counts = {name: sum(result.outcome == name for result in results) for name in OUTCOMES}
-    failed = counts["copy"] + counts["suspicious"]
+    failed = counts["copy"] + counts["partial-copy"] + counts["suspicious"]
     rule = Rule("findings", "fail" if failed else "pass", f"{failed} among {len(prompts)}" if failed else "")
     decision = Verdict(
         planned=len(prompts),

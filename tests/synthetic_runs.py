@@ -109,6 +109,13 @@ def match(copy: bool = True, seed: int = 0) -> Match:
     return Match(seed=seed, rank=1, key="train-7", similarity=0.97 if copy else 0.4, copy_found=copy)
 
 
+def part(key: str = "train-7", seed: int = 0, **changes: Any) -> Match:
+    """A training image of which a mirrored part comes back in one of the images."""
+    facts = {"agreed": 0.31, "p_agreed": 0.001, "affine": (-1, 0, 1, 0, 1, 0), "region": (0.1, 0.2, 0.6, 0.8)}
+    near = Match(seed=seed, rank=1, key=key, similarity=0.6, tile=0.4, ssim=0.3, partial_found=True)
+    return near.model_copy(update={**facts, **changes})
+
+
 def searched(rows: Iterable[Measurement]) -> list[Measurement]:
     """The rows with a far training image recorded for each image that has none: all of them were looked up."""
     done: list[Measurement] = []

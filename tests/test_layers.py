@@ -36,6 +36,7 @@ LAYERS = {room: number for number, room in enumerate(ROOMS)}
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
 LIGHT = ("", "cli", "errors", "files", "runs", "judging", "render", "copies.match", "cli.gate", "cli.machine")
+LIGHT += ("copies.alignment_words",)
 LIGHT += ("inputs.bundled", "inputs.prompts", "inputs.folders", "inputs.wording", "inputs.captions", "inputs.labels")
 LIGHT += ("inputs.options", "inputs.given")
 

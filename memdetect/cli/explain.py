@@ -1,23 +1,32 @@
 """`memdetect explain`: everything that a run holds of one item."""
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from memdetect.cli.terminal import write
-from memdetect.errors import MemdetectError
+from memdetect.cli.terminal import say, write
+from memdetect.errors import Exit, MemdetectError
 
 
 def explain_command(
     run: Annotated[Path, typer.Argument(help="Run folder of a finished scan.")],
     item: Annotated[str, typer.Argument(metavar="ID", help="Item of the run, as its table and records name it.")],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs", metavar="PNG", help="Draw its images beside their training images, aligned with them, as well."
+        ),
+    ] = None,
 ) -> None:
     """Show an item's scores by layer and timestep, its training images, and the command that makes it again."""
     from memdetect.render.explain import render_explanation
     from memdetect.runs.folder import RunFolder
 
+    if pairs is not None:
+        _check(pairs)
     folder = RunFolder(run)
     header, results = folder.header(), folder.results()
     row = next((row for row in results if row.id == item), None)
@@ -26,3 +35,23 @@ def explain_command(
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise MemdetectError(f"{run} has no item {item!r}{hint} (its results.jsonl lists {len(results)} items)")
     write(render_explanation(header, row))
+    if pairs is not None:
+        _draw(run, row, pairs)
+
+
+def _check(pairs: Path) -> None:
+    """Refuse what cannot be written or is already there: it may be an image of the run."""
+    if pairs.suffix.lower() != ".png":
+        raise MemdetectError(f"--pairs {pairs} is drawn as a PNG; name a file that ends in .png")
+    if os.path.lexists(pairs) or not pairs.absolute().parent.is_dir():
+        raise MemdetectError(f"--pairs {pairs} is there already, or its folder is not; name a new file in a folder")
+
+
+def _draw(run: Path, row: Any, pairs: Path) -> None:
+    from memdetect.scanning.contact_sheet import draw_pairs, pairs_of
+
+    try:
+        drawn = draw_pairs(run, pairs_of(row), pairs)
+    except OSError as problem:
+        raise MemdetectError(f"cannot write {pairs} ({problem.strerror}); choose another file", Exit.ERROR) from None
+    say(f"pairs: {drawn}" if drawn else "pairs: none are drawn, no image of this item was kept or looked up")

@@ -59,9 +59,9 @@ def _bound(verdict: Verdict) -> str:
         return ""
     high = rate.flagged - rate.copies
     said = (
-        f"of {rate.families} prompt families {rate.copies} came back as copies, and of the others {high} score above "
-        f"level {rate.level:.2g}, so with {rate.confidence:.0%} confidence at most {rate.bound:.2%} of families drawn "
-        "like these would do either"
+        f"of {rate.families} prompt families {rate.copies} came back as copies, whole or in part, and of the others "
+        f"{high} score above level {rate.level:.2g}, so with {rate.confidence:.0%} confidence at most {rate.bound:.2%} "
+        "of families drawn like these would do either"
     )
     if verdict.memorized is None:
         return said

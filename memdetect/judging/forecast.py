@@ -19,7 +19,7 @@ from memdetect.judging.telling import kinds_in, told_fields
 from memdetect.judging.verdict import judge
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import Measurement, Score
+from memdetect.runs.records import COPIES, Measurement, Score
 
 _ULP = 1 + 1e-9
 
@@ -82,7 +82,7 @@ def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
 def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
     """What to say before a base draws each prompt too few times for scores to find a single one; "" otherwise."""
     found = forecast(prompts, prompts, prompts * rounds, policy)
-    if found.detections <= 1 or policy.fail_on == "copy":
+    if found.detections <= 1 or policy.fail_on in COPIES:
         return ""
     return (
         f"{rounds} rounds of the base for {prompts} prompts: scores can find no single memorized prompt, it takes "

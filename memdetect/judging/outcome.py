@@ -8,10 +8,10 @@ from memdetect.errors import Exit
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.judging.statistics.rates import Rate
 from memdetect.judging.statistics.shift import Bulk
-from memdetect.runs.records import Outcome
+from memdetect.runs.records import FINDINGS, Outcome
 
 Decision = Literal["pass", "fail", "inconclusive"]
-OUTCOMES: Sequence[Outcome] = ("copy", "suspicious", "similar", "inconclusive", "clear")
+OUTCOMES: Sequence[Outcome] = (*FINDINGS, "inconclusive", "clear")
 EXITS: Mapping[Decision, Exit] = {"pass": Exit.OK, "fail": Exit.FAILED, "inconclusive": Exit.INCONCLUSIVE}
 
 
@@ -45,7 +45,7 @@ class Shift:
 
     @property
     def warning(self) -> bool:
-        """Distribution-shift warning: under it a p-value promises nothing, and only copies can fail a gate."""
+        """Distribution-shift warning: p-values promise nothing then; only copies, whole or in part, can fail."""
         return self.text or self.below or bool(self.dead) or any(check.shifted for check in self.bulk)
 
 
@@ -54,7 +54,8 @@ class Tally:
     """Items and images by what a reader is told of them.
 
     unreadable, nonfinite, truncated: items. images: of the items that could be used; copied: those that are copies;
-    similar: those near a training image by the embedder whose pixels differ.
+    partial: those that repeat a part of a training image, and are copies of none; similar: those near a training image
+    by the embedder whose pixels differ.
     """
 
     unreadable: int = 0
@@ -62,6 +63,7 @@ class Tally:
     truncated: int = 0
     images: int = 0
     copied: int = 0
+    partial: int = 0
     similar: int = 0
 
 

@@ -19,6 +19,7 @@ from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level,
 from memdetect.judging.statistics.shift import all_below, bulk_check
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
+from memdetect.runs.records import COPIES
 
 MAX_TEXT_SHIFT = 0.70
 UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
@@ -43,8 +44,7 @@ class Findings:
 
     def failing(self, policy: Policy) -> Counter[str]:
         """Findings by outcome that the policy fails on and nobody answers for."""
-        worst = {"copy": ["copy"], "suspicious": ["copy", "suspicious"], "none": []}[policy.fail_on]
-        return Counter(item.outcome for item in self.items if item.outcome in worst and not item.suppressed)
+        return Counter(item.outcome for item in self.items if item.outcome in policy.failing and not item.suppressed)
 
     @cached_property
     def kinds(self) -> Counter[str]:
@@ -53,8 +53,8 @@ class Findings:
 
     @cached_property
     def copied(self) -> set[str]:
-        """The families with a copy."""
-        return {family_key(item.row.meta, item.row.prompt) for item in self.items if item.outcome == "copy"}
+        """The families with a copy, whole or in part."""
+        return {family_key(item.row.meta, item.row.prompt) for item in self.items if item.outcome in COPIES}
 
 
 def shift_of(found: Findings) -> Shift:
@@ -94,13 +94,13 @@ def _dead(found: Findings) -> str:
 
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
-    """Families with an item flagged at the fixed level, or a copy, among those that could be judged."""
+    """Families with an item flagged at the fixed level, or a copy, also in part, among those that could be judged."""
     if isinstance(found.reference, Unranked):
         return None
     limits = flagging_ranks(found.reference, policy)
     families: dict[str, bool] = {}
     for item in found.items:
-        ranked, copied = item.ranked, item.outcome == "copy"
+        ranked, copied = item.ranked, item.outcome in COPIES
         if copied or isinstance(ranked, Rank):
             flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
             key = family_key(item.row.meta, item.row.prompt)
@@ -153,12 +153,12 @@ def _complete(found: Findings) -> Rule:
 
 def _findings(found: Findings, policy: Policy, shift: Shift) -> Rule:
     failing = found.failing(policy)
-    said = " and ".join(f"{failing[name]} {name}" for name in ("copy", "suspicious") if failing[name])
+    said = " and ".join(f"{failing[name]} {name}" for name in policy.failing if failing[name])
     total = failing.total()
     if not total:
         return Rule("findings", "pass", "", 0, 0)
-    if not failing["copy"] and shift.warning:
-        reason = f"{said}, but under a distribution-shift warning only a copy counts; see there"
+    if not any(failing[name] for name in COPIES) and shift.warning:
+        reason = f"{said}, but under a distribution-shift warning only copies count; see there"
         return Rule("findings", "inconclusive", reason, total, 0)
     return Rule("findings", "fail", f"{said} among {found.header.planned}", total, 0)
 
@@ -210,7 +210,7 @@ def _compared(shift: Shift) -> Rule:
 
 def _unresolved(found: Findings, needed: int) -> Rule:
     first = [item for item in found.items if isinstance(item.ranked, Rank) and item.ranked.rank == 1]
-    top = [item for item in first if item.outcome not in ("copy", "suspicious")]
+    top = [item for item in first if item.outcome not in (*COPIES, "suspicious")]
     if not top:
         return Rule("resolution", "pass", "", 0, 0)
     reason = f"{len(top)} above every clean prompt cannot be decided; it takes {needed} clean prompts"
@@ -247,7 +247,7 @@ def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
     lost: list[str] = []
     for item in found.items:
         ranked = item.ranked
-        if scored and isinstance(ranked, Unranked) and item.outcome != "copy":
+        if scored and isinstance(ranked, Unranked) and item.outcome not in COPIES:
             lost.append(ranked.reason)
         elif item.outcome == "inconclusive" and (isinstance(ranked, Unranked) or ranked.rank > 1):
             lost.append(item.reason)
@@ -280,6 +280,6 @@ def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) 
 
 
 def _copies_exceed(found: Findings, rate: Rate, policy: Policy) -> bool:
-    """Whether the families of copies alone are over the limit."""
+    """Whether the families of copies, whole or in part, alone are over the limit."""
     copied = len(found.copied)
     return count_rate(copied, rate.families, rate.n, policy.level, policy.confidence, policy.max_rate).outcome == "fail"

@@ -35,7 +35,7 @@ class Run:
 
 
 def _row(row: Result) -> dict[str, Any]:
-    best = max(row.matches, key=lambda match: (match.copy_found, match.similarity), default=None)
+    best = max(row.matches, key=lambda match: (match.copy_found, match.partial_found, match.similarity), default=None)
     return {
         "id": row.id,
         "prompt": row.prompt,
@@ -49,6 +49,8 @@ def _row(row: Result) -> dict[str, Any]:
         "match_path": best.path if best else None,
         "similarity": best.similarity if best else None,
         "copy": bool(best and best.copy_found),
+        "partial_copy": bool(best and best.partial_found and not best.copy_found),
+        "agreed": best.agreed if best else None,
     }
 
 

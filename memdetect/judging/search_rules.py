@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from memdetect.copies.alignment_words import aligned_words
 from memdetect.copies.match import Match
 from memdetect.judging.outcome import Rule
 from memdetect.judging.results import Judged
@@ -11,7 +12,7 @@ from memdetect.judging.statistics.beta import incomplete_beta
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import Measurement
+from memdetect.runs.records import COPIES, Measurement
 
 Seen = Row | Measurement
 NO_THRESHOLD = "the index has no threshold, so that nothing can be called a copy; build it with --held-out images"
@@ -53,15 +54,38 @@ def not_compared(row: Seen) -> Match | None:
     return max(unseen, key=lambda match: match.similarity, default=None)
 
 
-def alike(row: Seen) -> list[Match]:
-    """The most similar training image of each image that is similar to one, with other pixels, and a copy of none."""
+def parts(row: Seen) -> list[Match]:
+    """The training images that images repeat a part of, of images that are copies of none; the largest part first."""
     copies = {match.seed for match in row.matches if match.copy_found}
+    found = [match for match in row.matches if match.partial_found and match.seed not in copies]
+    return sorted(found, key=lambda match: -(match.agreed or 0.0))
+
+
+def alike(row: Seen) -> list[Match]:
+    """The most similar training image of each image that is similar to one, with other pixels, and repeats none."""
+    copies = {match.seed for match in row.matches if match.copy_found or match.partial_found}
     found: dict[int, Match] = {}
     for match in row.matches:
         if match.similar and match.tile is not None and match.seed not in copies:
             held = found.get(match.seed)
             found[match.seed] = match if held is None or match.similarity > held.similarity else held
     return [found[seed] for seed in sorted(found)]
+
+
+def copy_reason(match: Match) -> str:
+    """That an image is a copy of a training image, and how the two were aligned."""
+    return _aligned(f"image {match.seed} is a copy of {match.key}", match)
+
+
+def part_reason(match: Match) -> str:
+    """That an image repeats a part of a training image, how much of it, and how the two were aligned."""
+    share = "an unknown share" if match.agreed is None else f"{match.agreed:.0%}"
+    return _aligned(f"image {match.seed} repeats a part of {match.key}: {share} of its area agrees", match)
+
+
+def _aligned(said: str, match: Match) -> str:
+    how = aligned_words(match.affine)
+    return f"{said}, {how}" if how else said
 
 
 def images_of(row: Seen, plan: Plan) -> int:
@@ -88,7 +112,7 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
     yield from _one_colour(header, items, policy)
     index: dict[str, Any] = header.index
     if not index:
-        if policy.fail_on == "copy" or policy.min_coverage is not None:
+        if policy.fail_on in COPIES or policy.min_coverage is not None:
             yield Rule("index", "inconclusive", "no training images were searched; scan with an index")
         return
     if reason := useless(index, policy):

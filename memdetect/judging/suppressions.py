@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from memdetect.judging.results import Judged
+from memdetect.judging.search_rules import parts
 from memdetect.runs.header import Header
 from memdetect.runs.policy import HEX, Ignore, Policy
-from memdetect.runs.records import Outcome
-
-FINDINGS: tuple[Outcome, ...] = ("copy", "suspicious", "similar")  # the worst first
+from memdetect.runs.records import COPIES, FINDINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Suppressions:
     """What the ignore entries do to a run: item id -> entry in force, and those that do nothing, by why.
 
     expired: out of date. foreign: given for another model or run. unused: no finding has the id. exceeded: the finding
-    is worse than what the entry answers for, or a copy of another training image.
+    is worse than what the entry answers for, or a copy of another training image, whole or in part.
     """
 
     used: Mapping[str, Ignore]
@@ -65,7 +64,8 @@ def _covers(entry: Ignore, item: Judged) -> bool:
     if entry.outcome is not None:
         return FINDINGS.index(item.outcome) >= FINDINGS.index(entry.outcome)
     copies = {match.key for match in item.row.matches if match.copy_found}
-    return item.outcome == "copy" and copies == {entry.copy_of}
+    repeated = {match.key for match in parts(item.row)}
+    return item.outcome in COPIES and copies | repeated == {entry.copy_of}
 
 
 def with_suppressed(items: Sequence[Judged], aside: Suppressions) -> Sequence[Judged]:

@@ -21,7 +21,17 @@ from memdetect.judging.ranks import (
 from memdetect.judging.results import Judged, Results
 from memdetect.judging.rows import Row, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
-from memdetect.judging.search_rules import NO_THRESHOLD, alike, images_of, no_threshold, not_compared, unsearched
+from memdetect.judging.search_rules import (
+    NO_THRESHOLD,
+    alike,
+    copy_reason,
+    images_of,
+    no_threshold,
+    not_compared,
+    part_reason,
+    parts,
+    unsearched,
+)
 from memdetect.judging.sensitivity import sensitivities
 from memdetect.judging.statistics.conformal import simes_levels, smallest_n
 from memdetect.judging.statistics.multiple import benjamini_hochberg, detections_needed, n_needed
@@ -173,7 +183,9 @@ def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Ba
     """The worst that holds; `clear` only where everything that was asked could be searched, compared and ranked."""
     copied = next((match for match in row.matches if match.copy_found), None) if row.matches else None
     if copied is not None:
-        return "copy", f"image {copied.seed} is a copy of {copied.key}"
+        return "copy", copy_reason(copied)
+    if row.matches and (repeated := parts(row)):
+        return "partial-copy", part_reason(repeated[0])
     if row.status != "ok":
         why = ranked.reason if isinstance(ranked, Unranked) else ""
         return "inconclusive", f"{why}: {row.notes[-1]}" if row.notes else why
@@ -184,7 +196,7 @@ def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Ba
 
 
 def _searched(row: Row, bar: _Bar) -> tuple[Outcome, str] | None:
-    """What the training images near an item say where none of them is a copy; None where they say nothing."""
+    """What the training images near an item say where it repeats none of them; None where they say nothing."""
     if row.one_colour and len(set(row.one_colour)) >= images_of(row, bar.plan):
         return "inconclusive", "its images have a single colour"
     if not bar.searched:
@@ -274,5 +286,6 @@ def _tally(rows: Sequence[Row], plan: Plan) -> Tally:
         truncated=sum(any("truncated" in note for note in row.notes) for row in usable if row.notes),
         images=sum(images_of(row, plan) for row in usable),
         copied=sum(len({match.seed for match in row.matches if match.copy_found}) for row in matched),
+        partial=sum(len({match.seed for match in parts(row)}) for row in matched),
         similar=sum(len(alike(row)) for row in matched),
     )

@@ -3,8 +3,9 @@
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from memdetect.copies.alignment_words import aligned_words, alignment, box_words
 from memdetect.copies.match import Match
 from memdetect.render.shown import escaped, plain
 from memdetect.runs.header import Header
@@ -55,9 +56,12 @@ def _matches(row: Result, header: Header) -> list[str]:
         return ["no training images were searched"]
     hits = {match.seed for match in row.matches if match.copy_found}
     tried = max(len(row.seeds), 1) if row.image is None else 1
-    lines = [f"{len(hits)} of {tried} images are copies; nearest training images:"]
+    parts = {match.seed for match in row.matches if match.partial_found} - hits
+    more = f", {len(parts)} repeat a part of a training image" if parts else ""
+    lines = [f"{len(hits)} of {tried} images are copies{more}; nearest training images:"]
     for match in sorted(row.matches, key=lambda m: (m.seed, m.rank)):
         lines.append("  " + _match(row, match))
+        lines += [f"    {line}" for line in _alignment(match)]
     return lines
 
 
@@ -71,9 +75,26 @@ def _match(row: Result, match: Match) -> str:
     p = "" if match.p is None else f", p {match.p:.4g}"
     note = f" ({match.note})" if match.note else ""
     return (
-        f"{plain(file, 200)} #{match.rank}: {'copy' if match.copy_found else 'near'} {plain(match.key)} "
+        f"{plain(file, 200)} #{match.rank}: {_relation(match)} {plain(match.key)} "
         f"[{plain(match.path, 200)}] similarity {match.similarity:.4f}{p}{pixels}{note}"
     )
+
+
+def _relation(match: Match) -> str:
+    return "copy" if match.copy_found else "in part" if match.partial_found else "near"
+
+
+def _alignment(match: Match) -> Iterator[str]:
+    """How an image was aligned with a training image, and what then agrees; nothing of those that were not aligned."""
+    found = alignment(match.affine) if match.affine else None
+    if found is not None:
+        yield f"aligned: the training image is {aligned_words(match.affine) or 'where it was'}"
+    if found is not None and found.part is not None and found.place is not None:
+        yield f"its {box_words(found.part)} lies at {box_words(found.place)} of the image"
+    if match.agreed is not None:
+        p = "" if match.p_agreed is None else f" (p {match.p_agreed:.4g})"
+        where = "" if match.region is None else f", the largest part at its {box_words(match.region)}"
+        yield f"{match.agreed:.0%} of the training image agrees{p}{where}"
 
 
 def _again(header: Header, row: Result) -> list[str]:

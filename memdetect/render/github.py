@@ -8,11 +8,11 @@ from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
 MOST = 10  # of each kind for a step; GitHub shows no more
-LEVELS = {"copy": "error", "suspicious": "warning", "similar": "notice"}
+LEVELS = {"copy": "error", "partial-copy": "error", "suspicious": "warning", "similar": "notice"}
 
 
 def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
-    """The verdict first; copies as errors, suspicious ones as warnings, similar ones as notices; how many are left."""
+    """The verdict first; copies, also in part, as errors, suspicious ones as warnings, similar as notices; the rest."""
     passed = verdict.verdict == "pass"
     said = "; ".join([*verdict.reasons, verdict.claim])
     lines = [_line("notice" if passed else "error", f"memdetect: {verdict.verdict}", said)]

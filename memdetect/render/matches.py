@@ -17,8 +17,9 @@ from memdetect.render.table import COLOURS
 from memdetect.render.text import guard
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase, found_by
 
-MEASURES = ("rank", "similarity", "p", "tile", "ssim")
-COLUMNS = ("image", "outcome", "reason", *MEASURES, "key", "path", "caption", "note", "similar", "copy_found")
+MEASURES = ("rank", "similarity", "p", "tile", "ssim", "agreed", "p_agreed")
+DECIDED = ("similar", "copy_found", "partial_found")
+COLUMNS = ("image", "outcome", "reason", *MEASURES, "key", "path", "caption", "note", *DECIDED, "affine", "region")
 
 
 def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour: bool = False, width: int = 120) -> str:
@@ -28,7 +29,7 @@ def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour:
     table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
     for name in ("outcome", "image", "it is", "nearest training image"):
         table.add_column(name, overflow="fold")
-    for name in ("cosine", "p", "tile", "ssim"):
+    for name in ("cosine", "p", "tile", "ssim", "agreed"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in looked:
         first = (Text(row.outcome, COLOURS[row.outcome]), Text(plain(row.image)))
@@ -47,18 +48,21 @@ def _relation(match: Match) -> Text:
     """What the image is to a training image: an outcome is of all of them, and the nearest need not be the copy."""
     if match.copy_found:
         return Text("a copy of", COLOURS["copy"])
+    if match.partial_found:
+        return Text("in part", COLOURS["partial-copy"])
     return Text("similar to", COLOURS["similar"]) if match.similar else Text("near")
 
 
 def _numbers(match: Match) -> list[str]:
     values = ((match.similarity, 3), (match.p, 4), (match.tile, 3), (match.ssim, 3))
-    return ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
+    numbers = ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
+    return [*numbers, "-" if match.agreed is None else f"{match.agreed:.0%}"]
 
 
 def matches_summary(looked: Sequence[Looked], index: Mapping[str, Any]) -> list[str]:
     """Counts, and what the threshold says; a line each."""
     counts = Counter(row.outcome for row in looked)
-    found = ", ".join(f"{counts[name]} {name}" for name in ("copy", "similar", "clear", "inconclusive"))
+    found = ", ".join(f"{counts[name]} {name}" for name in ("copy", "partial-copy", "similar", "clear", "inconclusive"))
     return ["", f"{len(looked)} images looked up among {index['pictures']}: {found}.", *threshold_lines(index)]
 
 
@@ -101,5 +105,10 @@ def matches_csv(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:
         head = row.model_dump(exclude={"matches"})
         for match in row.matches or [None]:
             fields = {**(match.model_dump() if match else {}), **head}
-            writer.writerow([guard(fields.get(name)) for name in COLUMNS])
+            writer.writerow([_cell(fields.get(name)) for name in COLUMNS])
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A value as a spreadsheet may have it; several numbers as a JSON list."""
+    return json.dumps(value) if isinstance(value, tuple) else guard(value)

@@ -140,8 +140,9 @@ def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
     """A sentence of memdetect's own without what it quotes: names in brackets and quotation marks, keys, entries."""
     text = text.replace(f"for {name} by ", f"for {shown} by ")
     text = re.sub(r"( of kind )[^,;]*", rf"\1{GONE}", text)
-    text = re.sub(r"(; it is similar to ).*", rf"\1{GONE}", text, flags=re.DOTALL)
+    text = re.sub(r"( is similar to ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"( is a copy of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
+    text = re.sub(r"( repeats a part of ).*(: [^:]* of its area agrees)", rf"\1{GONE}\2", text, flags=re.DOTALL)
     text = re.sub(r"^(the suppression of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"(\(|'|\").*(\)|'|\")", GONE, text, flags=re.DOTALL)
     for secret in secrets:

@@ -8,10 +8,9 @@ from math import inf
 from memdetect.judging.results import Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
-from memdetect.runs.records import Result
+from memdetect.runs.records import FINDINGS, Result
 
-FINDINGS = ("copy", "suspicious")
-LISTED = (*FINDINGS, "similar")  # what a reader should look at
+LISTED = FINDINGS  # what a reader should look at
 ORDER = {outcome: i for i, outcome in enumerate((*LISTED, "clear", "inconclusive"))}
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators

@@ -12,8 +12,10 @@ from memdetect.runs.plan import RUN
 from memdetect.runs.records import Result
 
 ROWS = 25
+UNSAID = ("copy", "partial-copy", "similar")  # of which a run that has none says nothing
 COLOURS = {
     "copy": "bold red",
+    "partial-copy": "red",
     "suspicious": "yellow",
     "similar": "cyan",
     "clear": "green",
@@ -58,7 +60,7 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     lines = [""]
     if len(results) > ROWS:
         lines.append(f"({len(results) - ROWS} more rows; --format jsonl or the run's results.jsonl has them all)")
-    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name not in ("copy", "similar"))
+    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name not in UNSAID)
     lines.append(f"{verdict.measured} of {verdict.planned} items measured: {found}.")
     lines += _set_aside(header, verdict.tally)
     if verdict.calibrated:
@@ -110,6 +112,8 @@ def _searched(header: Header, tally: Tally) -> list[str]:
     else:
         lines.append("The index has no threshold: no image is known not to be a copy, so that none can be called one.")
     lines.append(f"{tally.copied} of {tally.images} images are copies.")
+    if tally.partial:
+        lines.append(f"{tally.partial} of {tally.images} images repeat a part of a training image.")
     if tally.similar:
         lines.append(f"As similar to a training image, but with other pixels: {tally.similar} more; look at them.")
     return lines

@@ -96,7 +96,7 @@ class Header(_Strict):
     calibration's by their text alone. seal: sha256, in hex, of all other fields, set when the header is written.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     memdetect: str
     created: str
     model: str

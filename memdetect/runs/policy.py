@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
+from memdetect.runs.records import FINDINGS, COPIES, Outcome
 
 IGNORE_FILE = ".memdetectignore.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -44,13 +45,13 @@ class Ignore(_Strict):
     """A finding that somebody answers for: it stays in every output, and fails no gate until it expires.
 
     id: that of the item, compared exactly. outcome: that or a weaker one is answered for; or copy_of: the key of a
-    training image, of which alone the item's images may be copies. model: the name that the run gives the scanned
+    training image, of which alone the item's images may be copies, whole or in part. model: the name that the run gives the scanned
     model, or the first eight or more hex digits of its digest; or run: those of the run's plan digest. expires: the
     last day on which the entry holds.
     """
 
     id: Words
-    outcome: Literal["copy", "suspicious", "similar"] | None = None
+    outcome: Literal["copy", "partial-copy", "suspicious", "similar"] | None = None
     copy_of: Words | None = None
     model: Words | None = None
     run: Annotated[str, Field(pattern=HEX)] | None = None
@@ -70,7 +71,7 @@ class Ignore(_Strict):
 class Policy(_Strict):
     """The limits of a gate. All rates are shares from 0 to 1.
 
-    fail_on: the outcomes that fail; `suspicious` means that or worse. fdr: tolerated share of false ones among the
+    fail_on: the outcomes that fail: the named one or worse. fdr: tolerated share of false ones among the
     findings (Benjamini-Hochberg over all planned prompts). level: false-positive rate at which `max_rate` counts.
     max_rate: limit for the upper bound, at `confidence`, of the share of prompt families flagged at that level.
     min_coverage: least share of the training set that the searched index has to cover; None = any, or no index.
@@ -83,7 +84,7 @@ class Policy(_Strict):
     ignore: findings set aside.
     """
 
-    fail_on: Literal["copy", "suspicious", "none"] = "suspicious"
+    fail_on: Literal["copy", "partial-copy", "suspicious", "none"] = "suspicious"
     fdr: Rare = 0.05
     level: Rare = 0.01
     max_rate: Limit | None = None
@@ -98,8 +99,13 @@ class Policy(_Strict):
 
     @property
     def asks_scores(self) -> bool:
-        """Whether scores play a part: not where copies alone fail."""
-        return self.fail_on != "copy" or self.max_rate is not None
+        """Whether scores play a part: not where copies alone fail, whole or in part."""
+        return self.fail_on not in COPIES or self.max_rate is not None
+
+    @property
+    def failing(self) -> Sequence[Outcome]:
+        """The outcomes that fail, the worst first."""
+        return () if self.fail_on == "none" else FINDINGS[: FINDINGS.index(self.fail_on) + 1]
 
     @property
     def digest(self) -> str:

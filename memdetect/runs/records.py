@@ -1,5 +1,6 @@
 """What is kept of one item: what was measured, and what was decided of it; one line of JSON each."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -8,7 +9,9 @@ from memdetect.copies.match import Match
 
 SCHEMA = 1
 Status = Literal["ok", "nonfinite", "unreadable"]
-Outcome = Literal["copy", "suspicious", "similar", "clear", "inconclusive"]
+Outcome = Literal["copy", "partial-copy", "suspicious", "similar", "clear", "inconclusive"]
+FINDINGS: Sequence[Outcome] = ("copy", "partial-copy", "suspicious", "similar")  # the worst first
+COPIES: Sequence[Outcome] = FINDINGS[:2]  # a training image comes back, whole or in part
 
 
 class _Strict(BaseModel):

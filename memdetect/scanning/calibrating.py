@@ -132,12 +132,12 @@ class _Search:
     missed: int = 0
 
     def copies(self, images: list[Path]) -> bool:
-        """Whether one of the images is a copy; those that could not be compared are counted."""
+        """Whether one of the images is a copy, whole or in part; those that could not be compared are counted."""
         copied = False
         for path in images:
             image = open_image(path).image
             matches = self.evidence.of([image])
-            own = any(match.copy_found for match in matches)
+            own = any(match.copy_found or match.partial_found for match in matches)
             unseen = not matches or any(match.similar and match.tile is None for match in matches)
             unseen = unseen or single_colour(np.asarray(image))
             self.compared, self.missed = self.compared + 1, self.missed + (unseen and not own)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_runs import INDEX, calibration, header, match, row, searched, write_run
+from synthetic_runs import INDEX, calibration, header, match, part, row, searched, write_run
 
 from memdetect.cli import run
 from memdetect.runs.policy import Ignore, Policy
@@ -173,3 +173,25 @@ def test_every_key_of_a_policy_is_an_option(key: str, quiet: str, capsys: Any) -
     assert found["policy"][key] == 0.25
     assert f"judged by the policy fixed in the run under {option}" in found["notes"]
     assert {f"--{name.replace('_', '-')}" for name in Policy.model_fields} - {"--ignore", "--fail-on"} == set(OPTIONS)
+
+
+def test_a_part_of_a_training_image_is_asked_for_and_answered_for(elsewhere: Path, capsys: Any) -> None:
+    values = np.random.default_rng(1).normal(size=40).clip(-2, 2)
+    rows = [row(i, float(x), matches=[part()] if i == 0 else []) for i, x in enumerate(values)]
+    folder = str(write_run(elsewhere / "run", header(40, MADE, index=INDEX), searched(rows), MADE))
+    codes = {name: run(["gate", folder, "--fail-on", name]) for name in ("copy", "partial-copy", "suspicious", "none")}
+    assert codes == {"copy": 0, "partial-copy": 1, "suspicious": 1, "none": 0}
+    (elsewhere / "work" / "memdetect.toml").write_text("[policy]\nfail-on = 'partial-copy'\n", encoding="utf-8")
+    found = verdict(capsys, folder)
+    assert (found["exit"], found["counts"]["partial-copy"]) == (1, 1)
+    assert found["reasons"] == ["findings: 1 partial-copy among 40"]
+    for entry, code in (
+        ({"outcome": "suspicious"}, 1),
+        ({"outcome": "partial-copy"}, 0),
+        ({"outcome": "copy"}, 0),
+        ({"outcome": None, "copy_of": "train-8"}, 1),
+        ({"outcome": None, "copy_of": "train-7"}, 0),
+    ):
+        ignore(elsewhere, **{key.replace("_", "-"): value for key, value in entry.items()})
+        held = verdict(capsys, folder)
+        assert (entry, held["exit"], held["suppressed"]) == (entry, code, 1 - code)

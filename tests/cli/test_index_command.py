@@ -71,7 +71,7 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     assert run(base) == 0
     out, _ = capsys.readouterr()
     assert [line.partition("=k")[2][0] for line in out.splitlines() if "a copy of" in line] == ["5"]
-    assert "3 images looked up among 30: 1 copy, 0 similar, 1 clear, 1 inconclusive." in out
+    assert "3 images looked up among 30: 1 copy, 0 partial-copy, 0 similar, 1 clear, 1 inconclusive." in out
     said = "The index covers 10.00% of the training set as --training-set states its size: clear says nothing of"
     assert f"{said} the rest." in out
     assert run([*base, "--format", "json"]) == 0

@@ -407,9 +407,10 @@ def test_the_claim_says_bound_scope_assumption_and_what_was_left():
     claim = judged(scanned(100), clean(2400))[1].claim
     for part in (
         "Searched an index of 500 training images, 97.00% of the training set as --training-set states its size; the",
-        "of 100 items 100 were measured: 0 copy, 0 suspicious, 0 similar, 0 inconclusive, 100 clear",
+        "of 100 items 100 were measured: 0 copy, 0 partial-copy, 0 suspicious, 0 similar, 0 inconclusive, 100 clear",
         "ranked among 2400 clean scores at a false discovery rate of 0.05",
-        f"of 100 prompt families 0 came back as copies, and of the others {high(scanned(100))} score above level 0.01",
+        "of 100 prompt families 0 came back as copies, whole or in part, and of the others "
+        f"{high(scanned(100))} score above level 0.01",
         "for tiny by spikiness, 2 images a prompt, 25 steps",
         "assumes clean calibration prompts, not checked; a model that memorized nothing fails by scores with a "
         "probability of at most 0.05 on average over calibration sets and by the index with at most 0.001 for each",
@@ -424,7 +425,10 @@ def test_the_claim_tells_copies_from_high_scores():
     copied = [r.model_copy(update={"matches": [match()]}) if i < 21 else r for i, r in enumerate(rows)]
     claim = judged(copied, clean(2400))[1].claim
     others = high(rows[21:])
-    assert f"of 60 prompt families 21 came back as copies, and of the others {others} score above level 0.01" in claim
+    assert (
+        "of 60 prompt families 21 came back as copies, whole or in part, and of the others "
+        f"{others} score above level 0.01" in claim
+    )
 
 
 def test_a_measurement_is_kept_whole_in_its_result():

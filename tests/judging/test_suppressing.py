@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_runs import header, row
+from synthetic_runs import header, part, row
 
 from memdetect.copies.match import Match
 from memdetect.judging.ranks import Rank
 from memdetect.judging.results import Judged
 from memdetect.judging.rows import rows_of
-from memdetect.judging.suppressions import FINDINGS, suppressions, with_suppressed
+from memdetect.judging.suppressions import suppressions, with_suppressed
 from memdetect.runs.policy import Ignore, Policy
-from memdetect.runs.records import Outcome
+from memdetect.runs.records import FINDINGS, Outcome
 
 TODAY = date(2026, 11, 24)
 HEAD = header(3, plan={"model": "0123456789abcdef"})
@@ -48,12 +48,35 @@ def test_the_day_of_expiry_is_the_last_one() -> None:
     assert ended(entry(expires=date(2026, 11, 23)), found()) == "expired"
 
 
-@pytest.mark.parametrize("given", ["copy", "suspicious", "similar"])
-@pytest.mark.parametrize("outcome", ["copy", "suspicious", "similar"])
+@pytest.mark.parametrize("given", ["copy", "partial-copy", "suspicious", "similar"])
+@pytest.mark.parametrize("outcome", ["copy", "partial-copy", "suspicious", "similar"])
 def test_an_outcome_or_a_weaker_one_is_answered_for(given: Outcome, outcome: Outcome) -> None:
     """An entry for `suspicious` must not go on to cover a copy."""
     weaker = FINDINGS.index(outcome) >= FINDINGS.index(given)
     assert ended(entry(outcome=given), found(outcome)) == ("used" if weaker else "exceeded")
+
+
+@pytest.mark.parametrize(
+    ("copies", "parts", "place"),
+    [
+        ({}, {0: "k"}, "used"),
+        ({}, {0: "k", 1: "k"}, "used"),
+        ({}, {0: "l"}, "exceeded"),
+        ({}, {0: "k", 1: "l"}, "exceeded"),
+        ({0: "k"}, {1: "k"}, "used"),
+        ({0: "k"}, {1: "l"}, "exceeded"),
+        ({0: "l"}, {1: "k"}, "exceeded"),
+        ({0: "k"}, {0: "l"}, "used"),  # a copy of k, and l has the same ground as k
+    ],
+)
+def test_a_training_image_is_answered_for_also_where_a_part_of_it_comes_back(
+    copies: dict[int, str], parts: dict[int, str], place: str
+) -> None:
+    whole = [Match(seed=s, rank=1, key=key, similarity=0.9, copy_found=True) for s, key in copies.items()]
+    (own,) = rows_of([row(0, 1.0, matches=[*whole, *(part(key, s) for s, key in parts.items())])], HEAD.plan)
+    outcome: Outcome = "copy" if copies else "partial-copy"
+    item = Judged(own, 1.0, Rank(1, 99), 0.01, True, outcome, "")
+    assert ended(entry(outcome=None, copy_of="k"), item) == place
 
 
 @pytest.mark.parametrize("outcome", ["clear", "inconclusive"])

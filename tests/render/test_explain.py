@@ -4,7 +4,7 @@ import json
 import shlex
 import subprocess
 
-from synthetic_runs import plan_of
+from synthetic_runs import part, plan_of
 
 from memdetect.copies.match import Match
 from memdetect.render.explain import render_explanation
@@ -56,6 +56,22 @@ def test_scores_matches_and_reason_are_there():
     assert "images/0-1.png #1: copy k.png [t/k.png] similarity 0.9800, p 0.01, tile 0.100, MS-SSIM 0.900" in text
     assert "1 of 2 images are copies" in text
     assert "\x1b" not in text
+
+
+def test_a_part_is_told_with_how_it_was_aligned_and_where_it_agrees():
+    mirrored = part("k.png", affine=(-4 / 3, 0, 4 / 3, 0, 1, 0), path="t/k.png")
+    text = render_explanation(HEADER, row(matches=[mirrored, part("l.png", 1, affine=None, region=None)]))
+    lines = [line.strip() for line in text.splitlines()]
+    assert "0 of 2 images are copies, 2 repeat a part of a training image; nearest training images:" in lines
+    k = lines.index("images/0-0.png #1: in part k.png [t/k.png] similarity 0.6000, tile 0.400, MS-SSIM 0.300")
+    assert lines[k + 1 : k + 4] == [
+        "aligned: the training image is mirrored, enlarged to 115%, cut to 25-100% of its width",
+        "its 25-100% of the width and 0-100% of the height lies at 0-100% of the width and 0-100% of the height "
+        "of the image",
+        "31% of the training image agrees (p 0.001), the largest part at its 10-60% of the width and 20-80% of the "
+        "height",
+    ]
+    assert "31% of the training image agrees (p 0.001)" in lines
 
 
 def test_the_command_makes_this_very_item():

@@ -46,8 +46,8 @@ def test_a_file_name_stays_one_property(source: str) -> None:
 
 
 def test_levels_and_places() -> None:
-    header, results, verdict = run(["a", "b", "c", "d", "e"], OUTCOMES)
-    results[4] = results[4].model_copy(update={"source": "/home/me/p.txt"})
+    header, results, verdict = run(["a", "b", "c", "d", "e", "f"], OUTCOMES)
+    results[5] = results[5].model_copy(update={"source": "/home/me/p.txt"})
     kinds = [
         (level, found.get("file"), found["title"])
         for level, found, _ in commands(render_github(header, results, verdict))
@@ -55,6 +55,7 @@ def test_levels_and_places() -> None:
     assert kinds == [
         ("error", None, "memdetect: fail"),
         ("error", "p.txt", "memdetect: copy"),
+        ("error", "p.txt", "memdetect: partial-copy"),
         ("warning", "p.txt", "memdetect: suspicious"),
         ("notice", "p.txt", "memdetect: similar"),
     ]

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from report_runs import HOSTILE, OUTCOMES, match, run, texts
+from synthetic_runs import part
 
 from memdetect.copies.match import Match
 from memdetect.judging import Rule, Verdict
+from memdetect.judging.search_rules import copy_reason, part_reason
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.render import FORMATS, redact, with_evidence
 from memdetect.render.redaction import OWN
@@ -113,9 +115,29 @@ def test_a_redacted_report_holds_no_prompt(name: str, marker: str, hostile: str)
         assert spelling not in shown or spelling in other, "neither, unless it is a word of the format's own"
 
 
+REASONS = {
+    "copy": copy_reason,
+    "part": part_reason,
+    "similar": lambda near: f"image 0 is similar to {near.key}, but the pixels differ",
+    "gone": lambda near: f"image 0 may be a copy: it is gone; it is similar to {near.key}",
+}
+
+
+@settings(max_examples=40)
+@given(st.one_of(texts, st.sampled_from(["k", "a: 7% of its area agrees, x", ": 1% of its area agrees"])))
+@pytest.mark.parametrize("name", REASONS)
+def test_a_reason_does_not_depend_on_the_key_of_a_training_image(name: str, key: str) -> None:
+    def said(own: str) -> str:
+        near = part(own)
+        return redact(*run(["a cat"], matches=[near], reason=REASONS[name](near)))[1][0].reason
+
+    assert said(key) == said("another key")
+    assert "31% of its area agrees, mirrored" in said(key) or name != "part"
+
+
 def test_what_is_no_secret_stays() -> None:
     header, results, verdict = redact(*private("a secret"))
-    assert [row.outcome for row in results] == ["copy", "suspicious", "similar"]
+    assert [row.outcome for row in results] == ["copy", "partial-copy", "suspicious"]
     assert [row.line for row in results] == [1, 2, 3]
     assert results[0].scores["spikiness"].score == 0.5
     assert results[0].matches[0].similarity == 0.97
@@ -153,6 +175,7 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
     assert set(Result.model_fields) == kept | changed >= set(Measurement.model_fields)
     assert set(Match.model_fields) == {
         *("seed", "rank", "similarity", "similar", "p", "tile", "ssim", "copy_found", "note"),
+        *("affine", "agreed", "p_agreed", "region", "partial_found"),
         *("key", "row", "path", "caption"),
     }
     kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from synthetic_runs import calibration, header, plan_of, row
+from synthetic_runs import calibration, header, part, plan_of, row
 
 from memdetect.copies.match import Match
 from memdetect.judging import Verdict, judge
@@ -221,6 +221,16 @@ def test_the_summary_counts_copies_and_what_is_only_similar() -> None:
     text = " ".join(render_table(*run(*rows, index=index)).split())
     assert "2 of 6 images are copies. As similar to a training image, but with other pixels: 1 more;" in text
     assert "As similar" not in render_table(*run(*rows[::2], index=index))
+    assert "a part of a training image" not in text
+
+
+def test_parts_of_training_images_are_counted_and_coloured() -> None:
+    index = {"rows": 9, "coverage": None, "embedder": "pdq", "similarity": 0.8, "level": 0.01, "null_queries": 100}
+    rows = [item(0, "a", seeds=[1, 2], matches=[part(), part("train-8"), part(seed=1)]), item(1, "b", seeds=[1, 2])]
+    text = render_table(*run(*rows, index=index), colour=True)
+    assert "\x1b[31mpartial-copy\x1b[0m" in text
+    assert "1 partial-copy, 0 suspicious" in text
+    assert "0 of 4 images are copies.\n2 of 4 images repeat a part of a training image.\n" in text
 
 
 def test_the_summary_says_where_it_probed() -> None:

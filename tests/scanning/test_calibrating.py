@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 from flat_options import calibrate, changed, scan, settings
+from PIL import Image
+from synthetic_runs import match, part
 
+from memdetect.copies.match import Match
+from memdetect.copies.matching import Evidence
 from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import read_calibration
 from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Watch
-from memdetect.scanning.calibrating import LEAST
+from memdetect.scanning.calibrating import LEAST, _Search
 
 OPTIONS = settings(steps=1, num_seeds=2, batch_size=8, save_images=False)
 PROMPTS = [f"a {colour} {thing}" for colour in ("red", "blue", "odd") for thing in ("cat", "dog", "photo", "of", "and")]
@@ -106,3 +110,17 @@ def test_what_cannot_decide_is_refused(
     with pytest.raises(MemdetectError, match=said):
         scan(clean, pipe, tmp_path / "run", changed(OPTIONS, **changes))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "copied", "missed"),
+    [(match(), True, 0), (part(), True, 0), (match(False), False, 0), (None, False, 1)],
+)
+def test_a_part_of_a_training_image_is_no_clean_image(
+    found: Match | None, copied: bool, missed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Evidence, "of", lambda _self, _images: [found] if found else [])
+    path = tmp_path / "image.png"
+    Image.linear_gradient("L").convert("RGB").save(path)
+    search = _Search(object.__new__(Evidence), {})
+    assert (search.copies([path]), search.missed) == (copied, missed)

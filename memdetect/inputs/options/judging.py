@@ -32,8 +32,8 @@ class Judging:
         ),
     ] = None
     fail_on: Annotated[
-        Literal["copy", "suspicious", "none"] | None,
-        Option("--fail-on", help="Outcomes that fail: copy, suspicious (or worse), none."),
+        Literal["copy", "partial-copy", "suspicious", "none"] | None,
+        Option("--fail-on", help="Outcomes that fail: copy, partial-copy (or worse), suspicious (or worse), none."),
     ] = None
     policy: Annotated[
         File | None, Option("--policy", help="File with the policy, instead of memdetect.toml or pyproject.toml.")

@@ -12,7 +12,7 @@ from memdetect.judging.statistics.conformal import rank_at, smallest_n
 class Rate:
     """Families flagged at a fixed level: `flagged` of `families`, and the upper bound of the share.
 
-    copies: how many of the flagged ones hold a copy.
+    copies: how many of the flagged ones hold a copy, whole or in part.
     rank: a prompt is flagged when at most `rank` - 1 of the n clean scores reach its own. limit: None = not limited.
     """
 
