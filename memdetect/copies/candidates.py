@@ -11,8 +11,8 @@ from PIL import Image
 from memdetect.copies.agreement import Laid, lay
 from memdetect.copies.align import COARSE, Asking, Prepared, Sizes
 from memdetect.copies.compared import Beside, Compared, compare, plain
-from memdetect.copies.index import Index
-from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR, Match
+from memdetect.copies.index import Index, Row
+from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR, Affine, Box, Match
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import MAX_PIXELS, open_image
@@ -101,5 +101,24 @@ def _judged(match: Match, own: Compared, part: bool) -> Match:
 def _aligned(match: Match, laid: Laid | None, index: Index) -> Match:
     if laid is None or match.note:
         return match
-    told = {"affine": laid.affine, "agreed": laid.agreed, "p_agreed": index.p_agreed(laid.agreed)}
-    return match.model_copy(update={**told, "region": laid.region})
+    told = {"agreed": laid.agreed, "p_agreed": index.p_agreed(laid.agreed)}
+    affine, region = of_picture(laid, index.row(match.row))
+    return match.model_copy(update={**told, "affine": affine, "region": region})
+
+
+def of_picture(laid: Laid, row: Row) -> tuple[Affine, Box | None]:
+    """Map and region of a row that is a crop, in shares of the whole picture."""
+    if row.crop is None:
+        return laid.affine, laid.region
+    left, top, right, bottom = row.crop
+    across, down = (right - left) / row.width, (bottom - top) / row.height
+    x, y = left / row.width, top / row.height
+    a, b, c, d, e, f = laid.affine
+    a, b, d, e = a / across, b / down, d / across, e / down
+    region = laid.region and (
+        x + laid.region[0] * across,
+        y + laid.region[1] * down,
+        x + laid.region[2] * across,
+        y + laid.region[3] * down,
+    )
+    return (a, b, c - a * x - b * y, d, e, f - d * x - e * y), region

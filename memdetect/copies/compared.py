@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from memdetect.copies.agreement import Laid
-from memdetect.copies.index.measures import Measured, Pair, comparable, measure_all
+from memdetect.copies.measures import Measured, Pair, comparable, measure_all
 from memdetect.copies.overlap import Overlap, overlap
 from memdetect.copies.pixels import CopyRule
 

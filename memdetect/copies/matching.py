@@ -191,7 +191,7 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
         return "inconclusive", "no training image was found near it; its embedding may not be finite"
     near = [match for match in matches if match.similar]
     if unseen := next((match for match in (*near, *matches) if match.unseen), None):
-        return "inconclusive", f"may {'be a copy' if unseen.similar else 'hold a part of one'}: {unseen.note}"
+        return "inconclusive", f"may {'be a copy' if unseen.similar else 'repeat a part of one'}: {unseen.note}"
     if not near:
         return "clear", next((match.note for match in matches if match.rank == 1), "")
     if not limit.shown:

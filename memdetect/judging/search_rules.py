@@ -49,9 +49,9 @@ def useless(index: Mapping[str, Any], policy: Policy) -> str:
 
 
 def not_compared(row: Seen) -> Match | None:
-    """The nearest training image by the embedder whose pixels could not be compared: there may be a copy, or not."""
-    unseen = [match for match in row.matches if match.similar and match.tile is None]
-    return max(unseen, key=lambda match: match.similarity, default=None)
+    """The nearest training image by the embedder whose pixels could not be compared: there may be a copy, or a part."""
+    unseen = [match for match in row.matches if match.unseen or (match.similar and match.tile is None)]
+    return max(unseen, key=lambda match: (match.similar, match.similarity), default=None)
 
 
 def parts(row: Seen) -> list[Match]:

@@ -202,7 +202,8 @@ def _searched(row: Row, bar: _Bar) -> tuple[Outcome, str] | None:
     if not bar.searched:
         return None
     if (unseen := not_compared(row)) is not None:
-        return "inconclusive", f"image {unseen.seed} may be a copy: {unseen.note}; it is similar to {unseen.key}"
+        may, near = ("be a copy", "similar") if unseen.similar else ("repeat a part of one", "near")
+        return "inconclusive", f"image {unseen.seed} may {may}: {unseen.note}; it is {near} to {unseen.key}"
     if bar.blind:
         return "inconclusive", NO_THRESHOLD
     if missed := unsearched(row, bar.plan):

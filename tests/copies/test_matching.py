@@ -7,19 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memdetect.copies import measures
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import (
     BuildOptions,
     build_index,
-    comparable,
-    measure,
-    measure_all,
-    measures,
     open_index,
 )
-from memdetect.copies.index.measures import common_size
 from memdetect.copies.match import ONE_COLOUR
 from memdetect.copies.matching import Evidence, decide, evidence, look_up_files
+from memdetect.copies.measures import common_size, comparable, measure, measure_all
 from memdetect.copies.pixels import CopyRule, ms_ssim, tile_distance
 from memdetect.errors import MemdetectError
 

@@ -3,8 +3,8 @@
 from memdetect.copies.index.build import build_index
 from memdetect.copies.index.embedder_protocol import Embeds, Queries, as_queries, sound, views_for
 from memdetect.copies.index.manifest import Found, Manifest, Planted, Threshold, read_manifest, verify
-from memdetect.copies.index.measures import Pair, comparable, measure, measure_all, try_open
 from memdetect.copies.index.nearest import Index, open_index
+from memdetect.copies.index.pictures import try_open
 from memdetect.copies.index.rows import Row
 from memdetect.copies.index.search import Searcher
 from memdetect.copies.index.views import AsTrained, as_trained, by_owner, centre_square, views
@@ -17,7 +17,6 @@ __all__ = [
     "Found",
     "Index",
     "Manifest",
-    "Pair",
     "Planted",
     "Queries",
     "Row",
@@ -28,9 +27,6 @@ __all__ = [
     "build_index",
     "by_owner",
     "centre_square",
-    "comparable",
-    "measure",
-    "measure_all",
     "open_index",
     "read_manifest",
     "sound",

@@ -21,12 +21,13 @@ from memdetect.copies.index.conformal import quantile
 from memdetect.copies.index.embed_files import Taken
 from memdetect.copies.index.embedder_protocol import Embeds, Queries, as_queries, sound, views_for
 from memdetect.copies.index.manifest import Threshold
-from memdetect.copies.index.measures import agree, row_image
 from memdetect.copies.index.near import bound, cuts
 from memdetect.copies.index.part import Parts
+from memdetect.copies.index.pictures import row_image
 from memdetect.copies.index.rows import RowFile
 from memdetect.copies.index.search import Searcher
 from memdetect.copies.index.views import by_owner, merged, views
+from memdetect.copies.measures import agree
 from memdetect.copies.pixels import CopyRule
 
 OPENED = 16  # pictures open, and looked up, together

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from memdetect.copies.agreement import lay
+from memdetect.copies.align import Asking, Prepared
+from memdetect.copies.compared import Beside, compare, plain
 from memdetect.copies.index.calibrate import OPENED, Trial, looked_up
 from memdetect.copies.index.embedder_protocol import as_queries, sound
-from memdetect.copies.index.manifest import Found, Planted
-from memdetect.copies.index.measures import agree, try_open
+from memdetect.copies.index.manifest import Agreement, Found, Planted
+from memdetect.copies.index.part import limit_of
+from memdetect.copies.index.pictures import try_open
 from memdetect.copies.index.rows import Row
-from memdetect.copies.index.views import centre_square, square_at, views
+from memdetect.copies.index.views import centre_square, square_at
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
 DEPTH = 10  # rows compared with each copy, as matching does
@@ -57,6 +61,14 @@ GEOMETRY: Mapping[str, Change] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What an index calls similar, None where it has no threshold, and a part that is found."""
+
+    similarity: float | None
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
 class _Made:
     """A changed copy, the row that it was made of, and that row's whole picture."""
 
@@ -77,7 +89,7 @@ class _Count:
         return first, similar, copies
 
 
-def planted(trial: Trial, limit: float | None, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
+def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
     """Look up changed copies of pictures drawn at random: mildly damaged ones, and one of each kind of GEOMETRY.
 
     They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
@@ -118,7 +130,7 @@ def _found(count: _Count) -> Found:
     return Found(images=count.images, similar=similar, copies=copies)
 
 
-def _look_up(trial: Trial, made: Sequence[_Made], limit: float | None, count: _Count) -> None:
+def _look_up(trial: Trial, made: Sequence[_Made], limit: Limits, count: _Count) -> None:
     """Add what is found of copies to the count of their kind."""
     count.images += len(made)
     if not made:
@@ -130,28 +142,30 @@ def _look_up(trial: Trial, made: Sequence[_Made], limit: float | None, count: _C
         count.found = [a + b for a, b in zip(count.found, _judged(trial, made[k], found, limit), strict=True)]
 
 
-def _judged(
-    trial: Trial, made: _Made, found: tuple[list[float], list[int]], limit: float | None
-) -> tuple[bool, bool, bool]:
+def _judged(trial: Trial, made: _Made, found: tuple[list[float], list[int]], limit: Limits) -> tuple[bool, bool, bool]:
     """Found at rank 1, similar, called a copy: rows of the same file count, and the nearest where it is equal."""
     near = [(similarity, trial.copies.rows[i], i) for similarity, i in zip(*found, strict=True)][:DEPTH]
     own = [row.sha256 == made.row.sha256 for _, row, _ in near]
     if near and not own[0]:
         own[0] = trial.copies.same(made.row.seen(made.whole), made.row.sha256, near[0][2])
-    similar = [
-        (row, i) for (similarity, row, i), right in zip(near, own, strict=True) if right and _above(similarity, limit)
-    ]
-    return bool(near) and own[0], bool(similar), any(_agrees(trial, made, row, i) for row, i in similar)
+    there = [(row, i, _above(near, limit.similarity)) for (near, row, i), right in zip(near, own, strict=True) if right]
+    called = any(_called(trial, made, (row, i), similar, limit) for row, i, similar in there)
+    return bool(near) and own[0], any(similar for _, _, similar in there), called
 
 
 def _above(similarity: float, limit: float | None) -> bool:
     return limit is not None and similarity > limit
 
 
-def _agrees(trial: Trial, made: _Made, row: Row, index: int) -> bool:
-    """Whether the pixels of a copy, whole or its square, agree with a row."""
+def _called(trial: Trial, made: _Made, found: tuple[Row, int], similar: bool, limit: Limits) -> bool:
+    """Whether a look-up calls a changed copy a copy of a row."""
+    row, index = found
     own = (row.sha256, row.decoded) == (made.row.sha256, made.row.decoded)
     other = row.seen(made.whole) if own else trial.copies.image(index)
-    if other is None:
+    if other is None or plain(other):
         return False
-    return any(agree(view, other, trial.copies.rule) for view in views(made.copy))
+    asking, square = Asking(made.copy), centre_square(made.copy)
+    (laid,) = lay(asking, [Prepared.of(other, asking.sizes)], [True])
+    part = laid is not None and laid.agreed > limit_of(limit.agreement, asking.sizes.small)
+    views = [made.copy, square] if square else [made.copy]
+    return (similar or part) and compare([Beside(views, other, laid)], trial.copies.rule)[0].whole

@@ -29,7 +29,7 @@ from memdetect.copies.index.manifest import (
 )
 from memdetect.copies.index.nearest import Index
 from memdetect.copies.index.part import Parts
-from memdetect.copies.index.recall_check import planted
+from memdetect.copies.index.recall_check import Limits, planted
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
 from memdetect.copies.index.sources import Listed, listed
@@ -157,7 +157,8 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     reference, parts = _reference(trial, work, intake.noted)
     limit = threshold(reference, level, searcher.count, bool(options.held_out))
     crop = intake.as_trained.crop if intake.as_trained else "center"
-    mild, geometry = planted(trial, limit.similarity, options.planted, crop)
+    agreement = parts.agreement(level, bool(options.held_out))
+    mild, geometry = planted(trial, Limits(limit.similarity, agreement), options.planted, crop)
     values = ReferenceValues(similarity=reference[0], agreed=sorted(parts.values))
     write_atomic(folder / REFERENCE, values.model_dump_json() + "\n")
     stored = CODES if searcher.factory == BINARY else VECTORS
@@ -176,7 +177,7 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
         skipped=dict(sorted(intake.skipped.items())),
         noted=dict(sorted(intake.noted.items())),
         threshold=limit,
-        agreement=parts.agreement(level, bool(options.held_out)),
+        agreement=agreement,
         planted=mild,
         geometry=geometry,
         files={name: file_sum(folder / name) for name in (stored, ROWS, REFERENCE, *own)},

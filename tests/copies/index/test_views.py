@@ -13,12 +13,13 @@ from PIL import Image
 from small_pictures import QUICK, fill, picture
 
 from memdetect.copies.embedders import load_embedder
-from memdetect.copies.index import BuildOptions, as_trained, build_index, centre_square, measure
-from memdetect.copies.index.measures import row_image
+from memdetect.copies.index import BuildOptions, as_trained, build_index, centre_square
 from memdetect.copies.index.near import rimless
+from memdetect.copies.index.pictures import row_image
 from memdetect.copies.index.recall_check import GEOMETRY, damaged
 from memdetect.copies.index.views import AsTrained, boxes, merged, square_at
 from memdetect.copies.matching import look_up_files
+from memdetect.copies.measures import measure
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import centred_box
 

@@ -2,16 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from memdetect.copies.index.rows import Row
 from memdetect.copies.pixels import TILES, CopyRule, is_copy, pair_ssim, pair_tiles
-from memdetect.errors import MemdetectError
-from memdetect.inputs.images import MAX_PIXELS, Way, centred_box, open_image, to_array
+from memdetect.inputs.images import centred_box, to_array
 
 SMALLEST, LARGEST = 64, 256  # pixels of the longer side
 LEAST = 44  # of the shorter one: what three scales of MS-SSIM need
@@ -77,17 +74,3 @@ def _squashed(image: Image.Image, shape: tuple[int, int], size: tuple[int, int])
     """Cropped about its centre to the proportions of `shape` = (width, height), whatever those of `size` are."""
     box = centred_box(image.size, shape)
     return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS, box=box))
-
-
-def row_image(row: Row, folder: Path) -> Image.Image | None:
-    """What training saw of a row's picture: its crop, or the whole; None when the file cannot be opened any more."""
-    image = try_open(row.file(folder), row.pixels, row.decoded)
-    return image if image is None else row.seen(image)
-
-
-def try_open(path: Path, pixels: int = 0, way: Way = "white") -> Image.Image | None:
-    """The image in a file, None when it is gone or cannot be opened any more. `pixels`: how many it may have anyway."""
-    try:
-        return open_image(path, max_pixels=max(MAX_PIXELS, pixels), way=way).image
-    except MemdetectError:
-        return None
