@@ -57,6 +57,8 @@ def bench(tmp_path_factory):
     photos["usr/share/art/mirrored.png"] = blocks(4, (264, 240)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     photos["usr/share/art/small.png"] = blocks(5, (128, 128))
     photos["usr/share/art/flat.png"] = Image.new("RGB", (300, 300), "grey")
+    stripes = np.tile(np.repeat(np.arange(8, dtype=np.uint8) * 30, 40)[:, None, None], (1, 320, 3))
+    photos["usr/share/art/stripes.png"] = Image.fromarray(stripes)
     photos["usr/share/art/banner.png"] = blocks(6, (900, 200))
     package(debs, "photos", photos)
     package(debs, "drawings", {f"usr/share/d{k}.png": blocks(300 + k) for k in range(6)} | {"usr/p.png": blocks(2)})

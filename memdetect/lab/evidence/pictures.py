@@ -24,7 +24,7 @@ NARROW = 3.0  # sides that differ by more are no picture but a banner
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 OF_A_PART = 500  # pictures of one kind in one package at most, chosen by hash
 THUMB, ALIKE = 16, 0.95  # two pictures are one where their grey thumbnails correlate by more
-SHOWS = 6.0  # standard deviation of the grey levels below which a picture shows nothing
+SHOWS = 6.0  # standard deviation of the grey levels within rows, and within columns, below which it shows nothing
 LARGE, TILED, TILE, TILES = 2000, 4096, 512, 30  # longer side from which, and at which, tiles are cut; how many
 TEXTURED, APART = 12.0, 0.03  # of a tile: standard deviation; root mean square difference from the others' thumbnails
 # Words of a file's name that say in which size or light it shows a wallpaper, not which one.
@@ -190,11 +190,11 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
 
 
 def _thumb(image: Image.Image) -> Float32[np.ndarray, " pixel"] | None:
-    """Grey levels of a small picture, centred, of length one; None for one that shows nothing."""
-    small = np.asarray(image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX), np.float32).ravel()
-    if small.std() < SHOWS:
+    """Grey levels of a small picture, centred, of length one; None for one that shows nothing, or only stripes."""
+    small = np.asarray(image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX), np.float32)
+    if min((small - small.mean(axis, keepdims=True)).std() for axis in (0, 1)) < SHOWS:
         return None
-    centred = small - small.mean()
+    centred = (small - small.mean()).ravel()
     return centred / np.linalg.norm(centred)
 
 

@@ -14,8 +14,8 @@ from memdetect.lab.evidence.damages import DAMAGES, sized
 from memdetect.lab.evidence.pictures import Picture
 from memdetect.lab.evidence.sources import Split
 
-HELD = 0.4  # share of the pictures that are no wallpapers with tiles that the index holds
-WHOLE, PARTED = 0.3, 0.35  # of those wallpapers: held whole; half of their tiles held. The others are in no way held
+HELD = 0.35  # share of the pictures that are no wallpapers with tiles that the index holds
+WHOLE, PARTED = 0.2, 0.35  # of those wallpapers: held whole; half of their tiles held. The others are in no way held
 NEGATIVE = "no copy"
 
 Rng: TypeAlias = np.random.Generator
