@@ -88,9 +88,9 @@ class Prepared:
     def of(cls, image: Image.Image, sizes: Sizes) -> "Prepared":
         """Reduce an image to what is needed of it."""
         luma = image.convert("RGB").convert("L")
-        most = grey_size(image.size, 2 * sizes.refine[-1])
+        most = grey_size(image.size, sizes.refine[-1])
         larger = most[0] < luma.width and most[1] < luma.height
-        return cls(image.size, sizes, luma.resize(most, Image.Resampling.BOX) if larger else luma)
+        return cls(image.size, sizes, luma.resize(most, Image.Resampling.HAMMING, reducing_gap=2) if larger else luma)
 
     def grey(self, size: tuple[int, int], blur: float) -> Grey:
         """The luma, 0 to 255, at this width and height, blurred by so many pixels."""
@@ -120,6 +120,7 @@ class _Views:
     flat: list[Grey]
     mirrored: list[bool]
     spectra: Spectra
+    side: int
 
 
 class Asking:
@@ -128,7 +129,6 @@ class Asking:
     def __init__(self, image: Image.Image, sizes: Sizes | None = None) -> None:
         self.sizes = sizes or sizes_of(image)
         self.prepared = Prepared.of(image, self.sizes)
-        self._pad = 2 * self.sizes.propose
         self._views: dict[float, _Views] = {}
 
     def placings(self, other: Prepared) -> list[Placing]:
@@ -149,28 +149,29 @@ class Asking:
             size = (round(1000 * proportion), 1000) if proportion else self.prepared.size
             flat: list[Grey] = []
             for scale in STRETCHED if proportion else SCALES:
-                width, height = (min(s, self._pad - FEWEST) for s in grey_size(size, self.sizes.propose * scale))
-                one = flattened(self.prepared.grey((width, height), 0.5))
+                one = flattened(self.prepared.grey(grey_size(size, self.sizes.propose * scale), 0.5))
                 flat += [one, np.ascontiguousarray(one[:, ::-1])]
-            padded = np.zeros((len(flat), self._pad, self._pad), np.float32)
+            most = max(max(view.shape) for view in flat)
+            side = fft.next_fast_len(max(most, self.sizes.propose) + self.sizes.propose // 2, real=True)
+            padded = np.zeros((len(flat), side, side), np.float32)
             for k, view in enumerate(flat):
                 padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
             self._views[proportion] = _Views(
-                flat, [False, True] * (len(flat) // 2), np.conj(_spectra(padded, padded.shape[1:]))
+                flat, [False, True] * (len(flat) // 2), np.conj(_spectra(padded, padded.shape[1:])), side
             )
         return self._views[proportion]
 
     def _shifts(self, flat: Grey, views: _Views, most: int) -> list[tuple[Grey, bool, int, int]]:
         """The views and shifts, rows and columns, where correlation peaks: the best of each view, alike ones once."""
-        rows, cols = (min(side, self._pad) for side in flat.shape)
-        square = (self._pad, self._pad)
+        square = side, _ = (views.side, views.side)
+        rows, cols = (min(length, side) for length in flat.shape)
         spectrum = _spectra(flat[None, :rows, :cols], square)
         surfaces = np.asarray(cast("Any", fft.irfft2(views.spectra * spectrum, square))).reshape(len(views.flat), -1)
         peaks = surfaces.argmax(1)
         found: list[tuple[int, int, int]] = []
         for k in np.argsort(-surfaces[np.arange(len(peaks)), peaks]).tolist():
-            down, right = divmod(int(peaks[k]), self._pad)
-            down, right = down - self._pad * (down >= rows), right - self._pad * (right >= cols)
+            down, right = divmod(int(peaks[k]), side)
+            down, right = down - side * (down >= rows), right - side * (right >= cols)
             apart = all(
                 views.mirrored[k] != views.mirrored[i] or _apart(k, i, down - y, right - x) for i, y, x in found
             )

@@ -19,7 +19,7 @@ from memdetect.inputs.images import MAX_PIXELS, open_image
 
 LARGEST = 1024  # pixels of the longer side of a training image that is compared
 KEPT = {COARSE: 4096}  # small versions of training images that are kept, by their sizes
-KEPT_OTHERS = 512
+KEPT_OTHERS = 2048
 
 Views = Sequence[Image.Image]
 
@@ -62,18 +62,18 @@ class Opener:
 
 
 def compared(
-    views: Views, near: Sequence[Match], opener: Opener, rule: CopyRule | None = None, spare: bool = False
+    views: Views, near: Sequence[Match], opener: Opener, rule: CopyRule | None = None, shown: int = 1
 ) -> list[Match]:
     """The candidates of one image, nearest first, with what its pixels say of each.
 
     views: of the image; the first is aligned. Every candidate is laid under it; those are measured under which it lies
-    best, with the similar ones, the nearest, and all of them unless `spare`.
+    best, with the similar ones, and the nearest: as many as are `shown`.
     """
     if plain(views[0]):
         return [match.model_copy(update={"similar": False, "note": ONE_COLOUR}) for match in near]
     asking, index = Asking(views[0]), opener.index
     small = [opener.small(match, asking.sizes) for match in near]
-    always = [match.similar or match.rank == 1 or not spare for match in near]
+    always = [match.similar or match.rank <= shown for match in near]
     laid = lay(asking, [None if isinstance(one, str) else one for one in small], always)
     parts = [part is not None and index.repeats(part.agreed, asking.sizes.small) for part in laid]
     due = [now or part for now, part in zip(always, parts, strict=True)]

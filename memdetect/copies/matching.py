@@ -122,7 +122,7 @@ def look_up(
     found: list[Match] = []
     for k, near in enumerate(_nearest(vectors, index, max(top_k, DEPTH))):
         named = [match.model_copy(update={"seed": k}) for match in near]
-        found += compared(seen[k], named, opener, rule, spare=pixels == "spare") if named else []
+        found += compared(seen[k], named, opener, rule, 1 if pixels == "spare" else top_k) if named else []
     return Seen(_kept(found, top_k), finite)
 
 

@@ -23,7 +23,7 @@ DEPTH = 10  # training images on which each is laid, as in a look-up
 USUAL = 0.15  # limit where too few images show the level
 USUAL_SMALL = 0.5  # the same of small images, which have few windows
 LEAST = 0.06  # of the area: a smaller part is none, whatever the reference says
-KEPT = 1024  # small versions of rows that are kept
+KEPT = 2048  # small versions of rows that are kept
 WORTH = 0.1  # share that agrees, below which two images are no copies in any case
 
 
