@@ -30,6 +30,16 @@ def picture(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
     return Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
 
 
+def natural(seed: int, side: int = 128) -> Image.Image:
+    """Noise of all scales, the coarse the strongest, as in photographs."""
+    rng, total = np.random.default_rng(seed), np.zeros((side, side))
+    for cells in (4, 8, 16, 32, 64):
+        coarse = rng.standard_normal((cells, cells)) / cells
+        total += np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+    scaled = 255 * (total - total.min()) / np.ptp(total)
+    return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
+
+
 def fill(folder: Path, seeds: Sequence[int], size: tuple[int, int] = (64, 64)) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:

@@ -4,7 +4,8 @@ The hash is PDQ's (embedders.pdq): 16 x 16 cosine coefficients of 64 x 64 sample
 before sampling is PDQ's tent, but centred on what it samples, so that a picture and its mirror image are treated alike:
 the coefficients of the mirror image are the same with the signs of odd horizontal frequencies changed.
 A crop keeps its share of the sides wherever it lies: samples and coefficients of all crops come out of a few products
-of matrices.
+of matrices. A crop without texture has no code, since the bits of one sky are those of another; a whole picture loses
+its own only where it is flat, so that a small thing on a plain ground is found.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from memdetect.copies.embedders.pdq import DIGITS, FREQUENCIES, LARGEST, SIDE, d
 from memdetect.inputs.images import to_rgb
 
 BYTES = FREQUENCIES * FREQUENCIES // 8
-PLAIN = 50  # quality below which the bits of a crop mean little
+PLAIN, FLAT = 50, 5  # quality below which the bits of a crop, and of a whole picture, count for nothing
 Span = tuple[float, float]  # where a crop begins and ends along a side, in shares of it
 Crop = tuple[Span, Span]  # down, across
 
@@ -53,7 +54,8 @@ def hashes(image: Image.Image, where: Sequence[Crop], mirrored: bool = False) ->
     if mirrored:
         coefficients = np.concatenate([coefficients, coefficients * MIRROR])
     codes = np.packbits(_bits(coefficients), axis=1)
-    textured = np.array([quality(samples) >= PLAIN for samples in small])
+    bars = [FLAT if crop == QUERY[0] else PLAIN for crop in where]
+    textured = np.array([quality(samples) >= bar for samples, bar in zip(small, bars, strict=True)])
     return codes * np.tile(textured, 1 + mirrored)[:, None]
 
 
@@ -127,7 +129,7 @@ PDQ_TILES = Row(
         "luma": "8 bits",
         "samples": [SIDE, "tent"],
         "frequencies": FREQUENCIES,
-        "plain": PLAIN,
+        "plain": [PLAIN, FLAT],
         "gallery": [[list(span) for span in crop] for crop in GALLERY],
         "query": [[list(span) for span in crop] for crop in QUERY],
     },
