@@ -20,7 +20,7 @@ AGREES = 0.8  # of the local correlation
 CONTRAST = 1.5  # of 255: least deviation of the luma in a window of either image
 NOISE = 1.0  # of 255, added to both deviations: what rounding and compression leave of a flat part
 WINDOW = 1 / 32  # of the root of the area: deviation of the windows
-KEPT = 4  # placings of one image, over all its candidates, that are refined
+KEPT = 3  # placings of one image, over all its candidates, that are refined
 NEAR = 0.006  # of a side: placings whose corners differ by less are one
 
 Grey = Float32[np.ndarray, "row col"]
@@ -46,7 +46,9 @@ def lay(asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool
 
     always: candidates that are laid in any case.
     """
-    found = [(k, placing) for k, other in enumerate(others) if other for placing in asking.placings(other)]
+    there = [k for k, other in enumerate(others) if other]
+    placings = asking.placings([other for other in others if other])
+    found = [(k, placing) for k, own in zip(there, placings, strict=True) for placing in own]
     best = sorted(found, key=lambda pair: -pair[1].score)[:KEPT]
     best += [next(pair for pair in found if pair[0] == k) for k, due in enumerate(always) if due and others[k]]
     laid: list[Laid | None] = [None] * len(others)

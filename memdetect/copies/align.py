@@ -12,7 +12,7 @@ the upper left corner (`match.Match.affine`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import exp, sqrt
+from math import exp, log, sqrt
 from typing import Any, cast
 
 import numpy as np
@@ -26,7 +26,7 @@ Grey = Float32[np.ndarray, "_row _col"]
 Spectra = Complex64[np.ndarray, "view _row _half"]
 Map = Float64[np.ndarray, "2 3"]
 
-SCALES = tuple(exp(0.065 * k) for k in range(-11, 7))  # of the image beside the training image: 0.49 to 1.48
+SCALES = tuple(exp(0.085 * k) for k in range(-8, 6))  # of the image beside the training image: 0.51 to 1.53
 STRETCHED = (0.92, 1.0, 1.09)  # of an image whose proportions were changed to those of the training image
 SAME = 0.05  # of the logarithm of two proportions: below it they are one
 SMALL = 96  # root of the area, in pixels, up to which the sizes of small images hold
@@ -34,10 +34,12 @@ FEWEST = 8  # pixels of a side of a grey image
 LONGEST = 3.0  # longer over shorter side of a grey image; what is longer is squashed
 WIDE = 3.0  # pixels: deviation of the blur that takes light and contrast out
 FLOOR = 3.0  # of 255: contrast below it is noise
+LEVELS = (0.6, 0.85, 1.2)  # scales whose windows serve those near them
+BLUR = 0.7  # pixels: deviation of the blur of what is refined and measured
 PROPOSED = 6  # placings of a pair that are compared
 WINDOW = 7  # pixels of the windows of local correlation when proposals are ranked
 ROUNDS = (8, 4)  # of refining, at most, in each stage
-STILL = 0.05  # pixels: a step below it ends the rounds
+STILL = 0.1  # pixels: a step below it ends the rounds
 AFFINE = Image.Transform.AFFINE
 WHOLE: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -69,10 +71,10 @@ def grey_size(size: tuple[int, int], root: float) -> tuple[int, int]:
     return max(FEWEST, round(root * sqrt(proportion))), max(FEWEST, round(root / sqrt(proportion)))
 
 
-def flattened(grey: Grey) -> Grey:
+def flattened(grey: Grey, wide: float = WIDE) -> Grey:
     """Minus the local mean, over the local deviation: light, contrast and colour do not count."""
-    apart = grey - ndimage.gaussian_filter(grey, WIDE, mode="nearest")
-    return apart / np.sqrt(ndimage.gaussian_filter(apart * apart, WIDE, mode="nearest") + FLOOR**2)
+    apart = grey - ndimage.gaussian_filter(grey, wide, mode="nearest", truncate=2.5)
+    return apart / np.sqrt(ndimage.gaussian_filter(apart * apart, wide, mode="nearest", truncate=2.5) + FLOOR**2)
 
 
 @dataclass(slots=True)
@@ -92,15 +94,16 @@ class Prepared:
         larger = most[0] < luma.width and most[1] < luma.height
         return cls(image.size, sizes, luma.resize(most, Image.Resampling.HAMMING, reducing_gap=2) if larger else luma)
 
-    def grey(self, size: tuple[int, int], blur: float) -> Grey:
-        """The luma, 0 to 255, at this width and height, blurred by so many pixels."""
-        values = np.asarray(self._luma.resize(size, Image.Resampling.HAMMING), np.float32)
-        return ndimage.gaussian_filter(values, blur, mode="nearest")
+    def grey(self, size: tuple[int, int]) -> Grey:
+        """The luma, 0 to 255, at this width and height."""
+        return np.asarray(self._luma.resize(size, Image.Resampling.HAMMING), np.float32)
 
     def at(self, root: int) -> tuple[Grey, Grey]:
         """The grey image at one of the sizes, and the same flattened."""
         if root not in self._kept:
-            grey = self.grey(grey_size(self.size, root), 0.5 if root == self.sizes.propose else 0.7)
+            grey = self.grey(grey_size(self.size, root))
+            if root != self.sizes.propose:
+                grey = ndimage.gaussian_filter(grey, BLUR, mode="nearest")
             self._kept[root] = grey, flattened(grey)
         return self._kept[root]
 
@@ -115,12 +118,21 @@ class Placing:
 
 @dataclass(frozen=True, slots=True)
 class _Views:
-    """An image at several scales, mirrored and not: flattened, and the conjugate spectra of the same, of length one."""
+    """An image at several scales, each as it is and mirrored: flattened, and the conjugate spectra of length one."""
 
     flat: list[Grey]
-    mirrored: list[bool]
     spectra: Spectra
     side: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """A view of an image, shifted on a training image by rows and columns."""
+
+    view: Grey
+    mirrored: bool
+    down: int
+    right: int
 
 
 class Asking:
@@ -130,18 +142,30 @@ class Asking:
         self.sizes = sizes or sizes_of(image)
         self.prepared = Prepared.of(image, self.sizes)
         self._views: dict[float, _Views] = {}
+        self._wholes: dict[tuple[int, ...], Grey] = {}
+        self._levels: dict[float, Image.Image] = {}
 
-    def placings(self, other: Prepared) -> list[Placing]:
-        """Ways to lay the image on a training image, the best first; the two as wholes, not mirrored, among them."""
-        flat = other.at(self.sizes.propose)[1]
-        found = self._shifts(flat, self._seen(0.0), PROPOSED)
-        own, wanted = self.prepared.size, other.size
-        stretch = wanted[0] / wanted[1] / (own[0] / own[1])
-        if abs(np.log(stretch)) > SAME:
-            found += self._shifts(flat, self._seen(round(wanted[0] / wanted[1], 2)), 2)
-        same = self.prepared.grey((flat.shape[1], flat.shape[0]), 0.5)
-        ranked = _ranked(flat, [*found, (flattened(same), False, 0, 0)])
-        return sorted(ranked, key=lambda placing: -placing.score)
+    def placings(self, others: Sequence[Prepared]) -> list[list[Placing]]:
+        """Ways to lay the image on each training image, the best first; the wholes on each other among them."""
+        flats = [other.at(self.sizes.propose)[1] for other in others]
+        found: list[list[_Shift]] = [[_Shift(self._as(flat.shape), False, 0, 0)] for flat in flats]
+        lots: dict[tuple[float, tuple[int, ...]], list[int]] = {}
+        for k, (other, flat) in enumerate(zip(others, flats, strict=True)):
+            lots.setdefault((0.0, flat.shape), []).append(k)
+            wanted = other.size[0] / other.size[1]
+            if abs(log(wanted * self.prepared.size[1] / self.prepared.size[0])) > SAME:
+                lots.setdefault((round(wanted, 2), flat.shape), []).append(k)
+        for (proportion, _), lot in lots.items():
+            shifts = _shifts(np.stack([flats[k] for k in lot]), self._seen(proportion), 2 if proportion else PROPOSED)
+            for k, own in zip(lot, shifts, strict=True):
+                found[k] += own
+        return [_ranked(flat, own) for flat, own in zip(flats, found, strict=True)]
+
+    def _as(self, shape: tuple[int, ...]) -> Grey:
+        """The whole image in this shape, flattened."""
+        if shape not in self._wholes:
+            self._wholes[shape] = flattened(self.prepared.grey((shape[1], shape[0])))
+        return self._wholes[shape]
 
     def _seen(self, proportion: float) -> _Views:
         """The views of the image in its own proportions (0), or in others."""
@@ -149,71 +173,86 @@ class Asking:
             size = (round(1000 * proportion), 1000) if proportion else self.prepared.size
             flat: list[Grey] = []
             for scale in STRETCHED if proportion else SCALES:
-                one = flattened(self.prepared.grey(grey_size(size, self.sizes.propose * scale), 0.5))
+                one = self._flat(grey_size(size, self.sizes.propose * scale), scale)
                 flat += [one, np.ascontiguousarray(one[:, ::-1])]
             most = max(max(view.shape) for view in flat)
             side = fft.next_fast_len(max(most, self.sizes.propose) + self.sizes.propose // 2, real=True)
             padded = np.zeros((len(flat), side, side), np.float32)
             for k, view in enumerate(flat):
                 padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
-            self._views[proportion] = _Views(
-                flat, [False, True] * (len(flat) // 2), np.conj(_spectra(padded, padded.shape[1:])), side
-            )
+            self._views[proportion] = _Views(flat, np.conj(_spectra(padded, padded.shape[1:])), side)
         return self._views[proportion]
 
-    def _shifts(self, flat: Grey, views: _Views, most: int) -> list[tuple[Grey, bool, int, int]]:
-        """The views and shifts, rows and columns, where correlation peaks: the best of each view, alike ones once."""
-        square = side, _ = (views.side, views.side)
-        rows, cols = (min(length, side) for length in flat.shape)
-        spectrum = _spectra(flat[None, :rows, :cols], square)
-        surfaces = np.asarray(cast("Any", fft.irfft2(views.spectra * spectrum, square))).reshape(len(views.flat), -1)
-        peaks = surfaces.argmax(1)
-        found: list[tuple[int, int, int]] = []
-        for k in np.argsort(-surfaces[np.arange(len(peaks)), peaks]).tolist():
-            down, right = divmod(int(peaks[k]), side)
-            down, right = down - side * (down >= rows), right - side * (right >= cols)
-            apart = all(
-                views.mirrored[k] != views.mirrored[i] or _apart(k, i, down - y, right - x) for i, y, x in found
-            )
-            if apart and -down < views.flat[k].shape[0] and -right < views.flat[k].shape[1]:
-                found.append((k, down, right))
-            if len(found) == most:
-                break
-        return [(views.flat[k], views.mirrored[k], down, right) for k, down, right in found]
+    def _flat(self, size: tuple[int, int], scale: float) -> Grey:
+        """The image flattened over windows of about WIDE pixels at this scale, at this width and height."""
+        level = min(LEVELS, key=lambda each: abs(log(each / scale)))
+        if level not in self._levels:
+            grey = self.prepared.grey(grey_size(self.prepared.size, self.sizes.propose * LEVELS[-1]))
+            self._levels[level] = Image.fromarray(flattened(grey, WIDE * LEVELS[-1] / level))
+        return np.asarray(self._levels[level].resize(size, Image.Resampling.HAMMING), np.float32)
+
+
+def _shifts(flats: Float32[np.ndarray, "other _row _col"], views: _Views, most: int) -> list[list[_Shift]]:
+    """The views and shifts, rows and columns, where correlation with each training image peaks.
+
+    The best of each view, alike ones once.
+    """
+    side = views.side
+    _, rows, cols = flats.shape
+    spectra = _spectra(flats[:, :side, :side], (side, side))
+    surfaces = np.asarray(cast("Any", fft.irfft2(views.spectra * spectra[:, None], (side, side))))
+    surfaces = surfaces.reshape(len(flats), len(views.flat), -1)
+    peaks = surfaces.argmax(2)
+    orders = np.argsort(-np.take_along_axis(surfaces, peaks[..., None], 2)[..., 0], axis=1)
+    down, right = np.divmod(peaks, side)
+    down, right = down - side * (down >= rows), right - side * (right >= cols)
+    return [_different(*each, views, most) for each in zip(orders.tolist(), down.tolist(), right.tolist(), strict=True)]
+
+
+def _different(order: list[int], down: list[int], right: list[int], views: _Views, most: int) -> list[_Shift]:
+    found: list[int] = []
+    for k in order:
+        if any((k - i) % 2 == 0 and not _apart(k - i, down[k] - down[i], right[k] - right[i]) for i in found):
+            continue
+        if -down[k] < views.flat[k].shape[0] and -right[k] < views.flat[k].shape[1]:
+            found.append(k)
+        if len(found) == most:
+            break
+    return [_Shift(views.flat[k], k % 2 == 1, down[k], right[k]) for k in found]
 
 
 def _spectra(images: Float32[np.ndarray, "view _row _col"], size: tuple[int, ...]) -> Spectra:
     return np.asarray(cast("Any", fft.rfft2(images, size)))
 
 
-def _apart(one: int, other: int, down: int, right: int) -> bool:
-    return abs(one - other) > 2 or abs(down) > 2 or abs(right) > 2
+def _apart(scales: int, down: int, right: int) -> bool:
+    return abs(scales) > 2 or abs(down) > 2 or abs(right) > 2
 
 
-def _ranked(flat: Grey, found: Sequence[tuple[Grey, bool, int, int]]) -> list[Placing]:
-    """The placings of shifted views, each with the mean over the training image of the cube of local correlation."""
+def _ranked(flat: Grey, found: Sequence[_Shift]) -> list[Placing]:
+    """The placings, best first, each with the mean over the training image of the cube of local correlation."""
     rows, cols = flat.shape
     laid, inside = np.zeros((2, len(found), rows, cols), np.float32)
-    for k, (view, _, down, right) in enumerate(found):
-        top, left = max(down, 0), max(right, 0)
-        low, far = min(down + view.shape[0], rows), min(right + view.shape[1], cols)
-        laid[k, top:low, left:far] = view[top - down : low - down, left - right : far - right]
+    for k, shift in enumerate(found):
+        (high, wide), down, right = shift.view.shape, shift.down, shift.right
+        top, left, low, far = max(down, 0), max(right, 0), min(down + high, rows), min(right + wide, cols)
+        laid[k, top:low, left:far] = shift.view[top - down : low - down, left - right : far - right]
         inside[k, top:low, left:far] = 1
-    mean = [ndimage.uniform_filter(x, WINDOW, axes=(1, 2)) for x in (laid * flat, laid * laid, inside * flat * flat)]
-    local = mean[0] / np.sqrt(np.maximum(mean[1] * mean[2], 1e-6))
+    products = np.stack([laid * flat, laid * laid, inside * flat * flat])
+    one, two, three = ndimage.uniform_filter(products, WINDOW, axes=(2, 3))
+    local = one / np.sqrt(np.maximum(two * three, 1e-6))
     scores = (np.clip(local, 0, 1) ** 3 * inside).mean((1, 2)).tolist()
-    return [
-        Placing(_affine(view.shape, mirrored, (down, right), (rows, cols)), score)
-        for (view, mirrored, down, right), score in zip(found, scores, strict=True)
-    ]
+    ranked = [Placing(_affine(shift, (rows, cols)), score) for shift, score in zip(found, scores, strict=True)]
+    return sorted(ranked, key=lambda placing: -placing.score)
 
 
-def _affine(view: tuple[int, ...], mirrored: bool, shift: tuple[int, int], other: tuple[int, int]) -> Affine:
-    """Places of a training image in a view of another image that is shifted on it, all in pixels -> shares."""
-    across, along = other[1] / view[1], -shift[1] / view[1]
-    if mirrored:
+def _affine(shift: _Shift, other: tuple[int, int]) -> Affine:
+    """Places of a training image of so many rows and columns in a view that is shifted on it, in shares."""
+    high, wide = shift.view.shape
+    across, along = other[1] / wide, -shift.right / wide
+    if shift.mirrored:
         across, along = -across, 1 - along
-    return (across, 0.0, along, 0.0, other[0] / view[0], -shift[0] / view[0])
+    return (across, 0.0, along, 0.0, other[0] / high, -shift.down / high)
 
 
 def refined(placing: Placing, asking: Asking, other: Prepared) -> Affine:
