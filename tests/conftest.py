@@ -48,6 +48,14 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def few_parts() -> Iterator[None]:
+    """An index lays ten pictures on their neighbours for the limit of its parts, not two thousand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part, "MOST", 10)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def commands() -> Iterator[None]:
     """Commands are put together once, not for each call of the command line."""
     with pytest.MonkeyPatch.context() as patch:

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from scipy import ndimage
 
-from memdetect.copies.align import WHOLE, Asking, Placing, Prepared, laid_on, pixel_map, refined
+from memdetect.copies.align import WHOLE, Asking, Placing, Prepared
 from memdetect.copies.match import Affine, Box
+from memdetect.copies.refine import laid_on, pixel_map, refined
 
 AGREES = 0.8  # of the local correlation
 CONTRAST = 1.5  # of 255: least deviation of the luma in a window of either image

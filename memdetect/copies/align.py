@@ -1,10 +1,8 @@
 """How does one image lie on another? Mirrored or not, larger or smaller, shifted, cropped, turned a little.
 
-Three steps, each on fewer pairs. Normalised cross-correlation of small grey images, at several scales and both
-orientations, proposes placings (Lewis 1995, "Fast normalized cross-correlation"; here of locally normalised images,
-so that light and contrast do not count). Local correlation ranks the proposals: a part that was replaced costs only
-itself. Inverse compositional alignment with robust weights (Baker and Matthews 2004, "Lucas-Kanade 20 years on",
-section 3.2 and part 2) refines the best to a fraction of a pixel and to a small turn.
+Normalised cross-correlation of small grey images, at several scales and both orientations, proposes placings (Lewis
+1995, "Fast normalized cross-correlation"; here of locally normalised images, so that light and contrast do not count).
+Local correlation ranks them: a part that was replaced costs only itself. The best are then refined (`refine`).
 
 A placing maps places of the training image to places of the image: an affine map in shares of width and height, from
 the upper left corner (`match.Match.affine`).
@@ -16,7 +14,7 @@ from math import exp, log, sqrt
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float32, Float64
+from jaxtyping import Complex64, Float32
 from PIL import Image
 from scipy import fft, ndimage
 
@@ -24,7 +22,6 @@ from memdetect.copies.match import Affine
 
 Grey = Float32[np.ndarray, "_row _col"]
 Spectra = Complex64[np.ndarray, "view _row _half"]
-Map = Float64[np.ndarray, "2 3"]
 
 SCALES = tuple(exp(0.085 * k) for k in range(-8, 6))  # of the image beside the training image: 0.51 to 1.53
 STRETCHED = (0.92, 1.0, 1.09)  # of an image whose proportions were changed to those of the training image
@@ -38,9 +35,6 @@ LEVELS = (0.6, 0.85, 1.2)  # scales whose windows serve those near them
 BLUR = 0.7  # pixels: deviation of the blur of what is refined and measured
 PROPOSED = 6  # placings of a pair that are compared
 WINDOW = 7  # pixels of the windows of local correlation when proposals are ranked
-ROUNDS = (8, 4)  # of refining, at most, in each stage
-STILL = 0.1  # pixels: a step below it ends the rounds
-AFFINE = Image.Transform.AFFINE
 WHOLE: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -176,7 +170,7 @@ class Asking:
                 one = self._flat(grey_size(size, self.sizes.propose * scale), scale)
                 flat += [one, np.ascontiguousarray(one[:, ::-1])]
             most = max(max(view.shape) for view in flat)
-            side = fft.next_fast_len(max(most, self.sizes.propose) + self.sizes.propose // 2, real=True)
+            side = cast("int", fft.next_fast_len(max(most, self.sizes.propose) + self.sizes.propose // 2, real=True))
             padded = np.zeros((len(flat), side, side), np.float32)
             for k, view in enumerate(flat):
                 padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
@@ -253,72 +247,3 @@ def _affine(shift: _Shift, other: tuple[int, int]) -> Affine:
     if shift.mirrored:
         across, along = -across, 1 - along
     return (across, 0.0, along, 0.0, other[0] / high, -shift.down / high)
-
-
-def refined(placing: Placing, asking: Asking, other: Prepared) -> Affine:
-    """A placing after refining: shift, scale and turn of the image on the training image."""
-    affine = placing.affine
-    for root, rounds in zip(asking.sizes.refine, ROUNDS, strict=False):
-        image, flat = asking.prepared.at(root)[1], other.at(root)[1]
-        affine = share_map(
-            _settled(image, flat, pixel_map(affine, image.shape, flat.shape), rounds), image.shape, flat.shape
-        )
-    return affine
-
-
-def pixel_map(affine: Affine, image: tuple[int, ...], other: tuple[int, ...]) -> Map:
-    """A map of shares as one of pixels (x, y) of the training image to pixels of the image."""
-    out, into = np.array([[image[1]], [image[0]]]), np.array([1 / other[1], 1 / other[0], 1])
-    return np.array(affine).reshape(2, 3) * out * into
-
-
-def share_map(pixels: Map, image: tuple[int, ...], other: tuple[int, ...]) -> Affine:
-    """The inverse of `pixel_map`."""
-    out, into = np.array([[1 / image[1]], [1 / image[0]]]), np.array([other[1], other[0], 1])
-    a, b, c, d, e, f = (pixels * out * into).ravel().tolist()
-    return a, b, c, d, e, f
-
-
-def laid_on(grey: Grey, pixels: Map, shape: tuple[int, ...]) -> tuple[Grey, Bool[np.ndarray, "row col"]]:
-    """An image as it lies on a training image of this shape, bilinear, and where it does."""
-    size, whole = (shape[1], shape[0]), Image.new("1", (grey.shape[1], grey.shape[0]), 1)
-    laid = Image.fromarray(grey).transform(size, AFFINE, pixels.ravel().tolist(), Image.Resampling.BILINEAR)
-    inside = whole.transform(size, AFFINE, pixels.ravel().tolist(), Image.Resampling.NEAREST)
-    return np.asarray(laid), np.asarray(inside)
-
-
-def _settled(image: Grey, flat: Grey, pixels: Map, rounds: int) -> Map:
-    """The inverse compositional algorithm over shift, scale and turn, with weights of Geman and McClure."""
-    rows, cols = flat.shape
-    down, right = np.gradient(flat)
-    y, x = np.mgrid[0:rows, 0:cols].astype(np.float32) + np.float32(0.5)
-    x, y, unit = x - cols / 2, y - rows / 2, max(rows, cols)
-    slopes = np.stack([right, down, (right * x + down * y) / unit, (down * x - right * y) / unit], -1).reshape(-1, 4)
-    for _ in range(rounds):
-        laid, inside = laid_on(image, pixels, flat.shape)
-        there = inside.ravel()
-        if there.sum() < FEWEST**2:
-            return pixels
-        error = (laid - flat).ravel()
-        usual = 1.4826 * float(np.median(np.abs(error[there]))) + 1e-3
-        weighted = slopes * (there / np.square(1 + np.square(error / usual)))[:, None]
-        step = np.linalg.solve(weighted.T @ slopes + 1e-3 * np.eye(4), weighted.T @ error)
-        pixels = _composed(pixels, step, (cols / 2, rows / 2), unit)
-        if np.abs(step).sum() < STILL:
-            break
-    return pixels
-
-
-def _composed(pixels: Map, step: Float64[np.ndarray, "4"], centre: tuple[float, float], unit: int) -> Map:
-    """A map after the inverse of a small shift, scaling and turn about the centre."""
-    right, down, larger, turn = (float(part) for part in step)
-    larger, turn = larger / unit, turn / unit
-    x, y = centre
-    moved = np.array(
-        [
-            [1 + larger, -turn, right - larger * x + turn * y],
-            [turn, 1 + larger, down - larger * y - turn * x],
-            [0, 0, 1],
-        ]
-    )
-    return pixels @ np.linalg.inv(moved)
