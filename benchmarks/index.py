@@ -4,6 +4,7 @@ build: vectors -> a finished folder with rows and checksums, against FAISS alone
 The embedding is in neither, nor are the threshold and the planted copies, which are queries. search: `nearest`, with
 exact cosines, rows and p-values, against `index.search` of an index in memory; the rows found are compared first.
 verify: against reading the same files and hashing them with sha256, no more.
+binary: search among random codes, each image found once, against `IndexBinaryFlat.search` for as many codes.
 rate: no ratio. How often fresh vectors exceed the threshold of an index, over many small indexes, beside its level.
 """
 
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,17 @@ from memdetect.copies.index import Index, Manifest, Planted, Searcher, Threshold
 from memdetect.copies.index.calibrate import Copies, Trial, held_out, leave_one_out, threshold
 from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
 from memdetect.copies.index.embed_files import Taken
-from memdetect.copies.index.manifest import FAISS, MANIFEST, REFERENCE, ROWS, VECTORS, EmbedderName, file_sum
+from memdetect.copies.index.manifest import (
+    BINARY,
+    CODES,
+    FAISS,
+    MANIFEST,
+    REFERENCE,
+    ROWS,
+    VECTORS,
+    EmbedderName,
+    file_sum,
+)
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.pixels import CopyRule
 
@@ -116,6 +128,32 @@ def searches(
     ratio = compare(lambda: index.nearest(queries, top_k), lambda: raw.search(queries, top_k), given.rounds, clock)
     print(ratio.report(f"search of {index.manifest.factory} over FAISS", BAR))
     return ratio.median
+
+
+BINARY_BAR = 1.2
+TILES, VIEWS, BYTES, FLIPS = 11, 12, 32, 20  # as of `pdq-tiles`, and bits of the damage
+
+
+def binary(given: argparse.Namespace) -> bool:
+    """Print the ratio of the searches among codes, after comparing the nearest; whether it meets the bar."""
+    rng, clock = np.random.default_rng(0), time.process_time if given.cpu else time.perf_counter
+    codes = rng.integers(0, 256, (given.count, TILES, BYTES), dtype=np.uint8)
+    queries = rng.integers(0, 256, (given.queries, VIEWS, BYTES), dtype=np.uint8)
+    bits = np.unpackbits(codes[rng.integers(0, given.count, given.queries), 0], axis=1)
+    bits[:, :FLIPS] ^= 1
+    queries[:, 0] = np.packbits(bits, axis=1)
+    raw = faiss.IndexBinaryFlat(8 * BYTES)
+    raw.add(codes.reshape(-1, BYTES))
+    with tempfile.TemporaryDirectory() as base:
+        codes.tofile(Path(base) / CODES)
+        searcher = Searcher(Path(base), given.count, 8 * BYTES, BINARY, engine="faiss", tiles=TILES)
+        near = searcher.search(queries, given.top_k)[0][:, 0]
+        alone = raw.search(queries.reshape(-1, BYTES), 1)[0].reshape(given.queries, VIEWS).min(1)
+        print(f"the two agree on the nearest code of {np.mean(near == 1 - alone / 128):.1%} of {given.queries} queries")
+        ours, flat = partial(searcher.search, queries), queries.reshape(-1, BYTES)
+        ratio = compare(lambda: ours(given.top_k), lambda: raw.search(flat, given.top_k), given.rounds, clock)
+    print(ratio.report(f"search of {BINARY} over FAISS", BINARY_BAR))
+    return ratio.median <= BINARY_BAR
 
 
 ROWS_EACH, REFERENCE_EACH, FRESH, LEVEL = 120, 119, 50, 0.05  # of an index whose rate is taken
@@ -234,13 +272,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--factory", default="Flat")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu", action="store_true", help="processor time of one thread, for a machine that is busy")
-    parser.add_argument("--only", choices=("build", "search", "verify", "rate"), help="one comparison instead of three")
+    parser.add_argument(
+        "--only", choices=("build", "search", "verify", "rate", "binary"), help="one comparison instead of three"
+    )
     parser.add_argument("--builds", type=int, default=400, help="indexes of `--only rate`")
     given = parser.parse_args(arguments)
     if given.only == "rate":
         return int(not rates(given.builds))
     if given.cpu:
         faiss.omp_set_num_threads(1)
+    if given.only == "binary":
+        return int(not binary(given))
     vectors = unit_vectors(given.count, given.dim, 0)
     rng = np.random.default_rng(1)
     queries = vectors[rng.choice(given.count, given.queries, replace=given.queries > given.count)]

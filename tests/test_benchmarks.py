@@ -104,6 +104,10 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--count", "500", "--dim", "8", "--queries", "5", *ONCE],
         f"build of Flat over FAISS{TIMED}.*search of Flat over FAISS{TIMED}.*verify over reading and hashing{TIMED}",
     ),
+    "index binary": (
+        ["--only", "binary", "--count", "300", "--queries", "5", *ONCE],
+        f"the nearest code of 100.0% of 5 queries.*search of BinaryFlat over FAISS{TIMED}",
+    ),
     "index rate": (["--only", "rate", "--builds", "2"], r"false matches, leave-one-out, 2 indexes: \d+ of 100 = "),
     "gate": (
         ["--records", "30", "--clean", "100", *ONCE],
