@@ -26,6 +26,8 @@ from ready import Ready
 from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
+from memdetect.copies.index import part
+
 settings.register_profile("memdetect", deadline=None)  # a busy machine is no failure
 settings.load_profile("memdetect")
 
