@@ -77,7 +77,9 @@ def test_match_finds_the_copy(place, tmp_path, capsys):
     assert run([*base, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["index"]["embedder"]["name"] == "pixels"
-    assert found["finds"].startswith("finds copies that were recompressed [100 %] and mirrored [100 %]; does not find cropped")
+    assert found["finds"].startswith(
+        "finds copies that were recompressed [100 %] and mirrored [100 %]; does not find cropped"
+    )
     first = found["images"][0]
     assert (first["outcome"], len(first["matches"])) == ("copy", 2)
     assert first["matches"][0]["key"] == "=k5"

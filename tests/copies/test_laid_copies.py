@@ -1,0 +1,120 @@
+"""Copies that are mirrored, cut, moved or replaced in part, looked up in an index of pictures with detail."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+from small_pictures import texture
+
+from memdetect.copies.agreement import Laid
+from memdetect.copies.candidates import of_picture
+from memdetect.copies.embedders import load_embedder
+from memdetect.copies.index import BuildOptions, Index, Row, build_index, open_index
+from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR
+from memdetect.copies.matching import decide, evidence
+from memdetect.copies.overlap import placed
+
+EMBEDDER = load_embedder("pdq-tiles")
+SIDE = 160
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("laid")
+    (folder / "images").mkdir()
+    for seed in range(30):
+        texture(seed, SIDE).save(folder / "images" / f"{seed:02d}.png")
+    Image.new("RGB", (SIDE, SIDE), "white").save(folder / "images" / "white.png")
+    build_index([folder / "images"], EMBEDDER, folder / "i", BuildOptions(level=0.05, planted=0))
+    return folder
+
+
+@pytest.fixture
+def index(folder: Path) -> Index:
+    return open_index(folder / "i")
+
+
+def zoomed(picture: Image.Image, share: float, across: float, down: float) -> Image.Image:
+    x, y = picture.width * (1 - share) * across, picture.height * (1 - share) * down
+    box = (x, y, x + picture.width * share, y + picture.height * share)
+    return picture.resize(picture.size, Image.Resampling.LANCZOS, box=box)
+
+
+def looked(images: list[Image.Image], index: Index) -> list[tuple[str, str]]:
+    found = evidence(images, index, EMBEDDER, 1)
+    own = [[match for match in found if match.seed == k] for k in range(len(images))]
+    outcomes = [decide(matches, index)[0] for matches in own]
+    named = [next((m.key for m in matches if m.copy_found or m.partial_found), "") for matches in own]
+    return [(outcome, Path(key).stem) for outcome, key in zip(outcomes, named, strict=True)]
+
+
+def test_changed_copies_are_copies_of_their_originals(index):
+    seven = texture(7, SIDE)
+    wide = Image.new("RGB", (2 * SIDE, SIDE), "white")
+    wide.paste(seven, (SIDE // 2, 0))
+    images = [
+        seven,
+        ImageOps.mirror(seven),
+        zoomed(seven, 0.8, 0.2, 0.9),
+        ImageOps.mirror(zoomed(seven, 0.9, 1, 0)),
+        seven.rotate(0, translate=(12, -9)),
+        seven.convert("L").convert("RGB"),
+        ImageEnhance.Contrast(seven).enhance(0.5),
+        wide,
+    ]
+    assert looked(images, index) == [("copy", "07")] * len(images)
+
+
+def test_a_part_that_comes_back_is_a_partial_copy_and_is_shown(index):
+    other, image = texture(99, SIDE), texture(7, SIDE)
+    image.paste(other.crop((0, 0, SIDE // 2, SIDE)), (0, 0))
+    assert looked([image, ImageOps.mirror(image)], index) == [("partial-copy", "07")] * 2
+    straight, mirrored = (
+        next(m for m in evidence([one], index, EMBEDDER, 1) if m.partial_found)
+        for one in (image, ImageOps.mirror(image))
+    )
+    for match, sign in ((straight, 1), (mirrored, -1)):
+        assert match.region == pytest.approx((0.5, 0, 1, 1), abs=0.08)
+        assert match.affine is not None
+        assert match.affine[0] == pytest.approx(sign, abs=0.02)
+        assert match.p_agreed == pytest.approx(1 / (len(index._agreed) + 1))
+
+
+def test_other_pictures_are_clear(index):
+    assert looked([texture(k, SIDE) for k in (100, 101, 102)], index) == [("clear", "")] * 3
+
+
+@pytest.mark.parametrize("size", [(SIDE, SIDE), (1, 300), (300, 1)])
+def test_one_colour_is_no_copy_of_one_colour(index, size):
+    for colour in ("white", "red"):
+        found = evidence([Image.new("RGB", size, colour)], index, EMBEDDER, 2)
+        assert not any(match.copy_found or match.partial_found or match.similar for match in found)
+        assert decide(found, index) == ("clear", ONE_COLOUR)
+
+
+def test_any_proportions_end_without_a_false_copy(index):
+    for size in ((1, 300), (2000, 40), (33, 31)):
+        outcomes = {outcome for outcome, _ in looked([texture(100, SIDE).resize(size)], index)}
+        assert outcomes <= {"clear", "similar"}
+
+
+def test_a_neighbour_that_is_gone_or_changed_leaves_a_part_possible(tmp_path, folder):
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in range(8):
+        texture(seed, 64).save(images / f"{seed}.png")
+    index = build_index([images], EMBEDDER, tmp_path / "i", BuildOptions(level=0.2, planted=0))
+    assert looked([texture(100, 64)], index)[0][0] == "clear"
+    for broken, note in ((lambda p: texture(50, 64).save(p), CHANGED), (lambda p: p.unlink(), GONE)):
+        broken(images / "3.png")
+        found = evidence([texture(100, 64)], open_index(tmp_path / "i"), EMBEDDER, 1)
+        assert decide(found, index) == ("inconclusive", f"may repeat a part of one: {note}")
+        assert [match.note for match in found if match.unseen] == [note]
+
+
+def test_a_crop_tells_its_place_in_the_whole_picture():
+    row = Row(key="k", path="p", sha256="0" * 64, width=400, height=200, crop=(100, 0, 300, 200))
+    affine, region = of_picture(Laid((1, 0, 0, 0, 1, 0), 0.5, 0.6, (0, 0.5, 1, 1)), row)
+    assert placed(affine, 0.25, 0) == (0, 0)
+    assert placed(affine, 0.75, 1) == (1, 1)
+    assert region == (0.25, 0.5, 0.75, 1)
