@@ -143,15 +143,15 @@ class Asking:
         """Ways to lay the image on each training image, the best first; the wholes on each other among them."""
         flats = [other.at(self.sizes.propose)[1] for other in others]
         found: list[list[_Shift]] = [[_Shift(self._as(flat.shape), False, 0, 0)] for flat in flats]
-        lots: dict[tuple[float, tuple[int, ...]], list[int]] = {}
+        groups: dict[tuple[float, tuple[int, ...]], list[int]] = {}
         for k, (other, flat) in enumerate(zip(others, flats, strict=True)):
-            lots.setdefault((0.0, flat.shape), []).append(k)
+            groups.setdefault((0.0, flat.shape), []).append(k)
             wanted = other.size[0] / other.size[1]
             if abs(log(wanted * self.prepared.size[1] / self.prepared.size[0])) > SAME:
-                lots.setdefault((round(wanted, 2), flat.shape), []).append(k)
-        for (proportion, _), lot in lots.items():
-            shifts = _shifts(np.stack([flats[k] for k in lot]), self._seen(proportion), 2 if proportion else PROPOSED)
-            for k, own in zip(lot, shifts, strict=True):
+                groups.setdefault((round(wanted, 2), flat.shape), []).append(k)
+        for (proportion, _), group in groups.items():
+            shifts = _shifts(np.stack([flats[k] for k in group]), self._seen(proportion), 2 if proportion else PROPOSED)
+            for k, own in zip(group, shifts, strict=True):
                 found[k] += own
         return [_ranked(flat, own) for flat, own in zip(flats, found, strict=True)]
 
@@ -187,7 +187,7 @@ class Asking:
 
 
 def _shifts(flats: Float32[np.ndarray, "other _row _col"], views: _Views, most: int) -> list[list[_Shift]]:
-    """The views and shifts, rows and columns, where correlation with each training image peaks.
+    """The views and shifts, rows and columns, where correlation with each training image is highest.
 
     The best of each view, alike ones once.
     """
@@ -196,9 +196,9 @@ def _shifts(flats: Float32[np.ndarray, "other _row _col"], views: _Views, most: 
     spectra = _spectra(flats[:, :side, :side], (side, side))
     surfaces = np.asarray(cast("Any", fft.irfft2(views.spectra * spectra[:, None], (side, side))))
     surfaces = surfaces.reshape(len(flats), len(views.flat), -1)
-    peaks = surfaces.argmax(2)
-    orders = np.argsort(-np.take_along_axis(surfaces, peaks[..., None], 2)[..., 0], axis=1)
-    down, right = np.divmod(peaks, side)
+    highest = surfaces.argmax(2)
+    orders = np.argsort(-np.take_along_axis(surfaces, highest[..., None], 2)[..., 0], axis=1)
+    down, right = np.divmod(highest, side)
     down, right = down - side * (down >= rows), right - side * (right >= cols)
     return [_different(*each, views, most) for each in zip(orders.tolist(), down.tolist(), right.tolist(), strict=True)]
 

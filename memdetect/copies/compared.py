@@ -34,15 +34,15 @@ class Compared:
 def compare(pairs: Sequence[Beside], rule: CopyRule | None = None) -> list[Compared]:
     """Measure every view of every pair; of the views of a pair that counts that agrees, else the nearest one."""
     rule = rule or CopyRule()
-    lots = [_looks(pair) for pair in pairs]
-    measures = iter(measure_all([look for looks, _ in lots for look in looks], rule))
+    seen = [_shown(pair) for pair in pairs]
+    measures = iter(measure_all([look for shown, _ in seen for look in shown], rule))
     return [
-        _best(pair, [next(measures) for _ in looks], over, rule)
-        for pair, (looks, over) in zip(pairs, lots, strict=True)
+        _best(pair, [next(measures) for _ in shown], over, rule)
+        for pair, (shown, over) in zip(pairs, seen, strict=True)
     ]
 
 
-def _looks(pair: Beside) -> tuple[list[Pair], Overlap | None]:
+def _shown(pair: Beside) -> tuple[list[Pair], Overlap | None]:
     over = overlap(pair.views[0], pair.other, pair.laid.affine) if pair.laid and pair.views else None
     aligned = [(over.image, over.other)] if over else []
     return [*(comparable(view, pair.other) for view in pair.views), *aligned], over
