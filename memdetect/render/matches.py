@@ -82,9 +82,21 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
             f"Similar = cosine above {limit['similarity']:.4f}, the largest of {base}.",
             f"They cannot show p <= {limit['level']:g}, only {limit['attainable']:.2g}: give more held-out images.",
         ]
+    lines.append(_part_line(index["agreement"]))
     found = found_by(index)
     lines.append(f"The index covers {coverage_phrase(found)}: clear says nothing of the rest.")
     return [*lines, f"The index {finds_phrase(found)}."]
+
+
+def _part_line(limit: Mapping[str, Any]) -> str:
+    """What share of a training image has to agree for a part of it to be found, and what that rests on."""
+    what = "held-out images" if limit["source"] == "held-out" else "of its own images"
+    base = f"{limit['queries']} {what}, each aligned with the training images near it, {limit['pairs']} pairs"
+    if limit["agreed"] is not None and limit["shown"]:
+        part = f"more than {limit['agreed']:.0%} of a training image agrees"
+        return f"Part found = {part}: p <= {limit['level']:g} by {base}."
+    seen = f", and more than {limit['agreed']:.0%}, the largest" if limit["agreed"] is not None else ""
+    return f"Part found = more than the usual share agrees{seen} of {base}; they cannot show p <= {limit['level']:g}."
 
 
 def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:

@@ -4,8 +4,7 @@ The hash is PDQ's (embedders.pdq): 16 x 16 cosine coefficients of 64 x 64 sample
 before sampling is PDQ's tent, but centred on what it samples, so that a picture and its mirror image are treated alike:
 the coefficients of the mirror image are the same with the signs of odd horizontal frequencies changed.
 A crop keeps its share of the sides wherever it lies: samples and coefficients of all crops come out of a few products
-of matrices. A crop without texture has no code, since the bits of one sky are those of another; a whole picture loses
-its own only where it is flat, so that a small thing on a plain ground is found.
+of matrices. A flat crop has no code. A long picture has other crops: the squares that training cuts out of it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from memdetect.copies.embedders.pdq import DIGITS, FREQUENCIES, LARGEST, SIDE, d
 from memdetect.inputs.images import to_rgb
 
 BYTES = FREQUENCIES * FREQUENCIES // 8
-PLAIN, FLAT = 50, 5  # quality below which the bits of a crop, and of a whole picture, count for nothing
+PLAIN = 5  # quality below which the bits of a crop count for nothing
 Span = tuple[float, float]  # where a crop begins and ends along a side, in shares of it
 Crop = tuple[Span, Span]  # down, across
 
@@ -41,7 +40,35 @@ def corners(size: float, margin: float) -> list[Crop]:
 # Found by a random search for what leaves some pair of crops in nearly the same place after a zoom to between 0.75 and
 # 0.95, or a shift by up to a tenth, wherever it lies.
 GALLERY = [*middle(1), *middle(0.77), *corners(0.86, 0.02), *middle(0.8), *corners(0.67, 0.11)]
-QUERY = [*middle(1), *middle(0.86), *corners(0.86, 0.045)]
+LONG = 1.1  # longer over shorter side, above which a picture has other crops: the squares that training cuts out of it
+SQUARES = 5  # from end to end of a long picture, one of them about the centre
+WIDE = 1.4  # longer over shorter side, above which an image may be two beside each other
+
+
+def crops_of(size: tuple[int, int]) -> list[Crop]:
+    """The crops of a training image of this width and height."""
+    share = min(size) / max(size)
+    if share >= 1 / LONG:
+        return GALLERY
+    starts = [(1 - share) * k / (SQUARES - 1) for k in range(SQUARES)]
+    squares = [along(size, (start, start + share)) for start in starts]
+    return [*middle(1), *middle(0.77), *corners(0.75, 0.06), *squares]
+
+
+def along(size: tuple[int, int], span: Span) -> Crop:
+    """The crop of this span of the longer side, and the whole of the shorter one."""
+    return ((0.0, 1.0), span) if size[0] > size[1] else (span, (0.0, 1.0))
+
+
+QUERY = [*middle(1), *middle(0.86), *corners(0.86, 0.045), *middle(0.93), *corners(0.93, 0.0), *middle(0.77)]
+HALVES = ((0.0, 0.5), (0.5, 1.0))
+
+
+def asked_by(size: tuple[int, int]) -> list[Crop]:
+    """The crops of an image that is looked up: the halves of a wide one too, in place of two crops."""
+    if max(size) <= WIDE * min(size):
+        return QUERY
+    return [*QUERY[:-4], *QUERY[-2:], *(along(size, half) for half in HALVES)]
 
 
 def hashes(image: Image.Image, where: Sequence[Crop], mirrored: bool = False) -> UInt8[np.ndarray, "code 32"]:
@@ -54,8 +81,7 @@ def hashes(image: Image.Image, where: Sequence[Crop], mirrored: bool = False) ->
     if mirrored:
         coefficients = np.concatenate([coefficients, coefficients * MIRROR])
     codes = np.packbits(_bits(coefficients), axis=1)
-    bars = [FLAT if crop == QUERY[0] else PLAIN for crop in where]
-    textured = np.array([quality(samples) >= bar for samples, bar in zip(small, bars, strict=True)])
+    textured = np.array([quality(samples) >= PLAIN for samples in small])
     return codes * np.tile(textured, 1 + mirrored)[:, None]
 
 
@@ -97,13 +123,13 @@ def _tent_below(x: np.ndarray) -> np.ndarray:
 
 def gallery(images: Images) -> UInt8[np.ndarray, "image tile 32"]:
     """Codes of training images."""
-    found = [hashes(image, GALLERY) for image in images]
+    found = [hashes(image, crops_of(image.size)) for image in images]
     return np.stack(found) if found else np.zeros((0, len(GALLERY), BYTES), np.uint8)
 
 
 def queries(images: Images) -> UInt8[np.ndarray, "image view 32"]:
     """Codes of images that are looked up, and of their mirror images. All 1 for a plain crop."""
-    found = [hashes(image, QUERY, mirrored=True) for image in images]
+    found = [hashes(image, asked_by(image.size), mirrored=True) for image in images]
     codes = np.stack(found) if found else np.zeros((0, 2 * len(QUERY), BYTES), np.uint8)
     return as_asked(codes)
 
@@ -129,8 +155,9 @@ PDQ_TILES = Row(
         "luma": "8 bits",
         "samples": [SIDE, "tent"],
         "frequencies": FREQUENCIES,
-        "plain": [PLAIN, FLAT],
+        "plain": PLAIN,
         "gallery": [[list(span) for span in crop] for crop in GALLERY],
+        "long": [LONG, SQUARES, WIDE],
         "query": [[list(span) for span in crop] for crop in QUERY],
     },
     load=load,
