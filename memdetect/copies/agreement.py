@@ -1,8 +1,8 @@
 """How much of a training image does an image repeat, once it is laid on it?
 
-Windows of the two agree where their lumas are correlated above AGREES and both have contrast: a flat part, a white
-ground and a border repeat nothing. What is measured is the share of the area of the training image that agrees; the
-largest connected part of it is shown.
+Windows of the two agree where their lumas are correlated above AGREES and both have contrast, so that a flat part, a
+white ground and a border repeat nothing, and where their colours differ as they do over the whole part, up to COLOUR.
+What is measured is the share of the area of the training image that agrees; the largest connected part is shown.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
+from PIL import Image
 from scipy import ndimage
 
 from memdetect.copies.align import WHOLE, Asking, Placing, Prepared
 from memdetect.copies.match import Affine, Box
-from memdetect.copies.refine import laid_on, pixel_map, refined
+from memdetect.copies.refine import AFFINE, laid_on, pixel_map, refined
 
 AGREES = 0.8  # of the local correlation
 CONTRAST = 1.5  # of 255: least deviation of the luma in a window of either image
+COLOUR = 24.0  # of 255: how far the colours of a window may differ from the usual difference, in any channel
 NOISE = 1.0  # of 255, added to both deviations: what rounding and compression leave of a flat part
 WINDOW = 1 / 32  # of the root of the area: deviation of the windows
 KEPT = 3  # placings of one image, over all its candidates, that are refined
@@ -32,12 +34,14 @@ Here = Bool[np.ndarray, "row col"]
 class Laid:
     """An image laid on a training image.
 
-    agreed: share of the area of the training image that agrees. telling: share of its area that lies under the image
-    and has contrast. region: the box about the largest connected part that agrees, None without any.
+    agreed: share of the area of the training image that agrees. structure: the same whatever the colours. telling:
+    share of its area that lies under the image and has contrast. region: the box about the largest connected part that
+    agrees, None without any.
     """
 
     affine: Affine
     agreed: float
+    structure: float
     telling: float
     region: Box | None = None
 
@@ -61,7 +65,7 @@ def lay(asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool
 
 
 def _more(now: Laid, held: Laid | None) -> bool:
-    return held is None or now.agreed > held.agreed
+    return held is None or (now.agreed, now.structure) > (held.agreed, held.structure)
 
 
 def _measured(asking: Asking, other: Prepared, placing: Placing) -> Laid:
@@ -75,13 +79,30 @@ def agreement(asking: Asking, other: Prepared, affine: Affine) -> Laid:
     """What of a training image an image repeats that is laid on it so."""
     root = asking.sizes.refine[-1]
     (image, _), (grey, _) = asking.prepared.at(root), other.at(root)
-    laid, inside = laid_on(image, pixel_map(affine, image.shape, grey.shape), grey.shape)
+    pixels = pixel_map(affine, image.shape, grey.shape)
+    laid, inside = laid_on(image, pixels, grey.shape)
     if not inside.any():
-        return Laid(affine, 0.0, 0.0)
+        return Laid(affine, 0.0, 0.0, 0.0)
     local, contrast = correlation(laid, grey, inside, WINDOW * root)
     telling = inside & (contrast[1] > CONTRAST)
-    agrees = telling & (contrast[0] > CONTRAST) & (local > AGREES)
-    return Laid(affine, float(agrees.mean()), float(telling.mean()), largest(agrees))
+    same = telling & (contrast[0] > CONTRAST) & (local > AGREES)
+    size = image.shape[1], image.shape[0]
+    over = asking.prepared.colour.resize(size, Image.Resampling.HAMMING)
+    over = over.transform(grey.shape[::-1], AFFINE, pixels.ravel().tolist(), Image.Resampling.BILINEAR)
+    under = other.colour.resize(grey.shape[::-1], Image.Resampling.HAMMING)
+    agrees = same & coloured(np.asarray(over, np.float32) - np.asarray(under, np.float32), inside, same, WINDOW * root)
+    return Laid(affine, float(agrees.mean()), float(same.mean()), float(telling.mean()), largest(agrees))
+
+
+def coloured(apart: Float32[np.ndarray, "row col 3"], inside: Here, same: Here, width: float) -> Here:
+    """Where the colours of windows differ as they usually do where the structure is the same, up to COLOUR."""
+    if not same.any():
+        return same
+    weight = inside[..., None].astype(np.float32)
+    held = np.concatenate([apart * weight, weight], axis=2)
+    held = ndimage.gaussian_filter(held, width, mode="constant", axes=(0, 1), truncate=3)
+    mean = held[..., :3] / np.maximum(held[..., 3:], 1e-6)
+    return np.abs(mean - np.median(mean[same], axis=0)).max(2) <= COLOUR
 
 
 def correlation(one: Grey, other: Grey, inside: Here, width: float) -> tuple[Grey, tuple[Grey, Grey]]:

@@ -77,16 +77,17 @@ class Prepared:
 
     size: tuple[int, int]
     sizes: Sizes
+    colour: Image.Image
     _luma: Image.Image
     _kept: dict[int, tuple[Grey, Grey]] = field(default_factory=dict[int, tuple[Grey, Grey]])
 
     @classmethod
     def of(cls, image: Image.Image, sizes: Sizes) -> "Prepared":
         """Reduce an image to what is needed of it."""
-        luma = image.convert("RGB").convert("L")
-        most = grey_size(image.size, sizes.refine[-1])
-        larger = most[0] < luma.width and most[1] < luma.height
-        return cls(image.size, sizes, luma.resize(most, Image.Resampling.HAMMING, reducing_gap=2) if larger else luma)
+        colour, most = image.convert("RGB"), grey_size(image.size, sizes.refine[-1])
+        if most[0] < colour.width and most[1] < colour.height:
+            colour = colour.resize(most, Image.Resampling.HAMMING, reducing_gap=2)
+        return cls(image.size, sizes, colour, colour.convert("L"))
 
     def grey(self, size: tuple[int, int]) -> Grey:
         """The luma, 0 to 255, at this width and height."""

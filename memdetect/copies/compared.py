@@ -65,7 +65,7 @@ def covering(over: Overlap, rule: CopyRule) -> bool:
 
 def repeated(laid: Laid | None, rule: CopyRule) -> bool:
     """Whether nearly all that has contrast agrees in structure, whatever the colours."""
-    return laid is not None and laid.telling >= rule.telling and laid.agreed >= rule.repeats * laid.telling
+    return laid is not None and laid.telling >= rule.telling and laid.structure >= rule.repeats * laid.telling
 
 
 def plain(image: Image.Image) -> bool:

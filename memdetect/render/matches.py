@@ -94,9 +94,9 @@ def _part_line(limit: Mapping[str, Any]) -> str:
     base = f"{limit['queries']} {what}, each aligned with the training images near it, {limit['pairs']} pairs"
     if limit["agreed"] is not None and limit["shown"]:
         part = f"more than {limit['agreed']:.0%} of a training image agrees"
-        return f"Part found = {part}: p <= {limit['level']:g} by {base}."
-    seen = f", and more than {limit['agreed']:.0%}, the largest" if limit["agreed"] is not None else ""
-    return f"Part found = more than the usual share agrees{seen} of {base}; they cannot show p <= {limit['level']:g}."
+        return f"Part found = {part}, a fifth beyond the largest share by chance of {base}."
+    seen = f", and more than {limit['agreed']:.0%}, a fifth beyond the largest," if limit["agreed"] is not None else ""
+    return f"Part found = more than the usual share agrees{seen} of {base}, which are too few to go by."
 
 
 def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:

@@ -80,6 +80,20 @@ def test_a_part_that_comes_back_is_a_partial_copy_and_is_shown(index):
         assert match.p_agreed == pytest.approx(1 / (len(index._agreed) + 1))
 
 
+def test_the_structure_of_a_part_in_other_colours_all_over_is_none(index):
+    """A light that changes is borne with; colours that are others in each window are not."""
+    image = texture(7, SIDE)
+    image.paste(texture(99, SIDE).crop((0, 0, SIDE // 2, SIDE)), (0, 0))
+    darker = Image.eval(image, lambda value: max(0, value - 40))
+    assert looked([darker], index) == [("partial-copy", "07")]
+    red, green, blue = image.split()
+    light = ImageOps.invert(image.convert("L"))
+    assert (
+        looked([Image.merge("RGB", (light, light, light)), Image.merge("RGB", (blue, red, green))], index)
+        != [("partial-copy", "07")] * 2
+    )
+
+
 def test_other_pictures_are_clear(index):
     assert looked([texture(k, SIDE) for k in (100, 101, 102)], index) == [("clear", "")] * 3
 
@@ -114,7 +128,7 @@ def test_a_neighbour_that_is_gone_or_changed_leaves_a_part_possible(tmp_path, fo
 
 def test_a_crop_tells_its_place_in_the_whole_picture():
     row = Row(key="k", path="p", sha256="0" * 64, width=400, height=200, crop=(100, 0, 300, 200))
-    affine, region = of_picture(Laid((1, 0, 0, 0, 1, 0), 0.5, 0.6, (0, 0.5, 1, 1)), row)
+    affine, region = of_picture(Laid((1, 0, 0, 0, 1, 0), 0.5, 0.5, 0.6, (0, 0.5, 1, 1)), row)
     assert placed(affine, 0.25, 0) == (0, 0)
     assert placed(affine, 0.75, 1) == (1, 1)
     assert region == (0.25, 0.5, 0.75, 1)

@@ -74,18 +74,18 @@ class Threshold(_Strict):
 class Agreement(_Strict):
     """Above which share of a training image that agrees a part of it counts as found, and what that rests on.
 
-    agreed: the limit, None when no query gave any. queries: how many images known not to be copies were laid on the
-    training images nearest to them; pairs: how many pairs that were; duplicates: pairs left out for copies. level,
-    attainable, shown, source: as of `Threshold`; what is not shown gives way to the usual limits (`copies.index.part`).
+    agreed: the limit, None when no query gave any (`copies.index.part`). queries: how many images known not to be
+    copies were laid on the training images nearest to them; pairs: how many pairs that were; duplicates: pairs left out
+    for copies; beyond: queries whose share exceeds the limit all the same. shown: whether the queries are enough to go
+    by; else the usual limits hold too.
     """
 
     agreed: float | None
-    level: float = Field(gt=0, lt=1)
-    attainable: float
     shown: bool
     queries: int
     pairs: int
     duplicates: int
+    beyond: int
     source: Literal["held-out", "leave-one-out"]
 
 

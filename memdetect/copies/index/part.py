@@ -2,25 +2,30 @@
 
 Images known not to be copies are laid on the training images nearest to them as a look-up does it: of each the largest
 share that agrees counts, over as many candidates. Copies and near-duplicates are left out, as for the threshold of the
-similarity; pairs whose aligned pixels agree are such copies too.
+similarity; pairs whose aligned pixels agree are such copies too. The limit lies MARGIN beyond the largest share of all.
+
+Rows of the index may share parts with each other, which is no chance. So without held-out images the largest share is
+at most what the bulk foretells: shares of chance fall off exponentially, and from their median and their 90th
+percentile follows the largest that so many are expected to give.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, log
 
 from PIL import Image
 
 from memdetect.copies.agreement import Laid, lay
 from memdetect.copies.align import Asking, Prepared, Sizes
 from memdetect.copies.compared import Beside, compare, plain
-from memdetect.copies.index.conformal import quantile
 from memdetect.copies.index.manifest import Agreement
 from memdetect.copies.pixels import CopyRule
 
 MOST = 1999  # images that are laid on their neighbours
 DEPTH = 10  # training images on which each is laid, as in a look-up
-USUAL = 0.15  # limit where too few images show the level
+ENOUGH = 100  # images that are enough to go by
+MARGIN = 1.2  # of the largest share
+USUAL = 0.3  # limit where the images are fewer
 USUAL_SMALL = 0.5  # the same of small images, which have few windows
 LEAST = 0.06  # of the area: a smaller part is none, whatever the reference says
 KEPT = 2048  # small versions of rows that are kept
@@ -31,6 +36,12 @@ def limit_of(agreement: Agreement, small: bool) -> float:
     """The share of a training image that has to be exceeded for a part of it to count as found."""
     usual, seen = (USUAL_SMALL if small else USUAL), agreement.agreed or 0.0
     return max(seen, LEAST) if agreement.shown else max(seen, usual)
+
+
+def foretold(values: Sequence[float]) -> float:
+    """The largest of so many ascending values, if their tail is exponential, by their median and 90th percentile."""
+    middle, high = values[len(values) // 2], values[len(values) * 9 // 10]
+    return middle + (high - middle) / log(5) * log(max(len(values) / 2, 1))
 
 
 class Parts:
@@ -59,17 +70,20 @@ class Parts:
             max((self._share(image, row, part) for row, part in zip(rows, laid, strict=False)), default=0.0)
         )
 
-    def agreement(self, level: float, held_out: bool) -> Agreement:
+    def agreement(self, held_out: bool) -> Agreement:
         """The limit by what was gathered."""
-        agreed, shown = quantile(sorted(self.values), level)
+        values = sorted(self.values)
+        largest = max(values, default=None)
+        if largest is not None and not held_out:
+            largest = min(largest, foretold(values))
+        agreed = None if largest is None else MARGIN * largest
         return Agreement(
             agreed=agreed,
-            level=level,
-            attainable=1 / (len(self.values) + 1),
-            shown=shown,
-            queries=len(self.values),
+            shown=len(values) >= ENOUGH,
+            queries=len(values),
             pairs=self.pairs,
             duplicates=self.copies,
+            beyond=sum(value > agreed for value in values) if agreed is not None else 0,
             source="held-out" if held_out else "leave-one-out",
         )
 

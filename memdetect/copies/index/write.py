@@ -157,7 +157,7 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     reference, parts = _reference(trial, work, intake.noted)
     limit = threshold(reference, level, searcher.count, bool(options.held_out))
     crop = intake.as_trained.crop if intake.as_trained else "center"
-    agreement = parts.agreement(level, bool(options.held_out))
+    agreement = parts.agreement(bool(options.held_out))
     mild, geometry = planted(trial, Limits(limit.similarity, agreement), options.planted, crop)
     values = ReferenceValues(similarity=reference[0], agreed=sorted(parts.values))
     write_atomic(folder / REFERENCE, values.model_dump_json() + "\n")

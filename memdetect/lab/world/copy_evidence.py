@@ -58,6 +58,7 @@ def looked_up(run: Path, row: Measurement, entry: Entry, stock: Stock) -> dict[s
         "found": reproduced & named & first,
         "named": reproduced & named,
         "called": called,
+        "parts": ~called & np.array([any(m.partial_found for m in near) for near in matches]),
         "called, not reproduced": called & ~reproduced,
         "similar": np.array([any(m.similar for m in near) for near in matches]),
     }
@@ -94,14 +95,14 @@ def share(hits: int, total: int) -> str:
 def table(groups: Mapping[str, Counts]) -> Iterator[str]:
     """Markdown: images first, then prompts."""
     heads = ["group", "unit", "reproduced", "of these found, right original at rank 1", "of these named"]
-    heads += ["called copies", "similar"]
+    heads += ["called copies", "called partial copies", "similar"]
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for group, counts in groups.items():
         for unit, held in (("images", counts.images), ("prompts", counts.prompts)):
             cells = [group, unit, share(held["reproduced"], held["all"])]
             cells += [share(held[name], held["reproduced"]) for name in ("found", "named")]
-            cells += [share(held["called"], held["all"]), share(held["similar"], held["all"])]
+            cells += [share(held[name], held["all"]) for name in ("called", "parts", "similar")]
             yield f"| {' | '.join(cells)} |"
 
 

@@ -1,17 +1,19 @@
 """The limit of a part: largest shares that agree between images and training images that are no copies of them."""
 
+from math import log
+
 import pytest
 from PIL import Image, ImageOps
 from small_pictures import texture
 
 from memdetect.copies.index import part
 from memdetect.copies.index.manifest import Agreement
-from memdetect.copies.index.part import LEAST, USUAL, USUAL_SMALL, Parts, limit_of
+from memdetect.copies.index.part import LEAST, MARGIN, USUAL, USUAL_SMALL, Parts, limit_of
 from memdetect.copies.pixels import CopyRule
 
 
 def limit(agreed: float | None, shown: bool) -> Agreement:
-    facts = {"level": 0.01, "attainable": 0.005, "queries": 199, "pairs": 1990, "duplicates": 0}
+    facts = {"queries": 199, "pairs": 1990, "duplicates": 0, "beyond": 0}
     return Agreement(agreed=agreed, shown=shown, source="leave-one-out", **facts)
 
 
@@ -48,9 +50,25 @@ def test_the_largest_share_of_an_image_counts_and_copies_do_not():
     assert 0.35 < parts.values[0] < 0.6
     assert parts.values[1] < 0.1
     assert (parts.copies, parts.pairs) == (1, 5)
-    found = parts.agreement(0.4, held_out=True)
-    assert (found.agreed, found.queries, found.source, found.attainable) == (parts.values[0], 2, "held-out", 1 / 3)
-    assert found.shown
+    found = parts.agreement(held_out=True)
+    assert (found.agreed, found.queries, found.source) == (MARGIN * parts.values[0], 2, "held-out")
+    assert not found.shown
+
+
+def test_rows_that_share_parts_do_not_raise_the_limit():
+    """A thousand shares of an exponential tail, and thirty of rows that share parts: the limit is that of the tail."""
+    parts = Parts(lambda _: None, CopyRule(), 1)
+    chance = [0.02 - 0.03 * log(1 - (k + 0.5) / 1000) for k in range(1000)]
+    parts.values = [*chance, *[0.7] * 30]
+    bulk, all_of_them = parts.agreement(held_out=False), parts.agreement(held_out=True)
+    largest = 0.02 + 0.03 * log(2000)
+    assert bulk.agreed == pytest.approx(MARGIN * largest, rel=0.12)
+    assert (bulk.beyond, bulk.shown) == (30, True)
+    assert all_of_them.agreed == MARGIN * 0.7
+    parts.values = chance
+    assert parts.agreement(held_out=False).agreed == pytest.approx(MARGIN * largest, rel=0.12)
+    parts.values = []
+    assert parts.agreement(held_out=False).agreed is None
 
 
 def test_of_many_images_some_are_laid(monkeypatch):
