@@ -38,7 +38,9 @@ from memdetect.copies.index.manifest import (
     REFERENCE,
     ROWS,
     VECTORS,
+    Agreement,
     EmbedderName,
+    ReferenceValues,
     file_sum,
 )
 from memdetect.copies.index.rows import Row, RowFile
@@ -69,7 +71,8 @@ def build(folder: Path, vectors: np.ndarray, rows: Sequence[Row], factory: str |
     draft.close()
     name, nprobe = choose_factory(len(vectors), factory)
     write_faiss(folder, len(vectors), vectors.shape[1], name)
-    (folder / REFERENCE).write_text("[0.5]\n", encoding="utf-8")
+    values = ReferenceValues(similarity=[0.5], agreed=[0.5])
+    (folder / REFERENCE).write_text(values.model_dump_json() + "\n", encoding="utf-8")
     limit = Threshold(
         similarity=0.5,
         level=0.001,
@@ -88,6 +91,7 @@ def build(folder: Path, vectors: np.ndarray, rows: Sequence[Row], factory: str |
         factory=name,
         nprobe=nprobe,
         threshold=limit,
+        agreement=Agreement(agreed=0.5, shown=False, queries=1, pairs=1, duplicates=0, beyond=0, source="held-out"),
         pictures=len(vectors),
         geometry={},
         planted=Planted(images=0, recall_at_1=0, similar=0, copies=0, damage=""),
