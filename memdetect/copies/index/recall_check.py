@@ -17,8 +17,10 @@ from memdetect.copies.index.part import limit_of
 from memdetect.copies.index.pictures import try_open
 from memdetect.copies.index.rows import Row
 from memdetect.copies.index.views import centre_square, square_at
+from memdetect.copies.measures import agree
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
+MOST = 10_000  # pictures that are looked up
 DEPTH = 10  # rows compared with each copy, as matching does
 Change = Callable[[Image.Image], Image.Image | None]
 LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
@@ -96,7 +98,7 @@ def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> t
     its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
     and fit into a JPEG, where one is made; all 0 when none could.
     """
-    chosen = trial.chosen(images, draw=1)
+    chosen = trial.chosen(min(images, MOST), draw=1)
     places = np.random.default_rng(trial.seed + 2)
     square = centre_square if crop == "center" else lambda image: square_at(image, places.random())
     kinds = {DAMAGE: _mild, **GEOMETRY, SQUARED: square}
@@ -164,6 +166,8 @@ def _called(trial: Trial, made: _Made, found: tuple[Row, int], similar: bool, li
     other = row.seen(made.whole) if own else trial.copies.image(index)
     if other is None or plain(other):
         return False
+    if similar and agree(made.copy, other, trial.copies.rule):
+        return True
     asking, square = Asking(made.copy), centre_square(made.copy)
     (laid,) = lay(asking, [Prepared.of(other, asking.sizes)], [True])
     part = laid is not None and laid.agreed > limit_of(limit.agreement, asking.sizes.small)
