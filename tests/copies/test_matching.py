@@ -71,7 +71,7 @@ def test_copies_strangers_and_disagreement(folder):
     assert copy.ssim == pytest.approx(ms_ssim(np.asarray(images[0]), original), abs=1e-9)
     outcomes = [decide([m for m in found if m.seed == k], index) for k in range(4)]
     assert outcomes[:3] == [("copy", ""), ("clear", ""), ("similar", "similar, but the pixels differ")]
-    assert outcomes[3][0] in ("copy", "partial-copy")  # the structure of the whole comes back, in other colours
+    assert outcomes[3][0] != "clear"  # the structure of the whole comes back, at a fifth of the contrast
 
 
 def test_pixels_alone_make_no_copy(folder):

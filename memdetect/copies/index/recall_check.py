@@ -20,7 +20,6 @@ from memdetect.copies.index.views import centre_square, square_at
 from memdetect.copies.measures import agree
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
-MOST = 10_000  # pictures that are looked up
 DEPTH = 10  # rows compared with each copy, as matching does
 Change = Callable[[Image.Image], Image.Image | None]
 LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
@@ -98,7 +97,7 @@ def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> t
     its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
     and fit into a JPEG, where one is made; all 0 when none could.
     """
-    chosen = trial.chosen(min(images, MOST), draw=1)
+    chosen = trial.chosen(images, draw=1)
     places = np.random.default_rng(trial.seed + 2)
     square = centre_square if crop == "center" else lambda image: square_at(image, places.random())
     kinds = {DAMAGE: _mild, **GEOMETRY, SQUARED: square}
