@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from small_pictures import texture
 
 from memdetect.copies.agreement import agreement, lay, near
 from memdetect.copies.align import COARSE, FINE, WHOLE, Asking, Prepared, sizes_of
 from memdetect.copies.overlap import overlap, placed, turn, under
-from tests.small_pictures import texture
 
 
 def laid(image: Image.Image, other: Image.Image):

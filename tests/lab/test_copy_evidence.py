@@ -91,10 +91,16 @@ def test_hand_counts(world, run):
         "named": 2,
         "called": 4,
         "called, not reproduced": 1,
+        "parts": 0,
         "similar": 5,
     }
     assert groups["duplicated"].images == duplicated
-    assert groups["duplicated"].prompts == {**dict.fromkeys(duplicated, 2), "found": 1, "called, not reproduced": 1}
+    assert groups["duplicated"].prompts == {
+        **dict.fromkeys(duplicated, 2),
+        "found": 1,
+        "called, not reproduced": 1,
+        "parts": 0,
+    }
     none = dict.fromkeys(duplicated, 0)
     assert groups["control"].images == {**none, "all": 2}
     assert groups["seen"].images == {**none, "all": 2, "called": 1, "called, not reproduced": 1, "similar": 2}

@@ -29,6 +29,7 @@ INDEX: dict[str, Any] = {
         "queries": 99,
         "rows": 40,
     },
+    "agreement": {"agreed": 0.2, "shown": True, "source": "held-out", "queries": 99, "pairs": 990},
 }
 LOOKED = [
     Looked(image="a.png", outcome="copy", matches=[match()]),
