@@ -46,13 +46,13 @@ class Opener:
             image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS, reducing_gap=None)
         return image
 
-    def small(self, match: Match, sizes: Sizes, image: Image.Image | None = None) -> Prepared | str:
-        """The same, made small to be aligned. image: it, where it was opened before."""
+    def small(self, match: Match, sizes: Sizes) -> Prepared | str:
+        """The same, made small to be aligned."""
         kept = self.index.small.setdefault(sizes, OrderedDict())
         if match.row in kept:
             kept.move_to_end(match.row)
             return kept[match.row]
-        opened = image or self.image(match)
+        opened = self.image(match)
         if isinstance(opened, str):
             return opened
         kept[match.row] = Prepared.of(opened, sizes)
@@ -66,20 +66,22 @@ def compared(
 ) -> list[Match]:
     """The candidates of one image, nearest first, with what its pixels say of each.
 
-    views: of the image; the first is aligned. Every candidate is laid under it; those are measured under which it lies
-    best, with the similar ones, and the nearest: as many as are `shown`.
+    views: of the image; the first that has more than one colour is aligned. Every candidate is laid under it, and
+    measured are those that agree in part, the similar ones, and the nearest: as many as are `shown`, which decides
+    nothing.
     """
-    if plain(views[0]):
+    view = next((each for each in views if not plain(each)), None)
+    if view is None:
         return [match.model_copy(update={"similar": False, "note": ONE_COLOUR}) for match in near]
-    asking, index = Asking(views[0]), opener.index
+    asking, index = Asking(view), opener.index
     small = [opener.small(match, asking.sizes) for match in near]
-    always = [match.similar or match.rank <= shown for match in near]
+    always = [match.similar or match.rank == 1 for match in near]
     laid = lay(asking, [None if isinstance(one, str) else one for one in small], always)
     parts = [part is not None and index.repeats(part.agreed, asking.sizes.small) for part in laid]
-    due = [now or part for now, part in zip(always, parts, strict=True)]
+    due = [now or part or match.rank <= shown for now, part, match in zip(always, parts, near, strict=True)]
     opened = [opener.image(match) if now else one for match, one, now in zip(near, small, due, strict=True)]
     there = [image if isinstance(image, Image.Image) and not plain(image) else None for image in opened]
-    beside = [Beside(views, image, part) for image, part in zip(there, laid, strict=True) if image]
+    beside = [Beside([view, *views], image, part) for image, part in zip(there, laid, strict=True) if image]
     measures = iter(compare(beside, rule))
     done: list[Match] = []
     for k, match in enumerate(near):

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageStat
 
 from memdetect.copies.agreement import Laid
 from memdetect.copies.measures import Measured, Pair, comparable, measure_all
 from memdetect.copies.overlap import Overlap, overlap
 from memdetect.copies.pixels import CopyRule
 
-PLAIN = 2.0  # of 255: deviation of the luma below which an image has one colour
+PLAIN = 2.0  # of 255: deviation of each channel up to which an image may have one colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,9 @@ def repeated(laid: Laid | None, rule: CopyRule) -> bool:
 
 
 def plain(image: Image.Image) -> bool:
-    """Whether an image has one colour, but for noise."""
-    small = image.convert("RGB").resize((32, 32), Image.Resampling.BOX)
-    low, high = zip(*small.getextrema(), strict=True)
-    return max(b - a for a, b in zip(low, high, strict=True)) <= 2 * PLAIN
+    """Whether an image has one colour, but for noise: neither fine detail nor anything small on it."""
+    rgb = image.convert("RGB")
+    if max(ImageStat.Stat(rgb).stddev) > PLAIN:
+        return False
+    parts: Any = rgb.resize((32, 32), Image.Resampling.BOX).getextrema()
+    return max(high - low for low, high in parts) <= 2 * PLAIN

@@ -52,8 +52,8 @@ class Match(_Strict):
 
     @property
     def unseen(self) -> bool:
-        """Whether the training image was not there to be compared."""
-        return self.note in (CHANGED, GONE)
+        """Whether the training image was not there to be compared, or a similar one was not compared."""
+        return self.note in (CHANGED, GONE) or (self.similar and self.tile is None)
 
 
 class Looked(_Strict):

@@ -90,12 +90,13 @@ def evidence(
     """The `top_k` nearest training images of each image, in the order of the images (`seed`), nearest first.
 
     The nearest copy among the DEPTH nearest is kept too, whatever `top_k`: how many are shown decides nothing.
-    `copy_found` needs both: a similarity above the index's threshold, and pixel measures within the rule. The training
-    image is read for these; where it is gone, or is no longer the file that was indexed, `note` says so and nothing is
-    measured. pixels: of which to measure: "all"; or "spare", those that decide something, which are the similar ones,
-    and the nearest, which is shown. p-values are those of one image looked up: for the best of n images
-    multiply by n. An image is looked up by its `views`: whole, as the square about its centre, and mirrored;
-    one whose vector is not finite has no match. Raises MemdetectError (usage) for an embedder other than the index's.
+    `copy_found` needs pixels within the rule, in place or aligned, and a similarity above the index's threshold or a
+    share that agrees beyond its limit. The training images are read for these; where one is gone, or is no longer the
+    file that was indexed, `note` says so and nothing is measured. pixels: of which to measure: "all" that are kept; or
+    "spare", those that decide something, and the nearest, which is shown. p-values are those of one image looked up:
+    for the best of n images multiply by n. An image is looked up by its `views`: whole, as the square about its centre,
+    and mirrored; one whose vector is not finite has no match. Raises MemdetectError (usage) for an embedder other than
+    the index's.
     """
     return look_up([[image] for image in images], index, embedder, top_k, rule, pixels).matches
 

@@ -50,7 +50,7 @@ def useless(index: Mapping[str, Any], policy: Policy) -> str:
 
 def not_compared(row: Seen) -> Match | None:
     """The nearest training image by the embedder whose pixels could not be compared: there may be a copy, or a part."""
-    unseen = [match for match in row.matches if match.unseen or (match.similar and match.tile is None)]
+    unseen = [match for match in row.matches if match.unseen]
     return max(unseen, key=lambda match: (match.similar, match.similarity), default=None)
 
 

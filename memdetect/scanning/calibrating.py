@@ -138,7 +138,7 @@ class _Search:
             image = open_image(path).image
             matches = self.evidence.of([image])
             own = any(match.copy_found or match.partial_found for match in matches)
-            unseen = not matches or any(match.similar and match.tile is None for match in matches)
+            unseen = not matches or any(match.unseen for match in matches)
             unseen = unseen or single_colour(np.asarray(image))
             self.compared, self.missed = self.compared + 1, self.missed + (unseen and not own)
             copied = copied or own

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from small_pictures import texture
 
 from memdetect.copies.agreement import Laid
 from memdetect.copies.candidates import of_picture
+from memdetect.copies.compared import plain
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import BuildOptions, Index, Row, build_index, open_index
-from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR
-from memdetect.copies.matching import decide, evidence
+from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR, Match
+from memdetect.copies.matching import decide, evidence, look_up_files
 from memdetect.copies.overlap import placed
 
 EMBEDDER = load_embedder("pdq-tiles")
@@ -104,6 +106,43 @@ def test_one_colour_is_no_copy_of_one_colour(index, size):
         found = evidence([Image.new("RGB", size, colour)], index, EMBEDDER, 2)
         assert not any(match.copy_found or match.partial_found or match.similar for match in found)
         assert decide(found, index) == ("clear", ONE_COLOUR)
+
+
+def test_fine_detail_and_small_things_are_more_than_one_colour():
+    fine = Image.fromarray((np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
+    dot = Image.new("RGB", (512, 512), "white")
+    dot.paste("black", (250, 250, 253, 253))
+    noise = np.random.default_rng(0).normal(200, 1, (64, 64, 3)).astype(np.uint8)
+    assert [plain(image) for image in (fine, dot, Image.fromarray(noise))] == [False, False, True]
+
+
+def test_a_white_picture_on_a_transparent_ground_is_found(tmp_path):
+    """On white it has one colour; as trainers stored it, it is a picture."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in range(8):
+        texture(seed, 64).save(images / f"{seed}.png")
+    logo = Image.new("RGBA", (64, 64), (255, 255, 255, 0))
+    logo.putalpha(texture(60, 64).convert("L").point(lambda value: 255 if value > 127 else 0))
+    logo.save(images / "logo.png")
+    index = build_index([images], EMBEDDER, tmp_path / "i", BuildOptions(level=0.2, planted=0))
+    (row,) = look_up_files([images / "logo.png"], index, EMBEDDER, 1)
+    assert row.outcome == "copy"
+
+
+def found(match: Match) -> bool:
+    return match.copy_found or match.partial_found
+
+
+def test_how_many_are_shown_decides_nothing(index):
+    images = [texture(7, SIDE), texture(100, SIDE)]
+    images[1].paste(texture(3, SIDE).crop((0, 0, SIDE * 3 // 4, SIDE)), (0, 0))
+    one, ten = (
+        [(m.seed, m.key, m.copy_found, m.agreed) for m in evidence(images, index, EMBEDDER, k) if found(m)]
+        for k in (1, 10)
+    )
+    assert one == ten
+    assert len(one) >= 2
 
 
 def test_any_proportions_end_without_a_false_copy(index):
