@@ -16,8 +16,8 @@ def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
     recall: share, 0 to 1, of mildly damaged copies that were called copies, None where none was tried; planted: of how
     many pictures; finds: the same share by kind of geometric change, of the kinds that were tried. pictures: distinct
     ones in the index; coverage: their share of the training set, None where its size is not known, which is at least
-    what is in the index and what could not be taken in (left_out); stated_by: who says how large it is. as_trained: how training made squares
-    ("512,center"), "" = the index holds whole pictures.
+    what is in the index and what could not be taken in (left_out); stated_by: who says how large it is. as_trained: how
+    training made squares ("512,center"), "" = the index holds whole pictures.
     """
     mild, whole, squares = manifest["planted"], manifest["training_set"], manifest["as_trained"]
     lost = sum(manifest["skipped"].values())

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
-from memdetect.runs.records import FINDINGS, COPIES, Outcome
+from memdetect.runs.records import COPIES, FINDINGS, Outcome
 
 IGNORE_FILE = ".memdetectignore.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,9 +45,9 @@ class Ignore(_Strict):
     """A finding that somebody answers for: it stays in every output, and fails no gate until it expires.
 
     id: that of the item, compared exactly. outcome: that or a weaker one is answered for; or copy_of: the key of a
-    training image, of which alone the item's images may be copies, whole or in part. model: the name that the run gives the scanned
-    model, or the first eight or more hex digits of its digest; or run: those of the run's plan digest. expires: the
-    last day on which the entry holds.
+    training image, of which alone the item's images may be copies, whole or in part. model: the name that the run
+    gives the scanned model, or the first eight or more hex digits of its digest; or run: those of the run's plan
+    digest. expires: the last day on which the entry holds.
     """
 
     id: Words
@@ -191,7 +191,9 @@ def _configured(folders: Iterable[Path], file: Path | None) -> tuple[str, Mappin
         return str(file), table
     for path in (folder / name for folder in folders for name in ("memdetect.toml", "pyproject.toml")):
         if os.path.lexists(path) and not path.is_file():
-            raise MemdetectError(f"{path} is no file that can be read (a folder, a pipe, or a link to nowhere); remove it")
+            raise MemdetectError(
+                f"{path} is no file that can be read (a folder, a pipe, or a link to nowhere); remove it"
+            )
         if path.is_file() and (table := _policy_table(path)) is not None:
             return str(path), table
     return "", None

@@ -117,7 +117,10 @@ def test_a_named_file_takes_the_place_of_the_search(repository: Path) -> None:
         ("[policy]\nfdr = 0\n", "fdr: Input should be greater than or equal to 0.000001 (found 0)"),
         ("[policy]\nmax-rate = 5\n", "max-rate: Input should be less than 1 (found 5)"),
         ("[policy]\nmin-coverage = 1.1\n", "min-coverage: Input should be less than or equal to 1"),
-        ("[policy]\nfail-on = 'never'\n", "fail-on: Input should be 'copy', 'partial-copy', 'suspicious' or 'none' (found 'never')"),
+        (
+            "[policy]\nfail-on = 'never'\n",
+            "fail-on: Input should be 'copy', 'partial-copy', 'suspicious' or 'none' (found 'never')",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(text: str, said: str, repository: Path) -> None:
@@ -235,7 +238,10 @@ def test_an_entry_without_a_field_is_refused(missing: str, repository: Path) -> 
         (f"[[ignore]]\n{ENTRY.replace(MODEL, '')}", "give either model or run: what the entry was given for"),
         (f"[[ignore]]\n{ENTRY}run = 'abcdef01'\n", "give either model or run: what the entry was given for"),
         (f"[[ignore]]\n{ENTRY.replace(MODEL, RUN)}", "run: String should match pattern"),
-        (f"[[ignore]]\n{ENTRY.replace('copy', 'clear')}", "outcome: Input should be 'copy', 'partial-copy', 'suspicious' or 'similar'"),
+        (
+            f"[[ignore]]\n{ENTRY.replace('copy', 'clear')}",
+            "outcome: Input should be 'copy', 'partial-copy', 'suspicious' or 'similar'",
+        ),
         (f"[[ignore]]\n{ENTRY}copy_of = 'k'\n", "has no key 'copy_of'; did you mean 'copy-of'?"),
         (f"[[ignore]]\n{ENTRY}expire = 2027-01-01\n", "has no key 'expire'; did you mean 'expires'?"),
         (f"[[ignore]]\n{ENTRY.replace('2027-03-31', '2027-03-31T00:00:00Z')}", "expires: "),

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from synthetic_runs import plan_of
+
 from memdetect.errors import Exit, MemdetectError
-from memdetect.runs.policy import Policy
-from memdetect.runs.header import Header
-from memdetect.runs.records import Measurement, Result, Score
-from memdetect.runs.folder import RunFolder
 from memdetect.files import write_atomic
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement, Result, Score
 
 PLAN = {
     **{"inputs": "aa", "model": "bb", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 4, "guidance_scale": 7.5},
