@@ -18,6 +18,7 @@ from memdetect.render.text import guard
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase, found_by
 
 MEASURES = ("rank", "similarity", "p", "tile", "ssim", "agreed", "p_agreed")
+BLIND = 0.9  # share of a training image that has to agree, from which no part is found
 DECIDED = ("similar", "copy_found", "partial_found")
 COLUMNS = ("image", "outcome", "reason", *MEASURES, "key", "path", "caption", "note", *DECIDED, "affine", "region")
 
@@ -92,6 +93,10 @@ def _part_line(limit: Mapping[str, Any]) -> str:
     """What share of a training image has to agree for a part of it to be found, and what that rests on."""
     what = "held-out images" if limit["source"] == "held-out" else "of its own images"
     base = f"{limit['queries']} {what}, each aligned with the training images near it, {limit['pairs']} pairs"
+    if (limit["agreed"] or 0) >= BLIND:
+        return (
+            f"No part is found: by {base}, more than {limit['agreed']:.0%} would have to agree; give --held-out images."
+        )
     if limit["agreed"] is not None and limit["shown"]:
         part = f"more than {limit['agreed']:.0%} of a training image agrees"
         return f"Part found = {part}, a fifth beyond the largest share by chance of {base}."

@@ -5,10 +5,11 @@ import json
 from io import StringIO
 from typing import Any
 
+import pytest
 from synthetic_runs import match, part
 
 from memdetect.copies.match import Looked
-from memdetect.render.matches import COLUMNS, matches_csv, matches_json, matches_summary, matches_table
+from memdetect.render.matches import COLUMNS, matches_csv, matches_json, matches_summary, matches_table, threshold_lines
 
 INDEX: dict[str, Any] = {
     "pictures": 40,
@@ -58,3 +59,20 @@ def test_json_and_csv_have_all_that_was_measured() -> None:
     assert json.loads(table[1]["affine"]) == [-1, 0, 1, 0, 1, 0]
     assert json.loads(table[1]["region"]) == [0.1, 0.2, 0.6, 0.8]
     assert (table[0]["partial_found"], table[0]["affine"]) == ("False", "")
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (
+            {"agreed": 0.2},
+            "Part found = more than 20% of a training image agrees, a fifth beyond the",
+        ),
+        ({"agreed": 0.2, "shown": False}, "Part found = more than the usual share agrees, and more than 20%"),
+        ({"agreed": None, "shown": False}, "Part found = more than the usual share agrees of 99"),
+        ({"agreed": 1.08}, "No part is found: by 99 held-out images"),
+    ],
+)
+def test_the_limit_of_a_part_is_said(limit, said):
+    lines = threshold_lines({**INDEX, "agreement": {**INDEX["agreement"], **limit}})
+    assert [line for line in lines if line.startswith(said)]
