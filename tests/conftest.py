@@ -26,7 +26,7 @@ from ready import Ready
 from tiny_adapters import ADAPTER_MAKERS, tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
-from memdetect.copies.index import part
+from memdetect.copies.index import part, recall_check
 
 settings.register_profile("memdetect", deadline=None)  # a busy machine is no failure
 settings.load_profile("memdetect")
@@ -51,9 +51,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_parts() -> Iterator[None]:
-    """An index lays ten pictures on their neighbours for the limit of its parts, not two thousand."""
+    """An index lays ten pictures on their neighbours for the limit of its parts, not two thousand.
+
+    And plants six copies of each geometric kind, not a hundred.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(part, "MOST", 10)
+        patch.setattr(recall_check, "EACH", 6)
         yield
 
 

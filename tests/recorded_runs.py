@@ -82,6 +82,7 @@ def index_of_model() -> dict[str, Any]:
         "similarity": limit["similarity"],
         "level": limit["level"],
         "null_queries": limit["queries"],
+        "part_limit": manifest["agreement"]["agreed"],
         **found_by(manifest),
     }
 

@@ -48,6 +48,7 @@ INDEX: dict[str, Any] = {
     "similarity": 0.8,
     "level": 0.001,
     "null_queries": 999,
+    "part_limit": 0.3,
     "recall": 1.0,
     "planted": 200,
 }

@@ -14,14 +14,14 @@ from math import exp, log, sqrt
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Complex64, Float32
+from jaxtyping import Complex64, Float32, Shaped
 from PIL import Image
 from scipy import fft, ndimage
 
 from memdetect.copies.match import Affine
 
 Grey = Float32[np.ndarray, "_row _col"]
-Spectra = Complex64[np.ndarray, "view _row _half"]
+Spectra = Complex64[np.ndarray, "_view _row _half"]
 
 SCALES = tuple(exp(0.085 * k) for k in range(-8, 6))  # of the image beside the training image: 0.51 to 1.53
 STRETCHED = (0.92, 1.0, 1.09)  # of an image whose proportions were changed to those of the training image
@@ -113,11 +113,13 @@ class Placing:
 
 @dataclass(frozen=True, slots=True)
 class _Views:
-    """An image at several scales, each as it is and mirrored: flattened, and the conjugate spectra of length one."""
+    """An image at several scales, each as it is and mirrored: flattened, and the conjugate spectra of length one.
+
+    spectra: those of views up to the size of a training image, and of larger ones, each with the side of its squares.
+    """
 
     flat: list[Grey]
-    spectra: Spectra
-    side: int
+    spectra: list[tuple[int, Spectra]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,13 @@ class Asking:
             shifts = _shifts(np.stack([flats[k] for k in group]), self._seen(proportion), 2 if proportion else PROPOSED)
             for k, own in zip(group, shifts, strict=True):
                 found[k] += own
-        return [_ranked(flat, own) for flat, own in zip(flats, found, strict=True)]
+        shapes: dict[tuple[int, ...], list[int]] = {}
+        for k, flat in enumerate(flats):
+            shapes.setdefault(flat.shape, []).append(k)
+        ranked = {}
+        for group in shapes.values():
+            ranked |= dict(zip(group, _ranked([flats[k] for k in group], [found[k] for k in group]), strict=True))
+        return [ranked[k] for k in range(len(others))]
 
     def _as(self, shape: tuple[int, ...]) -> Grey:
         """The whole image in this shape, flattened."""
@@ -170,13 +178,20 @@ class Asking:
             for scale in STRETCHED if proportion else SCALES:
                 one = self._flat(grey_size(size, self.sizes.propose * scale), scale)
                 flat += [one, np.ascontiguousarray(one[:, ::-1])]
-            most = max(max(view.shape) for view in flat)
-            side = cast("int", fft.next_fast_len(max(most, self.sizes.propose) + self.sizes.propose // 2, real=True))
-            padded = np.zeros((len(flat), side, side), np.float32)
-            for k, view in enumerate(flat):
-                padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
-            self._views[proportion] = _Views(flat, np.conj(_spectra(padded, padded.shape[1:])), side)
+            least = max(grey_size(size, self.sizes.propose))
+            few = sum(max(view.shape) <= least for view in flat)
+            parts = [part for part in (flat[:few], flat[few:]) if part]
+            self._views[proportion] = _Views(flat, [self._spectra_of(part) for part in parts])
         return self._views[proportion]
+
+    def _spectra_of(self, views: Sequence[Grey]) -> tuple[int, Spectra]:
+        """Side and spectra of views on squares that leave room for a shift by half a training image."""
+        most = max(max(view.shape) for view in views)
+        side = cast("int", fft.next_fast_len(max(most, self.sizes.propose) + self.sizes.propose // 2, real=True))
+        padded = np.zeros((len(views), side, side), np.float32)
+        for k, view in enumerate(views):
+            padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
+        return side, np.conj(_spectra(padded, padded.shape[1:]))
 
     def _flat(self, size: tuple[int, int], scale: float) -> Grey:
         """The image flattened over windows of about WIDE pixels at this scale, at this width and height."""
@@ -192,16 +207,24 @@ def _shifts(flats: Float32[np.ndarray, "other _row _col"], views: _Views, most: 
 
     The best of each view, alike ones once.
     """
-    side = views.side
+    parts = [_highest(flats, spectra, side) for side, spectra in views.spectra]
+    values, down, right = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+    orders = np.argsort(-values, axis=1)
+    return [_different(*each, views, most) for each in zip(orders.tolist(), down.tolist(), right.tolist(), strict=True)]
+
+
+def _highest(
+    flats: Float32[np.ndarray, "other _row _col"], views: Spectra, side: int
+) -> tuple[Shaped[np.ndarray, "other _view"], ...]:
+    """The highest correlation of each view with each training image, and the rows and columns of its shift."""
     _, rows, cols = flats.shape
     spectra = _spectra(flats[:, :side, :side], (side, side))
-    surfaces = np.asarray(cast("Any", fft.irfft2(views.spectra * spectra[:, None], (side, side))))
-    surfaces = surfaces.reshape(len(flats), len(views.flat), -1)
+    surfaces = np.asarray(cast("Any", fft.irfft2(views * spectra[:, None], (side, side))))
+    surfaces = surfaces.reshape(len(flats), len(views), -1)
     highest = surfaces.argmax(2)
-    orders = np.argsort(-np.take_along_axis(surfaces, highest[..., None], 2)[..., 0], axis=1)
     down, right = np.divmod(highest, side)
-    down, right = down - side * (down >= rows), right - side * (right >= cols)
-    return [_different(*each, views, most) for each in zip(orders.tolist(), down.tolist(), right.tolist(), strict=True)]
+    values = np.take_along_axis(surfaces, highest[..., None], 2)[..., 0]
+    return values, down - side * (down >= rows), right - side * (right >= cols)
 
 
 def _different(order: list[int], down: list[int], right: list[int], views: _Views, most: int) -> list[_Shift]:
@@ -224,21 +247,25 @@ def _apart(scales: int, down: int, right: int) -> bool:
     return abs(scales) > 2 or abs(down) > 2 or abs(right) > 2
 
 
-def _ranked(flat: Grey, found: Sequence[_Shift]) -> list[Placing]:
-    """The placings, best first, each with the mean over the training image of the cube of local correlation."""
-    rows, cols = flat.shape
-    laid, inside = np.zeros((2, len(found), rows, cols), np.float32)
-    for k, shift in enumerate(found):
+def _ranked(flats: Sequence[Grey], found: Sequence[Sequence[_Shift]]) -> list[list[Placing]]:
+    """The placings on each training image, best first; flats: of one shape.
+
+    Each with the mean over the training image of the cube of local correlation.
+    """
+    rows, cols = flats[0].shape
+    every = [(flat, shift) for flat, own in zip(flats, found, strict=True) for shift in own]
+    products, inside = np.zeros((3, len(every), rows, cols), np.float32), np.zeros((len(every), rows, cols), np.float32)
+    for k, (flat, shift) in enumerate(every):
         (high, wide), down, right = shift.view.shape, shift.down, shift.right
         top, left, low, far = max(down, 0), max(right, 0), min(down + high, rows), min(right + wide, cols)
-        laid[k, top:low, left:far] = shift.view[top - down : low - down, left - right : far - right]
+        laid, under = shift.view[top - down : low - down, left - right : far - right], flat[top:low, left:far]
+        products[:, k, top:low, left:far] = laid * under, laid * laid, under * under
         inside[k, top:low, left:far] = 1
-    products = np.stack([laid * flat, laid * laid, inside * flat * flat])
     one, two, three = ndimage.uniform_filter(products, WINDOW, axes=(2, 3))
-    local = one / np.sqrt(np.maximum(two * three, 1e-6))
-    scores = (np.clip(local, 0, 1) ** 3 * inside).mean((1, 2)).tolist()
-    ranked = [Placing(_affine(shift, (rows, cols)), score) for shift, score in zip(found, scores, strict=True)]
-    return sorted(ranked, key=lambda placing: -placing.score)
+    local = np.clip(one / np.sqrt(np.maximum(two * three, 1e-6)), 0, 1)
+    scores = iter((local * local * local * inside).mean((1, 2)).tolist())
+    ranked = [[Placing(_affine(shift, (rows, cols)), next(scores)) for shift in own] for own in found]
+    return [sorted(own, key=lambda placing: -placing.score) for own in ranked]
 
 
 def _affine(shift: _Shift, other: tuple[int, int]) -> Affine:

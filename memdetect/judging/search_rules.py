@@ -10,6 +10,7 @@ from memdetect.judging.results import Judged
 from memdetect.judging.rows import Row
 from memdetect.judging.statistics.beta import incomplete_beta
 from memdetect.runs.header import Header
+from memdetect.runs.index_facts import BLIND
 from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES, Measurement
@@ -128,6 +129,7 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
         reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"
         yield Rule("index", "inconclusive", f"{reason}; put it back where the index expects it and scan anew", unseen)
     yield _similar(header, usable)
+    yield from _parts(index, policy)
     yield from _left_out(index, policy)
     yield from _coverage(index, policy)
 
@@ -144,6 +146,19 @@ def _similar(header: Header, usable: Sequence[Judged]) -> Rule:
         return Rule("similar", "pass", "", found, most)
     reason = f"{found} of {images} images are similar to a training image though their pixels differ, at most {most}"
     return Rule("similar", "inconclusive", f"{reason} may be so at a level of {level:.2g}; look at them", found, most)
+
+
+def _parts(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
+    """Whether the index can find a part of a training image, where parts fail."""
+    if "partial-copy" not in policy.failing:
+        return
+    limit = index.get("part_limit")
+    if limit is None:
+        yield Rule("parts", "inconclusive", "the header does not say what counts as a part of an image; scan anew")
+    elif limit >= BLIND:
+        reason = f"more than {limit:.0%} of a training image would have to agree, so that no part of one is found"
+        cure = "build the index with --held-out images"
+        yield Rule("parts", "inconclusive", f"{reason}; {cure}", limit, BLIND)
 
 
 def _one_colour(header: Header, items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:

@@ -15,10 +15,9 @@ from memdetect.copies.match import Looked, Match
 from memdetect.render.shown import ascii_json, plain
 from memdetect.render.table import COLOURS
 from memdetect.render.text import guard
-from memdetect.runs.index_facts import coverage_phrase, finds_phrase, found_by
+from memdetect.runs.index_facts import BLIND, coverage_phrase, finds_phrase, found_by
 
 MEASURES = ("rank", "similarity", "p", "tile", "ssim", "agreed", "p_agreed")
-BLIND = 0.9  # share of a training image that has to agree, from which no part is found
 DECIDED = ("similar", "copy_found", "partial_found")
 COLUMNS = ("image", "outcome", "reason", *MEASURES, "key", "path", "caption", "note", *DECIDED, "affine", "region")
 

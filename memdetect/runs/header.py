@@ -34,6 +34,7 @@ class _Index(_Strict):
     similarity: Annotated[float, Field(ge=-1, le=1)] | None = None
     level: Annotated[float, Field(gt=0, lt=1)] | None = None
     null_queries: Count = 0
+    part_limit: Share | None = None
     recall: Share | None = None
     planted: Count = 0
     pictures: Count = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 FOUND = 0.9  # of planted copies of a kind: from here on the index finds that kind
 MILD = "recompressed"
+BLIND = 0.9  # share of a training image that has to agree, from which no part of one is found
 
 
 def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _index_facts(planned: Planned) -> dict[str, Any]:
     asked = planned.options.lookup
     index = searched_index(planned.folder, asked, tuned=planned.tuned)
     if asked.search and asked.train_images:
-        hoped = {"similarity": 0.5, "level": LEVEL, "recall": 1.0, "planted": 1}
+        hoped = {"similarity": 0.5, "level": LEVEL, "recall": 1.0, "planted": 1, "part_limit": 0.5}
         return {"name": INDEX, "digest": "planned", "rows": 1, "embedder": "", "null_queries": 1, **hoped}
     return index_facts(index.name, read_manifest(index), asked.top_k) if index else {}
 

@@ -15,6 +15,7 @@ from memdetect.adapters import load
 from memdetect.adapters.conditions import arguments
 from memdetect.adapters.schedule import fingerprint
 from memdetect.copies.index import Manifest
+from memdetect.copies.index.part import limit_of
 from memdetect.copies.matching import Evidence
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
@@ -134,7 +135,10 @@ def searched(evidence: Evidence | None) -> dict[str, Any]:
 
 
 def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
-    """The same from an index's manifest alone. level: of the threshold; None where there is none."""
+    """The same from an index's manifest alone. level: of the threshold; None where there is none.
+
+    part_limit: the share of a training image above which a part of it counts as found; of small ones it is no smaller.
+    """
     limit = manifest.threshold
     return {
         "name": name,
@@ -145,6 +149,7 @@ def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
         "similarity": limit.similarity,
         "level": None if limit.similarity is None else limit.level if limit.shown else limit.attainable,
         "null_queries": limit.queries,
+        "part_limit": min(limit_of(manifest.agreement, small=False), 1.0),
         **found_by(manifest.model_dump(mode="json")),
     }
 

@@ -132,7 +132,7 @@ HEADER = ("schema_version", "memdetect", "created", "model", "versions", "plan",
 HEADER += ("policy_digest", "plan_digest", "calibration", "wording", "seal")
 PLAN = ("inputs", "model", "steps", "guidance_scale", "num_seeds", "seed", "detectors", "readings", "index")
 PLAN += ("bank", "layers", "timesteps")
-INDEX = ("rows", "similarity", "level", "recall", "planted", "coverage", "digest")
+INDEX = ("rows", "similarity", "level", "part_limit", "recall", "planted", "coverage", "digest")
 ROW = ("id", "prompt", "scores", "matches", "status", "index", "meta", "kind", "novelty")
 STRANGE: Sequence[Any] = (None, -1, 5.0, "words", [], {}, 1e-300, True)
 

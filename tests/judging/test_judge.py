@@ -314,6 +314,15 @@ def test_an_index_that_finds_nothing_by_design_is_seen(index, said):
     assert verdict.exit == Exit.INCONCLUSIVE
 
 
+def test_an_index_that_can_find_no_part_does_not_pass_where_parts_fail():
+    for limit, said in ((0.9, "more than 90% of a training image would have to agree"), (None, "scan anew")):
+        index = {"part_limit": limit}
+        assert said in reason(judged(scanned(100), clean(2400), index=index)[1], "parts")
+        assert said in reason(judged(scanned(100), clean(2400), Policy(fail_on="partial-copy"), index=index)[1], "parts")
+        assert judged(scanned(100), clean(2400), Policy(fail_on="copy"), index=index)[1].exit == Exit.OK
+    assert judged(scanned(100), clean(2400), index={"part_limit": 0.89})[1].exit == Exit.OK
+
+
 def test_coverage_below_the_limit_is_inconclusive():
     near, policy = scanned(100), Policy(min_coverage=0.8)
     low = judged(near, clean(2400), policy, index={"coverage": 0.5})[1]

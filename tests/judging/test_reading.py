@@ -94,9 +94,10 @@ def test_the_least_covered_index_and_the_strangest_words_stand_for_all(tmp_path)
 
 
 INDEX = {"digest": "d", "rows": 500, "coverage": 0.9, "recall": 0.95, "similarity": 0.8, "embedder": "e"}
-INDEX |= {"level": 0.01, "null_queries": 400}
+INDEX |= {"level": 0.01, "null_queries": 400, "part_limit": 0.3}
+WORSE = {"coverage": 0.2, "rows": 9, "recall": 0.5, "level": 0.1, "part_limit": 0.4}
 DIFFERING = {
-    "index": ({"index": INDEX}, {"index": {**INDEX, "coverage": 0.2, "rows": 9, "recall": 0.5, "level": 0.1}}),
+    "index": ({"index": INDEX}, {"index": INDEX | WORSE}),
     "coverage": ({"index": INDEX}, {"index": {**INDEX, "coverage": None}}),
     "wording": ({"wording": {"low": 0.2, "auroc": 0.5}}, {"wording": {"low": 0.9, "auroc": 0.95}}),
     "missing": ({"wording": {"low": 0.2, "auroc": 0.5}}, {"wording": {"missing": "why"}}),
@@ -135,7 +136,7 @@ def header_of(folder):
 def test_of_every_fact_the_worst_stands_for_all(tmp_path):
     folders = [one(tmp_path / name, 100 * i, **DIFFERING["index"][i]) for i, name in enumerate("ab")]
     head = read_runs(folders).header
-    assert head.index == {**INDEX, "coverage": 0.2, "rows": 9, "recall": 0.5, "level": 0.1}
+    assert head.index == INDEX | WORSE
     unknown = [one(tmp_path / name, 100 * i, **DIFFERING["coverage"][i]) for i, name in enumerate("cd")]
     assert read_runs(unknown).header.index["coverage"] is None
     words = [one(tmp_path / name, 100 * i, **DIFFERING["missing"][i]) for i, name in enumerate("ef")]

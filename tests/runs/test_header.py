@@ -15,7 +15,7 @@ from memdetect.runs.records import Result
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
 INDEX = {"name": "t", "digest": "d", "rows": 9, "coverage": 0.9, "similarity": 0.8, "embedder": "e", "level": 0.01}
-INDEX |= {"null_queries": 400, "recall": 0.95, "planted": 200}
+INDEX |= {"null_queries": 400, "part_limit": 0.3, "recall": 0.95, "planted": 200}
 GONE = object()
 
 
@@ -52,7 +52,7 @@ FAULTS = [
         ("index.coverage", value)
         for value in (-1, 5.0, 1.0001, "0.5", "all", True, [0.5], {}, float("nan"), float("inf"))
     ),
-    *(("index.recall", value) for value in (-0.1, 1.1, "most")),
+    *((f"index.{key}", value) for key in ("recall", "part_limit") for value in (-0.1, 1.1, "most")),
     ("index.planted", {"crop": {"recall": 2.0}}),
     *(("index.rows", value) for value in (-1, 2.5, "9", None, GONE)),
     *(("index.similarity", value) for value in (-1.5, 1.5, "0.8")),

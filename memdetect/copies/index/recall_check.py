@@ -21,6 +21,7 @@ from memdetect.copies.measures import agree
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
 DEPTH = 10  # rows compared with each copy, as matching does
+EACH = 100  # copies of each kind of GEOMETRY, which inform and decide nothing
 Change = Callable[[Image.Image], Image.Image | None]
 LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
 JPEG_SIDE = 65_500  # pixels, the longest that the format has
@@ -93,7 +94,7 @@ class _Count:
 def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
     """Look up changed copies of pictures drawn at random: mildly damaged ones, and one of each kind of GEOMETRY.
 
-    They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
+    Of the latter EACH at most. They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
     its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
     and fit into a JPEG, where one is made; all 0 when none could.
     """
@@ -107,8 +108,11 @@ def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> t
         opened = [(row, try_open(row.file(trial.copies.folder), row.pixels, row.decoded)) for row in rows]
         there = [(row, image) for row, image in opened if image is not None]
         for kind, change in kinds.items():
+            if kind != DAMAGE and start >= EACH:
+                continue
             made = [(row, image, change(_small(image if kind == SQUARED else row.seen(image)))) for row, image in there]
-            _look_up(trial, [_Made(row, image, copy) for row, image, copy in made if copy], limit, counts[kind])
+            due = [_Made(row, image, copy) for row, image, copy in made if copy]
+            _look_up(trial, due if kind == DAMAGE else due[: EACH - counts[kind].images], limit, counts[kind])
     first, similar, copies = counts[DAMAGE].shares()
     mild = Planted(images=counts[DAMAGE].images, recall_at_1=first, similar=similar, copies=copies, damage=DAMAGE)
     return mild, {kind: _found(counts[kind]) for kind in GEOMETRY}

@@ -62,7 +62,7 @@ def test_search_is_brute_force_and_each_image_is_found_once(count, tiles, width,
 
 @pytest.mark.parametrize("engine", ["faiss", "process"])
 def test_both_engines_find_what_brute_force_finds(tmp_path, engine):
-    codes, queries = some((3000, 11, 32), 256, 0), some((5, 12, 32), 256, 1)
+    codes, queries = some((300, 11, 32), 256, 0), some((5, 12, 32), 256, 1)
     queries[0, 3], queries[1] = codes[77, 10], 255
     searcher = written(tmp_path / "i", codes, engine)
     near, rows = searcher.search(queries, 10)
@@ -70,7 +70,7 @@ def test_both_engines_find_what_brute_force_finds(tmp_path, engine):
     np.testing.assert_array_equal(near, 1 - expected[0] / 128)
     np.testing.assert_array_equal(rows, expected[1])
     assert (rows[0, 0], near[0, 0]) == (77, 1)
-    assert (tmp_path / "i" / "codes.u8").stat().st_size == 3000 * 11 * 32
+    assert (tmp_path / "i" / "codes.u8").stat().st_size == 300 * 11 * 32
 
 
 def test_copies_of_one_image_by_the_thousand_come_in_the_order_of_their_rows(tmp_path):
@@ -127,14 +127,14 @@ def test_mirrored_zoomed_and_shifted_pictures_are_found(tiles, tmp_path):
         natural(k).save(tmp_path / "images" / f"{k:02d}.png")
     index = build_index([tmp_path / "images"], tiles, tmp_path / "train.index", QUICK)
     for change in (lambda x: x, ImageOps.mirror, zoomed, lambda x: ImageOps.mirror(zoomed(x)), shifted):
-        found = look_up([[change(natural(k))] for k in range(40)], index, tiles, 1).matches
+        found = look_up([[change(natural(k))] for k in range(20)], index, tiles, 1).matches
         first = [match for match in found if match.rank == 1]
         assert np.mean([match.row == match.seed for match in first]) >= 0.95
         assert np.mean([match.similar for match in first]) >= 0.9
     mirrored = look_up([[ImageOps.mirror(natural(3))]], index, tiles, 1).matches[0]
     assert (mirrored.similarity, mirrored.copy_found) == (1, True)
-    fresh = look_up([[natural(k)] for k in range(500, 540)], index, tiles, 1).matches
-    assert sum(match.similar for match in fresh) <= 6
+    fresh = look_up([[natural(k)] for k in range(500, 520)], index, tiles, 1).matches
+    assert sum(match.similar for match in fresh) <= 4
 
 
 def zoomed(image: Image.Image) -> Image.Image:

@@ -113,7 +113,7 @@ def test_photographs_cropped_as_trainers_do_are_copies(place, name, tmp_path):
     index = build_index([place / "train"], embedder, tmp_path / "i", replace(options, as_trained="64"))
     assert found(place / "outputs", index, embedder) == (26, 0)
     square = index.manifest.geometry["cropped square"]
-    assert (square.images, square.copies) == (26, 1.0)
+    assert (square.images, square.copies) == (6, 1.0)
     assert (len(index), index.manifest.pictures) == (52, 26)
     # And the other way round: the photograph itself is given, whole.
     assert found(place / "train", index, embedder) == (26, 0)
