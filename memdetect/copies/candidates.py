@@ -10,7 +10,7 @@ from PIL import Image
 
 from memdetect.copies.agreement import Laid, lay
 from memdetect.copies.align import COARSE, Asking, Prepared, Sizes
-from memdetect.copies.compared import Beside, Compared, compare, plain
+from memdetect.copies.compared import Beside, Compared, compare, entire, plain
 from memdetect.copies.index import Index, Row
 from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR, Affine, Box, Match
 from memdetect.copies.pixels import CopyRule
@@ -70,6 +70,7 @@ def compared(
     measured are those that agree in part, the similar ones, and the nearest: as many as are `shown`, which decides
     nothing.
     """
+    rule = rule or CopyRule()
     view = next((each for each in views if not plain(each)), None)
     if view is None:
         return [match.model_copy(update={"similar": False, "note": ONE_COLOUR}) for match in near]
@@ -78,7 +79,8 @@ def compared(
     always = [match.similar or match.rank == 1 for match in near]
     laid = lay(asking, [None if isinstance(one, str) else one for one in small], always)
     parts = [part is not None and index.repeats(part.agreed, asking.sizes.small) for part in laid]
-    due = [now or part or match.rank <= shown for now, part, match in zip(always, parts, near, strict=True)]
+    speak = [match.similar or part or entire(own, rule) for match, part, own in zip(near, parts, laid, strict=True)]
+    due = [now or match.rank <= shown for now, match in zip(speak, near, strict=True)]
     opened = [opener.image(match) if now else one for match, one, now in zip(near, small, due, strict=True)]
     there = [image if isinstance(image, Image.Image) and not plain(image) else None for image in opened]
     beside = [Beside([view, *views], image, part) for image, part in zip(there, laid, strict=True) if image]
@@ -86,7 +88,7 @@ def compared(
     done: list[Match] = []
     for k, match in enumerate(near):
         if there[k] is not None:
-            match = _judged(match, next(measures), parts[k])
+            match = _judged(match, next(measures), parts[k], speak[k])
         elif isinstance(image := opened[k], Image.Image | str):
             note = image if isinstance(image, str) else ONE_COLOUR
             match = match.model_copy(update={"note": note, "similar": match.similar and note != ONE_COLOUR})
@@ -94,8 +96,8 @@ def compared(
     return done
 
 
-def _judged(match: Match, own: Compared, part: bool) -> Match:
-    copy = own.whole and (match.similar or part)
+def _judged(match: Match, own: Compared, part: bool, speaks: bool) -> Match:
+    copy = own.whole and speaks
     found = {"tile": own.tile, "ssim": own.ssim, "copy_found": copy, "partial_found": part and not copy}
     return match.model_copy(update=found)
 

@@ -69,6 +69,11 @@ def repeated(laid: Laid | None, rule: CopyRule) -> bool:
     return laid is not None and laid.telling >= rule.telling and laid.structure >= rule.repeats * laid.telling
 
 
+def entire(laid: Laid | None, rule: CopyRule) -> bool:
+    """Whether nearly all of a training image that has contrast agrees, in structure and colour."""
+    return laid is not None and laid.telling >= rule.least and laid.agreed >= rule.repeats * laid.telling
+
+
 def plain(image: Image.Image) -> bool:
     """Whether an image has one colour, but for noise: neither fine detail nor anything small on it."""
     rgb = image.convert("RGB")

@@ -28,7 +28,8 @@ class CopyRule:
     The defaults lie between damaged copies and redraws of the bundled world (docs/ground-truth.md). Two images that
     were aligned are compared where they overlap, which has to be at least `larger` of the area of one of them, and
     `smaller` of that of the other. Where `telling` of the training image has contrast, and `repeats` of that agrees in
-    structure, the pair is a copy in other colours.
+    structure, the pair is a copy in other colours. Where `least` of it has contrast, and `repeats` of that agrees in
+    structure and colour, the pixels need no other evidence: few parts have contrast, and all of them came back.
     """
 
     tile: float = 0.2
@@ -36,6 +37,7 @@ class CopyRule:
     larger: float = 0.75
     smaller: float = 0.3
     telling: float = 0.25
+    least: float = 0.1
     repeats: float = 0.9
 
 

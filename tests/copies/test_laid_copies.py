@@ -1,5 +1,6 @@
 """Copies that are mirrored, cut, moved or replaced in part, looked up in an index of pictures with detail."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from small_pictures import texture
 
 from memdetect.copies.agreement import Laid
-from memdetect.copies.candidates import of_picture
+from memdetect.copies.candidates import Opener, compared, of_picture
 from memdetect.copies.compared import plain
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import BuildOptions, Index, Row, build_index, open_index
@@ -94,6 +95,27 @@ def test_the_structure_of_a_part_in_other_colours_all_over_is_none(index):
         looked([Image.merge("RGB", (light, light, light)), Image.merge("RGB", (blue, red, green))], index)
         != [("partial-copy", "07")] * 2
     )
+
+
+def test_a_picture_of_little_contrast_that_came_back_whole_is_a_copy(tmp_path, folder):
+    """A sixth of it has contrast. Where all of that agrees, the pixels are enough, whatever the embedder says."""
+    sky = Image.linear_gradient("L").resize((SIDE, SIDE)).point(lambda value: 150 + value // 8).convert("RGB")
+    detail, other = texture(90, 44), texture(91, 44)
+
+    def shown(*parts: Image.Image) -> Image.Image:
+        made = sky.copy()
+        for k, part in enumerate(parts):
+            made.paste(part.crop((22 * k, 0, 44, 44)), (40 + 22 * k, 60))
+        return made
+
+    shutil.copytree(folder / "images", tmp_path / "images")
+    shown(detail).save(tmp_path / "images" / "sky.png")
+    index = build_index([tmp_path / "images"], EMBEDDER, tmp_path / "i", BuildOptions(level=0.05, planted=0))
+    row = next(k for k in range(len(index)) if index.row(k).key.endswith("sky.png"))
+    for view, expected in ((shown(detail), True), (shown(detail, other), False), (shown(other), False), (sky, False)):
+        match = Match(rank=1, row=row, key="sky", path=index.row(row).seen_from(str(index.folder)), similarity=0.1)
+        (found,) = compared([ImageOps.mirror(view)], [match], Opener(index))
+        assert (found.copy_found, found.partial_found) == (expected, False)
 
 
 def test_other_pictures_are_clear(index):

@@ -15,7 +15,7 @@ from memdetect.inputs.options import Indexing, Lookup
 from memdetect.lab.evidence import counted, judged, pictures, run, sources
 from memdetect.lab.evidence.judged import Asked, Row, row_of
 from memdetect.lab.evidence.pictures import Picture, family, prepare, read_listing
-from memdetect.lab.evidence.queries import Query, make_bench
+from memdetect.lab.evidence.queries import Query, make_bench, series
 
 SMALL = (
     sources.Source(
@@ -120,6 +120,14 @@ def test_no_tile_of_a_wallpaper_that_is_held_is_asked_for(bench):
         assert {kind for p, kind in made.others if p.tile_of in {h.tile_of for h in made.held if h.tile_of}} <= {
             "tile beside"
         }
+
+
+def test_others_of_a_numbered_series_are_a_kind_of_their_own(bench):
+    made = make_bench(bench[1], "tuning", 0)
+    kinds = {p.key: kind for p, kind in made.others if not p.tile_of}
+    assert {kind for key, kind in kinds.items() if re.search(r"/[pa]\d-", key)} == {"series beside"}
+    held = {series(p) for p in made.held}
+    assert all((kind == "series beside") == (series(p) in held) for p, kind in made.others if not p.tile_of)
 
 
 def test_a_bench_is_the_same_for_a_seed_and_even_over_kinds(bench):

@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from memdetect.copies.agreement import lay
 from memdetect.copies.align import Asking, Prepared
-from memdetect.copies.compared import Beside, compare, plain
+from memdetect.copies.compared import Beside, compare, entire, plain
 from memdetect.copies.index.calibrate import OPENED, Trial, looked_up
 from memdetect.copies.index.embedder_protocol import as_queries, sound
 from memdetect.copies.index.manifest import Agreement, Found, Planted
@@ -173,6 +173,7 @@ def _called(trial: Trial, made: _Made, found: tuple[Row, int], similar: bool, li
         return True
     asking, square = Asking(made.copy), centre_square(made.copy)
     (laid,) = lay(asking, [Prepared.of(other, asking.sizes)], [True])
+    rule = trial.copies.rule
     part = laid is not None and laid.agreed > limit_of(limit.agreement, asking.sizes.small)
     views = [made.copy, square] if square else [made.copy]
-    return (similar or part) and compare([Beside(views, other, laid)], trial.copies.rule)[0].whole
+    return (similar or part or entire(laid, rule)) and compare([Beside(views, other, laid)], rule)[0].whole

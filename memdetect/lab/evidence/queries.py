@@ -1,5 +1,6 @@
 """What is asked: which pictures an index holds, which damaged copies of them are looked up, and which others."""
 
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from memdetect.lab.evidence.sources import Split
 HELD = 0.35  # share of the pictures that are no wallpapers with tiles that the index holds
 WHOLE, PARTED = 0.2, 0.35  # of those wallpapers: held whole; half of their tiles held. The others are in no way held
 NEGATIVE = "no copy"
+SERIES = "series beside"  # a picture of a numbered series of which the index holds others
 
 Rng: TypeAlias = np.random.Generator
 
@@ -90,7 +92,14 @@ def make_bench(pictures: Sequence[Picture], split: Split, seed: int) -> Bench:
             _share(large[k], tiles[large[k].key], (rank + 0.5) / len(large), (held, others))
     if not held or not others:
         raise MemdetectError(f"{len(own)} pictures of the {split} split are too few; fetch more packages")
-    return Bench(held, others)
+    beside = {series(picture) for picture in held if not picture.tile_of}
+    return Bench(held, [(p, SERIES if not p.tile_of and series(p) in beside else kind) for p, kind in others])
+
+
+def series(picture: Picture) -> tuple[str, str]:
+    """What the pictures of a series have in common: the package, and the name without its numbers."""
+    name = picture.key.removeprefix(f"{picture.package}/").rpartition("-")[0]
+    return picture.package, re.sub(r"\d+", "#", name)
 
 
 def _share(
