@@ -135,7 +135,7 @@ def searches(
 
 
 BINARY_BAR = 1.2
-TILES, VIEWS, BYTES, FLIPS = 11, 12, 32, 20  # as of `pdq-tiles`, and bits of the damage
+TILES, VIEWS, BYTES, FLIPS = 11, 34, 32, 20  # as of `pdq-tiles`, and bits of the damage
 
 
 def binary(given: argparse.Namespace) -> bool:

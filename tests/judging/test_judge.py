@@ -318,7 +318,8 @@ def test_an_index_that_can_find_no_part_does_not_pass_where_parts_fail():
     for limit, said in ((0.9, "more than 90% of a training image would have to agree"), (None, "scan anew")):
         index = {"part_limit": limit}
         assert said in reason(judged(scanned(100), clean(2400), index=index)[1], "parts")
-        assert said in reason(judged(scanned(100), clean(2400), Policy(fail_on="partial-copy"), index=index)[1], "parts")
+        parts = Policy(fail_on="partial-copy")
+        assert said in reason(judged(scanned(100), clean(2400), parts, index=index)[1], "parts")
         assert judged(scanned(100), clean(2400), Policy(fail_on="copy"), index=index)[1].exit == Exit.OK
     assert judged(scanned(100), clean(2400), index={"part_limit": 0.89})[1].exit == Exit.OK
 

@@ -94,9 +94,9 @@ class _Count:
 def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
     """Look up changed copies of pictures drawn at random: mildly damaged ones, and one of each kind of GEOMETRY.
 
-    Of the latter EACH at most. They are made of what training saw of a picture, but `cropped square` of the whole, where that is not square: from
-    its centre, or anywhere along it where `crop` is "random". Shares are of the pictures that could still be opened
-    and fit into a JPEG, where one is made; all 0 when none could.
+    Of the latter EACH at most. They are made of what training saw of a picture, but `cropped square` of the whole,
+    where that is not square: from its centre, or anywhere along it where `crop` is "random". Shares are of the pictures
+    that could still be opened and fit into a JPEG, where one is made; all 0 when none could.
     """
     chosen = trial.chosen(images, draw=1)
     places = np.random.default_rng(trial.seed + 2)

