@@ -24,6 +24,7 @@ COLOUR = 24.0  # of 255: how far the colours of a window may differ from the usu
 NOISE = 1.0  # of 255, added to both deviations: what rounding and compression leave of a flat part
 WINDOW = 1 / 32  # of the root of the area: deviation of the windows
 KEPT = 3  # placings of one image, over all its candidates, that are refined
+DONE = 0.9  # of what has contrast: where so much agrees, no other placing of the pair is tried
 NEAR = 0.006  # of a side: placings whose corners differ by less are one
 
 Grey = Float32[np.ndarray, "row col"]
@@ -58,10 +59,14 @@ def lay(asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool
     best += [next(pair for pair in found if pair[0] == k) for k, due in enumerate(always) if due and others[k]]
     laid: list[Laid | None] = [None] * len(others)
     for k, placing in dict.fromkeys(best):
-        other = others[k]
-        if other and (held := laid[k], now := _measured(asking, other, placing)) and _more(now, held):
+        other, held = others[k], laid[k]
+        if other and not _done(held) and _more(now := _measured(asking, other, placing), held):
             laid[k] = now
     return laid
+
+
+def _done(held: Laid | None) -> bool:
+    return held is not None and held.agreed > DONE * held.telling > 0
 
 
 def _more(now: Laid, held: Laid | None) -> bool:
@@ -86,23 +91,23 @@ def agreement(asking: Asking, other: Prepared, affine: Affine) -> Laid:
     local, contrast = correlation(laid, grey, inside, WINDOW * root)
     telling = inside & (contrast[1] > CONTRAST)
     same = telling & (contrast[0] > CONTRAST) & (local > AGREES)
-    size = image.shape[1], image.shape[0]
-    over = asking.prepared.colour.resize(size, Image.Resampling.HAMMING)
+    over = asking.prepared.coloured((image.shape[1], image.shape[0]))
     over = over.transform(grey.shape[::-1], AFFINE, pixels.ravel().tolist(), Image.Resampling.BILINEAR)
-    under = other.colour.resize(grey.shape[::-1], Image.Resampling.HAMMING)
-    agrees = same & coloured(np.asarray(over, np.float32) - np.asarray(under, np.float32), inside, same, WINDOW * root)
+    under = other.coloured((grey.shape[1], grey.shape[0]))
+    apart = np.asarray(over, np.float32) - np.asarray(under, np.float32)
+    agrees = same & coloured(apart.transpose(2, 0, 1), inside, same, WINDOW * root)
     return Laid(affine, float(agrees.mean()), float(same.mean()), float(telling.mean()), largest(agrees))
 
 
-def coloured(apart: Float32[np.ndarray, "row col 3"], inside: Here, same: Here, width: float) -> Here:
+def coloured(apart: Float32[np.ndarray, "3 row col"], inside: Here, same: Here, width: float) -> Here:
     """Where the colours of windows differ as they usually do where the structure is the same, up to COLOUR."""
     if not same.any():
         return same
-    weight = inside[..., None].astype(np.float32)
-    held = np.concatenate([apart * weight, weight], axis=2)
-    held = ndimage.gaussian_filter(held, width, mode="constant", axes=(0, 1), truncate=3)
-    mean = held[..., :3] / np.maximum(held[..., 3:], 1e-6)
-    return np.abs(mean - np.median(mean[same], axis=0)).max(2) <= COLOUR
+    weight = inside[None].astype(np.float32)
+    held = np.concatenate([apart * weight, weight])
+    held = ndimage.gaussian_filter(held, width, mode="constant", axes=(1, 2), truncate=3)
+    mean = held[:3] / np.maximum(held[3:], 1e-6)
+    return np.abs(mean - np.median(mean[:, same], axis=1)[:, None, None]).max(0) <= COLOUR
 
 
 def correlation(one: Grey, other: Grey, inside: Here, width: float) -> tuple[Grey, tuple[Grey, Grey]]:

@@ -80,6 +80,7 @@ class Prepared:
     colour: Image.Image
     _luma: Image.Image
     _kept: dict[int, tuple[Grey, Grey]] = field(default_factory=dict[int, tuple[Grey, Grey]])
+    _resized: Image.Image | None = None
 
     @classmethod
     def of(cls, image: Image.Image, sizes: Sizes) -> "Prepared":
@@ -92,6 +93,12 @@ class Prepared:
     def grey(self, size: tuple[int, int]) -> Grey:
         """The luma, 0 to 255, at this width and height."""
         return np.asarray(self._luma.resize(size, Image.Resampling.HAMMING), np.float32)
+
+    def coloured(self, size: tuple[int, int]) -> Image.Image:
+        """The colours at this width and height; those of the last one are kept."""
+        if self._resized is None or self._resized.size != size:
+            self._resized = self.colour.resize(size, Image.Resampling.HAMMING)
+        return self._resized
 
     def at(self, root: int) -> tuple[Grey, Grey]:
         """The grey image at one of the sizes, and the same flattened."""

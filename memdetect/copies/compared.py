@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image, ImageStat
 
 from memdetect.copies.agreement import Laid
-from memdetect.copies.measures import Measured, Pair, comparable, measure_all
+from memdetect.copies.measures import Measured, comparable, measure_all
 from memdetect.copies.overlap import Overlap, overlap
 from memdetect.copies.pixels import CopyRule
 
@@ -33,29 +33,31 @@ class Compared:
 
 
 def compare(pairs: Sequence[Beside], rule: CopyRule | None = None) -> list[Compared]:
-    """Measure every view of every pair; of the views of a pair that counts that agrees, else the nearest one."""
+    """Measure every pair as it was aligned, and where that does not agree as it is, in every view.
+
+    Of these the one that agrees counts, else the nearest.
+    """
     rule = rule or CopyRule()
-    seen = [_shown(pair) for pair in pairs]
-    measures = iter(measure_all([look for shown, _ in seen for look in shown], rule))
-    return [
-        _best(pair, [next(measures) for _ in shown], over, rule)
-        for pair, (shown, over) in zip(pairs, seen, strict=True)
+    overs = [
+        overlap(pair.views[0], pair.other, pair.laid.affine) if pair.laid and pair.views else None for pair in pairs
     ]
+    aligned = iter(measure_all([(over.image, over.other) for over in overs if over], rule))
+    found = [[_aligned(next(aligned), over, rule)] if over else [] for over in overs]
+    left = [k for k, own in enumerate(found) if not any(agree for _, _, agree in own)]
+    due = [(k, comparable(view, pairs[k].other)) for k in left for view in pairs[k].views]
+    for (k, _), measured in zip(due, measure_all([look for _, look in due], rule), strict=True):
+        found[k].append(measured)
+    return [_best(pair.laid, own, over, rule) for pair, own, over in zip(pairs, found, overs, strict=True)]
 
 
-def _shown(pair: Beside) -> tuple[list[Pair], Overlap | None]:
-    over = overlap(pair.views[0], pair.other, pair.laid.affine) if pair.laid and pair.views else None
-    aligned = [(over.image, over.other)] if over else []
-    return [*(comparable(view, pair.other) for view in pair.views), *aligned], over
+def _aligned(measured: Measured, over: Overlap, rule: CopyRule) -> Measured:
+    tile, ssim, agree = measured
+    return tile, ssim, agree and covering(over, rule)
 
 
-def _best(pair: Beside, found: list[Measured], over: Overlap | None, rule: CopyRule) -> Compared:
-    covers = over is not None and covering(over, rule)
-    if over is not None and not covers:
-        tile, ssim, _ = found.pop()
-        found.append((tile, ssim, False))
+def _best(laid: Laid | None, found: Sequence[Measured], over: Overlap | None, rule: CopyRule) -> Compared:
     tile, ssim, agree = min(found, key=lambda each: (not each[2], each[0]))
-    return Compared(tile, ssim, agree or (covers and repeated(pair.laid, rule)))
+    return Compared(tile, ssim, agree or (over is not None and covering(over, rule) and repeated(laid, rule)))
 
 
 def covering(over: Overlap, rule: CopyRule) -> bool:
