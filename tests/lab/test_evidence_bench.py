@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from memdetect.copies.match import Looked, Match
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Indexing, Lookup
 from memdetect.lab.evidence import counted, judged, pictures, run, sources
+from memdetect.lab.evidence.damages import DAMAGES
 from memdetect.lab.evidence.judged import Asked, Row, row_of
 from memdetect.lab.evidence.pictures import Picture, family, prepare, read_listing
 from memdetect.lab.evidence.queries import Query, make_bench, series
@@ -137,7 +139,13 @@ def test_a_bench_is_the_same_for_a_seed_and_even_over_kinds(bench):
     copies = [q for q in queries if q.damage == "mirrored"]
     assert len(copies) == 4
     assert set(Counter(q.kind for q in copies)) == {"photograph", "art"}
-    assert len(queries) == 8 + len(made.others)
+    assert len(queries) == 8 + 3 * len(made.others)
+    changed = [q for q in queries if q.changed]
+    assert Counter(q.picture.key for q in changed) == {p.key: 2 for p, _ in made.others}
+    assert not any(q.damage for q in changed)
+    assert not {DAMAGES[q.changed].group for q in changed} & {"replaced", "frame", "regenerated"}
+    one = next(q for q in changed if q.changed != "resized")
+    assert one.image(bench[0], 256, 3).tobytes() != replace(one, other=None).image(bench[0], 256, 3).tobytes()
     assert max(copies[0].image(bench[0], 512, 3).size) == 512
 
 

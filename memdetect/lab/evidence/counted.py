@@ -60,12 +60,12 @@ def copies(rows: Sequence[Row]) -> list[Copies]:
 
 
 def others(rows: Sequence[Row]) -> list[Others]:
-    """By kind of negatives, then over all."""
+    """By kind of negatives, then those as they are and those that were changed, then over all."""
     own = [row for row in rows if not row.damage]
     kinds = sorted({row.kind for row in own})
-    return [_others(kind, [row for row in own if row.kind == kind]) for kind in kinds] + (
-        [_others(OVERALL, own)] if own else []
-    )
+    parts = {kind: [row for row in own if row.kind == kind] for kind in kinds}
+    parts |= {"as they are": [row for row in own if not row.changed], "changed": [row for row in own if row.changed]}
+    return [_others(name, some) for name, some in [*parts.items(), (OVERALL, own)] if some]
 
 
 def _copies(rows: Sequence[Row], name: str, group: str, holds: Callable[[Row], bool]) -> Copies:

@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]
 class Row(BaseModel):
     """What was found of a query. original: its key, "" for a negative; found: that of the training image named first.
 
-    right: whether an outcome of FOUND names the original; None for a negative.
+    right: whether an outcome of FOUND names the original; None for a negative. changed: what was done to a negative.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +37,7 @@ class Row(BaseModel):
     package: str
     kind: str
     damage: str = ""
+    changed: str = ""
     group: str = NEGATIVE
     outcome: str
     right: bool | None = None
@@ -94,6 +95,7 @@ def row_of(query: Query, looked: Looked) -> Row:
         package=query.picture.package,
         kind=query.kind,
         damage=query.damage,
+        changed=query.changed,
         group=group,
         outcome=looked.outcome,
         right=right,

@@ -18,6 +18,8 @@ from memdetect.lab.evidence.sources import Split
 HELD = 0.35  # share of the pictures that are no wallpapers with tiles that the index holds
 WHOLE, PARTED = 0.2, 0.35  # of those wallpapers: held whole; half of their tiles held. The others are in no way held
 NEGATIVE = "no copy"
+CHANGES = 2  # queries of an other picture beside the one as it is
+CHANGING = ("size", "mirror", "zoom", "shift", "square crop", "quality", "colour", "combined", "rotation")
 SERIES = "series beside"  # a picture of a numbered series of which the index holds others
 
 Rng: TypeAlias = np.random.Generator
@@ -27,21 +29,22 @@ Rng: TypeAlias = np.random.Generator
 class Query:
     """A picture to look up. damage: "" for a picture that the index does not hold; kind: then, which kind of those.
 
-    other: a picture that the index does not hold, of whose content a damage may take.
+    other: a picture that the index does not hold, of whose content a damage may take. changed: the damage of a picture
+    that the index does not hold, which stays no copy.
     """
 
     picture: Picture
     kind: str
     damage: str = ""
     other: Picture | None = None
+    changed: str = ""
 
     def image(self, folder: Path, side: int, seed: int) -> Image.Image:
         """The pixels: of a longer side of `side`, then damaged, at random by seed, damage and picture alone."""
-        rng = drawn(seed, self.damage, self.picture.key)
+        damage = self.damage or self.changed
+        rng = drawn(seed, damage, self.picture.key)
         image = sized(side)(self.picture.open(folder), rng)
-        if self.other is None:
-            return image
-        return DAMAGES[self.damage](image, rng, self.other.open(folder))
+        return image if self.other is None else DAMAGES[damage](image, rng, self.other.open(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,25 @@ class Bench:
     others: Sequence[tuple[Picture, str]]
 
     def queries(self, per_damage: int, seed: int, damages: Sequence[str] = ()) -> Iterator[Query]:
-        """Damaged copies, as evenly over the kinds of pictures as there are; then every other picture."""
+        """Damaged copies, as evenly over the kinds of pictures as there are; then every other picture, and it changed.
+
+        Of the damages for an other picture are those that show nothing else, CHANGES of them at random.
+        """
         for name in damages or DAMAGES:
             rng = drawn(seed, name, "originals")
             fit = [picture for picture in self.held if DAMAGES[name].fits((picture.width, picture.height))]
             for picture in _evenly(fit, per_damage, rng):
-                other = self.others[int(rng.integers(len(self.others)))][0]
-                yield Query(picture, picture.kind, name, other)
+                yield Query(picture, picture.kind, name, self._other(rng))
         for picture, kind in self.others:
             yield Query(picture, kind)
+        for picture, kind in self.others:
+            rng, size = drawn(seed, "changes", picture.key), (picture.width, picture.height)
+            fit = [name for name, damage in DAMAGES.items() if damage.group in CHANGING and damage.fits(size)]
+            for name in rng.choice(fit, CHANGES, replace=False).tolist():
+                yield Query(picture, kind, other=self._other(rng), changed=name)
+
+    def _other(self, rng: Rng) -> Picture:
+        return self.others[int(rng.integers(len(self.others)))][0]
 
 
 def drawn(seed: int, *names: str) -> Rng:

@@ -74,6 +74,6 @@ def _draw(sheet: Image.Image, corner: tuple[int, int], images: Sequence[Image.Im
     tile, ssim = (row.measures.get(name) for name in ("tile", "ssim"))
     measured = "" if tile is None or ssim is None else f", tile {tile:.3f}, MS-SSIM {ssim:.3f}"
     similarity = "nothing near" if row.similarity is None else f"similarity {row.similarity:.3f}{measured}"
-    lines = (f"{row.damage or row.kind}: {row.outcome}", row.picture, f"{row.found}", similarity)
+    lines = (f"{row.damage or row.changed or row.kind}: {row.outcome}", row.picture, f"{row.found}", similarity)
     for k, line in enumerate(lines):
         draw.text((x, y + SIDE + 2 + 11 * k), line[:84], fill=INK, font=font)
