@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from memdetect.copies.match import Looked, Match
+from memdetect.copies.pixels import CopyRule
+from memdetect.judging.statistics.beta import interval
 from memdetect.render.shown import ascii_json, plain
 from memdetect.render.table import COLOURS
 from memdetect.render.text import guard
@@ -82,7 +84,7 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
             f"Similar = cosine above {limit['similarity']:.4f}, the largest of {base}.",
             f"They cannot show p <= {limit['level']:g}, only {limit['attainable']:.2g}: give more held-out images.",
         ]
-    lines.append(_part_line(index["agreement"]))
+    lines += [_part_line(index["agreement"]), _pixel_line(index["agreement"])]
     found = found_by(index)
     lines.append(f"The index covers {coverage_phrase(found)}: clear says nothing of the rest.")
     return [*lines, f"The index {finds_phrase(found)}."]
@@ -101,6 +103,16 @@ def _part_line(limit: Mapping[str, Any]) -> str:
         return f"Part found = {part}, a fifth beyond the largest share by chance of {base}."
     seen = f", and more than {limit['agreed']:.0%}, a fifth beyond the largest," if limit["agreed"] is not None else ""
     return f"Part found = more than the usual share agrees{seen} of {base}, which are too few to go by."
+
+
+def _pixel_line(limit: Mapping[str, Any]) -> str:
+    """What pixels have to be, aligned, for a copy, and how many pairs of the index are within that."""
+    rule, count, pairs = CopyRule(), limit["duplicates"], limit["pairs"]
+    said = f"Pixels alike = worst tile at most {rule.tile:g} apart, MS-SSIM at least {rule.ssim:g}"
+    if not pairs:
+        return f"{said}; no pair was tried."
+    low, high = interval(count, pairs)
+    return f"{said}: {count} of these {pairs} pairs [{low:.2%}, {high:.2%}] agree in part and so; they count as copies."
 
 
 def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:

@@ -30,7 +30,14 @@ INDEX: dict[str, Any] = {
         "queries": 99,
         "rows": 40,
     },
-    "agreement": {"agreed": 0.2, "shown": True, "source": "held-out", "queries": 99, "pairs": 990},
+    "agreement": {
+        "agreed": 0.2,
+        "shown": True,
+        "source": "held-out",
+        "queries": 99,
+        "pairs": 990,
+        "duplicates": 9,
+    },
 }
 LOOKED = [
     Looked(image="a.png", outcome="copy", matches=[match()]),
@@ -76,3 +83,12 @@ def test_json_and_csv_have_all_that_was_measured() -> None:
 def test_the_limit_of_a_part_is_said(limit, said):
     lines = threshold_lines({**INDEX, "agreement": {**INDEX["agreement"], **limit}})
     assert [line for line in lines if line.startswith(said)]
+
+
+def test_the_pixels_of_a_copy_are_said_with_the_pairs_that_they_rest_on():
+    def line(**changes):
+        lines = threshold_lines({**INDEX, "agreement": {**INDEX["agreement"], **changes}})
+        return next(each for each in lines if each.startswith("Pixels alike = worst tile at most 0.2 apart"))
+
+    assert "0 of these 300 pairs [0.00%, 1.22%]" in line(pairs=300, duplicates=0)  # 1 - 0.025 ** (1 / 300)
+    assert line(pairs=0, duplicates=0).endswith("; no pair was tried.")
