@@ -78,7 +78,8 @@ def problems(source: str, allowed: Set[str] = frozenset(), called: Set[str] = fr
     tree = ast.parse(source)
     own = {*identifiers(tree)} & IDENTIFIERS - called
     texts = [*strings(tree), *functions(tree), *(line.partition("#")[2] for line in source.splitlines())]
-    return sorted({*own, *({*texts} & STRINGS - allowed), *(phrase for text in texts for phrase in said(text))})
+    together = " \0 ".join(texts)  # one search instead of thousands; nothing is found across two texts
+    return sorted({*own, *({*texts} & STRINGS - allowed), *said(together)})
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("memdetect/**/*.py")), ids=lambda p: str(p.relative_to(ROOT)))
@@ -115,6 +116,7 @@ def test_the_pages_use_the_words_of_the_field(path):
         ("def test_every_family_opens(): ...", ["every family"]),
         ("'a false alarm, the alarm'", ["alarm"]),
         ("'chosen on one half, a look'", ["a look", "on one half"]),
+        ("'on one', 'half', 'a', 'look'", []),
     ],
 )
 def test_old_words_are_found(source, found):
