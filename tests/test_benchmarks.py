@@ -108,6 +108,10 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--only", "binary", "--count", "300", "--queries", "5", *ONCE],
         f"the nearest code of 100.0% of 5 queries.*search of BinaryFlat over FAISS{TIMED}",
     ),
+    "align": (
+        ["--side", "64", "--pairs", "2", "--rounds", "1"],
+        rf"0\.\d\d of each original agrees.*aligning and comparing a pair over comparing it{TIMED}.*laid on 2 over 2",
+    ),
     "index rate": (["--only", "rate", "--builds", "2"], r"false matches, leave-one-out, 2 indexes: \d+ of 100 = "),
     "gate": (
         ["--records", "30", "--clean", "100", *ONCE],
