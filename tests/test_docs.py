@@ -24,7 +24,7 @@ def test_exactly_two_commands_of_one_line_each():
     found = blocks("Two commands")
     assert [block.count("\n") for block in found] == [1, 1]
     assert "memdetect scan" in found[0]
-    assert found[1].endswith("pytest\n")
+    assert found[1].endswith("pytest -n 2\n")
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -33,6 +33,7 @@ MODULES = {
 }  # fmt: skip
 NEEDED_BY_OTHERS = {"accelerate": "diffusers' device maps and offloading"}
 RUN = {"beartype": "pytest's --jaxtyping-packages", "build": "", "hatchling": "", "pyright": "", "ruff": ""}
+RUN |= {"pytest-xdist": "pytest -n 2"}
 PARTS = {"pydantic_core": "pydantic"}  # which asks for one version of it
 BY_NAME = ("import_module", "find_spec")
 
