@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from memdetect.copies.align import WHOLE, Asking, Placing, Prepared
 from memdetect.copies.match import Affine, Box
-from memdetect.copies.refine import AFFINE, laid_on, pixel_map, refined
+from memdetect.copies.refine import AFFINE, Map, laid_on, pixel_map, refined
 
 AGREES = 0.8  # of the local correlation
 CONTRAST = 1.5  # of 255: least deviation of the luma in a window of either image
@@ -24,6 +24,9 @@ COLOUR = 24.0  # of 255: how far the colours of a window may differ from the usu
 NOISE = 1.0  # of 255, added to both deviations: what rounding and compression leave of a flat part
 WINDOW = 1 / 32  # of the root of the area: deviation of the windows
 KEPT = 3  # placings of one image, over all its candidates, that are refined
+HOPELESS = (
+    0.08  # of the area of the training image: where less agrees after the first stage, nothing is refined further
+)
 DONE = 0.9  # of what has contrast: where so much agrees, no other placing of the pair is tried
 NEAR = 0.006  # of a side: placings whose corners differ by less are one
 
@@ -35,9 +38,10 @@ Here = Bool[np.ndarray, "row col"]
 class Laid:
     """An image laid on a training image.
 
-    agreed: share of the area of the training image that agrees. structure: the same whatever the colours. telling:
-    share of its area that lies under the image and has contrast. region: the box about the largest connected part that
-    agrees, None without any.
+    agreed: share of the area of the training image that agrees; where it is below HOPELESS after the first stage of
+    refining, as it is then, whatever the colours. structure: the same whatever the colours. telling: share of its area
+    that lies under the image and has contrast. region: the box about the largest connected part that agrees, None
+    without any.
     """
 
     affine: Affine
@@ -74,29 +78,45 @@ def _more(now: Laid, held: Laid | None) -> bool:
 
 
 def _measured(asking: Asking, other: Prepared, placing: Placing) -> Laid:
-    affine = refined(placing, asking, other)
-    if near(affine, WHOLE):
-        affine = WHOLE
-    return agreement(asking, other, affine)
+    first, last = range(len(asking.sizes.refine))
+    affine = refined(placing.affine, asking, other, first)
+    coarse = _structure(asking, other, affine, asking.sizes.refine[first])
+    if (share := float(coarse.same.mean())) < HOPELESS:
+        return Laid(affine, share, share, float(coarse.telling.mean()))
+    affine = refined(affine, asking, other, last)
+    return agreement(asking, other, WHOLE if near(affine, WHOLE) else affine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Structure:
+    """Where of a training image an image lies on it, where there is contrast, and where the lumas are correlated."""
+
+    pixels: Map
+    inside: Here
+    telling: Here
+    same: Here
+
+
+def _structure(asking: Asking, other: Prepared, affine: Affine, root: int) -> _Structure:
+    (image, _), (grey, _) = asking.prepared.at(root), other.at(root)
+    pixels = pixel_map(affine, image.shape, grey.shape)
+    laid, inside = laid_on(image, pixels, grey.shape)
+    local, contrast = correlation(laid, grey, inside, WINDOW * root)
+    telling = inside & (contrast[1] > CONTRAST)
+    return _Structure(pixels, inside, telling, telling & (contrast[0] > CONTRAST) & (local > AGREES))
 
 
 def agreement(asking: Asking, other: Prepared, affine: Affine) -> Laid:
     """What of a training image an image repeats that is laid on it so."""
     root = asking.sizes.refine[-1]
-    (image, _), (grey, _) = asking.prepared.at(root), other.at(root)
-    pixels = pixel_map(affine, image.shape, grey.shape)
-    laid, inside = laid_on(image, pixels, grey.shape)
-    if not inside.any():
-        return Laid(affine, 0.0, 0.0, 0.0)
-    local, contrast = correlation(laid, grey, inside, WINDOW * root)
-    telling = inside & (contrast[1] > CONTRAST)
-    same = telling & (contrast[0] > CONTRAST) & (local > AGREES)
+    found, image, shape = _structure(asking, other, affine, root), asking.prepared.at(root)[0], other.at(root)[0].shape
     over = asking.prepared.coloured((image.shape[1], image.shape[0]))
-    over = over.transform(grey.shape[::-1], AFFINE, pixels.ravel().tolist(), Image.Resampling.BILINEAR)
-    under = other.coloured((grey.shape[1], grey.shape[0]))
+    over = over.transform((shape[1], shape[0]), AFFINE, found.pixels.ravel().tolist(), Image.Resampling.BILINEAR)
+    under = other.coloured((shape[1], shape[0]))
     apart = np.asarray(over, np.float32) - np.asarray(under, np.float32)
-    agrees = same & coloured(apart.transpose(2, 0, 1), inside, same, WINDOW * root)
-    return Laid(affine, float(agrees.mean()), float(same.mean()), float(telling.mean()), largest(agrees))
+    agrees = found.same & coloured(apart.transpose(2, 0, 1), found.inside, found.same, WINDOW * root)
+    shares = (float(each.mean()) for each in (agrees, found.same, found.telling))
+    return Laid(affine, *shares, largest(agrees))
 
 
 def coloured(apart: Float32[np.ndarray, "3 row col"], inside: Here, same: Here, width: float) -> Here:

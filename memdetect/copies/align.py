@@ -40,10 +40,14 @@ WHOLE: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Roots of areas, in pixels: of the proposals, and of each stage of refining, the last of which is measured."""
+    """Roots of areas, in pixels: of the proposals, and of the two stages of refining, the last of which is measured.
+
+    rounds: of refining in each stage, at most.
+    """
 
     propose: int
-    refine: tuple[int, ...]
+    refine: tuple[int, int]
+    rounds: tuple[int, int]
 
     @property
     def small(self) -> bool:
@@ -51,7 +55,7 @@ class Sizes:
         return self == COARSE
 
 
-FINE, COARSE = Sizes(48, (64, 128)), Sizes(32, (64,))
+FINE, COARSE = Sizes(48, (64, 128), (8, 4)), Sizes(32, (32, 64), (4, 8))
 
 
 def sizes_of(image: Image.Image) -> Sizes:

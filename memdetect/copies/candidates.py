@@ -68,7 +68,7 @@ def compared(
 
     views: of the image; the first that has more than one colour is aligned. Every candidate is laid under it, and
     measured are those that agree in part, the similar ones, and the nearest: as many as are `shown`, which decides
-    nothing.
+    nothing. What cannot be a copy is measured as it is, in one view.
     """
     rule = rule or CopyRule()
     view = next((each for each in views if not plain(each)), None)
@@ -83,7 +83,10 @@ def compared(
     due = [now or match.rank <= shown for now, match in zip(speak, near, strict=True)]
     opened = [opener.image(match) if now else one for match, one, now in zip(near, small, due, strict=True)]
     there = [image if isinstance(image, Image.Image) and not plain(image) else None for image in opened]
-    beside = [Beside([view, *views], image, part) for image, part in zip(there, laid, strict=True) if image]
+    pairs = zip(there, laid, speak, strict=True)
+    beside = [
+        Beside([view, *views], image, part) if now else Beside([view], image) for image, part, now in pairs if image
+    ]
     measures = iter(compare(beside, rule))
     done: list[Match] = []
     for k, match in enumerate(near):

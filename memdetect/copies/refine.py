@@ -4,28 +4,26 @@ Inverse compositional alignment with robust weights: Baker and Matthews 2004, "L
 and part 2; the weights are those of Geman and McClure.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool, Float64
 from PIL import Image
 
-from memdetect.copies.align import FEWEST, Asking, Grey, Placing, Prepared
+from memdetect.copies.align import FEWEST, Asking, Grey, Prepared
 from memdetect.copies.match import Affine
 
 Map = Float64[np.ndarray, "2 3"]
-ROUNDS = (8, 4)  # at most, in each stage
 STILL = 0.1  # pixels: a step below it ends the rounds
 AFFINE = Image.Transform.AFFINE
 
 
-def refined(placing: Placing, asking: Asking, other: Prepared) -> Affine:
-    """A placing after refining: shift, scale and turn of the image on the training image."""
-    affine = placing.affine
-    for root, rounds in zip(asking.sizes.refine, ROUNDS, strict=False):
-        image, flat = asking.prepared.at(root)[1], other.at(root)[1]
-        affine = share_map(
-            _settled(image, flat, pixel_map(affine, image.shape, flat.shape), rounds), image.shape, flat.shape
-        )
-    return affine
+def refined(affine: Affine, asking: Asking, other: Prepared, stage: int) -> Affine:
+    """A placing after a stage of refining: shift, scale and turn of the image on the training image."""
+    root, rounds = asking.sizes.refine[stage], asking.sizes.rounds[stage]
+    image, flat = asking.prepared.at(root)[1], other.at(root)[1]
+    pixels = _settled(image, flat, pixel_map(affine, image.shape, flat.shape), rounds)
+    return share_map(pixels, image.shape, flat.shape)
 
 
 def pixel_map(affine: Affine, image: tuple[int, ...], other: tuple[int, ...]) -> Map:
@@ -43,26 +41,33 @@ def share_map(pixels: Map, image: tuple[int, ...], other: tuple[int, ...]) -> Af
 
 def laid_on(grey: Grey, pixels: Map, shape: tuple[int, ...]) -> tuple[Grey, Bool[np.ndarray, "row col"]]:
     """An image as it lies on a training image of this shape, bilinear, and where it does."""
-    size, whole = (shape[1], shape[0]), Image.new("1", (grey.shape[1], grey.shape[0]), 1)
-    laid = Image.fromarray(grey).transform(size, AFFINE, pixels.ravel().tolist(), Image.Resampling.BILINEAR)
-    inside = whole.transform(size, AFFINE, pixels.ravel().tolist(), Image.Resampling.NEAREST)
-    return np.asarray(laid), np.asarray(inside)
+    a, b, c, d, e, f = values = pixels.ravel().tolist()
+    laid = Image.fromarray(grey).transform((shape[1], shape[0]), AFFINE, values, Image.Resampling.BILINEAR)
+    across, down = np.arange(shape[1]) + 0.5, np.arange(shape[0])[:, None] + 0.5
+    x, y = a * across + (b * down + c), d * across + (e * down + f)
+    return np.asarray(laid), (x >= 0) & (x < grey.shape[1]) & (y >= 0) & (y < grey.shape[0])
+
+
+@lru_cache(64)
+def _grid(rows: int, cols: int) -> tuple[Grey, Grey]:
+    """Places of pixels to the right of the centre, and below it."""
+    y, x = np.mgrid[0:rows, 0:cols].astype(np.float32) + np.float32(0.5)
+    return x - cols / 2, y - rows / 2
 
 
 def _settled(image: Grey, flat: Grey, pixels: Map, rounds: int) -> Map:
     """The inverse compositional algorithm over shift, scale and turn, with weights of Geman and McClure."""
     rows, cols = flat.shape
     down, right = np.gradient(flat)
-    y, x = np.mgrid[0:rows, 0:cols].astype(np.float32) + np.float32(0.5)
-    x, y, unit = x - cols / 2, y - rows / 2, max(rows, cols)
+    (x, y), unit = _grid(rows, cols), max(rows, cols)
     slopes = np.stack([right, down, (right * x + down * y) / unit, (down * x - right * y) / unit], -1).reshape(-1, 4)
     for _ in range(rounds):
         laid, inside = laid_on(image, pixels, flat.shape)
-        there = inside.ravel()
-        if there.sum() < FEWEST**2:
+        there, error = inside.ravel(), (laid - flat).ravel()
+        apart = np.abs(error[there])
+        if len(apart) < FEWEST**2:
             return pixels
-        error = (laid - flat).ravel()
-        usual = 1.4826 * float(np.median(np.abs(error[there]))) + 1e-3
+        usual = 1.4826 * float(np.partition(apart, len(apart) // 2)[len(apart) // 2]) + 1e-3  # the median
         weighted = slopes * (there / np.square(1 + np.square(error / usual)))[:, None]
         step = np.linalg.solve(weighted.T @ slopes + 1e-3 * np.eye(4), weighted.T @ error)
         pixels = _composed(pixels, step, (cols / 2, rows / 2), unit)

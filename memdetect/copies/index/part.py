@@ -15,7 +15,7 @@ from math import ceil, log
 
 from PIL import Image
 
-from memdetect.copies.agreement import Laid, lay
+from memdetect.copies.agreement import HOPELESS, Laid, lay
 from memdetect.copies.align import Asking, Prepared, Sizes
 from memdetect.copies.compared import Beside, compare, plain
 from memdetect.copies.index.manifest import Agreement
@@ -27,7 +27,7 @@ ENOUGH = 100  # images that are enough to go by
 MARGIN = 1.2  # of the largest share
 USUAL = 0.3  # limit where the images are fewer
 USUAL_SMALL = 0.5  # the same of small images, which have few windows
-LEAST = 0.06  # of the area: a smaller part is none, whatever the reference says
+LEAST = HOPELESS  # of the area: a smaller part is none, whatever the reference says
 KEPT = 2048  # small versions of rows that are kept
 WORTH = 0.1  # share that agrees, below which two images are no copies in any case
 
