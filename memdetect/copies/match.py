@@ -25,8 +25,8 @@ class Match(_Strict):
     threshold. tile, ssim: pixel measures (`copies.pixels`); None where not measured, with the reason in `note`.
     They are of the two aligned where that could make a copy. affine: how they were aligned. The place (x, y) of the
     training image is (a x + b y + c, d x + e y + f) of the image, all in shares of width and height from the upper left
-    corner; None = not aligned. agreed: share of the area of the training image that the image repeats, in [0, 1]; p_agreed: conformal
-    p-value of it among images known not to be copies. region: left, top, right, bottom of the largest connected part
+    corner; None = not aligned. agreed: share of the area of the training image that the image repeats, in [0, 1];
+    p_agreed: conformal p-value of it among images known not to be copies. region: left, top, right, bottom of the largest connected part
     that agrees, in shares of the training image. copy_found: whether the pixels agree on a copy; partial_found: whether
     a part of the training image comes back, and not the whole.
     """
