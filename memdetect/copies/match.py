@@ -26,9 +26,9 @@ class Match(_Strict):
     They are of the two aligned where that could make a copy. affine: how they were aligned. The place (x, y) of the
     training image is (a x + b y + c, d x + e y + f) of the image, all in shares of width and height from the upper left
     corner; None = not aligned. agreed: share of the area of the training image that the image repeats, in [0, 1];
-    p_agreed: conformal p-value of it among images known not to be copies. region: left, top, right, bottom of the largest connected part
-    that agrees, in shares of the training image. copy_found: whether the pixels agree on a copy; partial_found: whether
-    a part of the training image comes back, and not the whole.
+    p_agreed: conformal p-value of it among images known not to be copies. region: left, top, right, bottom of the
+    largest connected part that agrees, in shares of the training image. copy_found: whether the pixels agree on a copy;
+    partial_found: whether a part of the training image comes back, and not the whole.
     """
 
     seed: int = 0
