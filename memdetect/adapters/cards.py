@@ -42,7 +42,7 @@ def read_card(folder: Path | None) -> Card:
     if path is None or not path.exists():
         return Card()
     try:
-        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise MemdetectError(f"{path} is not valid TOML: {problem}; correct it") from None
     except ValidationError as problem:

@@ -16,6 +16,8 @@ FORMATS = ("txt", "jsonl", "json", "csv", "tsv")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "Prompt", "Caption", "TEXT")
 IMAGE_COLUMNS = ("image", "path", "file", "file_name")
 DELIMITERS = ",\t;|"
+SEPARATOR = re.compile(r'"?sep=([,;|\t])"?[ \t]*(?:\r\n?|\n)', re.IGNORECASE)
+LONGEST = 2**24  # characters of a cell
 NO_DELIMITER = "\ud800"  # a lone surrogate: no text decoded from UTF-8 holds it, so nothing is split at it
 Row: TypeAlias = Mapping[str, Any] | str  # fields by name, or a bare prompt
 
@@ -137,10 +139,19 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _csv_rows(text: str, source: str, column: str | None) -> Iterator[tuple[int, Row | None]]:
-    """Yield the records of a table by the names in its first line (RFC 4180); columns without a name are left out."""
-    line, header = 1, list[str]()
+    """Yield the records of a table by the names in its first line (RFC 4180); columns without a name are left out.
+
+    A first line `sep=;`, as spreadsheets write it, names the delimiter. Cells between tabs are as they stand, quotation
+    marks and all, unless the table is `_quoted`.
+    """
+    csv.field_size_limit(LONGEST)
+    named = SEPARATOR.match(text)
+    skipped, body = (1, text[named.end() :]) if named else (0, text)
+    line, header = 1 + skipped, list[str]()
+    delimiter = named[1] if named else _delimiter(body, column)
+    plain = delimiter == "\t" and not _quoted(body)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, column), strict=True)
+        reader = _reader(body, delimiter, plain)
         for cells in reader:
             if cells and len(cells) != len(header or cells):
                 raise ValueError(f"{len(cells)} cells under a header of {len(header)}")
@@ -148,9 +159,34 @@ def _csv_rows(text: str, source: str, column: str | None) -> Iterator[tuple[int,
                 pairs = zip(header, cells, strict=True) if cells else ()
                 yield line, _unique(pair for pair in pairs if pair[0]) or None
             header = header or [name.strip() for name in cells]
-            line = reader.line_num + 1
+            line = reader.line_num + 1 + skipped
     except (csv.Error, ValueError) as error:
         raise problem(source, line, f'broken table ({error}); put cells with commas in quotes, " as ""') from error
+
+
+def _reader(text: str, delimiter: str, plain: bool) -> Any:
+    quoting = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+
+
+def _quoted(text: str) -> bool:
+    """Whether quotation marks about cells between tabs are the table's own, as `csv` and spreadsheets write them.
+
+    They are where the whole table can be read so, with as many cells in each row, and every cell has them, or only such
+    cells that need them: with a tab, a line break or a quotation mark inside.
+    """
+    try:
+        rows = [cells for cells in _reader(text, "\t", False) if cells]
+    except csv.Error:
+        return False
+    if len({len(cells) for cells in rows}) > 1:
+        return False
+    plain = [cell for cells in _reader(text, "\t", True) for cell in cells]
+    read = [cell for cells in rows for cell in cells]
+    if len(plain) != len(read):
+        return True
+    pairs = list(zip(plain, read, strict=True))
+    return all(cell.startswith('"') for cell in plain if cell) or all('"' in own for raw, own in pairs if raw != own)
 
 
 def _delimiter(text: str, column: str | None) -> str:

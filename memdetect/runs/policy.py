@@ -243,7 +243,7 @@ def _toml(path: Path) -> Mapping[str, Any]:
     import tomllib  # only where there is such a file
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as problem:
         raise MemdetectError(f"{path} cannot be read ({problem.strerror}); check its permissions") from None
     except RecursionError:

@@ -97,6 +97,42 @@ def test_commas_in_a_table_of_one_column_do_not_split(tmp_path: Path, suffix: st
     assert asked(read([path])) == ["a cat, a dog; a|b", '5" pipe, red', "quoted, once"]
 
 
+@pytest.mark.parametrize(
+    ("text", "prompts"),
+    [
+        (
+            'Prompt\tNote\na sign that says "Hi"\tx\n"Hello" in chalk\tx\n',
+            ['a sign that says "Hi"', '"Hello" in chalk'],
+        ),
+        ('Prompt\tNote\n"a quote that never ends\tx\nlast "word\tx\n', ['"a quote that never ends', 'last "word']),
+        ('Prompt\tNote\n"quoted in the text"\tx\nplain\tx\n', ['"quoted in the text"', "plain"]),
+        ('"Prompt"\t"Note"\n"a cat"\t"x"\n"a ""dog"""\t"x"\n', ["a cat", 'a "dog"']),
+        ('Prompt\tNote\n"a ""dog"""\tx\n"two\twords"\ty\n', ['a "dog"', "two\twords"]),
+    ],
+)
+def test_cells_between_tabs_are_as_they_stand_unless_the_table_quotes(tmp_path: Path, text: str, prompts: list[str]):
+    assert asked(read([put(tmp_path, "p.tsv", text)])) == prompts
+
+
+@any_folder
+@given(some_texts(without="\0\t\r\n"))
+def test_a_table_that_quotes_nothing_reads_back(tmp_path: Path, texts: list[str]):
+    """Unless it looks as if it quoted: then the marks are the table's."""
+    rows = [["prompt", "note"], *([text, 'a 5" pipe'] for text in ['"a" sign', *texts])]
+    path = put(tmp_path, "p.tsv", "".join("\t".join(row) + "\n" for row in rows))
+    assert asked(read([path])) == list(dict.fromkeys(row[0] for row in rows[1:]))
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;\r"])
+def test_a_spreadsheet_may_name_its_delimiter(tmp_path: Path, first: str):
+    found = read([put(tmp_path, "p.csv", f"{first}\nprompt, long;n\na red apple, cut;1\n")], column="prompt, long")
+    assert [(r.prompt, r.line, r.meta) for r in found.items] == [("a red apple, cut", 3, {"n": "1"})]
+
+
+def test_a_prompt_in_a_table_may_be_as_long_as_any(tmp_path: Path):
+    assert asked(read([put(tmp_path, "p.csv", "id,prompt\n1," + "b" * 2**20)])) == ["b" * 2**20]
+
+
 def test_the_delimiter_is_the_one_that_sets_the_prompt_apart(tmp_path: Path):
     path = put(tmp_path, "p.csv", "prompt;a, b, c\na cat, a dog, a cow;1\n")
     assert [(r.prompt, r.meta) for r in read([path]).items] == [("a cat, a dog, a cow", {"a, b, c": "1"})]
@@ -247,7 +283,8 @@ def test_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes, format: str | None,
         ("p.csv", "id,prompt\n1,a\n2,\n", "line 3|prompt is empty"),
         ("p.csv", "id,prompt\n1,a cat, a dog\n", "line 2|3 cells|header of 2|quotes"),
         ("p.csv", 'id,prompt\n1,a\n2,"open\nb\n', "line 3|broken table|quote"),
-        ("p.csv", "id,prompt\n1," + "b" * 131_073, "line 2|larger"),
+        ("p.csv", "id,prompt\n1," + "b" * (2**20 + 1), "line 2|1,048,577 characters"),
+        ("p.csv", "id,prompt\n1," + "b" * 2**24 + "b", "line 2|larger"),
         ("p.csv", "prompt,prompt\na,b\n", "line 2|twice"),
         ("p.csv", "a cat\na dog\n", "line 2|no prompt|'a cat'|--prompt-column"),
         ("p.csv", "id,prompt\n1,a\0b\n", "line 2|NUL"),

@@ -306,3 +306,8 @@ def test_a_policy_that_is_no_file_is_not_passed_over(name: str, kind: str, repos
     with pytest.raises(MemdetectError, match=f"{name} is no file that can be read") as caught:
         read_policy({}, repository)
     assert caught.value.exit is Exit.USAGE
+
+
+def test_a_policy_may_begin_with_a_byte_order_mark(repository):
+    (repository / "memdetect.toml").write_text("\ufeff[policy]\nfdr = 0.2\n", encoding="utf-8")
+    assert read_policy({}, repository).policy.fdr == 0.2
