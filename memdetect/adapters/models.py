@@ -16,7 +16,8 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
 from memdetect.adapters.cards import Card, card_of, read_card
-from memdetect.adapters.opening import PROBLEMS, add_loras, check_fits, open_pipeline, place, weight_bytes
+from memdetect.adapters.loras import add_loras
+from memdetect.adapters.opening import PROBLEMS, check_fits, open_pipeline, place, weight_bytes
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
@@ -103,7 +104,7 @@ def load(model: Any, loading: Loading | None = None) -> Model:
         return _wrap(model)
     if not str(model).strip():
         raise MemdetectError("--model is empty; give a bundled name, a folder or a hub id (see `memdetect models`)")
-    folder = _folder(str(model))
+    folder = place_of(str(model))
     card = read_card(folder.parent if folder and folder.is_file() else folder) if folder else card_of(str(model))
     where = folder or card.repo or str(model)
     device, dtype = _placement(loading.device, loading.dtype or "auto", card.dtype)
@@ -205,8 +206,8 @@ def _placement(device: str | None, dtype: str, card: str) -> tuple[str, str]:
     return device, dtype
 
 
-def _folder(name: str) -> Path | None:
-    """The folder that a name stands for, or None for a hub id (`owner/name`)."""
+def place_of(name: str) -> Path | None:
+    """The folder or file that a name stands for, or None for a hub id (`owner/name`); MemdetectError for neither."""
     path = Path(name)
     if path.is_file():
         if path.suffix != ".safetensors":

@@ -1,11 +1,10 @@
-"""Open weights: a folder or a hub id in diffusers' layout, or a single .safetensors file; LoRA, offload, memory."""
+"""Open weights: a folder or a hub id in diffusers' layout, or a single .safetensors file; offload, memory."""
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ SINGLE_FILES = {
     **dict.fromkeys(("sd3", "sd35_large", "sd35_medium"), "StableDiffusion3Pipeline"),
     **dict.fromkeys(("flux-dev", "flux-schnell"), "FluxPipeline"),
 }
-LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
-LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
 
 
 def open_pipeline(place: Path | str, dtype: torch.dtype, loading: Loading) -> Any:
@@ -68,62 +65,6 @@ def header(path: Path) -> dict[str, tuple[int, ...]]:
     """Shape of each tensor of a .safetensors file; no tensor is read. Raises OSError and SafetensorError."""
     with safe_open(str(path), framework="pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
-def parse_lora(given: str) -> tuple[Path, float]:
-    """PATH or PATH@SCALE; MemdetectError when there is no such .safetensors file, or the scale leaves nothing of it."""
-    head, at, tail = given.rpartition("@")
-    try:
-        path, scale = (Path(head), float(tail)) if at else (Path(given), 1.0)
-    except ValueError:
-        path, scale = Path(given), 1.0
-    if path.is_dir():
-        path /= "pytorch_lora_weights.safetensors"
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise MemdetectError(f"--lora {given!r}: no .safetensors file there; expected PATH or PATH@SCALE")
-    if not LEAST_SCALE <= abs(scale) < inf:
-        said = "with which the base would be audited without the LoRA, or nothing at all"
-        raise MemdetectError(f"--lora {given!r}: the scale is {scale}, {said}; give the one that you publish it for")
-    return path, scale
-
-
-def add_loras(pipe: Any, loras: Sequence[str]) -> str:
-    """Load LoRA weights into a pipeline, each at its scale; 16 hex digits of what was added, "" for nothing.
-
-    Raises MemdetectError for a file that is not there, does not fit or is taken in part only, and without peft.
-    """
-    if not loras:
-        return ""
-    parsed = [parse_lora(given) for given in loras]
-    names = [f"lora{i}" for i in range(len(parsed))]
-    total = hashlib.sha256()
-    try:
-        for name, (path, scale) in zip(names, parsed, strict=True):
-            pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
-            with path.open("rb") as file:
-                total.update(f"{scale!r}\n".encode() + hashlib.file_digest(file, "sha256").digest())
-            _check_taken(pipe, path, name)
-        pipe.set_adapters(names, adapter_weights=[scale for _, scale in parsed])
-    except (*PROBLEMS, RuntimeError) as problem:
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        if "PEFT" in reason:
-            raise MemdetectError(
-                f"--lora {loras[0]!r} needs the package peft, missing or too old; pip install 'memdetect[lora]'"
-            ) from None
-        raise MemdetectError(f"--lora {loras[0]!r} could not be added: {reason}; check it against the model") from None
-    return total.hexdigest()[:16]
-
-
-def _check_taken(pipe: Any, path: Path, adapter: str) -> None:
-    """MemdetectError when a pipeline has fewer layers of a LoRA than its file; diffusers drops them with a warning."""
-    held = sum(any(mark in name for mark in LORA_DOWN) for name in header(path))
-    parts = [part for part in getattr(pipe, "components", {}).values() if isinstance(part, torch.nn.Module)]
-    taken = sum(adapter in getattr(module, "lora_A", ()) for part in parts for module in part.modules())
-    if taken < held:
-        raise MemdetectError(
-            f"--lora {str(path)!r}: the model took {taken} of its {held} layers, expected all, since the rest would go "
-            "unseen; check it against the model, or name its tensors alike (lora_A, lora_B)"
-        )
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype, variant: str | None = None) -> int:

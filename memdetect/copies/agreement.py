@@ -51,10 +51,12 @@ class Laid:
     region: Box | None = None
 
 
-def lay(asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool]) -> list[Laid | None]:
+def lay(
+    asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool], *, through: bool = False
+) -> list[Laid | None]:
     """Lay an image on its candidates. None for one that is not there, or that the image explains less than others.
 
-    always: candidates that are laid in any case.
+    always: candidates that are laid in any case. through: refine what is HOPELESS too, so that small shares are exact.
     """
     there = [k for k, other in enumerate(others) if other]
     placings = asking.placings([other for other in others if other])
@@ -64,7 +66,7 @@ def lay(asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool
     laid: list[Laid | None] = [None] * len(others)
     for k, placing in dict.fromkeys(best):
         other, held = others[k], laid[k]
-        if other and not _done(held) and _more(now := _measured(asking, other, placing), held):
+        if other and not _done(held) and _more(now := _measured(asking, other, placing, through), held):
             laid[k] = now
     return laid
 
@@ -77,11 +79,11 @@ def _more(now: Laid, held: Laid | None) -> bool:
     return held is None or (now.agreed, now.structure) > (held.agreed, held.structure)
 
 
-def _measured(asking: Asking, other: Prepared, placing: Placing) -> Laid:
+def _measured(asking: Asking, other: Prepared, placing: Placing, through: bool) -> Laid:
     first, last = range(len(asking.sizes.refine))
     affine = refined(placing.affine, asking, other, first)
     coarse = _structure(asking, other, affine, asking.sizes.refine[first])
-    if (share := float(coarse.same.mean())) < HOPELESS:
+    if (share := float(coarse.same.mean())) < HOPELESS and not through:
         return Laid(affine, share, share, float(coarse.telling.mean()))
     affine = refined(affine, asking, other, last)
     return agreement(asking, other, WHOLE if near(affine, WHOLE) else affine)

@@ -27,6 +27,7 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
+from memdetect.scanning.given_files import check_files
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
 from memdetect.scanning.own_bank import made_bank, run_beside
@@ -58,6 +59,7 @@ def run_calibration(
     for one to be searched whose images are not finite.
     """
     options, watch = replace(options or Options(), save_images=False), watch or Watch()
+    check_files(options)
     requests = _clean(requests)
     known = _memorized(options.memorized, requests) if options.memorized else None
     loaded = load(model, options.loading)

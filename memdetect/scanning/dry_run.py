@@ -24,6 +24,7 @@ from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_scores import rounds_for
 from memdetect.scanning.costs import Effort, cost_lines, levels_in
+from memdetect.scanning.given_files import check_files
 from memdetect.scanning.planning import bar_of, index_facts, readings_of
 from memdetect.scanning.prepare import INDEX, Options, deciding, searched_index
 
@@ -115,6 +116,7 @@ def _clean_count(reference: Calibration | None, header: Header, items: Sequence[
 def _planned(model: str, options: Options, *, images: bool) -> Planned:
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
+    check_files(options)
     asked, sampling, probing = options.loading, options.sampling, options.probing
     wanted: dict[str, Any] = {
         "steps": sampling.steps,

@@ -1,6 +1,5 @@
 """Weights open by file, revision and LoRA; what does not fit, or is not what it says, is refused in one line."""
 
-import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -100,53 +99,6 @@ def test_weights_that_cannot_fit_are_refused_before_they_are_read(model_folder, 
     monkeypatch.setattr("memdetect.adapters.models.open_pipeline", lambda *_: pytest.fail("opened"))
     with pytest.raises(MemdetectError, match=r"the weights take 0\.0 GB as fp32, cpu has 0\.0 GB; use --dtype bf16"):
         load(str(model_folder), Loading(device="cpu"))
-
-
-def test_a_lora_needs_a_file_of_safetensors(tmp_path, model_folder):
-    weights = single(tmp_path / "pytorch_lora_weights.safetensors", "a")
-    assert opening.parse_lora(str(weights)) == (weights, 1.0)
-    assert opening.parse_lora(f"{weights}@0.5") == (weights, 0.5)
-    assert opening.parse_lora(f"{tmp_path}@-1") == (weights, -1.0)
-    for wrong in ("nowhere.safetensors", "nowhere.safetensors@2", str(tmp_path / "x@y"), str(tmp_path / "x.bin")):
-        with pytest.raises(MemdetectError, match=re.escape(f"--lora {wrong!r}: no .safetensors file there")):
-            opening.parse_lora(wrong)
-    for scale in ("0", "-0.0", "1e-30", "nan", "inf", "-inf"):
-        with pytest.raises(
-            MemdetectError, match=r"the scale is .*, with which the base would be audited without the LoRA"
-        ):
-            opening.parse_lora(f"{weights}@{scale}")
-
-
-class Loras:
-    """A pipeline that writes down what is added to it."""
-
-    def __init__(self) -> None:
-        self.said: list[Any] = []
-
-    def load_lora_weights(self, folder: str, *, weight_name: str, adapter_name: str) -> None:
-        self.said.append((folder, weight_name, adapter_name))
-
-    def set_adapters(self, names: list[str], adapter_weights: list[float]) -> None:
-        self.said.append((names, adapter_weights))
-
-
-def test_loras_are_added_each_at_its_scale_and_change_the_digest(tmp_path):
-    one, two = single(tmp_path / "one.safetensors", "a"), single(tmp_path / "two.safetensors", "b")
-    pipe = Loras()
-    digest = opening.add_loras(pipe, (str(one), f"{two}@0.5"))
-    folder = str(tmp_path)
-    expected = [(folder, "one.safetensors", "lora0"), (folder, "two.safetensors", "lora1")]
-    assert pipe.said == [*expected, (["lora0", "lora1"], [1.0, 0.5])]
-    others = [opening.add_loras(Loras(), given) for given in ((str(one), str(two)), (str(one),), ())]
-    assert len({digest, *others}) == 4
-    assert others[-1] == ""
-
-
-def test_a_lora_that_cannot_be_added_is_an_error_of_one_line(tmp_path, model_folder):
-    weights = single(tmp_path / "one.safetensors", "a")
-    with pytest.raises(MemdetectError, match=r"--lora .* could not be added: ") as caught:
-        load(str(model_folder), Loading(device="cpu", loras=(str(weights),)))
-    assert "\n" not in str(caught.value)
 
 
 def test_offload_from_a_cpu_is_refused(model_folder):

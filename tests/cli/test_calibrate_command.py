@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from memdetect.cli import run
 from memdetect.inputs.bundled import model_folder as model_folder_of
@@ -83,5 +84,11 @@ def test_a_dry_run_says_what_outputs_would_be_looked_up_in(work, capsys, monkeyp
     assert "'own.index'" in capsys.readouterr().err
     assert run([*scan, "--index", "own.index", "--no-index"]) == 2
     assert "index 'own.index' and no-index exclude each other" in capsys.readouterr().err
+    assert run([*scan, "--train-images", "photos"]) == 2
+    assert "'photos': the folder cannot be read" in capsys.readouterr().err
+    Path("photos").mkdir()
+    assert run([*scan, "--train-images", "photos"]) == 2
+    assert "'photos' holds no image" in capsys.readouterr().err
+    Image.new("RGB", (8, 8)).save("photos/a.png")
     assert run([*scan, "--train-images", "photos"]) == 0
     assert "looked up among the pictures of photos" in capsys.readouterr().out

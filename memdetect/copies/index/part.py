@@ -64,7 +64,8 @@ class Parts:
             return
         asking = Asking(image)
         small = [self._small(row, asking.sizes) for row in rows[:DEPTH]]
-        laid = lay(asking, small, [k == 0 for k in range(len(small))])  # as a look-up does
+        # As a look-up does, but for the small shares, of which the limit is foretold.
+        laid = lay(asking, small, [k == 0 for k in range(len(small))], through=True)
         self.pairs += sum(one is not None for one in small)
         self.values.append(
             max((self._share(image, row, part) for row, part in zip(rows, laid, strict=False)), default=0.0)
