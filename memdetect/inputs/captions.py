@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import files_in, folder_names, images_in, strays
@@ -26,6 +26,7 @@ from memdetect.inputs.tables import Row, rows_of
 METADATA = ("metadata.jsonl", "metadata.csv")
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
 NO_CAPTIONS = re.compile(r"readme|licen[cs]e|copying|requirements|.*config.*\.json|.*\blogs?\b", re.IGNORECASE)
+Sourced: TypeAlias = tuple[str, str]  # a caption, and where it stands
 MASKS = ("-masklabel.png", "-condlabel.png")  # OneTrainer's, named after the picture that they belong to
 
 
@@ -41,7 +42,14 @@ def _without(path: Path, ending: str) -> Path | None:
 
 
 def captioned(folder: Path, instance_prompt: str | None = None) -> list[tuple[Path, str]]:
+    """`understood`, without where the captions stand."""
+    return [(picture, caption) for picture, caption, _ in understood(folder, instance_prompt)]
+
+
+def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[Path, str, str]]:
     """Pictures of a folder at any depth, in the order of their paths, each once with every caption that it has.
+
+    With each caption its source: the file, the folder whose name it is, or `--instance-prompt`.
 
     Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above
     (file_name, relative to it; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and
@@ -61,7 +69,7 @@ def captioned(folder: Path, instance_prompt: str | None = None) -> list[tuple[Pa
         )
     forget()
     listed, read = _listed(folder, pictures)
-    found: list[tuple[Path, str]] = []
+    found: list[tuple[Path, str, str]] = []
     names, others = folder_names(folder), None
     for picture in pictures:
         own = _clean([*listed[picture], *captions_beside(picture)], picture)
@@ -69,13 +77,13 @@ def captioned(folder: Path, instance_prompt: str | None = None) -> list[tuple[Pa
             others = _texts_of_no_picture(folder) if others is None else others
             _refuse_unread(picture, folder, read, others)
             own = _fallback(picture, folder, instance_prompt, names)
-        found += [(picture, caption) for caption in own]
+        found += [(picture, caption, source) for caption, source in own]
     return found
 
 
-def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[str]], set[Path]]:
+def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced]], set[Path]]:
     """Captions in files about whole folders, by picture, and which files these are."""
-    listed: dict[Path, list[str]] = {path: [] for path in pictures}
+    listed: dict[Path, list[Sourced]] = {path: [] for path in pictures}
     homes = sorted({folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))})
     read: set[Path] = set()
     for path in [home / name for home in homes for name in METADATA if (home / name).is_file()]:
@@ -83,12 +91,12 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[str]], 
             read.add(path)
             if picture not in listed:
                 raise MemdetectError(f"{place}: names {str(picture)!r}, which is not there; remove the row")
-            listed[picture] += captions
+            listed[picture] += [(caption, str(path)) for caption in captions]
     for path in [home / name for home in homes for name in whole_in(home) if META.fullmatch(name)]:
         found = meta_captions(path, pictures)
         read |= {path} if found else set()
         for picture, captions in found.items():
-            listed[picture] += captions
+            listed[picture] += [(caption, str(path)) for caption in captions]
     return listed, read
 
 
@@ -121,16 +129,16 @@ def _parsed(path: Path) -> Iterator[tuple[int, Row | None]]:
         raise MemdetectError(str(problem).replace(", or say --prompts-format", "")) from None
 
 
-def _clean(captions: list[str], picture: Path) -> list[str]:
+def _clean(captions: list[Sourced], picture: Path) -> list[Sourced]:
     """Captions as they are, those that differ in blanks once, without any that shows nothing.
 
     MemdetectError (usage) for one that cannot be written, or is too long.
     """
-    kept: dict[str, str] = {}
-    for caption in captions:
-        kept.setdefault(" ".join(caption.split()), caption)
+    kept: dict[str, Sourced] = {}
+    for caption, source in captions:
+        kept.setdefault(" ".join(caption.split()), (caption, source))
     try:
-        return [as_text(caption, "caption") for caption in kept.values() if _shows(caption)]
+        return [(as_text(caption, "caption"), source) for caption, source in kept.values() if _shows(caption)]
     except ValueError as problem:
         raise MemdetectError(f"{str(picture)!r}: {problem}") from None
 
@@ -154,11 +162,15 @@ def _refuse_unread(picture: Path, folder: Path, read: set[Path], others: list[Pa
 
 def _fallback(
     picture: Path, folder: Path, instance_prompt: str | None, names: Mapping[tuple[int, int], list[str]]
-) -> list[str]:
+) -> list[Sourced]:
     given = (instance_prompt or "").strip()
     place = picture.parent.stat()
     named = [] if picture.parent == folder else names.get((place.st_dev, place.st_ino), [])
-    captions = [given] if given else [found[1] for found in map(REPEATS.fullmatch, named) if found]
+    captions = (
+        [(given, "--instance-prompt")]
+        if given
+        else [(found[1], str(picture.parent)) for found in map(REPEATS.fullmatch, named) if found]
+    )
     if not captions:
         said = f"write it into {picture.stem}.txt or {METADATA[0]}, or give --instance-prompt"
         raise MemdetectError(f"{str(picture)!r} has no caption; {said}; if it was not trained on, move it away")

@@ -44,19 +44,21 @@ def _beside(picture: Path) -> Iterator[tuple[Path, str]]:
                 yield picture.parent / name, rest
 
 
-def captions_beside(picture: Path) -> list[str]:
-    """The captions in NAME.txt, NAME.caption, NAME.cap and NAME.json, also as NAME.png.txt and in capitals.
+def captions_beside(picture: Path) -> list[tuple[str, str]]:
+    """The captions, each with its file, in NAME.txt, NAME.caption, NAME.cap and NAME.json.
+
+    Also as NAME.png.txt, and in capitals.
 
     Of a text every line that is not blank (OneTrainer picks one, kohya takes the first), and all of it as one line, as
     most trainers read it. Raises MemdetectError for a text that cannot be read.
     """
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     for path, rest in sorted(_beside(picture), key=lambda pair: (_rank(pair[1]), pair[0].name)):
         if rest in TEXTS:
             text = read_text(path)
-            found += [" ".join(part.split()) for part in (*text.split("\n"), text)]
+            found += [(" ".join(part.split()), str(path)) for part in (*text.split("\n"), text)]
         elif rest == JSON:
-            found += json_captions(_parsed(path)) or []
+            found += [(caption, str(path)) for caption in json_captions(_parsed(path)) or []]
     return found
 
 

@@ -180,7 +180,12 @@ def _clean(requests: Requests) -> Requests:
     if image is not None:
         raise MemdetectError(f"{image.source!r} is an image; a calibration is made of prompts")
     kept = one_a_family(requests.items)
-    parts_of(kept)  # refused here, not after hours of sampling
+    parts, given = parts_of(kept)  # refused here, not after hours of sampling
+    if given and "calibration" not in parts:
+        raise MemdetectError(
+            f"all {len(parts)} clean prompts are of part tuning and leave none for the calibration split; add prompts "
+            "of part calibration, or remove the column"
+        )
     return Requests(tuple(kept), requests.blank, requests.repeated + len(requests.items) - len(kept))
 
 

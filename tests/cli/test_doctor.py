@@ -1,6 +1,7 @@
 """`memdetect doctor`: every check alone, no network, no private path."""
 
 import json
+import re
 import shutil
 import socket
 import sys
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from ready import Ready
+from safetensors.torch import save_file
 
 from memdetect.cli import machine, run
 from memdetect.cli.machine import CHECKS, examine, healthy
@@ -108,3 +112,57 @@ def test_little_disk_is_a_warning(free: int, outcome: str, monkeypatch: pytest.M
     """A scan without images needs next to none."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(free, 0, free))
     assert CHECKS["disk"]()[0] == outcome
+
+
+# Training pictures
+
+
+def test_training_pictures_are_told_with_their_captions_and_what_is_left_out(tmp_path, capsys):
+    folder = tmp_path / "train"
+    repeats = folder / "10_sks dog"
+    repeats.mkdir(parents=True)
+    for name in ("a.png", "b.png", "10_sks dog/c.png", "a-masklabel.png"):
+        Image.new("RGB", (8, 8), "red").save(folder / name)
+    whole = (folder / "b.png").read_bytes()
+    (folder / "b.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "a.txt").write_text("a red square\nred\n", encoding="utf-8")
+    (folder / "metadata.jsonl").write_text('{"file_name": "b.png", "text": "half of one"}\n', encoding="utf-8")
+    (folder / "a.npz").write_bytes(b"cache")
+    assert run(["doctor", "--train-images", str(folder)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "ok    pictures: 3 (2 in the folder itself, 1 in 10_sks dog)"
+    assert out[1] == "ok    captions: 5 (3 from NAME.txt, 1 from metadata.jsonl, 1 from the folder's name '10_sks dog')"
+    assert out[2].startswith("warn  left out: 1 ('b.png') cannot be opened (")
+    assert out[3] == (
+        "ok    not pictures: 2 ('a-masklabel.png', 'a.npz'): masks, caches and files that no trainer shows"
+    )
+    assert run(["doctor", "--train-images", str(folder), "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = {Path(row["path"]).name: row for row in told["pictures"]}
+    assert rows["a.png"]["captions"][0] == {"text": "a red square", "from": str(folder / "a.txt")}
+    assert rows["c.png"] == {
+        "path": str(repeats / "c.png"),
+        "captions": [{"text": "sks dog", "from": str(repeats)}],
+        "problem": "",
+    }
+    assert rows["b.png"]["problem"]
+
+
+def test_a_folder_that_a_scan_would_refuse_is_a_failure_of_one_line(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert run(["doctor", "--train-images", str(tmp_path)]) == 3
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.match(r"fail  training pictures: '.*a\.png' has no caption; write it into a\.txt", line)
+    assert run(["doctor", "--train-images", str(tmp_path), "--instance-prompt", "a sks"]) == 0
+    assert "captions: 1 (1 from --instance-prompt)" in capsys.readouterr().out
+
+
+def test_lora_files_are_read_without_a_model(tmp_path, capsys):
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    factors = {f"unet.mid.to_q.lora_{side}.weight": torch.ones(2, 2) for side in "AB"}
+    save_file(factors, good)
+    save_file({**factors, "unet.mid.to_q.dora_scale": torch.ones(2)}, bad)
+    assert run(["doctor", "--lora", f"{good}@0.5"]) == 0
+    assert capsys.readouterr().out == f"ok    LoRA: {good}: 1 layers, 2 tensors, at scale 0.5\n"
+    assert run(["doctor", "--lora", str(good), "--lora", str(bad)]) == 3
+    assert "are DoRA in kohya's names" in capsys.readouterr().out

@@ -90,6 +90,9 @@ def test_what_cannot_be_a_calibration_is_refused_before_the_first_image(pipe: An
     path.write_text('{"prompt": "a", "part": "test"}\n', encoding="utf-8")
     with pytest.raises(MemdetectError, match="of part 'test'"):
         calibrate([path], pipe, tmp_path / "c.json", OPTIONS)
+    path.write_text('{"prompt": "a", "part": "tuning"}\n{"prompt": "b", "part": "tuning"}\n', encoding="utf-8")
+    with pytest.raises(MemdetectError, match="all 2 clean prompts are of part tuning and leave none"):
+        calibrate([path], pipe, tmp_path / "c.json", OPTIONS)
     assert not (tmp_path / "c.run").exists()
 
 
