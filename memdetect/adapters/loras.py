@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from memdetect.adapters.opening import PROBLEMS, header
+from memdetect.adapters.opening import PROBLEMS, header, reason_of
 from memdetect.errors import MemdetectError
 
 LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
@@ -32,7 +32,6 @@ OTHERS = {  # what a name that is not known may be of
     "emb_params": "an embedding",
     "string_to_param": "an embedding",
 }
-SHOWN = 200  # characters of a reason
 
 
 def parse_lora(given: str) -> tuple[Path, float]:
@@ -106,12 +105,6 @@ def add_loras(pipe: Any, loras: Sequence[str]) -> str:
             ) from None
         raise MemdetectError(f"--lora {given!r} could not be added: {reason}; check it against the model") from None
     return total.hexdigest()[:16]
-
-
-def reason_of(problem: BaseException) -> str:
-    """What an error says in one line; of a list of keys or shapes the beginning."""
-    said = " ".join(str(problem).split()) or type(problem).__name__
-    return said if len(said) <= SHOWN else f"{said[:SHOWN].rsplit(' ', 1)[0]} ..."
 
 
 def _check_taken(pipe: Any, path: Path, adapter: str) -> None:

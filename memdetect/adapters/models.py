@@ -17,7 +17,15 @@ from torch import nn
 
 from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.loras import add_loras
-from memdetect.adapters.opening import PROBLEMS, check_fits, open_pipeline, place, weight_bytes
+from memdetect.adapters.opening import (
+    PROBLEMS,
+    check_fits,
+    open_pipeline,
+    opening_hint,
+    place,
+    reason_of,
+    weight_bytes,
+)
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
@@ -236,10 +244,10 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
         return open_pipeline(where, DTYPES[dtype], loading)
     except PROBLEMS as problem:
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
+        cure = opening_hint(where, loading) or "check its name and files"
         raise MemdetectError(
-            f"model {str(where)!r} could not be opened: {reason}; check its name and files{mirrors}"
+            f"model {str(where)!r} could not be opened: {reason_of(problem)}; {cure}{mirrors}"
         ) from None
 
 

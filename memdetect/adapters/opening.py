@@ -10,13 +10,15 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Loading
 
-PROBLEMS = (OSError, ValueError, KeyError, AttributeError, ImportError, SafetensorError)
+PROBLEMS = (OSError, ValueError, KeyError, AttributeError, ImportError, SafetensorError, SingleFileComponentError)
+SHOWN = 200  # characters of a reason
 SINGLE_FILES = {
     **dict.fromkeys(("v1", "v2"), "StableDiffusionPipeline"),
     "xl_base": "StableDiffusionXLPipeline",
@@ -65,6 +67,26 @@ def header(path: Path) -> dict[str, tuple[int, ...]]:
     """Shape of each tensor of a .safetensors file; no tensor is read. Raises OSError and SafetensorError."""
     with safe_open(str(path), framework="pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def reason_of(problem: BaseException) -> str:
+    """What an error says in one line; of a list of keys or shapes the beginning."""
+    said = " ".join(str(problem).split()) or type(problem).__name__
+    return said if len(said) <= SHOWN else f"{said[:SHOWN].rsplit(' ', 1)[0]} ..."
+
+
+def opening_hint(where: Path | str, loading: Loading) -> str:
+    """What to do about a model that could not be opened, as far as its files tell; "" where they tell nothing."""
+    if not isinstance(where, Path):
+        return ""
+    if where.is_file():
+        config = "" if loading.config else ", or give --config with a folder or hub id that has the configuration"
+        return f"a single file may lack parts, such as text encoders: scan a folder in the diffusers layout{config}"
+    names = [file.name for file in where.glob("*/*.safetensors")]
+    variants = sorted({parts[-2] for name in names if len(parts := name.split(".")) > 2 and "-of-" not in parts[-2]})
+    if variants and not loading.variant and all(f".{variants[0]}." in name for name in names):
+        return f"its files are of the variant {variants[0]}: give --variant {variants[0]}"
+    return ""
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype, variant: str | None = None) -> int:

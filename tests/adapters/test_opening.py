@@ -9,6 +9,7 @@ import diffusers
 import pytest
 import torch
 from accelerate import cpu_offload_with_hook
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors.torch import save_file
 from tiny_adapters import tiny_adapter, tiny_unet2d
 
@@ -214,3 +215,27 @@ def test_a_pipeline_of_an_adapter_is_not_changed_by_being_loaded(tmp_path):
     before = dict(pipe.scheduler.config)
     load(pipe)
     assert dict(pipe.scheduler.config) == before
+
+
+def test_files_of_a_variant_alone_are_told(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path, variant="fp16")
+    with pytest.raises(MemdetectError, match=r"its files are of the variant fp16: give --variant fp16") as caught:
+        load(str(tmp_path), Loading(device="cpu"))
+    assert "\n" not in str(caught.value)
+    assert load(str(tmp_path), Loading(device="cpu", variant="fp16")).device == "cpu"
+
+
+@pytest.mark.parametrize("problem", [SingleFileComponentError("no text encoder\nin it"), OSError("not in the cache")])
+def test_a_single_file_that_lacks_a_part_is_one_line(tmp_path, monkeypatch, problem):
+    """As large models are published: the denoiser alone."""
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "from_single_file", fails)
+    file = single(tmp_path / "model.safetensors", SD1)
+    with pytest.raises(
+        MemdetectError, match=r"may lack parts, such as text encoders: scan a folder .*--config"
+    ) as caught:
+        load(str(file), Loading(device="cpu", offline=True))
+    assert "\n" not in str(caught.value)
