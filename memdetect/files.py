@@ -53,3 +53,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def did_you_mean(path: Path) -> str:
+    """`did you mean 'NAME'? ` where a file or folder beside a path that is not there is called nearly like it; else "".
+
+    Only the folder that the path names is listed. Raises nothing.
+    """
+    from difflib import get_close_matches
+
+    try:
+        names = sorted(entry.name for entry in os.scandir(path.parent))
+    except (OSError, ValueError):
+        return ""
+    close = get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"did you mean {str(path.parent / close[0])!r}? " if close and close[0] != path.name else ""

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from memdetect.adapters.opening import PROBLEMS, header, reason_of
 from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
 
 LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
 LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
@@ -44,7 +45,9 @@ def parse_lora(given: str) -> tuple[Path, float]:
     if path.is_dir():
         path /= "pytorch_lora_weights.safetensors"
     if path.suffix != ".safetensors" or not path.is_file():
-        raise MemdetectError(f"--lora {given!r}: no .safetensors file there; expected PATH or PATH@SCALE")
+        raise MemdetectError(
+            f"--lora {given!r}: no .safetensors file there; {did_you_mean(path)}expected PATH or PATH@SCALE"
+        )
     if not LEAST_SCALE <= abs(scale) < inf:
         said = "with which the base would be audited without the LoRA, or nothing at all"
         raise MemdetectError(f"--lora {given!r}: the scale is {scale}, {said}; give the one that you publish it for")

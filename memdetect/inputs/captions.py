@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
 from memdetect.inputs.folders import files_in, folder_names, images_in, strays
 from memdetect.inputs.prompts import Request, Requests, as_text, item_id
 from memdetect.inputs.sidecars import (
@@ -59,7 +60,8 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
     picture that is not there, files that do not parse, and captions that cannot be written.
     """
     if not folder.is_dir():
-        raise MemdetectError(f"--train-images {str(folder)!r} is no folder; give the folder of the training pictures")
+        cure = f"{did_you_mean(folder)}give the folder of the training pictures"
+        raise MemdetectError(f"--train-images {str(folder)!r} is no folder; {cure}")
     pictures = training_pictures(folder)
     if not pictures:
         raise MemdetectError(f"{str(folder)!r} holds no pictures at any depth; check the path")

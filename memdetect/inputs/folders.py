@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
 
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -199,7 +200,7 @@ def files_of(source: str) -> list[Path]:
         files = matching(source, _images_alone)
         none = f"no file matches this pattern in {str(Path.cwd())!r}; check it, or name the files"
     else:
-        files, none = [], "no such file or folder; check the path, or pass - for stdin"
+        files, none = [], f"no such file or folder; {did_you_mean(path)}check the path, or pass - for stdin"
     if not files:
         raise ValueError(none)
     return files

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
 from memdetect.runs.plan import Plan, Whole
 
 SHARES = ("coverage", "recall", "share")  # what a key of an index ends in when its number is from 0 to 1
@@ -130,7 +131,10 @@ def read_header(path: Path) -> Header:
     try:
         header = Header.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise MemdetectError(f"{path.parent} is not a run: it has no run.json; give a folder that scan made") from None
+        hint = "" if path.parent.is_dir() else did_you_mean(path.parent)
+        raise MemdetectError(
+            f"{path.parent} is not a run: it has no run.json; {hint}give a folder that scan made"
+        ) from None
     except OSError as problem:
         raise MemdetectError(f"{path} cannot be read ({problem.strerror}); give access to it") from None
     except ValidationError as problem:

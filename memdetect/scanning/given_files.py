@@ -5,6 +5,7 @@ from pathlib import Path
 from memdetect.adapters.loras import check_lora
 from memdetect.adapters.models import place_of
 from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
 from memdetect.inputs.folders import images_in
 from memdetect.scanning.prepare import Options
 
@@ -20,7 +21,9 @@ def check_files(options: Options) -> None:
     if isinstance(asked.base, str | Path):
         place_of(str(asked.base))
     if asked.calibration and asked.base is None and not Path(asked.calibration).exists():
-        raise MemdetectError(f"there is no calibration {str(asked.calibration)!r}; make one with `memdetect calibrate`")
+        hint = did_you_mean(Path(asked.calibration))
+        said = f"there is no calibration {str(asked.calibration)!r}; {hint}make one with `memdetect calibrate`"
+        raise MemdetectError(said)
     if lookup.weights and not Path(lookup.weights).exists():
         raise MemdetectError(f"--weights {str(lookup.weights)!r} is not there; give the file of the embedder's weights")
     if lookup.search and lookup.train_images and not any(images_in(Path(lookup.train_images))):

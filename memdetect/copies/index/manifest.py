@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.copies.index.views import AsTrained
 from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
 
 SCHEMA = 3
 MAX_BYTES = 2**24  # of a manifest, which has a few hundred
@@ -171,7 +172,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
         if (old := former(folder)).is_dir():
             raise MemdetectError(f"a build of {str(folder)!r} was cut off, its index is {str(old)!r}; rename it")
-        raise MemdetectError(f"there is no index folder {str(folder)!r}; check the path, or make one with index build")
+        cure = f"{did_you_mean(folder)}check the path, or make one with index build"
+        raise MemdetectError(f"there is no index folder {str(folder)!r}; {cure}")
     if not path.is_file():
         raise MemdetectError(f"{str(folder)!r} is no index: it has no {MANIFEST}; make one with index build")
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
 from memdetect.inputs.folders import BESIDE, images_in, is_image, matching, no_container, strays
 from memdetect.inputs.tables import IMAGE_COLUMNS, PROMPT_COLUMNS
 
@@ -65,7 +66,7 @@ def _entries(source: str) -> Iterator[Listed]:
             raise _problem(source, None, f"is no glob ({problem}); correct it") from None
         yield from (Listed(hit, place=source) for hit in _images_of(source, hits))
     else:
-        raise _problem(source, None, "no such file or folder; check the path")
+        raise _problem(source, None, f"no such file or folder; {did_you_mean(Path(source))}check the path")
 
 
 def _images_of(source: str, hits: Sequence[Path]) -> Iterator[Path]:
