@@ -28,7 +28,7 @@ def test_the_nearest_name_of_the_same_folder(tmp_path: Path) -> None:
         ("photos", "scan --train-images photo -m emoji-scenes --out o", "'photo' is no folder; did you mean 'photos'?"),
         (
             "train.index",
-            "match a.png --index trian.index",
+            "index info trian.index",
             "no index folder 'trian.index'; did you mean 'train.index'?",
         ),
         ("photos", "index build photo --out i", "no such file or folder; did you mean 'photos'?"),
