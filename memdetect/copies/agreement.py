@@ -117,8 +117,8 @@ def agreement(asking: Asking, other: Prepared, affine: Affine) -> Laid:
     under = other.coloured((shape[1], shape[0]))
     apart = np.asarray(over, np.float32) - np.asarray(under, np.float32)
     agrees = found.same & coloured(apart.transpose(2, 0, 1), found.inside, found.same, WINDOW * root)
-    shares = (float(each.mean()) for each in (agrees, found.same, found.telling))
-    return Laid(affine, *shares, largest(agrees))
+    agreed, structure, telling = (float(each.mean()) for each in (agrees, found.same, found.telling))
+    return Laid(affine, agreed, structure, telling, largest(agrees))
 
 
 def coloured(apart: Float32[np.ndarray, "3 row col"], inside: Here, same: Here, width: float) -> Here:
