@@ -15,7 +15,7 @@ from typing import Any
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import files_of, is_image, names_image
-from memdetect.inputs.tables import FORMATS, IMAGE_COLUMNS, PROMPT_COLUMNS, Row, blame, problem, rows_of
+from memdetect.inputs.tables import FORMATS, IMAGE_COLUMNS, PROMPT_COLUMNS, Row, blame, parquet_rows, problem, rows_of
 from memdetect.inputs.wording import unseen
 
 MAX_CHARS = 2**20
@@ -53,7 +53,7 @@ class Requests:
 
 
 def read(sources: Sequence[str | Path], *, column: str | None = None, format: str | None = None) -> Requests:
-    """Read prompt files (txt, jsonl, json, csv, tsv, each also gzipped), images, folders of images, globs and "-".
+    """Read prompt files (txt, jsonl, json, csv, tsv, each also gzipped; parquet), images, folders, globs and "-".
 
     `column` names the prompt column of rows. `format`, one of FORMATS, holds for every prompt file; without it the
     extension tells, and for stdin how it begins (`{`: jsonl, `["`: json, else txt); a text that looks like JSON or a
@@ -95,7 +95,10 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
         with blame(source, None):
             yield Request(item_id(None, path), None, path, source, None, {})
         return
-    for line, row in rows_of(_text(source), source, format, column):
+    table = source != "-" and (format or path.suffix.lower().removeprefix(".")) == "parquet"
+    if format == "parquet" and not table:
+        raise problem(source, None, "parquet cannot be read from stdin; name the file")
+    for line, row in parquet_rows(path) if table else rows_of(_text(source), source, format, column):
         with blame(source, line):
             yield None if row is None else request_of(row, column, source, line)
 

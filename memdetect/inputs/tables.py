@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
+from memdetect.inputs.parquet import rows_in
 
 BROKEN_JSON = re.compile(r"\s*(\{\s*[\"']|\[\s*[\"'{]|[\[{]\s*$)")
-FORMATS = ("txt", "jsonl", "json", "csv", "tsv")
+FORMATS = ("txt", "jsonl", "json", "csv", "tsv", "parquet")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "Prompt", "Caption", "TEXT")
 IMAGE_COLUMNS = ("image", "path", "file", "file_name")
 DELIMITERS = ",\t;|"
@@ -103,6 +104,18 @@ def _rows(text: str, source: str, format: str) -> Iterator[tuple[int, Row | None
         with blame(source, line):
             content = item.removesuffix("\n")
             yield line, None if not content.strip() else content if format == "txt" else _json(content)
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """The rows of a parquet file, each with its number, from 1, such that it can be written as strict JSON.
+
+    What is not a number, which is how tables write that there is none, is none.
+    """
+    with blame(str(path), None):
+        for number, row in enumerate(rows_in(path), 1):
+            told = {name: None if value != value else value for name, value in row.items()}
+            with blame(str(path), number):
+                yield number, _json(json.dumps(told))
 
 
 def _json(text: str) -> Row:

@@ -12,9 +12,11 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import prompts
@@ -131,6 +133,25 @@ def test_a_spreadsheet_may_name_its_delimiter(tmp_path: Path, first: str):
 
 def test_a_prompt_in_a_table_may_be_as_long_as_any(tmp_path: Path):
     assert asked(read([put(tmp_path, "p.csv", "id,prompt\n1," + "b" * 2**20)])) == ["b" * 2**20]
+
+
+def test_parquet_is_read_by_its_plain_columns(tmp_path: Path):
+    columns = {"TEXT": ["a cat", "a \u00e9 dog"], "n": [1, 2], "f": [0.5, float("nan")], "part": ["x", "y"]}
+    table = pyarrow.table(columns | {"image": [{"bytes": b"png", "path": "a.png"}] * 2, "tags": [["a"], ["b"]]})
+    parquet.write_table(table, tmp_path / "p.parquet")
+    found = read([tmp_path / "p.parquet"]).items
+    meta = [{"n": 1, "f": 0.5, "part": "x"}, {"n": 2, "f": None, "part": "y"}]
+    assert [(r.prompt, r.line, r.meta) for r in found] == [("a cat", 1, meta[0]), ("a \u00e9 dog", 2, meta[1])]
+    assert asked(read([tmp_path / "p.parquet"], column="part")) == ["x", "y"]
+    parquet.write_table(pyarrow.table({"prompt": ["a", None]}), tmp_path / "q.parquet")
+    assert "'line 2: the prompt is empty" in refusal(tmp_path / "q.parquet").replace("', line", "'line")
+
+
+def test_a_parquet_file_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    path = put(tmp_path, "p.parquet", "junk")
+    assert "needs pyarrow; install it with: pip install 'memdetect[parquet]'" in refusal(path)
+    assert "parquet cannot be read from stdin; name the file" in refusal("-", format="parquet")
 
 
 def test_the_delimiter_is_the_one_that_sets_the_prompt_apart(tmp_path: Path):
@@ -295,7 +316,7 @@ def test_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes, format: str | None,
         ("p.txt", b"\xef\xbb\xbfa\r\nb\rc\xff", "line 3|byte offset 9|UTF-8|save"),
         ("p.txt", "a".encode("utf-16"), "line 1|byte offset 0|save the file as UTF-8"),
         ("p.txt.gz", gzip.compress(b"a" * 9999)[:-9], "cannot be read|check the file"),
-        ("p.md", "a", "'.md'|txt jsonl json csv tsv|--prompts-format"),
+        ("p.md", "a", "'.md'|txt jsonl json csv tsv parquet|--prompts-format"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, content: str | bytes, words: str):

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 from memdetect.inputs.folders import BESIDE, images_in, is_image, matching, no_container, strays
+from memdetect.inputs.parquet import columns_of, rows_in
 from memdetect.inputs.tables import IMAGE_COLUMNS, PROMPT_COLUMNS
 
 LISTS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -137,21 +137,11 @@ def _table(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
 
 
 def _parquet(path: Path) -> Iterator[Fields]:
-    try:
-        parquet: Any = import_module("pyarrow.parquet")
-    except ImportError:
-        raise MemdetectError(
-            f"{str(path)!r} needs pyarrow; install it with: pip install 'memdetect[parquet]'"
-        ) from None
     with _blame(path):
-        table: Any = parquet.ParquetFile(path)
-        known = {*IMAGE_COLUMNS, *KEY_COLUMNS, *PROMPT_COLUMNS}
-        if not set(table.schema_arrow.names) & set(IMAGE_COLUMNS):
-            names = f"{table.schema_arrow.names!s:.200}"
-            raise ValueError(f"no path among the columns {names}; name one {' or '.join(IMAGE_COLUMNS)}")
-        wanted = [name for name in table.schema_arrow.names if name in known]
-        for batch in table.iter_batches(batch_size=4096, columns=wanted):
-            yield from batch.to_pylist()
+        columns, known = columns_of(path), {*IMAGE_COLUMNS, *KEY_COLUMNS, *PROMPT_COLUMNS}
+        if not set(columns) & set(IMAGE_COLUMNS):
+            raise ValueError(f"no path among the columns {columns!s:.200}; name one {' or '.join(IMAGE_COLUMNS)}")
+        yield from rows_in(path, [name for name in columns if name in known])
 
 
 @dataclass(slots=True)
