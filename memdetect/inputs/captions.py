@@ -15,6 +15,7 @@ from memdetect.inputs.sidecars import (
     FIELDS,
     META,
     captions_beside,
+    composed,
     forget,
     json_captions,
     meta_captions,
@@ -23,6 +24,7 @@ from memdetect.inputs.sidecars import (
     whole_in,
 )
 from memdetect.inputs.tables import Row, rows_of
+from memdetect.inputs.wording import BLANK
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
@@ -88,11 +90,13 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced
     listed: dict[Path, list[Sourced]] = {path: [] for path in pictures}
     homes = sorted({folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))})
     read: set[Path] = set()
+    known = {composed(str(picture)): picture for picture in pictures}
     for path in [home / name for home in homes for name in METADATA if (home / name).is_file()]:
-        for picture, captions, place in _rows(path):
+        for named, captions, place in _rows(path):
             read.add(path)
-            if picture not in listed:
-                raise MemdetectError(f"{place}: names {str(picture)!r}, which is not there; remove the row")
+            picture = named if named in listed else known.get(composed(str(named)))
+            if picture is None:
+                raise MemdetectError(f"{place}: names {str(named)!r}, which is not there; remove the row")
             listed[picture] += [(caption, str(path)) for caption in captions]
     for path in [home / name for home in homes for name in whole_in(home) if META.fullmatch(name)]:
         found = meta_captions(path, pictures)
@@ -146,7 +150,7 @@ def _clean(captions: list[Sourced], picture: Path) -> list[Sourced]:
 
 
 def _shows(text: str) -> bool:
-    return any(unicodedata.category(c)[0] not in "CZ" for c in text)
+    return any(unicodedata.category(c)[0] not in "CZ" and c not in BLANK for c in text)
 
 
 def _texts_of_no_picture(folder: Path) -> list[Path]:

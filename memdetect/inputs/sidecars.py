@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -24,22 +25,28 @@ WHOLE = re.compile(r"(metadata|meta(_\w+)?|captions?|prompts?)\.(jsonl?|csv|tsv|
 
 @lru_cache(256)
 def _listing(folder: Path) -> Mapping[str, list[str]]:
-    """The files of a folder by each beginning of their names that ends before a dot."""
+    """The files of a folder by each beginning of their names that ends before a dot, however accents are written."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith("."))
     for name in names:
-        for dot in re.finditer(r"\.", name):
-            found[name[: dot.start()]].append(name)
+        own = composed(name)
+        for dot in re.finditer(r"\.", own):
+            found[own[: dot.start()]].append(name)
     return found
+
+
+def composed(name: str) -> str:
+    """A name with its accents in one form: some systems write them apart (NFD), others together (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _beside(picture: Path) -> Iterator[tuple[Path, str]]:
     """Files named after a picture, with the suffix that follows its name, in lower case."""
     listing = _listing(picture.parent)
-    for stem in dict.fromkeys((picture.stem, picture.name)):
+    for stem in dict.fromkeys((composed(picture.stem), composed(picture.name))):
         for name in listing.get(stem, ()):
-            rest = name[len(stem) :].lower()
+            rest = composed(name)[len(stem) :].lower()
             if name != picture.name and re.fullmatch(r"\.\w+", rest):
                 yield picture.parent / name, rest
 

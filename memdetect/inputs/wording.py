@@ -31,6 +31,10 @@ class Worded(Protocol):
 # Of the category of what is not seen, and seen nevertheless: Arabic and other signs that stand over digits.
 _SHOWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 _JOINERS = frozenset("\u200c\u200d")  # which words and emoji need
+BLANK = {
+    *"\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0",
+    *map(chr, range(0xFFF0, 0xFFF9)),
+}
 _Row = TypeVar("_Row", bound=Worded)
 
 
@@ -49,10 +53,13 @@ def normalised(text: str) -> str:
 def unseen(text: str) -> str:
     """The first character of a text that shows nothing, as U+200B ZERO WIDTH SPACE; "" where there is none.
 
-    Control and format characters, line and paragraph separators; not tab, line feed, carriage return and the joiners.
+    Control and format characters, line and paragraph separators, and letters and marks that are blank by definition
+    (Default_Ignorable_Code_Point of Unicode, but for variation selectors); not tab, line feed, carriage return and the
+    joiners.
     """
     for c in "" if text.isascii() and text.isprintable() else text:
-        if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in "\t\n\r" and c not in _SHOWN | _JOINERS:
+        hidden = unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") or c in BLANK
+        if hidden and c not in "\t\n\r" and c not in _SHOWN | _JOINERS:
             return f"U+{ord(c):04X} {unicodedata.name(c, 'a control character')}"
     return ""
 

@@ -1,5 +1,6 @@
 """Captions in the forms that trainers read: every caption of every picture is scanned, or one line refuses."""
 
+import json
 import os
 import unicodedata
 from pathlib import Path
@@ -203,3 +204,21 @@ def test_no_fallback_where_texts_lie_that_go_with_no_picture(tmp_path, name):
 def test_a_readme_holds_no_captions(tmp_path):
     put(tmp_path, {"a.png": None, "README.txt": "about", "LICENSE.txt": "MIT", "train_config.json": "{}"})
     assert found(tmp_path, "sks") == [("a.png", "sks")]
+
+
+def test_a_caption_of_signs_that_show_nothing_is_none(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("\u3164 \u2800\n\u200b\n", encoding="utf-8")
+    with pytest.raises(MemdetectError, match=r"a\.png' has no caption"):
+        captioned(tmp_path)
+    assert captioned(tmp_path, "a sks") == [(tmp_path / "a.png", "a sks")]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_written_apart_in_one_name_and_together_in_the_other(tmp_path, forms):
+    picture, other = (unicodedata.normalize(form, "caf\u00e9") for form in forms)
+    Image.new("RGB", (8, 8)).save(tmp_path / f"{picture}.png")
+    (tmp_path / f"{other}.txt").write_text("a cup", encoding="utf-8")
+    row = {"file_name": f"{other}.png", "text": "a table"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert {caption for _, caption in captioned(tmp_path)} == {"a cup", "a table"}

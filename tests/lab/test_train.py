@@ -47,7 +47,7 @@ def pictures() -> dict[str, Image.Image]:
 def vocabulary(tmp_path: Path) -> Path:
     """A byte-pair vocabulary of three merges."""
     path = tmp_path / "bpe.txt.gz"
-    path.write_bytes(gzip.compress(b"version\na n\no n\nb a"))
+    path.write_bytes(gzip.compress(b"version\na n\no n\nb a", mtime=0))
     return path
 
 
