@@ -21,12 +21,13 @@ from memdetect.files import did_you_mean
 LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
 LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
 KNOWN = re.compile(r"[._]lora[._](A|B|down|up)\.|\.alpha$|\.lora_magnitude_vector")
-OTHERS = {  # what a name that is not known may be of
+OTHERS = {  # what a name that is not known may be of, by what is in it, with a dot at its end
     "dora_scale": "DoRA in kohya's names",
     "hada_": "LoHa",
     "lokr_": "LoKr",
     "lora_mid": "LoCon with a middle factor",
-    ".diff": "whole differences of weights",
+    ".diff.": "whole differences of weights",
+    ".diff_b.": "whole differences of weights",
     ".oft_": "OFT",
     "oft_blocks": "OFT",
     ".glora_": "GLoRA",
@@ -80,7 +81,7 @@ def check_lora(given: str) -> tuple[Path, float]:
 
 
 def _other(name: str) -> Iterator[str]:
-    return (what for mark, what in OTHERS.items() if mark in name)
+    return (what for mark, what in OTHERS.items() if mark in f"{name}.")
 
 
 def add_loras(pipe: Any, loras: Sequence[str]) -> str:

@@ -46,6 +46,7 @@ def test_a_lora_needs_a_file_of_safetensors(tmp_path):
         (f"{LAYER}.processor.to_q_lora.down.weight", f"{LAYER}.processor.to_q_lora.up.weight"),
         ("lora_unet_mid_to_q.lora_down.weight", "lora_unet_mid_to_q.lora_up.weight", "lora_unet_mid_to_q.alpha"),
         (*FACTORS, f"{LAYER}.lora_magnitude_vector"),
+        tuple(f"base_model.model.diffusion_model.blocks.0.lora_{side}.weight" for side in "AB"),
     ],
 )
 def test_the_names_that_trainers_write_are_known(tmp_path, names):
@@ -66,6 +67,7 @@ def test_the_names_that_trainers_write_are_known(tmp_path, names):
         ),
         ((*FACTORS, "bundle_emb.sks"), "such as 'bundle_emb.sks', are of a kind that is not known"),
         ((*FACTORS, f"{LAYER}.diff"), "are whole differences of weights"),
+        ((*FACTORS, f"{LAYER}.diff_b"), "are whole differences of weights"),
         (("lora_unet_mid.hada_w1_a", "lora_unet_mid.hada_w1_b"), "holds LoHa and no factors of a LoRA"),
         (("lora_unet_mid.lokr_w1",), "holds LoKr and no factors of a LoRA"),
         (("unet.conv_in.weight",), "holds 1 tensors and no factors of a LoRA"),
