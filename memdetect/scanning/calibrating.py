@@ -244,7 +244,7 @@ def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:
     """Make the images of a prompt again, from the same seeds, and keep them."""
     again = replace(bench, options=replace(bench.options, save_images=True))
     request = Request(row.id, row.prompt, None, row.source, row.line, row.meta)
-    (made,), _ = measure([(row.index, request)], again, folder.path / "images")
+    (made,) = measure([(row.index, request)], again, folder.path / "images")
     if made.status != "ok":
         raise MemdetectError(
             f"clean prompt {row.id} cannot be searched for copies: {made.notes[-1]}; use --dtype fp32 or bf16, "

@@ -1,7 +1,7 @@
-"""Measure one shard: sample or open, probe, score, keep the images."""
+"""Measure one shard: sample or open, probe and score; then look its images up and keep them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from memdetect.adapters import Model
 from memdetect.errors import MemdetectError
@@ -28,15 +29,32 @@ from memdetect.scanning.soundness import checked
 Indexed = tuple[int, Request]
 
 
-def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[Measurement], dict[str, Any]]:
-    """Measure one shard of prompts or of images; returns its rows and notes for the journal.
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A shard that went through the network. finish: looks its images up, keeps them, and returns the shard's rows.
+
+    The network is not asked again, so that another thread may finish a shard while the next one is sampled.
+    notes: for the journal.
+    """
+
+    finish: Callable[[], list[Measurement]]
+    notes: dict[str, Any]
+
+
+def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> list[Measurement]:
+    """Measure one shard of prompts or of images; returns its rows."""
+    return sampled(shard, bench, images).finish()
+
+
+def sampled(shard: Sequence[Indexed], bench: Bench, images: Path) -> Sampled:
+    """Take one shard of prompts or of images through the network.
 
     A run that no detector and nobody else needs the end of is ended before. Images are decoded where they are kept or
     looked up; where neither is so, no pixel takes part in the answer, and only latents and scores are asked whether
     they are finite.
     """
     if shard[0][1].image is not None:
-        return _measure_images(shard, bench)
+        return _sampled_images(shard, bench)
     prompts = [request.prompt or "" for _, request in shard]
     wanted = bench.options.save_images or bench.evidence is not None
     trace = probe_prompts(
@@ -51,18 +69,23 @@ def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> tuple[list[
     decoding = Batching(bench.sampler.batch_size)
     made = _decoded(trace, bench, decoding) if wanted else [[] for _ in shard]
     scores = scores_in(trace, bench.detectors, bench.sampler.num_seeds // bench.rounds)
-    rows: list[Measurement] = []
     told = told_fields(prompts, bench.kinds)
-    for i, (index, request) in enumerate(shard):
-        facts = {
-            **told[i],
-            "files": _save(made[i], index, images) if bench.options.save_images else [],
-            "notes": _prompt_notes(bench.model, request),
-        }
-        row = _row(index, request, bench, scores[i]).model_copy(update=facts)
-        latents = trace.latents[i] if trace.latents is not None else None
-        rows.append(checked(row, latents, made[i], bench.evidence))
-    return rows, {**trace.notes, "halved": [*trace.notes["halved"], *decoding.halved]}
+    rows = [
+        _row(*item, bench, scores[i]).model_copy(update={**told[i], "notes": _prompt_notes(bench.model, item[1])})
+        for i, item in enumerate(shard)
+    ]
+    latents: Sequence[Tensor | None] = [None] * len(rows) if trace.latents is None else list(trace.latents)
+
+    def finish() -> list[Measurement]:
+        pairs = zip(rows, latents, made, strict=True)
+        return [_kept(checked(row, own, seen, bench.evidence), seen, bench, images) for row, own, seen in pairs]
+
+    return Sampled(finish, {**trace.notes, "halved": [*trace.notes["halved"], *decoding.halved]})
+
+
+def _kept(row: Measurement, made: Sequence[Decoded], bench: Bench, images: Path) -> Measurement:
+    """The row of a prompt, once its images are saved, if they are to be."""
+    return row.model_copy(update={"files": _save(made, row.index, images)}) if bench.options.save_images else row
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +103,13 @@ class _Given:
     said: str = ""
 
 
-def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measurement], dict[str, Any]]:
+def _sampled_images(shard: Sequence[Indexed], bench: Bench) -> Sampled:
     size = image_size(bench.model, bench.sampler.call)
     opened = [_open(request.image or Path(), size) for _, request in shard]
     good = [(item, given) for item, given in zip(shard, opened, strict=True) if isinstance(given, _Given)]
-    rows = [_unreadable(item, given) for item, given in zip(shard, opened, strict=True) if isinstance(given, str)]
+    lost = [_unreadable(item, given) for item, given in zip(shard, opened, strict=True) if isinstance(given, str)]
     if not good:
-        return rows, {}
+        return Sampled(lambda: lost, {})
     trace = probe_images(
         bench.model,
         torch.from_numpy(np.stack([given.fitted for _, given in good])),
@@ -96,9 +119,13 @@ def _measure_images(shard: Sequence[Indexed], bench: Bench) -> tuple[list[Measur
     )
     assert trace.latents is not None
     images = [detector for detector in bench.detectors if detector.of_images]
-    found = zip(good, trace.latents, scores_in(trace, images), strict=True)
-    rows += [_image_row(*own, latents[:1], scores, bench) for own, latents, scores in found]
-    return sorted(rows, key=lambda row: row.index), dict(trace.notes)
+    found = list(zip(good, trace.latents, scores_in(trace, images), strict=True))
+
+    def finish() -> list[Measurement]:
+        seen = [_image_row(*own, latents[:1], scores, bench) for own, latents, scores in found]
+        return sorted([*lost, *seen], key=lambda row: row.index)
+
+    return Sampled(finish, dict(trace.notes))
 
 
 def _open(path: Path, size: tuple[int, int]) -> _Given | str:
