@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 COMMANDS = {
     "scan": ("scan", "scan_command"),
     "calibrate": ("calibrate", "calibrate_command"),
+    "samples": ("samples", "samples_command"),
     "gate": ("gate", "gate_command"),
     "sweep": ("sweep", "sweep_command"),
     "explain": ("explain", "explain_command"),

@@ -80,6 +80,14 @@ def read(sources: Sequence[str | Path], *, column: str | None = None, format: st
     return Requests(tuple(kept.values()), blank, repeated, beside)
 
 
+def every_row(
+    sources: Sequence[str | Path], *, column: str | None = None, format: str | None = None
+) -> Iterator[Request]:
+    """The request of every row, repeated ones too, read as `read` does; raises as that does, but for repeated ids."""
+    for source in [file for entry in sources for file in _expand(str(entry))]:
+        yield from (request for request in _requests(source, column, format) if request is not None)
+
+
 def _expand(source: str) -> list[str]:
     """List the files that a source stands for; "-" stays."""
     with blame(source, None):

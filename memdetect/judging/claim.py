@@ -70,7 +70,8 @@ def _bound(verdict: Verdict) -> str:
 
 def _scope(header: Header) -> str:
     plan = header.plan
-    return f"for {header.model} by {' and '.join(plan.deciding)}, {plan.num_seeds} images a prompt, {plan.steps} steps"
+    made = "made elsewhere" if plan.given else f"{plan.steps} steps"
+    return f"for {header.model} by {' and '.join(plan.deciding)}, {plan.num_seeds} images a prompt, {made}"
 
 
 def _assumed(verdict: Verdict, calibration: Calibration | None) -> str:

@@ -55,7 +55,7 @@ def _matches(row: Result, header: Header) -> list[str]:
     if not header.index:
         return ["no training images were searched"]
     hits = {match.seed for match in row.matches if match.copy_found}
-    tried = max(len(row.seeds), 1) if row.image is None else 1
+    tried = max(len(row.files) if header.plan.given else len(row.seeds), 1) if row.image is None else 1
     parts = {match.seed for match in row.matches if match.partial_found} - hits
     more = f", {len(parts)} repeat a part of a training image" if parts else ""
     lines = [f"{len(hits)} of {tried} images are copies{more}; nearest training images:"]
@@ -99,6 +99,8 @@ def _alignment(match: Match) -> Iterator[str]:
 
 def _again(header: Header, row: Result) -> list[str]:
     """A shell command that makes the item's images once more, from the same seeds, and looks them up as before."""
+    if header.plan.given:
+        return [f"its pictures were made elsewhere, by {header.model}:", *(f"  {file}" for file in row.files)]
     if row.prompt is None:
         inputs, feed = [row.image or ""], ""
     elif row.source == "--unconditional":  # their ids count from 0

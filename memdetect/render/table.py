@@ -71,10 +71,8 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
     lines += _probed(header)
-    lines.append(
-        f"{header.model}: {plan.num_seeds} images a prompt, {plan.steps} steps, "
-        f"guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}."
-    )
+    made = f"{plan.steps} steps, guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}"
+    lines.append(f"{header.model}: {plan.num_seeds} images a prompt, {'made elsewhere' if plan.given else made}.")
     lines += _searched(header, verdict.tally)
     lines += [f"Note: {note}." for note in verdict.notes]
     return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines

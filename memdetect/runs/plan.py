@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Whole = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
+GIVEN = "pictures"  # in place of a pipeline class: the pictures of a run were given
 
 
 class _Strict(BaseModel):
@@ -33,6 +34,11 @@ class Settings(_Strict):
     size: tuple[int, int]
     noise: str
     call: dict[str, Any] = {}
+
+    @property
+    def given(self) -> bool:
+        """Whether the pictures were given, and no model of ours made them."""
+        return self.adapter == GIVEN
 
     def difference(self, other: "Settings") -> tuple[str, Any, Any] | None:
         """The first setting in which another differs: its name, our value and theirs; None when all are equal."""

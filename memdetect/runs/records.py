@@ -28,8 +28,9 @@ class Score(_Strict):
 class Measurement(_Strict):
     """What was measured of one item; one line of a shard. Higher scores = more memorized; None = not finite.
 
-    sha256: of the file of a given image. kind, novelty: of the prompt among the clean ones, as `judging.kinds` tells
-    them. one_colour: which of its images have a single colour, counted from 0.
+    sha256: of the file of a given image, or over those of the pictures that were given for a prompt. kind, novelty: of
+    the prompt among the clean ones, as `judging.kinds` tells them. one_colour: which of its images have a single
+    colour, counted from 0.
     """
 
     schema_version: int = SCHEMA

@@ -19,6 +19,7 @@ from memdetect.judging.run import Run
 from memdetect.judging.telling import kinds_in
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
@@ -66,7 +67,7 @@ def run_scan(
         if kept and kept.digest == header.calibration:
             bench = replace(bench, kinds=kinds_in(calibration))
         finished = sample_all(requests.items, bench, folder, watch)
-        return _close(folder, header, kept, bench, interrupted=not finished)
+        return closed(folder, header, kept, options.policy, bench.evidence, interrupted=not finished)
 
 
 def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool) -> Bench:
@@ -149,13 +150,20 @@ def seen_from_here(row: Measurement, evidence: Evidence) -> Measurement:
     return row.model_copy(update={"matches": moved})
 
 
-def _close(
-    folder: RunFolder, header: Header, calibration: Calibration | None, bench: Bench, *, interrupted: bool
+def closed(
+    folder: RunFolder,
+    header: Header,
+    calibration: Calibration | None,
+    policy: Policy,
+    evidence: Evidence | None,
+    *,
+    interrupted: bool,
 ) -> Run:
+    """The run in a folder, judged; its results and its sheet of pairs are written, unless it was interrupted."""
     rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
-    found = (seen_from_here(row, bench.evidence) for row in rows) if bench.evidence else rows
+    found = (seen_from_here(row, evidence) for row in rows) if evidence else rows
     changed = altered(folder, header, rows, shard_digests(folder))
-    made, verdict = judge(header, found, calibration, bench.options.policy, altered=changed)
+    made, verdict = judge(header, found, calibration, policy, altered=changed)
     results = list(made)
     if not interrupted:
         if verdict.measured != header.planned:

@@ -33,6 +33,17 @@ def sample_all(items: Sequence[Request], bench: Bench, folder: RunFolder, watch:
     What went through the network is kept, also when it was stopped.
     """
     folder.note("start", device=bench.model.device, batch_size=bench.sampler.batch_size)
+    size = max(1, bench.sampler.batch_size // bench.sampler.num_seeds)
+    return go_through(items, lambda shard: sampled(shard, bench, folder.path / "images"), size, folder, watch)
+
+
+def go_through(
+    items: Sequence[Request], step: Callable[[list[Indexed]], Sampled], size: int, folder: RunFolder, watch: Watch
+) -> bool:
+    """Take what the folder does not hold through `step`, at most `size` items at a time, and keep what it gives.
+
+    False when it was stopped before the last one.
+    """
     done = folder.done()
     watch.progress(len(done), len(items), "")
     stopped = False
@@ -43,10 +54,10 @@ def sample_all(items: Sequence[Request], bench: Bench, folder: RunFolder, watch:
             watch.progress(len(done), len(items), _say(notes))
 
     with _Keeper(folder) as keeper:
-        for shard in _shards(items, done, bench):
+        for shard in _shards(items, done, size):
             if stopped := watch.stop():
                 break
-            keeper.take(sampled(shard, bench, folder.path / "images"))
+            keeper.take(step(shard))
             tell(keeper.written(waiting=1))
         tell(keeper.written(waiting=0))
     folder.note("interrupted" if stopped else "finished", done=len(done))
@@ -84,12 +95,11 @@ class _Keeper:
         return rows, shard.notes
 
 
-def _shards(items: Sequence[Request], done: set[str], bench: Bench) -> Iterator[list[Indexed]]:
-    """Items not done yet, in unbroken runs of one kind that fill about one batch of images.
+def _shards(items: Sequence[Request], done: set[str], size: int) -> Iterator[list[Indexed]]:
+    """Items not done yet, in unbroken runs of one kind, of at most `size` items.
 
     Unbroken, so that the shards in the order of their first items hold all items in the order of the plan.
     """
-    size = max(1, bench.sampler.batch_size // bench.sampler.num_seeds)
     shard: list[Indexed] = []
     for index, request in enumerate(items):
         if request.id in done:

@@ -150,7 +150,7 @@ def _image_row(
 ) -> Measurement:
     facts = {"sha256": given.sha256, "notes": [*given.notes, *([given.said] if given.said and bench.evidence else [])]}
     row = _row(*item, bench, scores).model_copy(update=facts)
-    row = checked(row, latents, [given.image], bench.evidence, given.ways)
+    row = checked(row, latents, [given.image], bench.evidence, {0: given.ways})
     if IN_PART in given.notes and row.status == "ok":
         row = row.model_copy(update={"status": "unreadable"})
     if row.one_colour or not given.image.finite or np.ptp(given.fitted, axis=(1, 2)).any():

@@ -19,6 +19,7 @@ from memdetect.copies.index.part import limit_of
 from memdetect.copies.matching import Evidence
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
+from memdetect.inputs.options import Lookup
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.text_shift import compare_wording
@@ -103,7 +104,7 @@ def header_of(bench: Bench, requests: Requests, calibration: Calibration | None 
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if any((probed.layers, probed.timesteps, probed.sigmas)) else bench.model.card.default,
         dropped={"blank": requests.blank, "repeated": requests.repeated, "beside": requests.beside},
-        index=index | (_given(bench) if index else {}),
+        index=index | (named_index(asked.lookup, bench.evidence) if bench.evidence else {}),
         opening=bench.model.loading.unusual,
         **bar_of(asked.policy, made, requests.items, calibration),
     )
@@ -154,10 +155,9 @@ def index_facts(name: str, manifest: Manifest, top_k: int) -> dict[str, Any]:
     }
 
 
-def _given(bench: Bench) -> dict[str, Any]:
+def named_index(asked: Lookup, evidence: Evidence) -> dict[str, Any]:
     """How the index was named, so that it can be searched again, and from where its embedder came."""
-    asked, evidence = bench.options.lookup, bench.evidence
-    folder = evidence.index.folder if evidence and asked.train_images else asked.index
+    folder = evidence.index.folder if asked.train_images else asked.index
     given = {"given": folder, "weights": asked.weights}
     found: dict[str, Any] = {name: str(path) for name, path in given.items() if path}
     return found | ({"trust_torchscript": True} if asked.trust_torchscript else {})

@@ -1,6 +1,6 @@
 """What of an item is no number, and which of its images show nothing: said in its record, never taken for an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from memdetect.copies.match import Match
 from memdetect.copies.matching import Evidence
 from memdetect.probing import Decoded
 from memdetect.runs.records import Measurement, Score
+
+Views = Mapping[int, Sequence[Image.Image]]
 
 
 def single_colour(pixels: UInt8[np.ndarray, "row col 3"]) -> bool:
@@ -37,15 +39,16 @@ class Searched:
 
 
 def search(
-    images: Sequence[Decoded], sound: Sequence[int], evidence: Evidence | None, ways: Sequence[Image.Image] = ()
+    images: Sequence[Decoded], sound: Sequence[int], evidence: Evidence | None, ways: Views | None = None
 ) -> Searched:
     """Look up the images numbered in `sound`; the matches carry the numbers that these have among all images.
 
-    ways: of a single given image, what further ways of decoding make of it.
+    ways: of given images, by number, what further ways of decoding make of them.
     """
     if evidence is None or not sound:
         return Searched([], [], [])
-    seen = evidence.look_up([Image.fromarray(images[k].pixels) for k in sound], {0: ways})
+    further = {place: (ways or {}).get(k, ()) for place, k in enumerate(sound)}
+    seen = evidence.look_up([Image.fromarray(images[k].pixels) for k in sound], further)
     matches = [match.model_copy(update={"seed": sound[match.seed]}) for match in seen.matches]
     blind = [k for k, finite in zip(sound, seen.finite, strict=True) if not finite]
     found = {match.seed for match in matches}
@@ -57,7 +60,7 @@ def checked(
     latents: Float[Tensor, "image chan row col"] | None,
     images: Sequence[Decoded],
     evidence: Evidence | None,
-    ways: Sequence[Image.Image] = (),
+    ways: Views | None = None,
 ) -> Measurement:
     """The record with its matches, the images of one colour, and `nonfinite` with the reasons if anything is no number.
 

@@ -1,0 +1,86 @@
+"""`memdetect samples`: judge pictures that something else made, several of each prompt; no model is loaded."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from memdetect.cli.options import WEIGHTS, Out, Reading
+from memdetect.cli.reports import Reporting, check_run_folder, reports
+from memdetect.cli.scan import finish
+from memdetect.cli.terminal import Interrupt, hush, progress_bar
+from memdetect.cli.unfold import Take, unfolded
+from memdetect.inputs.options import EmbedderName, Judging, Lookup
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PICTURES...", help="Lists of prompts with an image in each row, or folders with a folder a prompt."
+    ),
+]
+Clean = Annotated[
+    list[str],
+    typer.Option("--clean", metavar="PICTURES", help="The same of clean prompts, made in the same way; repeatable."),
+]
+Memorized = Annotated[
+    list[str] | None,
+    typer.Option("--memorized", metavar="PICTURES", help="The same of prompts that are known to be memorized."),
+]
+Maker = Annotated[
+    str, typer.Option("--from", metavar="NAME", help="What made the pictures, such as a service and its version.")
+]
+PerPrompt = Annotated[
+    int | None,
+    typer.Option("--per-prompt", min=2, metavar="N", help="Pictures of each prompt to compare; as most prompts have."),
+]
+Combine = Annotated[
+    list[str] | None,
+    typer.Option("--combine", help="What decides: agreement-embedder, agreement-pixels; repeatable; both."),
+]
+Strata = Annotated[str, typer.Option("--stratify-by", help="Column that p-values stay within.")]
+SampleLookup: TypeAlias = Annotated[Lookup, Take(only=("index", "top_k", *WEIGHTS))]
+SampleJudging: TypeAlias = Annotated[Judging, Take(only=("fail_on", "policy", "max_rate", "fdr"))]
+
+
+@unfolded
+def samples_command(
+    files: Files,
+    clean: Clean,
+    maker: Maker,
+    reading: Reading,
+    lookup: SampleLookup,
+    judging: SampleJudging,
+    reporting: Reporting,
+    memorized: Memorized = None,
+    per_prompt: PerPrompt = None,
+    combine: Combine = None,
+    strata: Strata = "",
+    embedder: EmbedderName = "auto",
+    out: Out = Path("runs/samples"),
+) -> None:
+    """Judge pictures from an API, several of each prompt, against pictures of clean prompts; no model is loaded.
+
+    The pictures of a memorized prompt are alike. With --index they are looked up among training images as well.
+
+    Exit codes: 0 done, 1 failed (with --fail-on), 2 usage or input, 3 nothing could be used, 4 error, 130/143 stopped.
+    """
+    check_run_folder(out)
+    wanted = reports(reporting, runs=[out], inputs=files)
+    from memdetect.judging.run import policy_of
+
+    policy = policy_of(judging).policy
+    hush()
+    from memdetect.inputs.samples import read_samples
+
+    column, form = reading.prompt_column, reading.prompts_format
+    given = [read_samples(each, column=column, format=form) if each else None for each in (files, clean, memorized)]
+    with Interrupt().listening() as interrupt, progress_bar("samples") as progress:
+        from memdetect.scanning import Watch
+        from memdetect.scanning.samples import SampleOptions, run_samples
+
+        options = SampleOptions(maker, per_prompt, tuple(combine or ()), strata, embedder, lookup, policy)
+        scanned, known, hits = given
+        assert scanned
+        assert known
+        run = run_samples(scanned, known, out, options, memorized=hits, watch=Watch(progress, interrupt.asked))
+    finish(run, wanted, interrupt, judged=judging.fail_on is not None)
