@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from startup import compare
+from startup import compare, compare_by
 
 from memdetect import load, scan
 from memdetect.copies.embedders import load_embedder
@@ -181,9 +181,10 @@ def paint_scenes(folder: Path) -> Path:
 
 
 def lookup(given: argparse.Namespace, folder: Path) -> bool:
-    """A scan that looks every image up in an index over the same scan without, in processor time.
+    """A scan that looks every image up in an index over the same scan without, in time and in processor time.
 
-    What opening and verifying the index costs is within the scan's time.
+    What opening and verifying the index costs is within the scan's time. Images are looked up while others are made:
+    the bar is for the time that passes, and counts only where another processor is idle.
     """
     embedder = load_embedder(given.embedder, folder=given.embedder_folder)
     build_index([given.images or paint_scenes(folder / "images")], embedder, folder / "train.index")
@@ -199,11 +200,12 @@ def lookup(given: argparse.Namespace, folder: Path) -> bool:
 
     searched, alone = Lookup(index=folder / "train.index"), Lookup(search=False)
     run("searched", searched)
-    ratio = compare(
-        lambda: run("searched", searched), lambda: run("alone", alone), given.rounds, clock=time.process_time
-    )
-    print(ratio.report(f"scan with an index ({given.embedder}) over the same without", LOOKUP_BAR))
-    return ratio.median <= LOOKUP_BAR
+    what = f"scan with an index ({given.embedder}) over the same without"
+    clocks = (time.process_time, time.perf_counter)
+    busy, passed = compare_by(clocks, lambda: run("searched", searched), lambda: run("alone", alone), given.rounds)
+    print(busy.report(f"{what}, processor time"))
+    print(passed.report(what, LOOKUP_BAR))
+    return passed.median <= LOOKUP_BAR
 
 
 def peak_memory() -> float:

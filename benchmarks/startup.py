@@ -69,20 +69,28 @@ def compare(
     A round gives one ratio, so that a slow minute of the machine falls on both; who goes first alternates.
     """
 
-    def seconds(call: Callable[[], object]) -> float:
-        start = clock()
+    return compare_by((clock,), a, b, rounds)[0]
+
+
+def compare_by(
+    clocks: Sequence[Callable[[], float]], a: Callable[[], object], b: Callable[[], object], rounds: int
+) -> list[Ratio]:
+    """`compare` by each of several clocks in the same rounds."""
+
+    def spent(call: Callable[[], object]) -> list[float]:
+        start = [clock() for clock in clocks]
         call()
-        return clock() - start
+        return [clock() - begun for clock, begun in zip(clocks, start, strict=True)]
 
     a(), b()
-    ratios: list[float] = []
+    rows: list[list[float]] = []
     for i in range(rounds):
         if i % 2:
-            below, above = seconds(b), seconds(a)
+            below, above = spent(b), spent(a)
         else:
-            above, below = seconds(a), seconds(b)
-        ratios.append(above / below)
-    return Ratio(tuple(ratios))
+            above, below = spent(a), spent(b)
+        rows.append([x / y for x, y in zip(above, below, strict=True)])
+    return [Ratio(values) for values in zip(*rows, strict=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
