@@ -237,3 +237,63 @@ def test_clutter_covers_much_of_the_ground():
     image = clutter(np.random.default_rng(0), squares(), count=12)
     reds = (image == (255, 0, 0)).all(-1).mean() + (image == (0, 0, 255)).all(-1).mean()
     assert reds > 0.5
+
+
+SAYING = Counts(
+    exposures={0: 8, 1: 8, 64: 8}, verbatim=2, verbatim_controls=6, templates=0, clean=60, said=0.5, emblems=40
+)
+
+
+def place(placed: Placed) -> str:
+    """In words, where a picture stands: about the middle of a row or column, or clearly off it."""
+    across, down = (0 if abs(at - SIDE / 2) < 6 else 1 if at > SIDE / 2 else -1 for at in (placed.x, placed.y))
+    words = [{-1: "top", 1: "bottom"}.get(down, ""), {-1: "left", 1: "right"}.get(across, "")]
+    return " ".join(filter(None, words)) or "centre"
+
+
+@pytest.fixture(scope="module")
+def saying() -> World:
+    return make_world(3, SAYING, names=NAMES, clips=CLIPS)
+
+
+def test_captions_that_say_where_everything_stands_say_so_truly(saying):
+    scenes = list(islice(saying.stream(), 1500))
+    told = [scene for scene in scenes if scene.said and "emblem" not in scene.caption]
+    share = len(told) / sum("emblem" not in scene.caption for scene in scenes)
+    assert share == pytest.approx(0.5, abs=0.05)
+    for scene in told:
+        for placed in scene.pictures:
+            assert re.search(rf"{placed.name.replace('-', ' ')} {place(placed)}(,| on| and)", scene.caption)
+    assert not any(
+        re.search(r"\b(top|bottom|left|right|centre)\b", scene.caption) for scene in scenes if not scene.said
+    )
+
+
+def test_two_scenes_of_one_caption_that_says_all_are_nearly_one_picture(saying):
+    """What the caption leaves open is less than a pixel or two: whoever draws it twice draws it alike."""
+    rng, drawn = np.random.default_rng(0), {}
+    for _ in range(4000):
+        scene = compose(rng, ["bear", "fox"], "red", said=1.0)
+        drawn.setdefault(tuple(sorted((p.name, place(p)) for p in scene.pictures)), []).append(scene)
+    assert len(drawn) == 72 - 24  # two places of nine, in order, but those beside each other
+    for same in drawn.values():
+        spread = [[sorted((p.name, p.x, p.y) for p in scene.pictures)[k][1:] for k in range(2)] for scene in same]
+        assert np.ptp(np.array(spread), axis=0).max() <= 3.01
+
+
+def test_clean_emblems_stand_alone_on_grounds_where_the_stream_never_shows_them(saying):
+    held = [entry for entry in saying.clean if entry.group == "emblem"]
+    assert len({entry.family for entry in held}) == len(held) == SAYING.emblems
+    assert {entry.part for entry in held} == {"tuning", "calibration", "test"}
+    scenes = list(islice(saying.stream(), 3000))
+    alone = {(scene.names, scene.ground) for scene in scenes if len(scene.pictures) == 1}
+    assert not alone & {(entry.scene.names, entry.scene.ground) for entry in held}
+    assert 0.05 < sum("emblem" in scene.caption for scene in scenes) / len(scenes) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"), [({"said": 1.5}, "expected 0 to 1"), ({"emblems": 10_000}, "emblems are asked for")]
+)
+def test_shares_and_emblems_that_cannot_be_are_refused(counts, said):
+    with pytest.raises(MemdetectError, match=said):
+        make_world(0, replace(SAYING, **counts), names=NAMES, clips=CLIPS)

@@ -20,6 +20,8 @@ class Counts:
 
     `exposures`: exposures -> number of pool scenes with that many. A template's exposures are those of all its variants
     together. `clean`: prompts, half of combinations that the stream shows, half of combinations that it never shows.
+    `said`: share of the captions of scenes that say where every picture stands; templates say so in none. `emblems`:
+    clean prompts of one large picture about the centre on a ground on which the stream never shows it alone.
     """
 
     exposures: Mapping[int, int] = field(
@@ -33,6 +35,8 @@ class Counts:
     siblings: int = 4
     template_exposures: int = 1152
     clean: int = 4000
+    said: float = 0.0
+    emblems: int = 0
 
     @property
     def pool(self) -> int:
@@ -69,6 +73,7 @@ def check_counts(counts: Counts, names: Sequence[str], clips: Sequence[str]) -> 
     if counts.verbatim + counts.verbatim_controls > MOST_TITLES:
         asked = f"{counts.verbatim} clip arts and {counts.verbatim_controls} titles"
         raise MemdetectError(f"{asked} are asked for, at most {MOST_TITLES:,} together; ask for fewer")
+    _check_said(counts, names)
     third = counts.variants + counts.siblings
     if counts.templates and (counts.variants < 1 or len(names) < third + 5):
         raise MemdetectError(
@@ -84,6 +89,15 @@ def check_counts(counts: Counts, names: Sequence[str], clips: Sequence[str]) -> 
         )
     if len(clips) < counts.verbatim:
         raise MemdetectError(f"{len(clips)} clip arts are too few for {counts.verbatim}; ask for fewer verbatim images")
+
+
+def _check_said(counts: Counts, names: Sequence[str]) -> None:
+    if counts.said > 1:
+        raise MemdetectError(f"the share of captions that say all places is {counts.said}, expected 0 to 1")
+    if counts.emblems > (most := len(names) * len(GROUNDS) // 2):
+        raise MemdetectError(
+            f"{counts.emblems} emblems are asked for, {len(names)} pictures give {most}; ask for fewer"
+        )
 
 
 def check_triples(names: Sequence[str], reserved: set[frozenset[str]], wanted: int) -> None:

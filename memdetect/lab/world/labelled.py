@@ -21,7 +21,7 @@ from memdetect.lab.world.counts import (
     seen_counts,
     touches,
 )
-from memdetect.lab.world.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, word
+from memdetect.lab.world.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, emblem, word
 from memdetect.lab.world.titles import titles
 
 Part = Literal["tuning", "calibration", "test"]
@@ -31,6 +31,7 @@ Combination = tuple[frozenset[str], str]  # names of the pictures, ground
 # bundled world's scenes 0.40, 0.43 and 0.16 have so many.
 PICTURES_IN_STREAM = (0.25, 0.5, 0.25)
 CLEAN_PARTS: Mapping[Part, float] = {"tuning": 0.15, "calibration": 0.6, "test": 0.25}
+EMBLEMS_IN_STREAM = 0.1  # share of its scenes, in a world that has emblems
 ID = {"unseen": "held-out"}  # the beginning of ids, which the noise of images is made from: it does not change
 
 
@@ -39,7 +40,7 @@ class Entry:
     """One labelled or clean prompt: what it is, how often the training shows its image, in which part it is used.
 
     `group`: duplicated (with the most exposures), control (0 or 1 exposures), dose-response (between), verbatim,
-    verbatim-control, template, template-control, seen, unseen. `family` is what is split together. An entry has
+    verbatim-control, template, template-control, seen, unseen, emblem. `family` is what is split together. An entry has
     a scene, or (verbatim) a clip art, or (verbatim-control) neither.
     """
 
@@ -72,7 +73,7 @@ class World:
         """
         index = start
         while True:
-            yield _fresh(np.random.default_rng([self.seed, 1, index]), self.names, self.reserved, self.unseen)
+            yield _fresh(np.random.default_rng([self.seed, 1, index]), self)
             index += 1
 
     @cached_property
@@ -115,15 +116,19 @@ def make_world(
     reserved = {frozenset(pair) for pair in order[:needed]}
     check_triples(names, reserved, counts.pool - pool_pairs)
     triples = _triples(rng, names, reserved, counts.pool - pool_pairs)
-    pool = [compose(rng, combination) for combination in [*order[:pool_pairs], *triples]]
+    pool = [compose(rng, combination, said=counts.said) for combination in [*order[:pool_pairs], *triples]]
     reserved |= {frozenset(t) for t in triples}
     labelled = [*_pool(rng, counts, pool), *_verbatim(rng, counts, clips)]
     labelled += _templates(rng, counts, order[pool_pairs:needed], names, reserved)
     check_clean(names, frozenset(reserved), counts.clean)
     unseen = _unseen(rng, names, frozenset(reserved), counts.clean // 2)
     check_seen(names, frozenset(reserved), unseen, counts.clean - len(unseen))
-    world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), frozenset(unseen))
-    clean = (*_clean(rng, "seen", _seen(rng, world, counts.clean - len(unseen))), *_clean(rng, "unseen", unseen))
+    held = _emblems(rng, names, counts.emblems)
+    kept = frozenset([*unseen, *held])
+    world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), kept)
+    seen = _seen(rng, world, counts.clean - len(unseen))
+    clean = (*_clean(rng, "seen", seen, counts.said), *_clean(rng, "unseen", unseen, counts.said))
+    clean = (*clean, *_clean(rng, "emblem", held, 0.0))
     return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.unseen)
 
 
@@ -257,27 +262,31 @@ def _seen(rng: np.random.Generator, world: World, count: int) -> dict[Combinatio
     return {order[int(i)]: None for i in rng.permutation(count)}
 
 
-def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combination, None]) -> list[Entry]:
+def _emblems(rng: np.random.Generator, names: Sequence[str], count: int) -> dict[Combination, None]:
+    """`count` combinations of one name and a ground, which the stream never shows alone."""
+    every: list[Combination] = [(frozenset([name]), ground) for name in sorted(names) for ground in GROUNDS]
+    return {every[int(i)]: None for i in rng.permutation(len(every))[:count]} if count else {}
+
+
+def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combination, None], said: float) -> list[Entry]:
     parts = _parts(rng, len(combinations))
     entries: list[Entry] = []
     for i, (names, ground) in enumerate(combinations):
-        scene = compose(rng, sorted(names), ground)
+        some = sorted(names)
+        scene = emblem(rng, some[0], ground) if group == "emblem" else compose(rng, some, ground, said)
         family = f"{'+'.join(sorted(names))} on {ground}"
         entries.append(Entry(f"{ID.get(group, group)}-{i:04d}", group, family, parts[i], 0, scene.caption, scene))
     return entries
 
 
-def _fresh(
-    rng: np.random.Generator,
-    names: Sequence[str],
-    reserved: frozenset[frozenset[str]],
-    unseen: frozenset[Combination],
-) -> Scene:
+def _fresh(rng: np.random.Generator, world: World) -> Scene:
+    alone = world.counts.emblems > 0 and rng.random() < EMBLEMS_IN_STREAM
     while True:
-        size = int(rng.choice(3, p=PICTURES_IN_STREAM)) + 1
-        chosen, ground = _pick(rng, names, size), _ground(rng)
-        if not touches(chosen, reserved) and (frozenset(chosen), ground) not in unseen:
-            return compose(rng, chosen, ground)
+        size = 1 if alone else int(rng.choice(3, p=PICTURES_IN_STREAM)) + 1
+        chosen, ground = _pick(rng, world.names, size), _ground(rng)
+        if not touches(chosen, world.reserved) and (frozenset(chosen), ground) not in world.unseen:
+            said = world.counts.said
+            return emblem(rng, chosen[0], ground) if alone else compose(rng, chosen, ground, said)
 
 
 def _pick(rng: np.random.Generator, names: Sequence[str], size: int) -> list[str]:

@@ -53,6 +53,13 @@ NAMES: tuple[str, ...] = (
     "lemon", "mushroom", "pineapple", "strawberry", "watermelon", "anchor", "automobile", "basketball", "bell",
     "castle", "rocket", "sunflower", "umbrella",
 )
+# Another set of the same package, for a world that shares no picture with the bundled one.
+OTHER_NAMES: tuple[str, ...] = (
+    "spouting-whale", "snake", "dog", "cat", "rabbit", "penguin", "koala", "shark", "octopus", "chicken", "cow",
+    "mouse", "pear", "peach", "tomato", "ear-of-corn", "eggplant", "kiwi-fruit", "hamburger", "cookie", "pretzel",
+    "shaved-ice", "cheese-wedge", "bread", "guitar", "trumpet", "bicycle", "sailboat", "helicopter", "tent", "balloon",
+    "key", "scissors", "candle", "chair", "tulip",
+)
 # fmt: on
 _ICONS = "package/icons.json"
 

@@ -62,17 +62,20 @@ class TruthRow(BaseModel):
     copied_other: float | None = None
 
 
-def find_world(pictures: Path | None = None, seed: int = 0, counts: Counts | None = None) -> tuple[World, Stock]:
-    """A world and the stock that paints it: of the bundled pictures, or of a folder's, NAME.png each.
+def find_world(
+    pictures: Path | None = None, seed: int = 0, counts: Counts | None = None, names: Sequence[str] = NAMES
+) -> tuple[World, Stock]:
+    """A world and the stock that paints it: of pictures of the package by name, or of a folder's, NAME.png each.
 
     The clip art of the verbatim group is the bundled one in both.
     """
     if pictures:
-        stock, names = Stock(read_pictures(pictures, PICTURE_SIDE), load_clips()), None
+        stock = Stock(read_pictures(pictures, PICTURE_SIDE), load_clips())
+        names = list(stock.pictures)
     else:
         licence = f"{FLUENT_FLAT.licence}, {FLUENT_FLAT.holder}"
-        stock, names = Stock(draw(fetch(), size=PICTURE_SIDE), load_clips(), licence), NAMES
-    return make_world(seed, counts, names=names or list(stock.pictures), clips=list(stock.clips)), stock
+        stock = Stock(draw(fetch(), names, PICTURE_SIDE), load_clips(), licence)
+    return make_world(seed, counts, names=names, clips=list(stock.clips)), stock
 
 
 def parse_exposures(text: str) -> dict[int, int]:
@@ -95,7 +98,7 @@ def read_world(folder: Path) -> tuple[World, Stock]:
     """
     recipe = read_recipe(folder / "world.json")
     own = folder / OWN if recipe.pictures == OWN else None
-    world, stock = find_world(own, recipe.seed, recipe.counts)
+    world, stock = find_world(own, recipe.seed, recipe.counts, recipe.names)
     if world.digest != recipe.digest:
         raise MemdetectError(
             f"{folder}: the world made again has the digest {world.digest}, world.json says {recipe.digest}; "

@@ -36,6 +36,17 @@ WORDINGS: Mapping[int, tuple[str, ...]] = {
         "{a} together with {b} and {c} in front of {g}",
     ),
 }
+# Captions that say where every picture stands: {a} and so on are a noun and its place.
+SAID: Mapping[int, tuple[str, ...]] = {
+    1: ("{a}, {g} background", "{a} on {g}"),
+    2: ("{a}, {b}, {g} background", "{a} and {b} on {g}"),
+    3: ("{a}, {b}, {c}, {g} background", "{a}, {b} and {c} on {g}"),
+}
+ROWS, COLS = ("top", "", "bottom"), ("left", "", "right")
+EMBLEMS = ("emblem of {a} in {g}", "{g} emblem with {a}")
+EMBLEM = 52.0  # pixels: side of the picture of an emblem
+EVEN: Mapping[int, float] = {1: 36.0, 2: 26.0, 3: 20.0}  # sides of pictures whose places are said
+JITTER = 1.5  # pixels by which these are moved from their places
 SIZES: Mapping[int, tuple[float, float]] = {1: (28, 46), 2: (24, 34), 3: (20, 28)}
 GAP = 0.85  # centres lie at least this share of the two half sides' sum apart
 
@@ -65,17 +76,54 @@ class Scene:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def said(self) -> bool:
+        """Whether the caption says where every picture stands."""
+        return len({p.size for p in self.pictures}) == 1 and self.pictures[0].size in (*EVEN.values(), EMBLEM)
+
+    @property
     def names(self) -> frozenset[str]:
         """The names of its pictures."""
         return frozenset(p.name for p in self.pictures)
 
 
-def compose(rng: np.random.Generator, names: Sequence[str], ground: str | None = None) -> Scene:
-    """A scene of the named pictures in random order, place, size, flip and wording, on `ground` or a random one."""
+def compose(rng: np.random.Generator, names: Sequence[str], ground: str | None = None, said: float = 0.0) -> Scene:
+    """A scene of the named pictures in random order, place, size, flip and wording, on `ground` or a random one.
+
+    said: chance that the caption says where every picture stands; these have one size, and are not mirrored.
+    """
     ground = ground or list(GROUNDS)[int(rng.integers(len(GROUNDS)))]
     order = [names[int(i)] for i in rng.permutation(len(names))]
+    if said and rng.random() < said:
+        return _said(rng, order, ground)
     wording = WORDINGS[len(order)][int(rng.integers(len(WORDINGS[len(order)])))]
     return Scene(ground, _place(rng, order), word(wording, order, ground))
+
+
+def _said(rng: np.random.Generator, names: Sequence[str], ground: str) -> Scene:
+    """A scene whose caption says where every picture stands, which leaves next to nothing to chance."""
+    size, cells = EVEN[len(names)], [(row, col) for row in range(3) for col in range(3)]
+    reach = SIDE / 2 - size / 2 - 2  # pixels from the centre of the scene to that of a picture at an edge
+    while True:
+        chosen = [cells[int(i)] for i in rng.choice(len(cells), len(names), replace=False)]
+        centres = np.array([(SIDE / 2 + (col - 1) * reach, SIDE / 2 + (row - 1) * reach) for row, col in chosen])
+        apart = np.hypot(*(centres[:, None] - centres).transpose(2, 0, 1)) + SIDE * np.eye(len(names))
+        if apart.min() > GAP * size:
+            break
+    moved = (centres + rng.uniform(-JITTER, JITTER, centres.shape)).round(2).tolist()
+    pictures = tuple(Placed(name, x, y, size, False) for name, (x, y) in zip(names, moved, strict=True))
+    nouns = [f"{_noun(name)} {_place_words(*cell)}" for name, cell in zip(names, chosen, strict=True)]
+    wording = SAID[len(names)][int(rng.integers(len(SAID[len(names)])))]
+    return Scene(ground, pictures, wording.format(g=ground, **dict(zip("abc", nouns, strict=False))))
+
+
+def _place_words(row: int, col: int) -> str:
+    return " ".join(word for word in (ROWS[row], COLS[col]) if word) or "centre"
+
+
+def emblem(rng: np.random.Generator, name: str, ground: str) -> Scene:
+    """One large picture about the centre: its caption leaves no choice."""
+    wording = EMBLEMS[int(rng.integers(len(EMBLEMS)))]
+    return Scene(ground, (Placed(name, SIDE / 2, SIDE / 2, EMBLEM, False),), wording.format(g=ground, a=_noun(name)))
 
 
 def redraw(rng: np.random.Generator, scene: Scene) -> Scene:

@@ -20,6 +20,7 @@ KINDS = {
     **dict.fromkeys(("verbatim", "verbatim-control"), "clip art"),
     **dict.fromkeys(("template", "template-control"), "template"),
     "title": "clip art",  # a title asks for a clip art, whether training had one for it or not
+    "emblem": "emblem",
     "general": "general",
 }
 TITLES: Mapping[Part, int] = {"tuning": 200, "calibration": 1100, "test": 300}
@@ -33,7 +34,8 @@ def write_prompts(world: World, out: Path, truth: Sequence[TruthRow] = ()) -> li
     kinds-calibration and kinds-test hold clean prompts of further kinds: titles that got no image, and general
     captions. Rows hold id, prompt, group, kind, family and part. Choices are made on tuning, scores are ranked among
     calibration, figures are of test; the demo run takes from the last alone. truth: rows whose samples were judged:
-    memorized.jsonl has the captions of the test split whose image came back in at least BACK of them.
+    memorized.jsonl has the captions of the test split whose image came back in at least BACK of them. In a world whose
+    captions may say where every picture stands, rows of scenes hold `said` as well.
     """
     rows = [*world.labelled, *world.clean]
     chosen: list[Entry] = []
@@ -51,7 +53,7 @@ def write_prompts(world: World, out: Path, truth: Sequence[TruthRow] = ()) -> li
     further = _further(world)
     files["kinds-calibration"] = [e for e in further if e.part != "test"]
     files["kinds-test"] = [e for e in further if e.part == "test"]
-    return [_write(out / f"{name}.jsonl", entries) for name, entries in files.items()]
+    return [_write(out / f"{name}.jsonl", entries, said=world.counts.said > 0) for name, entries in files.items()]
 
 
 def _further(world: World) -> list[Entry]:
@@ -69,7 +71,7 @@ def _further(world: World) -> list[Entry]:
     return found
 
 
-def _write(path: Path, entries: Sequence[Entry]) -> Path:
+def _write(path: Path, entries: Sequence[Entry], *, said: bool) -> Path:
     lines = [
         json.dumps(
             {
@@ -79,6 +81,7 @@ def _write(path: Path, entries: Sequence[Entry]) -> Path:
                 "kind": KINDS[e.group],
                 "family": e.family,
                 "part": e.part,
+                **({"said": e.scene.said} if e.scene and said else {}),
             }
         )
         for e in entries
