@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
-from memdetect.inputs.folders import files_in, folder_names, images_in, strays
+from memdetect.inputs.folders import TEXTS, files_in, folder_names, images_in, strays
 from memdetect.inputs.prompts import Request, Requests, as_text, item_id
 from memdetect.inputs.sidecars import (
     FIELDS,
@@ -23,12 +23,19 @@ from memdetect.inputs.sidecars import (
     unread_captions,
     whole_in,
 )
+from memdetect.inputs.spelling import spelled_out
 from memdetect.inputs.tables import Row, rows_of
+from memdetect.inputs.trainer_settings import SETTINGS, refuse_settings
 from memdetect.inputs.wording import BLANK
 
 METADATA = ("metadata.jsonl", "metadata.csv")
+CAPTION_TEXTS = (*TEXTS, ".caption", ".cap", ".tags", ".yaml", ".yml", ".xml")  # which may hold captions of pictures
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
-NO_CAPTIONS = re.compile(r"readme|licen[cs]e|copying|requirements|.*config.*\.json|.*\blogs?\b", re.IGNORECASE)
+NO_CAPTIONS = re.compile(
+    r"readme|licen[cs]e|copying|requirements|.*(config|settings|multidatabackend|dataset_infos?|hparams).*\.(json|ya?ml)"
+    r"|.*\blogs?\b",
+    re.IGNORECASE,
+)
 Sourced: TypeAlias = tuple[str, str]  # a caption, and where it stands
 MASKS = ("-masklabel.png", "-condlabel.png")  # OneTrainer's, named after the picture that they belong to
 
@@ -73,16 +80,15 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
         )
     forget()
     listed, read = _listed(folder, pictures)
-    found: list[tuple[Path, str, str]] = []
-    names, others = folder_names(folder), None
-    for picture in pictures:
-        own = _clean([*listed[picture], *captions_beside(picture)], picture)
-        if not own:
-            others = _texts_of_no_picture(folder) if others is None else others
-            _refuse_unread(picture, folder, read, others)
-            own = _fallback(picture, folder, instance_prompt, names)
-        found += [(picture, caption, source) for caption, source in own]
-    return found
+    own = {picture: _clean([*listed[picture], *captions_beside(picture)], picture) for picture in pictures}
+    without = [picture for picture in pictures if not own[picture]]
+    names, others = folder_names(folder), _texts_of_no_picture(folder) if without else []
+    for picture in without:
+        _refuse_unread(picture, folder, read, others)
+        own[picture] = _fallback(picture, folder, instance_prompt, names, read)
+    texts = strays(list(files_in(folder)), SETTINGS)
+    refuse_settings(texts, read, fallback=bool(without) and not instance_prompt)
+    return [(picture, caption, source) for picture in pictures for caption, source in own[picture]]
 
 
 def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced]], set[Path]]:
@@ -141,10 +147,11 @@ def _clean(captions: list[Sourced], picture: Path) -> list[Sourced]:
     MemdetectError (usage) for one that cannot be written, or is too long.
     """
     kept: dict[str, Sourced] = {}
-    for caption, source in captions:
-        kept.setdefault(" ".join(caption.split()), (caption, source))
     try:
-        return [(as_text(caption, "caption"), source) for caption, source in kept.values() if _shows(caption)]
+        for caption, source in captions:
+            for text in spelled_out(caption) if _shows(caption) else ():
+                kept.setdefault(" ".join(text.split()), (text, source))
+        return [(as_text(caption, "caption"), source) for caption, source in kept.values()]
     except ValueError as problem:
         raise MemdetectError(f"{str(picture)!r}: {problem}") from None
 
@@ -155,7 +162,7 @@ def _shows(text: str) -> bool:
 
 def _texts_of_no_picture(folder: Path) -> list[Path]:
     """Texts and tables anywhere in a folder that go with no picture: they may hold the captions of those without."""
-    return [path for path in strays(list(files_in(folder))) if not NO_CAPTIONS.match(path.name)]
+    return [path for path in strays(list(files_in(folder)), CAPTION_TEXTS) if not NO_CAPTIONS.match(path.name)]
 
 
 def _refuse_unread(picture: Path, folder: Path, read: set[Path], others: list[Path]) -> None:
@@ -167,7 +174,11 @@ def _refuse_unread(picture: Path, folder: Path, read: set[Path], others: list[Pa
 
 
 def _fallback(
-    picture: Path, folder: Path, instance_prompt: str | None, names: Mapping[tuple[int, int], list[str]]
+    picture: Path,
+    folder: Path,
+    instance_prompt: str | None,
+    names: Mapping[tuple[int, int], list[str]],
+    read: set[Path],
 ) -> list[Sourced]:
     given = (instance_prompt or "").strip()
     place = picture.parent.stat()
@@ -177,6 +188,9 @@ def _fallback(
         if given
         else [(found[1], str(picture.parent)) for found in map(REPEATS.fullmatch, named) if found]
     )
+    if not given and (table := next((path for path in sorted(read) if path.parent in picture.parents), None)):
+        cure = "add it, give --instance-prompt, or move the picture away if it was not trained on"
+        raise MemdetectError(f"{str(table)!r} has captions of pictures, and none of {str(picture)!r}; {cure}")
     if not captions:
         said = f"write it into {picture.stem}.txt or {METADATA[0]}, or give --instance-prompt"
         raise MemdetectError(f"{str(picture)!r} has no caption; {said}; if it was not trained on, move it away")
