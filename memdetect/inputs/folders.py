@@ -156,7 +156,9 @@ def strays(files: Sequence[Path], suffixes: Sequence[str] = TEXTS) -> list[Path]
     """
     images = [path for path in files if is_image(path)]
     named = {name for path in images for name in (path, path.with_suffix(""))}
-    texts = [path for path in files if path.suffix.lower() in suffixes and not path.name.lower().startswith("metadata.")]
+    texts = [
+        path for path in files if path.suffix.lower() in suffixes and not path.name.lower().startswith("metadata.")
+    ]
     return [path for path in texts if named.isdisjoint((path.with_suffix(""), path.with_suffix("").with_suffix("")))]
 
 

@@ -30,7 +30,9 @@ def _choices(caption: str) -> Iterator[str]:
     for way in ways:
         count *= len(way)
     if count > MOST:
-        said = f"stands for {count:,} captions, at most {MOST} are scanned; write those that matter on lines of their own"
+        said = (
+            f"stands for {count:,} captions, at most {MOST} are scanned; write those that matter on lines of their own"
+        )
         raise ValueError(f"the caption {caption!r:.80} {said}")
     for chosen in product(*ways):
         text = "".join(chosen)

@@ -134,7 +134,7 @@ def test_training_pictures_are_told_with_their_captions_and_what_is_left_out(tmp
     assert run(["doctor", "--train-images", str(folder)]) == 3
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "ok    pictures: 3 (1 in the folder itself, 1 in 10_sks dog, 1 in more)"
-    assert out[1] == "ok    captions: 5 (3 from NAME.txt, 1 from metadata.jsonl, 1 from the folder's name '10_sks dog')"
+    assert out[1] == "ok    captions: 5 (3 from NAME.txt, 1 from the folder's name '10_sks dog', 1 from metadata.jsonl)"
     assert out[2].startswith("fail  left out: 1 ('more/b.png') cannot be opened (")
     assert out[2].endswith("no copy of it would be found, and no scan would pass: mend it or move it away")
     assert out[3] == (
