@@ -43,10 +43,11 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, way: Way = "white") 
     """Open a PNG, JPEG, WEBP, BMP, TIFF or GIF file as an RGB image and say what was changed.
 
     EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, from 12, 10 or 8 bits
-    where no pixel needs more, unless `way` says otherwise; of several frames the first is used. Colour profiles are ignored: the numbers in the file are taken for
-    sRGB. Raises MemdetectError, one line, for a file that is missing, not readable, empty, none of these formats,
-    corrupt, truncated, or of more than `max_pixels` pixels (read from the header, before anything is decoded; where
-    Pillow takes an image for a decompression bomb, from 178,956,970 on, it is refused whatever `max_pixels`).
+    where no pixel needs more, unless `way` says otherwise; of several frames the first is used. Colour profiles are
+    ignored: the numbers in the file are taken for sRGB. Raises MemdetectError, one line, for a file that is missing,
+    not readable, empty, none of these formats, corrupt, truncated, or of more than `max_pixels` pixels (read from the
+    header, before anything is decoded; where Pillow takes an image for a decompression bomb, from 178,956,970 on, it is
+    refused whatever `max_pixels`).
     """
     return _opened(path, max_pixels, (way,))[0]
 

@@ -30,10 +30,8 @@ def _choices(caption: str) -> Iterator[str]:
     for way in ways:
         count *= len(way)
     if count > MOST:
-        said = (
-            f"stands for {count:,} captions, at most {MOST} are scanned; write those that matter on lines of their own"
-        )
-        raise ValueError(f"the caption {caption!r:.80} {said}")
+        cure = f"at most {MOST} are scanned; write those that matter on lines of their own"
+        raise ValueError(f"the caption {caption!r:.80} stands for {count:,} captions, {cure}")
     for chosen in product(*ways):
         text = "".join(chosen)
         text = text.replace("{{", "{").replace("}}", "}") if len(parts) > 1 else text
