@@ -1,4 +1,4 @@
-"""Image files as cameras, editors and scripts write them, made by code, with the pixels that a viewer and a trainer see."""
+"""Image files as cameras, editors and scripts write them, made by code, with what viewers and trainers see."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ def _exif(turn: int) -> Image.Exif:
 
 PLAIN = Image.fromarray(COLOURS)
 ALPHA = Image.fromarray(np.dstack([COLOURS, CLEAR]))
-DEEP = Image.fromarray((RAMP.astype(np.uint16) * 257))
+DEEP = Image.fromarray(RAMP.astype(np.uint16) * 257)
 TWELVE = Image.fromarray(np.round(RAMP / 252 * 4095).astype(np.uint16))
 USUAL = {"white": COLOURS}
 FORMATS, TURNED, BITS = "PNG, JPEG, WebP, BMP, TIFF, GIF", "turned by EXIF", "16 bits"
@@ -64,12 +64,13 @@ SAID = "not an image of a known format"
 
 PICTURES: dict[str, Picture] = {
     **{
-        f"{end} of colours": Picture(FORMATS, f"a.{end}", _saved(PLAIN), USUAL)
-        for end in ("png", "bmp", "tif", "apng")
+        f"{end} of colours": Picture(FORMATS, f"a.{end}", _saved(PLAIN), USUAL) for end in ("png", "bmp", "tif", "apng")
     },
     "webp without loss": Picture(FORMATS, "a.webp", _saved(PLAIN, lossless=True), USUAL),
     "jpeg": Picture(FORMATS, "a.jpg", _saved(PLAIN, quality=100, subsampling=0), USUAL, within=6),
-    "jpeg by another suffix": Picture(FORMATS, "a.jfif", _saved(PLAIN, format="JPEG", quality=100, subsampling=0), USUAL, 6),
+    "jpeg by another suffix": Picture(
+        FORMATS, "a.jfif", _saved(PLAIN, format="JPEG", quality=100, subsampling=0), USUAL, 6
+    ),
     "png without a suffix": Picture(FORMATS, "a", _saved(PLAIN, format="PNG"), USUAL),
     "png called jpg": Picture(FORMATS, "a.jpg", _saved(PLAIN, format="PNG"), USUAL),
     "grey": Picture(FORMATS, "a.png", _saved(Image.fromarray(RAMP)), {"white": grey(RAMP)}),
@@ -84,11 +85,20 @@ PICTURES: dict[str, Picture] = {
     "mirrored": Picture(
         TURNED, "a.png", _saved(PLAIN, exif=_exif(2)), {"white": COLOURS[:, ::-1], "white,unturned": COLOURS}
     ),
-    "16 bits, PNG": Picture(BITS, "a.png", _saved(DEEP), {"white": grey(RAMP), "plain": grey(np.where(RAMP, 255, 0).astype(np.uint8))}),
-    "12 bits in 16, TIFF": Picture(BITS, "a.tif", _saved(TWELVE), {"white": grey(np.round(RAMP / 252 * 255).astype(np.uint8))}, 1),
-    "floats": Picture(BITS, "a.tif", _saved(Image.fromarray(FLOATS)), refused="pixels of 32 bits, of which nothing says"),
+    "16 bits, PNG": Picture(
+        BITS, "a.png", _saved(DEEP), {"white": grey(RAMP), "plain": grey(np.where(RAMP, 255, 0).astype(np.uint8))}
+    ),
+    "12 bits in 16, TIFF": Picture(
+        BITS, "a.tif", _saved(TWELVE), {"white": grey(np.round(RAMP / 252 * 255).astype(np.uint8))}, 1
+    ),
+    "floats": Picture(
+        BITS, "a.tif", _saved(Image.fromarray(FLOATS)), refused="pixels of 32 bits, of which nothing says"
+    ),
     "several frames": Picture(
-        FRAMES, "a.gif", _saved(Image.fromarray(RAMP), save_all=True, append_images=[Image.fromarray(255 - RAMP)]), {"white": grey(RAMP)}
+        FRAMES,
+        "a.gif",
+        _saved(Image.fromarray(RAMP), save_all=True, append_images=[Image.fromarray(255 - RAMP)]),
+        {"white": grey(RAMP)},
     ),
     "avif": Picture(UNOPENED, "a.avif", _bytes(b"\0\0\0\x1cftypavif"), refused=SAID),
     "heic": Picture(UNOPENED, "a.heic", _bytes(b"\0\0\0\x1cftypheic"), refused=SAID),

@@ -72,7 +72,9 @@ WRITTEN: dict[str, Written] = {
     "a table called txt": TXT("p.txt", utf8(table()), refused="looks like csv, not like a prompt a line"),
     "json called txt": TXT("p.txt", utf8(jsonl()), refused="looks like jsonl, not like a prompt a line"),
     "kohya's sample prompts": TXT("p.txt", utf8(KOHYA), refused="holds settings of sample prompts .*; take them out"),
-    "tags, weights and choices": TXT("p.txt", utf8("1girl, (solo:1.2)\n{a|b} --ar 16:9\n"), ("1girl, (solo:1.2)", "{a|b} --ar 16:9")),
+    "tags, weights and choices": TXT(
+        "p.txt", utf8("1girl, (solo:1.2)\n{a|b} --ar 16:9\n"), ("1girl, (solo:1.2)", "{a|b} --ar 16:9")
+    ),
     "a list of memorized prompts": JSONL("p.jsonl", utf8(jsonl("caption", url="http://x/a.jpg"))),
     "texts": JSONL("p.jsonl", utf8("".join(json.dumps(prompt) + "\n" for prompt in PROMPTS))),
     "img2dataset's input": JSONL("p.jsonl", utf8(jsonl("TEXT", URL="http://x/a.jpg"))),
@@ -94,15 +96,21 @@ WRITTEN: dict[str, Written] = {
     "with \\r alone": CSV("p.csv", utf8(table(end="\r"))),
     "with \\n alone": CSV("p.csv", utf8(table(end="\n"))),
     "of memorized prompts": CSV("p.csv", utf8(table(("URL", "Caption"), delimiter=";"))),
-    "of another column": CSV("p.csv", utf8(table(("Category", "Prompts"))), refused="no prompt among .*--prompt-column"),
+    "of another column": CSV(
+        "p.csv", utf8(table(("Category", "Prompts"))), refused="no prompt among .*--prompt-column"
+    ),
     "of another column that is named": CSV("p.csv", utf8(table(("Category", "Prompts"))), column="Prompts"),
     "quoted by backslashes": CSV(
         "p.csv", utf8(table(quoting=csv.QUOTE_ALL, doublequote=False, escapechar="\\")), refused="line 3: broken table"
     ),
-    "with commas and no quotation marks": CSV("p.csv", b"id,prompt\n1,a cat, a dog\n", refused="3 cells under a header of 2"),
+    "with commas and no quotation marks": CSV(
+        "p.csv", b"id,prompt\n1,a cat, a dog\n", refused="3 cells under a header of 2"
+    ),
     "PartiPrompts": TSV("p.tsv", utf8(PARTI), ('"Hello" in chalk', '"a dog, red')),
     "with tabs": TSV("p.tsv", utf8(table(delimiter="\t"))),
-    "with tabs and nothing quoted": TSV("p.tsv", utf8("n\tprompt\n" + "".join(f"1\t{text}\n" for text in PLAIN)), PLAIN),
+    "with tabs and nothing quoted": TSV(
+        "p.tsv", utf8("n\tprompt\n" + "".join(f"1\t{text}\n" for text in PLAIN)), PLAIN
+    ),
     "columns": PARQUET("p.parquet", columns(prompt=PROMPTS, seed=range(4), image=[b"x"] * 4)),
     "LAION's": PARQUET("p.parquet", columns(URL=["http://x/a.jpg"] * 4, TEXT=PROMPTS, NSFW=[None, 0.5, 0.1, 1.0])),
     "not parquet": PARQUET("p.parquet", b"PAR1 and no more", refused="p.parquet'"),
@@ -114,7 +122,11 @@ WRITTEN: dict[str, Written] = {
     "unicode of an editor": OTHER("p.txt", lines("\r\n").encode("utf-16")),
     "big-endian": OTHER("p.csv", ("\ufeff" + table()).encode("utf-16-be")),
     "without its mark": OTHER("p.csv", table().encode("utf-16-le"), refused="NUL|UTF-8|no prompt"),
-    "cp1252": OTHER("p.csv", "prompt\r\na dog\r\ncaf\u00e9\r\n".encode("cp1252"), refused="line 3: not UTF-8 .*; save the file"),
-    "latin-1": OTHER("p.txt", "a dog\ncaf\u00e9\n".encode("latin-1"), refused="line 2: not UTF-8 .*; save the file as UTF-8"),
+    "cp1252": OTHER(
+        "p.csv", "prompt\r\na dog\r\ncaf\u00e9\r\n".encode("cp1252"), refused="line 3: not UTF-8 .*; save the file"
+    ),
+    "latin-1": OTHER(
+        "p.txt", "a dog\ncaf\u00e9\n".encode("latin-1"), refused="line 2: not UTF-8 .*; save the file as UTF-8"
+    ),
     "utf-32": OTHER("p.txt", lines().encode("utf-32"), refused="not UTF-8"),
 }

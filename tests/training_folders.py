@@ -1,6 +1,6 @@
 """Training folders as trainers and tools write them, made by code, each with what was trained on.
 
-Form names and what they mean are taken from what the projects say of themselves; nothing is read by the code under test.
+What the forms mean is taken from what the projects say of themselves; nothing is read by the code under test.
 """
 
 import csv
@@ -154,7 +154,8 @@ def kohya_caption_files(folder: Folder) -> Trained:
 
 @form("kohya sd-scripts, DreamBooth")
 def kohya_texts_and_caches(folder: Folder) -> Trained:
-    trained = folder.pairs(["10_sks dog/a.png"])
+    """Without --caption_extension .txt the texts are not read, and the names are trained on."""
+    trained = [*folder.pairs(["10_sks dog/a.png"]), ("10_sks dog/a.png", "sks dog")]
     folder.file("10_sks dog/a_0512x0512_sd.npz").write_bytes(b"PK\x03\x04")
     folder.file("10_sks dog/a.npz").write_bytes(b"PK\x03\x04")
     folder.text("sample.log", "loss 0.1\n")
@@ -239,7 +240,9 @@ def kohya_wildcards_without_end(folder: Folder) -> Refused:
 
 @form("kohya's dataset config")
 def kohya_config_that_says_nothing_of_captions(folder: Folder) -> Trained:
-    config = '[general]\ncaption_extension = ".txt"\n[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nnum_repeats = 2\n'
+    config = (
+        '[general]\ncaption_extension = ".txt"\n[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nnum_repeats = 2\n'
+    )
     folder.text("dataset.toml", config)
     return folder.pairs(["a.png", "b.png"])
 
@@ -256,7 +259,9 @@ def kohya_config_with_class_tokens(folder: Folder) -> Refused:
     """Where a config is given, sd-scripts do not read the names of folders."""
     folder.picture("10_sks dog/a.png")
     folder.text("dataset.toml", "[[datasets.subsets]]\nimage_dir = 'x'\nclass_tokens = 'hoge girl'\n")
-    return Refused("says class_tokens, the caption of pictures that have none; give it as --instance-prompt: 'hoge girl'")
+    return Refused(
+        "says class_tokens, the caption of pictures that have none; give it as --instance-prompt: 'hoge girl'"
+    )
 
 
 # OneTrainer
@@ -274,6 +279,14 @@ def onetrainer_masks(folder: Folder) -> Trained:
     trained = folder.pairs(["a.png", "b.png"])
     folder.picture("a-masklabel.png")
     folder.picture("b-condlabel.png")
+    return trained
+
+
+@form("OneTrainer")
+def onetrainer_beside_what_a_mac_leaves(folder: Folder) -> Trained:
+    trained = folder.pairs(["1.jpg", "2.JPG"])
+    for name in ("._1.jpg", "._1.txt", ".DS_Store", "__MACOSX/._1.jpg"):
+        folder.file(name).write_bytes(b"\0\x05\x16\x07")
     return trained
 
 
@@ -309,8 +322,12 @@ def simpletuner_instance_prompt(folder: Folder) -> With:
 @form("SimpleTuner")
 def simpletuner_instance_prompt_in_settings(folder: Folder) -> Refused:
     folder.picture("10_x/a.png")
-    folder.text("multidatabackend.json", json.dumps([{"caption_strategy": "instanceprompt", "instance_prompt": "a sks"}]))
-    return Refused('says instance_prompt, the caption of pictures that have none; give it as --instance-prompt: "a sks"')
+    folder.text(
+        "multidatabackend.json", json.dumps([{"caption_strategy": "instanceprompt", "instance_prompt": "a sks"}])
+    )
+    return Refused(
+        'says instance_prompt, the caption of pictures that have none; give it as --instance-prompt: "a sks"'
+    )
 
 
 @form("SimpleTuner")
@@ -367,6 +384,35 @@ def diffusers_metadata_of_a_picture_that_is_gone(folder: Folder) -> Refused:
     folder.picture("a.png")
     folder.text("metadata.jsonl", rows(("a.png", "a dog"), ("b.png", "a cat")))
     return Refused(r"line 2: names '.*b\.png', which is not there; remove the row")
+
+
+@form("diffusers scripts, with metadata")
+def diffusers_metadata_seen_from_another_folder(folder: Folder) -> Refused:
+    folder.picture("train/a.png")
+    folder.text("train/metadata.jsonl", rows(("train/a.png", "a dog")))
+    return Refused(r"which is not there; '.*train/a\.png' is: correct file_name, seen from the folder of the list")
+
+
+@form("diffusers scripts, with metadata")
+def diffusers_metadata_of_a_misspelt_suffix(folder: Folder) -> Refused:
+    folder.picture("10_x/a.png")
+    folder.text("metadata.json1", rows(("10_x/a.png", "a dog")))
+    return Refused(r"metadata\.json1' may hold captions of 'a\.png', which were not found in it", "sks")
+
+
+@form("diffusers scripts, with metadata")
+def diffusers_metadata_of_some_pictures(folder: Folder) -> Refused:
+    folder.picture("a.png")
+    folder.picture("b.png")
+    folder.text("metadata.jsonl", rows(("a.png", "a dog")))
+    return Refused(r"metadata\.jsonl' has captions of pictures, and none of '.*b\.png'; add it, give --instance-prompt")
+
+
+@form("diffusers scripts, with metadata")
+def metadata_by_another_name_and_columns(folder: Folder) -> Refused:
+    folder.picture("images/212734.png")
+    folder.text("metadata1000.jsonl", json.dumps({"caption": "a shirt", "image": "images/212734.png"}))
+    return Refused(r"metadata1000\.jsonl' may hold captions of '212734\.png', which were not found in it", "sks")
 
 
 @form("diffusers scripts, DreamBooth")
@@ -501,7 +547,9 @@ def img2dataset_without_captions(folder: Folder) -> Refused:
 def img2dataset_parquet_beside(folder: Folder) -> Refused:
     downloaded(folder)
     folder.file("00000.parquet").write_bytes(b"PAR1")
-    return Refused(r"00000\.parquet' is a table that may hold pictures, in which nothing is looked at; .* or move it away")
+    return Refused(
+        r"00000\.parquet' is a table that may hold pictures, in which nothing is looked at; .* or move it away"
+    )
 
 
 # taggers and encodings

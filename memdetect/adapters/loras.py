@@ -19,8 +19,9 @@ from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 
 LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
-LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
-KNOWN = re.compile(r"[._]lora[._](A|B|down|up)\.|\.alpha$|\.lora_magnitude_vector")
+# The first factor of a layer, as it is named.
+LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.", ".lora_linear_layer.down.")
+KNOWN = re.compile(r"[._]lora(_linear_layer)?[._](A|B|down|up)\.|\.alpha$|\.lora_magnitude_vector")
 OTHERS = {  # what a name that is not known may be of, by what is in it, with a blank before it and a dot at its end
     "dora_scale": "DoRA in kohya's names",
     "hada_": "LoHa",

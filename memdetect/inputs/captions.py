@@ -64,9 +64,11 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
     Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above
     (file_name, relative to it; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and
     of the files beside it (`sidecars`). Only where there is none it is `instance_prompt`, else the captions in the
-    names of a folder such as `10_sks dog`, of which a linked one has several. Raises MemdetectError for a folder
-    without pictures, a picture without a caption, or with a file that may hold some and cannot be read, a row of a
-    picture that is not there, files that do not parse, and captions that cannot be written.
+    names of a folder such as `10_sks dog`, of which a linked one has several. Beside NAME.txt alone the names count as
+    well: kohya's sd-scripts read .caption unless told otherwise, and train on the name where there is none. What
+    trainers' signs stand for is spelled out (`spelling`). Raises MemdetectError for a folder without pictures, a
+    picture without a caption, or with a file that may hold some and cannot be read, a row of a picture that is not
+    there, files that do not parse, captions that cannot be written, and settings of a trainer that change captions.
     """
     if not folder.is_dir():
         cure = f"{did_you_mean(folder)}give the folder of the training pictures"
@@ -86,6 +88,9 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
     for picture in without:
         _refuse_unread(picture, folder, read, others)
         own[picture] = _fallback(picture, folder, instance_prompt, names, read)
+    for picture in pictures:
+        if {Path(source).suffix.lower() for _, source in own[picture]} == {".txt"}:
+            own[picture] = _clean([*own[picture], *_of_folder(picture, folder, names)], picture)
     texts = strays(list(files_in(folder)), SETTINGS)
     refuse_settings(texts, read, fallback=bool(without) and not instance_prompt)
     return [(picture, caption, source) for picture in pictures for caption, source in own[picture]]
@@ -102,7 +107,9 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced
             read.add(path)
             picture = named if named in listed else known.get(composed(str(named)))
             if picture is None:
-                raise MemdetectError(f"{place}: names {str(named)!r}, which is not there; remove the row")
+                near = next((f"{str(path)!r} is: " for path in pictures if path.name == named.name), "")
+                cure = "correct file_name, seen from the folder of the list" if near else "remove the row"
+                raise MemdetectError(f"{place}: names {str(named)!r}, which is not there; {near}{cure}")
             listed[picture] += [(caption, str(path)) for caption in captions]
     for path in [home / name for home in homes for name in whole_in(home) if META.fullmatch(name)]:
         found = meta_captions(path, pictures)
@@ -181,13 +188,7 @@ def _fallback(
     read: set[Path],
 ) -> list[Sourced]:
     given = (instance_prompt or "").strip()
-    place = picture.parent.stat()
-    named = [] if picture.parent == folder else names.get((place.st_dev, place.st_ino), [])
-    captions = (
-        [(given, "--instance-prompt")]
-        if given
-        else [(found[1], str(picture.parent)) for found in map(REPEATS.fullmatch, named) if found]
-    )
+    captions = [(given, "--instance-prompt")] if given else _of_folder(picture, folder, names)
     if not given and (table := next((path for path in sorted(read) if path.parent in picture.parents), None)):
         cure = "add it, give --instance-prompt, or move the picture away if it was not trained on"
         raise MemdetectError(f"{str(table)!r} has captions of pictures, and none of {str(picture)!r}; {cure}")
@@ -195,6 +196,13 @@ def _fallback(
         said = f"write it into {picture.stem}.txt or {METADATA[0]}, or give --instance-prompt"
         raise MemdetectError(f"{str(picture)!r} has no caption; {said}; if it was not trained on, move it away")
     return _clean(captions, picture)
+
+
+def _of_folder(picture: Path, folder: Path, names: Mapping[tuple[int, int], list[str]]) -> list[Sourced]:
+    """The captions in the names of a picture's folder, such as `10_sks dog`."""
+    place = picture.parent.stat()
+    named = [] if picture.parent == folder else names.get((place.st_dev, place.st_ino), [])
+    return [(found[1], str(picture.parent)) for found in map(REPEATS.fullmatch, named) if found]
 
 
 def prompts_of(pictures: list[tuple[Path, str]]) -> Requests:

@@ -22,7 +22,7 @@ TAGS = "tags"
 META = re.compile(r"meta(_\w+)?\.json", re.IGNORECASE)  # of kohya's merge_captions_to_metadata and the like
 # What may hold captions of a whole folder; metadata.jsonl, metadata.csv and META are read, if they are what they seem.
 WHOLE = re.compile(
-    r"(metadata|meta(_\w+)?|captions?|prompts?)\.(jsonl?|ndjson|csv|tsv|txt|ya?ml|parquet)", re.IGNORECASE
+    r"metadata\.\w+|(meta(_\w+)?|captions?|prompts?)\.(jsonl?|ndjson|csv|tsv|txt|ya?ml|parquet)", re.IGNORECASE
 )
 MADE_BY = re.compile(r"(\.[^.\s]+)?(\.\w+)")  # of a suffix such as .wd14.txt what it is by, and what it is
 
