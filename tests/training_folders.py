@@ -102,6 +102,14 @@ def ai_toolkit_json(folder: Folder) -> Trained:
 
 
 @form("ai-toolkit")
+def ai_toolkit_structured_captions(folder: Folder) -> Refused:
+    """The whole of the file is the caption then."""
+    folder.picture("10_x/a.jpg")
+    folder.text("10_x/a.json", json.dumps({"scene": {"subject": "a dog"}, "style": "photo"}))
+    return Refused(r"a\.json' may hold captions of 'a\.jpg', which were not found in it", "sks")
+
+
+@form("ai-toolkit")
 def ai_toolkit_trigger_in_captions(folder: Folder) -> Refused:
     folder.picture("a.jpg")
     folder.text("a.txt", "[trigger] on a beach")
@@ -370,6 +378,30 @@ def diffusers_metadata_of_several_captions(folder: Folder) -> Trained:
     folder.picture("b.png")
     folder.text("metadata.jsonl", rows(("a.png", ["a dog", "a red dog"]), ("./b.png", "x"), ("b.png", "y")))
     return [("a.png", "a dog"), ("a.png", "a red dog"), ("b.png", "x"), ("b.png", "y")]
+
+
+@form("DiffSynth-Studio, musubi-tuner")
+def diffsynth_table(folder: Folder) -> Trained:
+    trained = [(folder.picture(name), folder.caption()) for name in ("a.png", "b.png")]
+    text = io.StringIO()
+    csv.writer(text).writerows([("image", "prompt"), *trained])
+    folder.text("metadata.csv", text.getvalue())
+    return trained
+
+
+@form("DiffSynth-Studio, musubi-tuner")
+def musubi_list_of_full_paths(folder: Folder) -> Trained:
+    folder.picture("img/a.png")
+    row = {"image_path": str(folder.path / "img" / "a.png"), "caption": "a dog"}
+    folder.text("metadata.jsonl", json.dumps(row) + "\n")
+    return [("img/a.png", "a dog")]
+
+
+@form("DiffSynth-Studio, musubi-tuner")
+def musubi_list_by_another_name(folder: Folder) -> Refused:
+    folder.picture("10_x/a.png")
+    folder.text("images.jsonl", json.dumps({"image_path": "10_x/a.png", "caption": "a dog"}))
+    return Refused(r"images\.jsonl' may hold captions of 'a\.png', which were not found in it", "sks")
 
 
 @form("diffusers scripts, with metadata")

@@ -29,6 +29,7 @@ from memdetect.inputs.trainer_settings import SETTINGS, refuse_settings
 from memdetect.inputs.wording import BLANK
 
 METADATA = ("metadata.jsonl", "metadata.csv")
+NAMES = ("file_name", "image", "image_path")  # of datasets, DiffSynth-Studio and musubi-tuner
 CAPTION_TEXTS = (*TEXTS, ".caption", ".cap", ".tags", ".yaml", ".yml", ".xml")  # which may hold captions of pictures
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
 NO_CAPTIONS = re.compile(
@@ -62,7 +63,7 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
     With each caption its source: the file, the folder whose name it is, or `--instance-prompt`.
 
     Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above
-    (file_name, relative to it; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and
+    (file_name, image or image_path, relative to it; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and
     of the files beside it (`sidecars`). Only where there is none it is `instance_prompt`, else the captions in the
     names of a folder such as `10_sks dog`, of which a linked one has several. Beside NAME.txt alone the names count as
     well: kohya's sd-scripts read .caption unless told otherwise, and train on the name where there is none. What
@@ -101,7 +102,7 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced
     listed: dict[Path, list[Sourced]] = {path: [] for path in pictures}
     homes = sorted({folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))})
     read: set[Path] = set()
-    known = {composed(str(picture)): picture for picture in pictures}
+    known = {composed(str(way)): picture for picture in pictures for way in (picture, picture.absolute())}
     for path in [home / name for home in homes for name in METADATA if (home / name).is_file()]:
         for named, captions, place in _rows(path):
             read.add(path)
@@ -127,7 +128,7 @@ def _rows(path: Path) -> Iterator[tuple[Path, list[str], str]]:
             continue
         fields: Mapping[str, Any] = {} if isinstance(row, str) else row
         known = {name: value for name, value in fields.items() if name.lower() in FIELDS}
-        name = fields.get("file_name")
+        name = next((fields[key] for key in NAMES if fields.get(key)), None)
         if not known or not isinstance(name, str) or not name.strip():
             said = "expected an object with file_name and prompt, caption or text; correct the line"
             raise MemdetectError(f"{place}: {said}")
