@@ -62,14 +62,14 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
 
     With each caption its source: the file, the folder whose name it is, or `--instance-prompt`.
 
-    Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above
-    (file_name, image or image_path, relative to it; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and
-    of the files beside it (`sidecars`). Only where there is none it is `instance_prompt`, else the captions in the
-    names of a folder such as `10_sks dog`, of which a linked one has several. Beside NAME.txt alone the names count as
-    well: kohya's sd-scripts read .caption unless told otherwise, and train on the name where there is none. What
-    trainers' signs stand for is spelled out (`spelling`). Raises MemdetectError for a folder without pictures, a
-    picture without a caption, or with a file that may hold some and cannot be read, a row of a picture that is not
-    there, files that do not parse, captions that cannot be written, and settings of a trainer that change captions.
+    Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above (its
+    name, relative to that; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and of
+    the files beside it (`sidecars`). Only where there is none it is `instance_prompt`, else the captions in the names
+    of a folder such as `10_sks dog`, of which a linked one has several. Beside NAME.txt alone the names count as well:
+    kohya's sd-scripts read .caption unless told otherwise, and train on the name where there is none. What trainers'
+    signs stand for is spelled out (`spelling`). Raises MemdetectError for a folder without pictures, a picture without
+    a caption, or with a file that may hold some and cannot be read, a row of a picture that is not there, files that do
+    not parse, captions that cannot be written, and settings of a trainer that change captions.
     """
     if not folder.is_dir():
         cure = f"{did_you_mean(folder)}give the folder of the training pictures"
