@@ -19,9 +19,10 @@ from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 
 LEAST_SCALE = 1e-3  # of a LoRA: below that it changes nothing that 8 bits a channel show
-LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.")  # the first factor of a layer, as it is named
-KNOWN = re.compile(r"[._]lora[._](A|B|down|up)\.|\.alpha$|\.lora_magnitude_vector")
-OTHERS = {  # what a name that is not known may be of, by what is in it, with a dot at its end
+# The first factor of a layer, as it is named.
+LORA_DOWN = (".lora_A.", ".lora.down.", "_lora.down.", ".lora_down.", ".lora_linear_layer.down.")
+KNOWN = re.compile(r"[._]lora(_linear_layer)?[._](A|B|down|up)\.|\.alpha$|\.lora_magnitude_vector")
+OTHERS = {  # what a name that is not known may be of, by what is in it, with a blank before it and a dot at its end
     "dora_scale": "DoRA in kohya's names",
     "hada_": "LoHa",
     "lokr_": "LoKr",
@@ -30,9 +31,13 @@ OTHERS = {  # what a name that is not known may be of, by what is in it, with a 
     ".diff_b.": "whole differences of weights",
     ".oft_": "OFT",
     "oft_blocks": "OFT",
-    ".glora_": "GLoRA",
-    "emb_params": "an embedding",
-    "string_to_param": "an embedding",
+    **dict.fromkeys((".a1.weight.", ".a2.weight.", ".b1.weight.", ".b2.weight.", ".bm.weight.", ".glora_"), "GLoRA"),
+    ".on_input.": "IA3",
+    **dict.fromkeys((".w_norm.", ".b_norm."), "differences of normalisations"),
+    ".scalar.": "LyCORIS' own scale of a layer",
+    "lora_embedding_": "a LoRA of an embedding",
+    **dict.fromkeys(("bundle_emb", "emb_params", "string_to_param"), "an embedding"),
+    **dict.fromkeys((" clip_l.", " clip_g."), "an embedding"),
 }
 
 
@@ -81,7 +86,7 @@ def check_lora(given: str) -> tuple[Path, float]:
 
 
 def _other(name: str) -> Iterator[str]:
-    return (what for mark, what in OTHERS.items() if mark in f"{name}.")
+    return (what for mark, what in OTHERS.items() if mark in f" {name}.")
 
 
 def add_loras(pipe: Any, loras: Sequence[str]) -> str:

@@ -29,7 +29,9 @@ from memdetect.adapters.opening import (
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
+from memdetect.adapters.state import state_of
 from memdetect.errors import Exit, MemdetectError
+from memdetect.files import did_you_mean
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 
@@ -54,7 +56,7 @@ MANAGED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A pipeline ready to be watched. digest: sha256 of its weights and configurations."""
+    """A pipeline ready to be watched. digest: sha256 of its weights and configurations; state: as `state_of` has it."""
 
     name: str
     pipe: Any
@@ -65,6 +67,7 @@ class Model:
     dtype: str
     folder: Path | None = None
     loading: Loading = field(default_factory=Loading)
+    state: str = ""
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -107,7 +110,7 @@ def load(model: Any, loading: Loading | None = None) -> Model:
     """
     loading = loading or Loading()
     if isinstance(model, Model):
-        return model
+        return _unchanged(model)
     if not isinstance(model, (str, Path)):
         return _wrap(model)
     if not str(model).strip():
@@ -125,7 +128,16 @@ def load(model: Any, loading: Loading | None = None) -> Model:
     pipe.set_progress_bar_config(disable=True)
     inside = folder if folder and folder.is_dir() else None
     card = _fitted(card, adapter, pipe.scheduler)
-    return Model(str(model), pipe, adapter, card, digest, device, dtype, inside, loading)
+    return Model(str(model), pipe, adapter, card, digest, device, dtype, inside, loading, state_of(pipe))
+
+
+def _unchanged(model: Model) -> Model:
+    if model.state and state_of(model.pipe) != model.state:
+        cure = "load it again, or give the pipeline itself (model.pipe)"
+        raise MemdetectError(
+            f"the pipeline of {model.name!r} was changed after it was loaded, so that its digest is not its own; {cure}"
+        )
+    return model
 
 
 def unwrapped(module: Any) -> Any:
@@ -230,11 +242,19 @@ def place_of(name: str) -> Path | None:
     if (inside := bundled.model_folder(name)) is not None:
         return inside if (inside / "model_index.json").exists() else None
     if name.count("/") != 1 or path.is_absolute() or name.startswith("."):
-        close = get_close_matches(name, bundled.models(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         have = ", ".join(bundled.models()) or "none"
-        raise MemdetectError(f"no model {name!r}: neither a folder nor a bundled model; {hint}(bundled: {have})")
+        said = "neither a folder nor a bundled model"
+        raise MemdetectError(f"no model {name!r}: {said}; {near_name(name)}(bundled: {have})")
     return None
+
+
+def near_name(name: str) -> str:
+    """`did you mean 'NAME'? ` for a name that is nearly that of a folder or file here, or of a bundled model; else "".
+
+    A hub id may be anywhere: `owner/name` is only what a misspelt folder reads like as well.
+    """
+    close = get_close_matches(name.rpartition("/")[2], bundled.models(), n=1)
+    return did_you_mean(Path(name)) or (f"did you mean {close[0]!r}? " if close else "")
 
 
 def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Card) -> Any:
@@ -245,7 +265,8 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
         return open_pipeline(where, DTYPES[dtype], loading)
     except PROBLEMS as problem:
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
-        cure = opening_hint(where, loading) or "check its name and files"
+        near = "" if isinstance(where, Path) else near_name(where)
+        cure = opening_hint(where, loading) or f"{near}check its name and files"
         raise MemdetectError(
             f"model {str(where)!r} could not be opened: {reason_of(problem)}; {cure}{mirrors}"
         ) from None
@@ -260,7 +281,8 @@ def _wrap(pipe: Any) -> Model:
     denoiser = getattr(pipe, adapter.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
     card = _fitted(Card(), adapter, pipe.scheduler)
-    return Model("live pipeline", pipe, adapter, card, _weights_digest(pipe), str(denoiser.device), dtype)
+    digest = _weights_digest(pipe)
+    return Model("live pipeline", pipe, adapter, card, digest, str(denoiser.device), dtype, state=state_of(pipe))
 
 
 def _weights_digest(pipe: Any) -> str:

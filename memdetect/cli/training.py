@@ -54,9 +54,14 @@ def examine_training(folder: Path, pictures: Sequence[Picture]) -> Iterator[Chec
     yield Check("captions", "ok", f"{sum(sources.values())} ({_shares(sources, 'from')})")
     if broken := [each for each in pictures if each.problem]:
         said = f"{_named([each.path for each in broken], folder)} cannot be opened ({broken[0].problem})"
-        yield Check("left out", "warn", f"{said}; no copy of it would be found: mend it or move it away")
-    if others := _others(folder, {each.path for each in pictures}):
+        cure = "no copy of it would be found, and no scan would pass: mend it or move it away"
+        yield Check("left out", "fail", f"{said}; {cure}")
+    shown = {each.path for each in pictures} | {source for each in pictures for _, source in each.captions}
+    others, unread = _others(folder, shown)
+    if others:
         yield Check("not pictures", "ok", f"{_named(others, folder)}: masks, caches and files that no trainer shows")
+    if unread:
+        yield Check("not read", "warn", f"{_named(unread, folder)}: move what was trained on into NAME.txt")
 
 
 def _kind(source: str, picture: Path) -> str:
@@ -68,13 +73,14 @@ def _kind(source: str, picture: Path) -> str:
     return f"NAME{path.name.removeprefix(picture.stem)}" if beside else path.name
 
 
-def _others(folder: Path, pictures: set[str]) -> list[str]:
-    """Files that are neither pictures nor read for captions."""
+def _others(folder: Path, shown: set[str]) -> tuple[list[str], list[str]]:
+    """Of the files that are neither pictures nor read for captions: masks and caches, and all the rest."""
     from memdetect.inputs.folders import files_in, is_image
     from memdetect.inputs.sidecars import CACHES
 
-    files = [path for path in files_in(folder) if str(path) not in pictures]
-    return [str(path) for path in files if is_image(path) or path.suffix.lower() in CACHES]
+    files = [path for path in files_in(folder) if str(path) not in shown]
+    beside = [str(path) for path in files if is_image(path) or path.suffix.lower() in CACHES]
+    return beside, [name for name in map(str, files) if name not in {*beside}]
 
 
 def examine_lora(given: str) -> Check:

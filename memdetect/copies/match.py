@@ -1,5 +1,6 @@
 """What a look-up found: training images near an image, and what is decided of it. No torch, no numpy."""
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,13 @@ GONE = "the training image cannot be opened"
 ONE_COLOUR = "one of the two has one colour, which is no copy"
 Affine = tuple[float, float, float, float, float, float]
 Box = tuple[float, float, float, float]
+_WAY = r"#(\d+,\d+,\d+,\d+|(white|black|plain)(,unturned)?)"  # what the key of a crop, or another decoding, ends with
+_WAYS = re.compile(rf"({_WAY})+$")
+
+
+def picture_of(key: str) -> str:
+    """The key of the training image itself, for one of its crops or decodings (`a.png#plain`, `a.png#0,0,64,64`)."""
+    return _WAYS.sub("", key)
 
 
 class _Strict(BaseModel):

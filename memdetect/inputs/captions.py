@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
-from memdetect.inputs.folders import files_in, folder_names, images_in, strays
+from memdetect.inputs.folders import TEXTS, files_in, folder_names, images_in, strays
 from memdetect.inputs.prompts import Request, Requests, as_text, item_id
 from memdetect.inputs.sidecars import (
     FIELDS,
@@ -23,12 +23,20 @@ from memdetect.inputs.sidecars import (
     unread_captions,
     whole_in,
 )
+from memdetect.inputs.spelling import spelled_out
 from memdetect.inputs.tables import Row, rows_of
+from memdetect.inputs.trainer_settings import SETTINGS, refuse_settings
 from memdetect.inputs.wording import BLANK
 
 METADATA = ("metadata.jsonl", "metadata.csv")
+NAMES = ("file_name", "image", "image_path")  # of datasets, DiffSynth-Studio and musubi-tuner
+CAPTION_TEXTS = (*TEXTS, ".caption", ".cap", ".tags", ".yaml", ".yml", ".xml")  # which may hold captions of pictures
 REPEATS = re.compile(r"\d+_(.*\S)")  # kohya's folders: how often its pictures are shown, and their caption
-NO_CAPTIONS = re.compile(r"readme|licen[cs]e|copying|requirements|.*config.*\.json|.*\blogs?\b", re.IGNORECASE)
+NO_CAPTIONS = re.compile(
+    r"readme|licen[cs]e|copying|requirements|.*(config|settings|multidatabackend|dataset_infos?|hparams).*\.(json|ya?ml)"
+    r"|.*\blogs?\b",
+    re.IGNORECASE,
+)
 Sourced: TypeAlias = tuple[str, str]  # a caption, and where it stands
 MASKS = ("-masklabel.png", "-condlabel.png")  # OneTrainer's, named after the picture that they belong to
 
@@ -54,12 +62,14 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
 
     With each caption its source: the file, the folder whose name it is, or `--instance-prompt`.
 
-    Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above
-    (file_name, relative to it; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and
-    of the files beside it (`sidecars`). Only where there is none it is `instance_prompt`, else the captions in the
-    names of a folder such as `10_sks dog`, of which a linked one has several. Raises MemdetectError for a folder
-    without pictures, a picture without a caption, or with a file that may hold some and cannot be read, a row of a
-    picture that is not there, files that do not parse, and captions that cannot be written.
+    Captions are those of the picture's rows in metadata.jsonl or metadata.csv of its own folder or of one above (its
+    name, relative to that; prompt, caption and text, each a text or a list of texts), of kohya's meta_*.json, and of
+    the files beside it (`sidecars`). Only where there is none it is `instance_prompt`, else the captions in the names
+    of a folder such as `10_sks dog`, of which a linked one has several. Beside NAME.txt alone the names count as well:
+    kohya's sd-scripts read .caption unless told otherwise, and train on the name where there is none. What trainers'
+    signs stand for is spelled out (`spelling`). Raises MemdetectError for a folder without pictures, a picture without
+    a caption, or with a file that may hold some and cannot be read, a row of a picture that is not there, files that do
+    not parse, captions that cannot be written, and settings of a trainer that change captions.
     """
     if not folder.is_dir():
         cure = f"{did_you_mean(folder)}give the folder of the training pictures"
@@ -73,16 +83,18 @@ def understood(folder: Path, instance_prompt: str | None = None) -> list[tuple[P
         )
     forget()
     listed, read = _listed(folder, pictures)
-    found: list[tuple[Path, str, str]] = []
-    names, others = folder_names(folder), None
+    own = {picture: _clean([*listed[picture], *captions_beside(picture)], picture) for picture in pictures}
+    without = [picture for picture in pictures if not own[picture]]
+    names, others = folder_names(folder), _texts_of_no_picture(folder) if without else []
+    for picture in without:
+        _refuse_unread(picture, folder, read, others)
+        own[picture] = _fallback(picture, folder, instance_prompt, names, read)
     for picture in pictures:
-        own = _clean([*listed[picture], *captions_beside(picture)], picture)
-        if not own:
-            others = _texts_of_no_picture(folder) if others is None else others
-            _refuse_unread(picture, folder, read, others)
-            own = _fallback(picture, folder, instance_prompt, names)
-        found += [(picture, caption, source) for caption, source in own]
-    return found
+        if {Path(source).suffix.lower() for _, source in own[picture]} == {".txt"}:
+            own[picture] = _clean([*own[picture], *_of_folder(picture, folder, names)], picture)
+    texts = strays(list(files_in(folder)), SETTINGS)
+    refuse_settings(texts, read, fallback=bool(without) and not instance_prompt)
+    return [(picture, caption, source) for picture in pictures for caption, source in own[picture]]
 
 
 def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced]], set[Path]]:
@@ -90,13 +102,15 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced
     listed: dict[Path, list[Sourced]] = {path: [] for path in pictures}
     homes = sorted({folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))})
     read: set[Path] = set()
-    known = {composed(str(picture)): picture for picture in pictures}
+    known = {composed(str(way)): picture for picture in pictures for way in (picture, picture.absolute())}
     for path in [home / name for home in homes for name in METADATA if (home / name).is_file()]:
         for named, captions, place in _rows(path):
             read.add(path)
             picture = named if named in listed else known.get(composed(str(named)))
             if picture is None:
-                raise MemdetectError(f"{place}: names {str(named)!r}, which is not there; remove the row")
+                near = next((f"{str(path)!r} is: " for path in pictures if path.name == named.name), "")
+                cure = "correct file_name, seen from the folder of the list" if near else "remove the row"
+                raise MemdetectError(f"{place}: names {str(named)!r}, which is not there; {near}{cure}")
             listed[picture] += [(caption, str(path)) for caption in captions]
     for path in [home / name for home in homes for name in whole_in(home) if META.fullmatch(name)]:
         found = meta_captions(path, pictures)
@@ -114,7 +128,7 @@ def _rows(path: Path) -> Iterator[tuple[Path, list[str], str]]:
             continue
         fields: Mapping[str, Any] = {} if isinstance(row, str) else row
         known = {name: value for name, value in fields.items() if name.lower() in FIELDS}
-        name = fields.get("file_name")
+        name = next((fields[key] for key in NAMES if fields.get(key)), None)
         if not known or not isinstance(name, str) or not name.strip():
             said = "expected an object with file_name and prompt, caption or text; correct the line"
             raise MemdetectError(f"{place}: {said}")
@@ -141,10 +155,11 @@ def _clean(captions: list[Sourced], picture: Path) -> list[Sourced]:
     MemdetectError (usage) for one that cannot be written, or is too long.
     """
     kept: dict[str, Sourced] = {}
-    for caption, source in captions:
-        kept.setdefault(" ".join(caption.split()), (caption, source))
     try:
-        return [(as_text(caption, "caption"), source) for caption, source in kept.values() if _shows(caption)]
+        for caption, source in captions:
+            for text in spelled_out(caption) if _shows(caption) else ():
+                kept.setdefault(" ".join(text.split()), (text, source))
+        return [(as_text(caption, "caption"), source) for caption, source in kept.values()]
     except ValueError as problem:
         raise MemdetectError(f"{str(picture)!r}: {problem}") from None
 
@@ -155,7 +170,7 @@ def _shows(text: str) -> bool:
 
 def _texts_of_no_picture(folder: Path) -> list[Path]:
     """Texts and tables anywhere in a folder that go with no picture: they may hold the captions of those without."""
-    return [path for path in strays(list(files_in(folder))) if not NO_CAPTIONS.match(path.name)]
+    return [path for path in strays(list(files_in(folder)), CAPTION_TEXTS) if not NO_CAPTIONS.match(path.name)]
 
 
 def _refuse_unread(picture: Path, folder: Path, read: set[Path], others: list[Path]) -> None:
@@ -167,20 +182,28 @@ def _refuse_unread(picture: Path, folder: Path, read: set[Path], others: list[Pa
 
 
 def _fallback(
-    picture: Path, folder: Path, instance_prompt: str | None, names: Mapping[tuple[int, int], list[str]]
+    picture: Path,
+    folder: Path,
+    instance_prompt: str | None,
+    names: Mapping[tuple[int, int], list[str]],
+    read: set[Path],
 ) -> list[Sourced]:
     given = (instance_prompt or "").strip()
-    place = picture.parent.stat()
-    named = [] if picture.parent == folder else names.get((place.st_dev, place.st_ino), [])
-    captions = (
-        [(given, "--instance-prompt")]
-        if given
-        else [(found[1], str(picture.parent)) for found in map(REPEATS.fullmatch, named) if found]
-    )
+    captions = [(given, "--instance-prompt")] if given else _of_folder(picture, folder, names)
+    if not given and (table := next((path for path in sorted(read) if path.parent in picture.parents), None)):
+        cure = "add it, give --instance-prompt, or move the picture away if it was not trained on"
+        raise MemdetectError(f"{str(table)!r} has captions of pictures, and none of {str(picture)!r}; {cure}")
     if not captions:
         said = f"write it into {picture.stem}.txt or {METADATA[0]}, or give --instance-prompt"
         raise MemdetectError(f"{str(picture)!r} has no caption; {said}; if it was not trained on, move it away")
     return _clean(captions, picture)
+
+
+def _of_folder(picture: Path, folder: Path, names: Mapping[tuple[int, int], list[str]]) -> list[Sourced]:
+    """The captions in the names of a picture's folder, such as `10_sks dog`."""
+    place = picture.parent.stat()
+    named = [] if picture.parent == folder else names.get((place.st_dev, place.st_ino), [])
+    return [(found[1], str(picture.parent)) for found in map(REPEATS.fullmatch, named) if found]
 
 
 def prompts_of(pictures: list[tuple[Path, str]]) -> Requests:

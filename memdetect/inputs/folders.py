@@ -13,63 +13,46 @@ IMAGE_SUFFIXES = (
     # Not opened, but never passed over.
     *(".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".tga", ".psd", ".ppm", ".pgm", ".pbm", ".pnm", ".exr"),
     *(".ico", ".icns", ".svg", ".hdr", ".dds", ".pcx", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+    *(".dcm", ".dicom", ".fits", ".fit", ".nii", ".jxr", ".qoi", ".xcf", ".eps", ".hif"),
 )
 # Files that stand beside pictures and are none, so that a million captions are not opened to see what they are.
 BESIDE = (
-    ".txt",
-    ".caption",
-    ".json",
-    ".jsonl",
-    ".csv",
-    ".tsv",
-    ".md",
-    ".toml",
-    ".yaml",
-    ".npz",
-    ".npy",
-    ".safetensors",
-    ".pt",
+    *(".txt", ".caption", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".md", ".toml", ".yaml", ".yml"),
+    *(".npz", ".npy", ".safetensors", ".pt"),
 )
-TEXTS = (".txt", ".jsonl", ".json", ".csv", ".tsv")  # of these, what may be prompts or a list
+TEXTS = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # of these, what may be prompts or a list
 ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".7z", ".rar", ".tbz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".lz4"),
     *(".lzma", ".z", ".cbz", ".cbr", ".epub", ".iso", ".dmg", ".cab", ".beton", ".mat"),
 )
 TABLES = (
-    ".arrow",
-    ".feather",
-    ".tfrecord",
-    ".tfrecords",
-    ".sqlite",
-    ".db",
-    ".ldb",
-    ".msgpack",
-    ".h5",
-    ".hdf5",
-    ".mdb",
-    ".lmdb",
-    ".pkl",
-    ".pdf",
-    ".rec",
+    *(".arrow", ".feather", ".tfrecord", ".tfrecords", ".sqlite", ".db", ".ldb", ".msgpack", ".h5", ".hdf5", ".mdb"),
+    *(".lmdb", ".pkl", ".pdf", ".rec"),
 )
-VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv", ".mpg", ".mpeg")
+VIDEOS = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv", ".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".f4v", ".3gp"),
+    *(".ogv", ".m2ts", ".mts", ".vob", ".gifv"),
+)
+ARRAYS = (".zarr", ".n5")  # folders, each of which is one container
+ARRAY_NOTES = (".zarray", ".zgroup", "zarr.json")  # what lies in one that is named otherwise
 PARTS = re.compile(r".*\.((zip|7z|rar|tar)\.\d+|[zr]\d\d|tfrecords?-.*)", re.IGNORECASE)  # set.zip.001, set.z01
 # What files begin with in which there may be pictures: zip, 7z, RAR, gzip, bzip2, xz, zstd, lz4, parquet, arrow, HDF5,
-# PDF, pickle, RecordIO, Matroska and WebM, AVI, MP4 and QuickTime. A tar says so further on.
+# PDF, pickle, RecordIO, Matroska and WebM, AVI, MP4 and QuickTime, WMV, FLV, Ogg, MPEG. A tar says so further on.
 HELD = re.compile(
     rb"PK[\x03\x07][\x04\x08]|SQLite format 3"
     rb"|7z\xbc\xaf'\x1c|Rar!|\x1f\x8b|BZh[1-9]|\xfd7zXZ|\(\xb5/\xfd|\x04\x22M\x18|PAR1|ARROW1|\x89HDF|%PDF-"
     rb"|\x80[\x02-\x05][}\](\x95cN]|\n#\xd7\xce|\x1aE\xdf\xa3|RIFF.{4}AVI "
-    rb"|.{4}ftyp(?!avi[fs]|hei[cfmsx]|mif1|msf1|crx )",
+    rb"|.{4}ftyp(?!avi[fs]|hei[cfmsx]|mif1|msf1|crx )|0&\xb2u\x8ef\xcf\x11|FLV\x01|OggS|\0\0\x01\xba",
     re.DOTALL,
 )
 DOCUMENTS = (".odt", ".odp", ".docx", ".pptx")  # zip files all of them, and seldom of training pictures
 TAR = slice(257, 262), b"ustar"
 # What image files begin with: PNG, JPEG, GIF, BMP, TIFF and BigTIFF, WebP, AVIF and HEIC, JPEG XL, JPEG 2000,
-# Photoshop, EXR, QOI.
+# Photoshop, EXR, QOI, DICOM, FITS, GIMP.
 MARK = re.compile(
     rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|.{4}ftyp(avi[fs]|hei[cfmsx]|mif1)"
-    rb"|\xff\x0a|\0\0\0\x0c(JXL |jP  )\r\n|8BPS|v/1\x01|qoif|P[1-6]\s\d+\s|\0\0\x01\0[\x01-\xff]\0|version https://git-lfs",
+    rb"|\xff\x0a|\0\0\0\x0c(JXL |jP  )\r\n|8BPS|v/1\x01|qoif|P[1-6]\s\d+\s|\0\0\x01\0[\x01-\xff]\0|version https://git-lfs"
+    rb"|.{128}DICM|SIMPLE  =|gimp xcf",
     re.DOTALL,
 )
 
@@ -147,6 +130,8 @@ def files_in(folder: Path) -> Iterator[Path]:
             continue
         entered.add((place.st_dev, place.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if Path(base).suffix.lower() in ARRAYS or not {*ARRAY_NOTES}.isdisjoint((*files, *folders)):
+            raise _held(Path(base), "a container of arrays", "write them out as image files")
         yield from (no_container(Path(base, name)) for name in sorted(files) if not name.startswith("."))
 
 
@@ -163,15 +148,18 @@ def folder_names(folder: Path) -> dict[tuple[int, int], list[str]]:
     return found
 
 
-def strays(files: Sequence[Path]) -> list[Path]:
+def strays(files: Sequence[Path], suffixes: Sequence[str] = TEXTS) -> list[Path]:
     """Those of some files that may be prompts or lists: texts and tables that go with no image among the files.
 
-    A text goes with an image that it is named after (a.txt, a.json, a.png.txt), and metadata.* with all of them.
+    A text goes with an image that it is named after (a.txt, a.json, a.png.txt, a.wd14.txt), and metadata.* with all of
+    them.
     """
     images = [path for path in files if is_image(path)]
     named = {name for path in images for name in (path, path.with_suffix(""))}
-    texts = (path for path in files if path.suffix.lower() in TEXTS and not path.name.lower().startswith("metadata."))
-    return [path for path in texts if path.with_suffix("") not in named]
+    texts = [
+        path for path in files if path.suffix.lower() in suffixes and not path.name.lower().startswith("metadata.")
+    ]
+    return [path for path in texts if named.isdisjoint((path.with_suffix(""), path.with_suffix("").with_suffix("")))]
 
 
 def _images_alone(folder: Path) -> list[Path]:

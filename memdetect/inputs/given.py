@@ -9,7 +9,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.labels import label_requests, unconditional_requests
 from memdetect.inputs.options import Lookup
-from memdetect.inputs.prompts import Request, Requests, blame, keep, read, request_of
+from memdetect.inputs.prompts import Request, Requests, blame, gathered, keep, read, request_of
 
 STDIN = "-"  # what a prompt that comes from no file has as its source
 PICTURES = "given"  # folder, within that of a run, of pictures that were no files
@@ -59,7 +59,7 @@ def prompt_requests(prompts: Sequence[str | Mapping[str, Any]], called: str = "p
         if request.prompt is None:
             raise MemdetectError(f"prompt {number} has an image and no text; give images as images=[...]")
         keep(kept, request)
-    return Requests(tuple(kept.values()), 0, len(rows) - len(kept))
+    return gathered(kept, 0, len(rows) - len(kept))
 
 
 def image_requests(images: Sequence[Any], home: Path) -> Requests:

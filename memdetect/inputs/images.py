@@ -16,6 +16,7 @@ from memdetect.errors import MemdetectError
 # Named one by one, so that a file dressed up as PostScript or PSD never reaches its decoder.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
+NARROW = (2**8 - 1, 2**10 - 1, 2**12 - 1)  # white of grey images of 8, 10 and 12 bits that are kept in 16
 ANIMATED = "animated: first frame of"
 # How a file becomes pixels: what lies under its transparency ("plain": whatever colour is stored there, 16 bits
 # clipped, as Pillow's own convert does), and whether it is turned as EXIF says.
@@ -41,11 +42,12 @@ class Opened:
 def open_image(path: Path, *, max_pixels: int = MAX_PIXELS, way: Way = "white") -> Opened:
     """Open a PNG, JPEG, WEBP, BMP, TIFF or GIF file as an RGB image and say what was changed.
 
-    EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, unless `way` says
-    otherwise; of several frames the first is used. Colour profiles are ignored: the numbers in the file are taken for
-    sRGB. Raises MemdetectError, one line, for a file that is missing, not readable, empty, none of these formats,
-    corrupt, truncated, or of more than `max_pixels` pixels (read from the header, before anything is decoded; where
-    Pillow takes an image for a decompression bomb, from 178,956,970 on, it is refused whatever `max_pixels`).
+    EXIF orientation is applied, transparency is composited on white, 16 bits become 8 by scaling, from 12, 10 or 8 bits
+    where no pixel needs more, unless `way` says otherwise; of several frames the first is used. Colour profiles are
+    ignored: the numbers in the file are taken for sRGB. Raises MemdetectError, one line, for a file that is missing,
+    not readable, empty, none of these formats, corrupt, truncated, or of more than `max_pixels` pixels (read from the
+    header, before anything is decoded; where Pillow takes an image for a decompression bomb, from 178,956,970 on, it is
+    refused whatever `max_pixels`).
     """
     return _opened(path, max_pixels, (way,))[0]
 
@@ -216,16 +218,19 @@ def _raw_mode(arguments: object) -> bool:
 
 
 def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
-    """Scale a 16-bit grey image so that 65535 becomes 255; one of 8 bits is returned as it is.
+    """Scale a 16-bit grey image so that its white becomes 255; one of 8 bits is returned as it is.
 
-    Pillow itself would clip at 255. Raises MemdetectError for wider pixels: nothing says which value is white.
+    White is 65535, or the end of the 8, 10 or 12 bits that cameras and scanners use of 16, where no pixel is above it:
+    the image would be black. Pillow itself would clip at 255. Raises MemdetectError for wider pixels: nothing says
+    which value is white.
     """
     if not image.mode.startswith(("I", "F")):
         return image
     deep = np.asarray(image)
     if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
         raise _problem(path, "pixels of 32 bits, of which nothing says what is white; convert it to 8 bits a channel")
-    grey = Image.fromarray(((deep.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    white = next((top for top in NARROW if deep.max() <= top), 65535)
+    grey = Image.fromarray(((deep.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8))
     if "transparency" in image.info:
         grey.putalpha(Image.fromarray(np.where(deep == image.info["transparency"], 0, 255).astype(np.uint8)))
     return grey

@@ -1,6 +1,7 @@
 """Requests that are no prompts: class labels, and images that nothing is asked of."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from memdetect.errors import MemdetectError
@@ -19,13 +20,13 @@ def label_requests(given: str) -> Requests:
     path = Path(given)
     if path.is_file():
         found = read([given])
-        return Requests(tuple(_alone(item) for item in found.items), found.blank, found.repeated, found.beside)
+        return replace(found, items=tuple(_alone(item) for item in found.items), labels=True)
     names = [name.strip() for name in given.split(",")]
     if not all(name.isascii() and name.isdigit() for name in names):
         raise MemdetectError(f"--labels {given!r:.80} is neither numbers as in 0,1,2 nor a file; correct it")
     kept = dict.fromkeys(str(int(name)) for name in names)
     items = [Request(f"label-{name}", name, None, "--labels", None, {}) for name in kept]
-    return Requests(tuple(_alone(item) for item in items), 0, len(names) - len(kept))
+    return Requests(tuple(_alone(item) for item in items), 0, len(names) - len(kept), labels=True)
 
 
 def unconditional_requests(count: int, name: str = "unconditional") -> Requests:

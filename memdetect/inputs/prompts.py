@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
+from memdetect.inputs.encoding import decoded
 from memdetect.inputs.folders import files_of, is_image, names_image
 from memdetect.inputs.tables import FORMATS, IMAGE_COLUMNS, PROMPT_COLUMNS, Row, blame, parquet_rows, problem, rows_of
 from memdetect.inputs.wording import unseen
@@ -43,13 +44,16 @@ class Request:
 class Requests:
     """What `read` found, in order, and how many blank lines and repetitions it left out.
 
-    beside: rows that name an image beside their prompt, of which the prompt alone was taken.
+    beside: rows that name an image beside their prompt, of which the prompt alone was taken. further: rows with another
+    text in a further column that is called as prompts are, which was not taken. labels: whether they are classes.
     """
 
     items: tuple[Request, ...]
     blank: int
     repeated: int
     beside: int = 0
+    further: int = 0
+    labels: bool = False
 
 
 def read(sources: Sequence[str | Path], *, column: str | None = None, format: str | None = None) -> Requests:
@@ -76,8 +80,14 @@ def read(sources: Sequence[str | Path], *, column: str | None = None, format: st
             raise problem(source, None, f"holds no prompts ({len(found)} blank lines); add some, or leave it out")
         blank += len(found) - len(requests)
         repeated += sum(not keep(kept, request) for request in requests)
-    beside = sum(item.prompt is not None and _image_column(item.meta) is not None for item in kept.values())
-    return Requests(tuple(kept.values()), blank, repeated, beside)
+    return gathered(kept, blank, repeated, column)
+
+
+def gathered(kept: Mapping[str, Request], blank: int, repeated: int, column: str | None = None) -> Requests:
+    """The requests that were kept, with what was left beside their prompts; column: as for `read`."""
+    items = tuple(kept.values())
+    beside = sum(item.prompt is not None and _image_column(item.meta) is not None for item in items)
+    return Requests(items, blank, repeated, beside, 0 if column else sum(map(_further, items)))
 
 
 def every_row(
@@ -112,7 +122,7 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
 
 
 def _text(source: str) -> str:
-    """Read and decode a file or stdin: unzipped if it is gzip, UTF-8 with or without byte order mark."""
+    """Read and decode a file or stdin: unzipped if it is gzip, UTF-8 or UTF-16 with a byte order mark."""
     try:
         with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as stream:
             data = stream.read()
@@ -123,7 +133,7 @@ def _text(source: str) -> str:
     if len(data) > MAX_BYTES:
         raise problem(source, None, f"more than {MAX_BYTES:,} bytes of text; split it")
     try:
-        return data.decode().removeprefix("\ufeff")
+        return decoded(data)
     except UnicodeDecodeError as error:
         line = len(re.findall(rb"\r\n?|\n", data[: error.start])) + 1
         raise problem(source, line, f"not UTF-8 at byte offset {error.start}; save the file as UTF-8") from error
@@ -160,6 +170,12 @@ def _prompt_column(row: Mapping[str, Any], column: str | None) -> str | None:
         raise ValueError(f"no column {column!r} among {list(row)!s:.400}; name one of them with --prompt-column")
     loose = [name for known in PROMPT_COLUMNS for name in row if name.lower() == known]
     return column or next((name for name in (*PROMPT_COLUMNS, *loose) if name in row), None)
+
+
+def _further(item: Request) -> bool:
+    """Whether a prompt's row has another text under a further name that prompts go by."""
+    texts = (value for name, value in item.meta.items() if name.lower() in PROMPT_COLUMNS)
+    return item.prompt is not None and any(not _empty(text) and text != item.prompt for text in texts)
 
 
 def _image_column(row: Mapping[str, Any]) -> str | None:

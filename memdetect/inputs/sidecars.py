@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
+from memdetect.inputs.encoding import decoded
 from memdetect.inputs.folders import IMAGE_SUFFIXES
 
 TEXTS = (".txt", ".caption", ".cap")
@@ -20,7 +21,10 @@ FIELDS = ("prompt", "caption", "text")  # in whatever case
 TAGS = "tags"
 META = re.compile(r"meta(_\w+)?\.json", re.IGNORECASE)  # of kohya's merge_captions_to_metadata and the like
 # What may hold captions of a whole folder; metadata.jsonl, metadata.csv and META are read, if they are what they seem.
-WHOLE = re.compile(r"(metadata|meta(_\w+)?|captions?|prompts?)\.(jsonl?|csv|tsv|txt|ya?ml|parquet)", re.IGNORECASE)
+WHOLE = re.compile(
+    r"metadata\.\w+|(meta(_\w+)?|captions?|prompts?)\.(jsonl?|ndjson|csv|tsv|txt|ya?ml|parquet)", re.IGNORECASE
+)
+MADE_BY = re.compile(r"(\.[^.\s]+)?(\.\w+)")  # of a suffix such as .wd14.txt what it is by, and what it is
 
 
 @lru_cache(256)
@@ -42,19 +46,25 @@ def composed(name: str) -> str:
 
 
 def _beside(picture: Path) -> Iterator[tuple[Path, str]]:
-    """Files named after a picture, with the suffix that follows its name, in lower case."""
+    """Files named after a picture, with their last suffix, in lower case: a.txt, a.png.txt, a.wd14.txt."""
     listing = _listing(picture.parent)
     for stem in dict.fromkeys((composed(picture.stem), composed(picture.name))):
         for name in listing.get(stem, ()):
-            rest = composed(name)[len(stem) :].lower()
-            if name != picture.name and re.fullmatch(r"\.\w+", rest):
-                yield picture.parent / name, rest
+            rest = MADE_BY.fullmatch(composed(name)[len(stem) :].lower())
+            if name != picture.name and rest and not (rest[1] and _is_anothers(listing, stem, rest[1])):
+                yield picture.parent / name, rest[2]
+
+
+def _is_anothers(listing: Mapping[str, list[str]], stem: str, middle: str) -> bool:
+    """Whether a file such as a.b.txt goes with a picture a.b or a.b.png rather than with a.png."""
+    own = listing.get(f"{stem}{middle}", ())
+    return middle in IMAGE_SUFFIXES or any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in own)
 
 
 def captions_beside(picture: Path) -> list[tuple[str, str]]:
     """The captions, each with its file, in NAME.txt, NAME.caption, NAME.cap and NAME.json.
 
-    Also as NAME.png.txt, and in capitals.
+    Also as NAME.png.txt and NAME.wd14.txt, and in capitals.
 
     Of a text every line that is not blank (OneTrainer picks one, kohya takes the first), and all of it as one line, as
     most trainers read it. Raises MemdetectError for a text that cannot be read.
@@ -62,11 +72,15 @@ def captions_beside(picture: Path) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for path, rest in sorted(_beside(picture), key=lambda pair: (_rank(pair[1]), pair[0].name)):
         if rest in TEXTS:
-            text = read_text(path)
-            found += [(" ".join(part.split()), str(path)) for part in (*text.split("\n"), text)]
+            found += [(caption, str(path)) for caption in lines_of(read_text(path))]
         elif rest == JSON:
             found += [(caption, str(path)) for caption in json_captions(_parsed(path)) or []]
     return found
+
+
+def lines_of(text: str) -> list[str]:
+    """Every line of a text, and all of them as one, blanks collapsed."""
+    return [" ".join(part.split()) for part in (*text.split("\n"), text)]
 
 
 def _rank(rest: str) -> int:
@@ -77,7 +91,7 @@ def json_captions(value: Any) -> list[str] | None:
     """The captions that a JSON value holds, as kohya trains on them: None where it is of another form.
 
     A text, a list of texts, or an object with prompt, caption or text (a text or a list of texts) and tags: with tags,
-    each caption, each followed by the tags, and the tags alone.
+    each caption, each followed by the tags, and the tags alone. In an object each line of a text is one, as in a file.
     """
     if isinstance(value, str):
         return [value]
@@ -91,7 +105,8 @@ def json_captions(value: Any) -> list[str] | None:
     named = [", ".join(tags)] if isinstance(tags, list) and json_captions(tags) else [tags] if tags else []
     if None in parts or not all(isinstance(tag, str) for tag in named) or not (parts or named):
         return None
-    plain = [text for part in parts for text in part or []]
+    held = [text for part in parts for text in part or []]
+    plain = [line for text in held for line in (lines_of(text) if "\n" in text else [text]) if line]
     return [*(f"{text}, {tag}" for text in plain for tag in named), *plain, *map(str, named)]
 
 
@@ -138,7 +153,7 @@ def forget() -> None:
 def read_text(path: Path) -> str:
     """A file as text; MemdetectError (usage) where that cannot be done."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return decoded(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as problem:
         raise MemdetectError(f"{path} cannot be read as UTF-8 text ({problem}); correct the file") from None
 

@@ -17,6 +17,7 @@ FORMATS = ("txt", "jsonl", "json", "csv", "tsv", "parquet")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "Prompt", "Caption", "TEXT")
 IMAGE_COLUMNS = ("image", "path", "file", "file_name")
 DELIMITERS = ",\t;|"
+SAMPLED = re.compile(r".*\s--([whd]\s+\d+|n\s+\S)")  # kohya's lists of sample prompts: a prompt, then its settings
 SEPARATOR = re.compile(r'"?sep=([,;|\t])"?[ \t]*(?:\r\n?|\n)', re.IGNORECASE)
 LONGEST = 2**24  # characters of a cell
 NO_DELIMITER = "\ud800"  # a lone surrogate: no text decoded from UTF-8 holds it, so nothing is split at it
@@ -34,6 +35,9 @@ def rows_of(text: str, source: str, format: str | None, column: str | None) -> I
         raise problem(
             source, None, f"looks like {other}, not like a prompt a line; say --prompts-format {other} or txt"
         )
+    if format is None and found == "txt" and (line := next(filter(SAMPLED.match, text.splitlines()), "")):
+        said = f"{line!r:.80} holds settings of sample prompts (--n, --w, --h, --d), which are no part of the prompt"
+        raise problem(source, None, f"{said}; take them out, or say --prompts-format txt")
     yield from _csv_rows(text, source, column) if found in ("csv", "tsv") else _rows(text, source, found)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from memdetect.copies.match import picture_of
 from memdetect.judging.results import Judged
 from memdetect.judging.search_rules import parts
 from memdetect.runs.header import Header
@@ -63,9 +64,10 @@ def _covers(entry: Ignore, item: Judged) -> bool:
     """Whether an entry answers for all of a finding."""
     if entry.outcome is not None:
         return FINDINGS.index(item.outcome) >= FINDINGS.index(entry.outcome)
-    copies = {match.key for match in item.row.matches if match.copy_found}
-    repeated = {match.key for match in parts(item.row)}
-    return item.outcome in COPIES and copies | repeated == {entry.copy_of}
+    found = [*(match for match in item.row.matches if match.copy_found), *parts(item.row)]
+    # A training image stands in an index as it is shown, decoded in other ways and cropped: all of them are the same.
+    pictures = {picture_of(match.key) for match in found}
+    return item.outcome in COPIES and pictures == {picture_of(entry.copy_of or "")}
 
 
 def with_suppressed(items: Sequence[Judged], aside: Suppressions) -> Sequence[Judged]:

@@ -123,6 +123,7 @@ def _set_aside(header: Header, tally: Tally) -> list[str]:
         "blank lines left out": header.dropped.get("blank", 0),
         "repetitions left out": header.dropped.get("repeated", 0),
         "images named beside a prompt and not probed": header.dropped.get("beside", 0),
+        "further columns of prompts that were not scanned": header.dropped.get("further", 0),
         "unreadable": tally.unreadable,
         "not finite": tally.nonfinite,
         "truncated": tally.truncated,

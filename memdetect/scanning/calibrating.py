@@ -27,7 +27,7 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
-from memdetect.scanning.given_files import check_files
+from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.measure import measure
 from memdetect.scanning.own_bank import made_bank, run_beside
@@ -60,9 +60,11 @@ def run_calibration(
     """
     options, watch = replace(options or Options(), save_images=False), watch or Watch()
     check_files(options)
+    check_labels(requests, model)
     requests = _clean(requests)
     known = _memorized(options.memorized, requests) if options.memorized else None
     loaded = load(model, options.loading)
+    check_labels(requests, loaded)
     _check(loaded, options)
     bank, whole = made_bank(requests, loaded, options, out, watch)
     if not whole:
@@ -186,7 +188,7 @@ def _clean(requests: Requests) -> Requests:
             f"all {len(parts)} clean prompts are of part tuning and leave none for the calibration split; add prompts "
             "of part calibration, or remove the column"
         )
-    return Requests(tuple(kept), requests.blank, requests.repeated + len(requests.items) - len(kept))
+    return replace(requests, items=tuple(kept), repeated=requests.repeated + len(requests.items) - len(kept))
 
 
 def _checked(

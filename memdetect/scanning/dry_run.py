@@ -8,6 +8,7 @@ from typing import Any
 
 from memdetect import __version__
 from memdetect.adapters.cards import Card, read_card
+from memdetect.adapters.models import near_name, place_of
 from memdetect.copies.index import read_manifest
 from memdetect.copies.index.write import LEVEL
 from memdetect.detectors import find
@@ -24,7 +25,7 @@ from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_scores import rounds_for
 from memdetect.scanning.costs import Effort, cost_lines, levels_in
-from memdetect.scanning.given_files import check_files
+from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.planning import bar_of, index_facts, readings_of
 from memdetect.scanning.prepare import INDEX, Options, deciding, searched_index
 
@@ -64,6 +65,7 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     What a plan can show is worked out by `judge`, on an ideal run of the same items. Of an index only the manifest is
     read. Raises MemdetectError where a scan with these would.
     """
+    check_labels(requests, model)
     planned = _planned(model, options, images=all(item.prompt is None for item in requests.items))
     folder, clean, made = planned.folder, planned.clean, planned.made
     items = requests.items
@@ -71,6 +73,8 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
         f"{model}: {made['num_seeds']} images a prompt, {made['steps']} steps, guidance {made['guidance_scale']:g}, "
         f"{_where(made)}"
     )
+    named = [name for name in (model, planned.base) if isinstance(name, str) and place_of(name) is None]
+    yield from (f"{name} is taken for a hub id; {hint.strip()}" for name in named if (hint := near_name(name)))
     yield _looked_up(planned)
     usual = rounds_for(len(items), scored=options.policy.asks_scores)
     rounds = (options.judging.base_rounds or usual) if planned.base else 0

@@ -23,7 +23,7 @@ from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.contact_sheet import write_pairs
-from memdetect.scanning.given_files import check_files
+from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
@@ -40,8 +40,10 @@ def run_scan(
     """
     options = options or Options()
     check_files(options)
+    check_labels(requests, model)
     options, watch = with_base(model, options), watch or Watch()
     loaded, file = load(model, options.loading), options.judging.calibration
+    check_labels(requests, loaded)
     clean = None if options.judging.base else calibration_of(loaded, Path(file) if file else None)
     bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
     images = all(r.prompt is None for r in requests.items)

@@ -1,12 +1,17 @@
 """What was named on the command line or in Python is there, before any model is opened: one check for every way in."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+from memdetect.adapters import Model
 from memdetect.adapters.loras import check_lora
 from memdetect.adapters.models import place_of
+from memdetect.adapters.rows import adapter_of
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 from memdetect.inputs.folders import images_in
+from memdetect.inputs.prompts import Requests
 from memdetect.scanning.prepare import Options
 
 
@@ -28,3 +33,24 @@ def check_files(options: Options) -> None:
         raise MemdetectError(f"--weights {str(lookup.weights)!r} is not there; give the file of the embedder's weights")
     if lookup.search and lookup.train_images and not any(images_in(Path(lookup.train_images))):
         raise MemdetectError(f"{str(lookup.train_images)!r} holds no image; give the folder that was trained on")
+
+
+def check_labels(requests: Requests, model: Any) -> None:
+    """MemdetectError for labels of classes where the model takes prompts or nothing.
+
+    model: as `load` takes it, or loaded; of a hub id, or a single file, only the loaded model tells.
+    """
+    pipeline = _pipeline_of(model) if requests.labels else ""
+    if pipeline and (takes := adapter_of(pipeline).condition) != "label":
+        told = "prompts: give them as files" if takes == "prompt" else "no condition: use --unconditional"
+        raise MemdetectError(f"--labels names classes, and the {pipeline} takes {told}")
+
+
+def _pipeline_of(model: Any) -> str:
+    """The class of a model's pipeline; "" where that is not known before it is loaded."""
+    if isinstance(model, Model):
+        return model.adapter.pipeline
+    if not isinstance(model, str | Path):
+        return type(model).__name__
+    index = (place_of(str(model)) or Path()) / "model_index.json"
+    return str(json.loads(index.read_text(encoding="utf-8")).get("_class_name", "")) if index.is_file() else ""

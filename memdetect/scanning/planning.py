@@ -103,7 +103,7 @@ def header_of(bench: Bench, requests: Requests, calibration: Calibration | None 
         planned=len(requests.items),
         sigmas={str(t): s if np.isfinite(s) else None for t, s in sigmas},
         default_point="" if any((probed.layers, probed.timesteps, probed.sigmas)) else bench.model.card.default,
-        dropped={"blank": requests.blank, "repeated": requests.repeated, "beside": requests.beside},
+        dropped={name: getattr(requests, name) for name in ("blank", "repeated", "beside", "further")},
         index=index | (named_index(asked.lookup, bench.evidence) if bench.evidence else {}),
         opening=bench.model.loading.unusual,
         **bar_of(asked.policy, made, requests.items, calibration),

@@ -65,7 +65,7 @@ def test_the_names_that_trainers_write_are_known(tmp_path, names):
             (*FACTORS, "lora_unet_mid.lora_mid.weight"),
             "are LoCon with a middle factor, which would go unseen",
         ),
-        ((*FACTORS, "bundle_emb.sks"), "such as 'bundle_emb.sks', are of a kind that is not known"),
+        ((*FACTORS, "bundle_emb.sks"), "such as 'bundle_emb.sks', are an embedding"),
         ((*FACTORS, f"{LAYER}.diff"), "are whole differences of weights"),
         ((*FACTORS, f"{LAYER}.diff_b"), "are whole differences of weights"),
         (("lora_unet_mid.hada_w1_a", "lora_unet_mid.hada_w1_b"), "holds LoHa and no factors of a LoRA"),

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,15 @@ def test_a_name_that_is_neither_folder_nor_bundled_nor_hub_id_is_refused(name):
 
 def test_a_hub_id_that_is_not_there_is_refused():
     assert "'nobody/nothing' could not be opened" in refusal(lambda: opened("nobody/nothing"))
+
+
+def test_a_misspelt_folder_that_reads_like_a_hub_id_is_told_with_its_neighbour(model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "fine-tuned").symlink_to(model_folder)
+    assert "did you mean 'models/fine-tuned'? check its name" in refusal(lambda: opened("models/fine-tunde"))
+    assert "did you mean 'emoji-scenes'? check its name" in refusal(lambda: opened("nobody/emoji-scene"))
+    assert "did you mean" not in refusal(lambda: opened("nobody/nothing"))
 
 
 def test_an_object_that_is_no_pipeline_is_refused():
@@ -289,6 +299,65 @@ def test_the_digest_of_a_live_pipeline_changes_with_a_weight(model_folder):
     assert load(second).digest == before
     second.unet.load_state_dict(nudge(second.unet.state_dict()))
     assert load(second).digest != before
+
+
+def fused(model: Model) -> None:
+    for value in model.pipe.unet.parameters():
+        value.data.mul_(1.01)
+
+
+def one_value(model: Model) -> None:
+    with torch.no_grad():
+        next(p for p in model.pipe.unet.parameters() if p.numel() > 1000).view(-1)[7] += 1
+
+
+def another_part(model: Model) -> None:
+    model.pipe.vae = opened(model.folder).pipe.vae
+    model.pipe.vae.decoder.conv_out.bias.data.add_(1)
+
+
+def another_schedule(model: Model) -> None:
+    model.pipe.scheduler.register_to_config(prediction_type="v_prediction")
+
+
+def half(model: Model) -> None:
+    model.pipe.to(torch.bfloat16)
+
+
+def with_adapter(model: Model) -> None:
+    from peft import LoraConfig
+
+    model.pipe.unet.add_adapter(LoraConfig(target_modules=["to_q"], r=2))
+
+
+CHANGES = [fused, one_value, another_part, another_schedule, half, with_adapter]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("live", [False, True])
+def test_a_loaded_model_whose_pipeline_is_changed_is_refused(model_folder, change, live):
+    """Its digest, which a run's header and its clean scores go by, would be another network's."""
+    model = opened(model_folder)
+    model = replace(load(model.pipe), folder=model_folder) if live else model
+    assert load(model) is model
+    change(model)
+    assert "was changed after it was loaded" in refusal(lambda: load(model))
+    assert load(model.pipe).digest != model.digest
+
+
+def test_the_scale_of_an_adapter_is_part_of_the_state_of_a_model(model_folder):
+    model = opened(model_folder)
+    with_adapter(model)
+    model = load(model.pipe)
+    model.pipe.unet.set_adapters("default", 0.5)
+    assert "was changed after it was loaded" in refusal(lambda: load(model))
+
+
+def test_a_model_that_is_moved_run_and_moved_back_is_the_same(model_folder):
+    model = opened(model_folder)
+    model.pipe("a cat", num_inference_steps=1, output_type="latent")
+    model.pipe.to("cpu")
+    assert load(model) is model
 
 
 def test_the_digest_of_a_live_pipeline_changes_with_the_prediction_type(model_folder):

@@ -121,22 +121,27 @@ def test_training_pictures_are_told_with_their_captions_and_what_is_left_out(tmp
     folder = tmp_path / "train"
     repeats = folder / "10_sks dog"
     repeats.mkdir(parents=True)
-    for name in ("a.png", "b.png", "10_sks dog/c.png", "a-masklabel.png"):
+    (folder / "more").mkdir()
+    for name in ("a.png", "more/b.png", "10_sks dog/c.png", "a-masklabel.png"):
         Image.new("RGB", (8, 8), "red").save(folder / name)
-    whole = (folder / "b.png").read_bytes()
-    (folder / "b.png").write_bytes(whole[: len(whole) // 2])
+    whole = (folder / "more" / "b.png").read_bytes()
+    (folder / "more" / "b.png").write_bytes(whole[: len(whole) // 2])
     (folder / "a.txt").write_text("a red square\nred\n", encoding="utf-8")
-    (folder / "metadata.jsonl").write_text('{"file_name": "b.png", "text": "half of one"}\n', encoding="utf-8")
+    row = '{"file_name": "b.png", "text": "half of one"}\n'
+    (folder / "more" / "metadata.jsonl").write_text(row, encoding="utf-8")
     (folder / "a.npz").write_bytes(b"cache")
-    assert run(["doctor", "--train-images", str(folder)]) == 0
+    (folder / "a.ndjson").write_text("{}\n", encoding="utf-8")
+    assert run(["doctor", "--train-images", str(folder)]) == 3
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "ok    pictures: 3 (2 in the folder itself, 1 in 10_sks dog)"
-    assert out[1] == "ok    captions: 5 (3 from NAME.txt, 1 from metadata.jsonl, 1 from the folder's name '10_sks dog')"
-    assert out[2].startswith("warn  left out: 1 ('b.png') cannot be opened (")
+    assert out[0] == "ok    pictures: 3 (1 in the folder itself, 1 in 10_sks dog, 1 in more)"
+    assert out[1] == "ok    captions: 5 (3 from NAME.txt, 1 from the folder's name '10_sks dog', 1 from metadata.jsonl)"
+    assert out[2].startswith("fail  left out: 1 ('more/b.png') cannot be opened (")
+    assert out[2].endswith("no copy of it would be found, and no scan would pass: mend it or move it away")
     assert out[3] == (
         "ok    not pictures: 2 ('a-masklabel.png', 'a.npz'): masks, caches and files that no trainer shows"
     )
-    assert run(["doctor", "--train-images", str(folder), "--format", "json"]) == 0
+    assert out[4:] == ["warn  not read: 1 ('a.ndjson'): move what was trained on into NAME.txt"]
+    assert run(["doctor", "--train-images", str(folder), "--format", "json"]) == 3
     told = json.loads(capsys.readouterr().out)
     rows = {Path(row["path"]).name: row for row in told["pictures"]}
     assert rows["a.png"]["captions"][0] == {"text": "a red square", "from": str(folder / "a.txt")}

@@ -71,6 +71,17 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path, name: str):
     assert opened.notes == ("16-bit reduced to 8",)
 
 
+@pytest.mark.parametrize(("bits", "white"), [(8, 255), (10, 1023), (12, 4095), (16, 65535)])
+def test_grey_of_fewer_bits_in_16_is_read_by_its_range(tmp_path: Path, bits: int, white: int):
+    """As cameras and scanners keep it: neither black, as in 16 bits, nor white, as Pillow clips it."""
+    deep = (np.linspace(0, white, 64).reshape(8, 8)).astype(np.uint16)
+    expected = np.round(deep.astype(float) * 255 / white)
+    for name in ("a.png", "a.tif"):
+        found = np.asarray(open_image(save(tmp_path, Image.fromarray(deep), name)).image)[..., 0]
+        assert np.abs(found - expected).max() <= 1
+        assert (found.min(), found.max()) == (0, 255)
+
+
 def test_wide_grey_is_scaled_as_16_bit_or_refused(tmp_path: Path):
     deep = np.array([[0, 65535, 128 * 257]], dtype=np.int32)
     opened = open_image(save(tmp_path, Image.fromarray(deep), "a.tif"))
@@ -106,7 +117,7 @@ def test_transparent_palettes_and_colour_keys_are_composited(tmp_path: Path):
         opened = open_image(path)
         assert [opened.image.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (0, 0, 255)]
         assert opened.notes == ("alpha composited on white",)
-    grey = png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 7, 257), (b"tRNS", struct.pack(">H", 7)))
+    grey = png(3, 1, 16, 0, b"\0" + struct.pack(">3H", 7, 257, 65535), (b"tRNS", struct.pack(">H", 7)))
     (tmp_path / "deep.png").write_bytes(grey)
     opened = open_image(tmp_path / "deep.png")
     assert [opened.image.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (1, 1, 1)]

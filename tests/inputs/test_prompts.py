@@ -315,7 +315,7 @@ def test_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes, format: str | None,
         ("p.txt", "\n \n", "no prompts|2 blank lines"),
         ("p.txt", "a\n" + "b" * (2**20 + 1), "line 2|1,048,577|1,048,576|shorten"),
         ("p.txt", b"\xef\xbb\xbfa\r\nb\rc\xff", "line 3|byte offset 9|UTF-8|save"),
-        ("p.txt", "a".encode("utf-16"), "line 1|byte offset 0|save the file as UTF-8"),
+        ("p.txt", "a".encode("utf-32"), "line 1|byte offset 0|save the file as UTF-8"),
         ("p.txt.gz", gzip.compress(b"a" * 9999, mtime=0)[:-9], "cannot be read|check the file"),
         ("p.md", "a", "'.md'|txt jsonl json csv tsv parquet|--prompts-format"),
     ],
@@ -422,6 +422,28 @@ def test_a_missing_column_lists_those_that_exist(tmp_path: Path):
     for path in (put(tmp_path, "p.csv", "de,id\na,1\n"), put(tmp_path, "p.jsonl", '{"de": "a", "image": "x.png"}')):
         assert all(word in refusal(path, column="fr") for word in (str(path), "'fr'", "'de'", "--prompt-column"))
     assert asked(read([put(tmp_path, "p.txt", "a")], column="fr")) == ["a"]
+
+
+def test_other_texts_in_further_columns_of_prompts_are_counted(tmp_path: Path):
+    rows = [
+        {"prompt": "a", "caption": "b"},
+        {"prompt": "c", "TEXT": "c"},
+        {"prompt": "d", "caption": " "},
+        {"Prompt": "e"},
+    ]
+    path = put(tmp_path, "p.jsonl", "\n".join(map(json.dumps, rows)))
+    assert (asked(read([path])), read([path]).further) == (["a", "c", "d", "e"], 1)
+    assert read([put(tmp_path, "q.csv", "prompt,caption\na,b\n")], column="caption").further == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(("suffix", "text"), AB.items())
+def test_encodings_with_a_byte_order_mark_and_all_ends_of_lines(tmp_path: Path, suffix, text, end, encoding):
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    shown = text.replace('"b"', '"\u00e9"').replace("\nb", "\n\u00e9")
+    data = (mark + shown.replace("\n", end)).encode(encoding)
+    assert asked(read([put(tmp_path, f"p.{suffix}", data)])) == ["a", "\u00e9"]
 
 
 def test_ids_are_unique_over_prompts_and_images(tmp_path: Path):

@@ -33,7 +33,11 @@ FORMS: dict[str, tuple[dict[str, str | None], list[tuple[str, str]]]] = {
     "kohya's default": ({"a.png": None, "a.caption": "a cat\n"}, [("a.png", "a cat")]),
     "both": ({"a.png": None, "a.txt": "a dog", "a.caption": "a cat"}, [("a.png", "a dog"), ("a.png", "a cat")]),
     "repeats": ({"10_sks dog/a.png": None, "1_x/b.png": None}, [("10_sks dog/a.png", "sks dog"), ("1_x/b.png", "x")]),
-    "repeats and text": ({"10_sks dog/a.png": None, "10_sks dog/a.txt": "it"}, [("10_sks dog/a.png", "it")]),
+    "repeats and text": (
+        {"10_sks dog/a.png": None, "10_sks dog/a.txt": "it"},
+        [("10_sks dog/a.png", "it"), ("10_sks dog/a.png", "sks dog")],
+    ),
+    "repeats and captions": ({"10_sks dog/a.png": None, "10_sks dog/a.caption": "it"}, [("10_sks dog/a.png", "it")]),
     "above": (
         {"train/a.png": None, "metadata.jsonl": '{"file_name": "train/a.png", "text": "a cat"}'},
         [("train/a.png", "a cat")],
@@ -64,8 +68,8 @@ FORMS: dict[str, tuple[dict[str, str | None], list[tuple[str, str]]]] = {
         [("a.png", "x")],
     ),
     "lines": ({"a.png": None, "a.txt": "x\n\n y  z \n"}, [("a.png", "x"), ("a.png", "y z"), ("a.png", "x y z")]),
-    "capitals": ({"10_s/a.png": None, "10_s/a.TXT": "x"}, [("10_s/a.png", "x")]),
-    "after the suffix": ({"10_s/a.png": None, "10_s/a.png.txt": "x"}, [("10_s/a.png", "x")]),
+    "capitals": ({"s/a.png": None, "s/a.TXT": "x"}, [("s/a.png", "x")]),
+    "after the suffix": ({"s/a.png": None, "s/a.png.txt": "x"}, [("s/a.png", "x")]),
     "cap": ({"10_s/a.png": None, "10_s/a.cap": "x"}, [("10_s/a.png", "x")]),
     "json beside": (
         {"10_s/a.png": None, "10_s/a.json": '{"caption": "x", "tags": "y, z", "width": 8}'},
@@ -161,7 +165,7 @@ def test_no_fallback_where_captions_may_lie_that_are_not_read(tmp_path, name, in
     ):
         found(tmp_path, instance)
     put(tmp_path, {"10_s/a.txt": "a cat"})
-    assert found(tmp_path, instance) == [("10_s/a.png", "a cat")]
+    assert found(tmp_path, instance) == [("10_s/a.png", "a cat"), ("10_s/a.png", "s")]
 
 
 def test_a_caption_that_is_a_link_to_nowhere_is_refused(tmp_path):
@@ -198,7 +202,7 @@ def test_no_fallback_where_texts_lie_that_go_with_no_picture(tmp_path, name):
     with pytest.raises(MemdetectError, match=r"may hold captions of 'a\.png', which were not found in it"):
         found(tmp_path, "sks")
     put(tmp_path, {"10_sks dog/a.txt": "a red cat"})
-    assert found(tmp_path, "sks") == [("10_sks dog/a.png", "a red cat")]
+    assert found(tmp_path, "sks") == [("10_sks dog/a.png", "a red cat"), ("10_sks dog/a.png", "sks dog")]
 
 
 def test_a_readme_holds_no_captions(tmp_path):

@@ -43,6 +43,18 @@ def ended(ignore: Ignore, *items: Judged) -> str:
 PLACES = ("expired", "foreign", "unused", "exceeded")
 
 
+@pytest.mark.parametrize(
+    "key", ["a.png#plain", "a.png#black,unturned", "a.png#0,0,64,64", "a.png#plain#8,0,72,64", "a.png"]
+)
+@pytest.mark.parametrize("given", ["a.png", "a.png#plain"])
+def test_a_training_image_is_answered_for_however_it_was_decoded_and_cropped(key: str, given: str) -> None:
+    whole = Match(seed=0, rank=1, key=key, similarity=0.9, copy_found=True)
+    (own,) = rows_of([row(0, 1.0, matches=[whole])], HEAD.plan)
+    item = Judged(own, 1.0, Rank(1, 99), 0.01, True, "copy", "")
+    assert ended(entry(outcome=None, copy_of=given), item) == "used"
+    assert ended(entry(outcome=None, copy_of="a.pn"), item) == "exceeded"
+
+
 def test_the_day_of_expiry_is_the_last_one() -> None:
     assert ended(entry(expires=TODAY), found()) == "used"
     assert ended(entry(expires=date(2026, 11, 23)), found()) == "expired"

@@ -128,7 +128,7 @@ def test_inputs_of_a_calibration_exclude_each_other_and_one_is_needed(saved, cap
     assert run(["calibrate", *common]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert run(["calibrate", "--labels", "1", *common]) == 2
-    assert "takes no prompt, found '1'" in capsys.readouterr().err
+    assert "the DDPMPipeline takes no condition: use --unconditional" in capsys.readouterr().err
 
 
 def test_numbers_of_classes_are_texts_of_their_own():

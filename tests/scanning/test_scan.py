@@ -241,7 +241,7 @@ def test_repeated_prompts_are_measured_once_and_counted(pipe: Any, tmp_path: Pat
     path.write_text("a cat\n\na dog\na cat\n", encoding="utf-8")
     run = scan([path], pipe, tmp_path / "run", OPTIONS)
     assert [(row.prompt, row.line) for row in run.results] == [("a cat", 1), ("a dog", 3)]
-    assert run.header.dropped == {"blank": 1, "repeated": 1, "beside": 0}
+    assert run.header.dropped == {"blank": 1, "repeated": 1, "beside": 0, "further": 0}
 
 
 def test_one_prompt_under_two_ids_is_two_items_with_noise_of_their_own(pipe: Any, tmp_path: Path) -> None:

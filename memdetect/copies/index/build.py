@@ -15,8 +15,8 @@ from memdetect.copies.index.manifest import CODES, FAISS, MANIFEST, REFERENCE, R
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.rows import stored_path
 from memdetect.copies.index.sources import Listed, listed
-from memdetect.copies.index.views import OWN_KEY
 from memdetect.copies.index.write import BuildOptions, Work, write
+from memdetect.copies.match import picture_of
 from memdetect.errors import MemdetectError
 from memdetect.files import only_writer
 
@@ -117,7 +117,7 @@ def _check(sources: Sequence[str | Path], home: Path, base: Index | None) -> int
     names = (base.row(i).key for i in old) if base else iter(())
     for position, key in enumerate(_chain(names, sources, home)):
         digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:16]
-        if position >= len(old) and OWN_KEY.search(key):
+        if position >= len(old) and picture_of(key) != key:
             place = _place(sources, position - len(old))
             raise MemdetectError(f"the key {key!r:.200} ends as those of crops and decodings; rename it: {place}")
         first = keys.setdefault(digest, position)

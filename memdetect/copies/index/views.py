@@ -20,9 +20,6 @@ SQUARE = 1 / 32  # by how much the longer side may exceed the shorter one of a p
 STEP = 1 / 32  # of the shorter side between random crops: none of training is further than half of that from one
 MOST = 65  # crops of a picture; those of a longer one lie further apart
 
-# What the keys of a crop, and of another decoding, end with.
-OWN_KEY = re.compile(r"#(\d+,\d+,\d+,\d+|(white|black|plain)(,unturned)?)$")
-
 Similarities = Float64[np.ndarray, "view rank"]
 Rows = Int64[np.ndarray, "view rank"]
 

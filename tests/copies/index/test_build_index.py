@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import PICTURES, UNOPENED
 from PIL import Image
 from small_pictures import QUICK, Tiny, fill, picture
 
@@ -82,6 +83,14 @@ def test_what_cannot_be_used_is_counted_by_reason(tiny, tmp_path):
     }
     assert made.manifest.noted == {"alpha composited on white, each decoding taken": 1, "animated: first frame used": 1}
     assert len(made) == 6
+
+
+@pytest.mark.parametrize("name", [name for name, told in PICTURES.items() if told.row == UNOPENED])
+def test_pictures_in_formats_that_are_not_opened_lower_the_coverage(tiny, tmp_path, name):
+    folder = fill(tmp_path / "images", range(4))
+    PICTURES[name].write(folder / PICTURES[name].name)
+    made = build_index([folder], tiny, tmp_path / "i", replace(QUICK, training_set=5))
+    assert (len(made), made.manifest.skipped, made.manifest.coverage) == (4, {"no image": 1}, 0.8)
 
 
 def test_an_image_named_like_a_reason_is_not_taken_for_it(tiny, tmp_path):
