@@ -18,7 +18,6 @@ from torch import nn
 from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
-    PROBLEMS,
     check_fits,
     open_pipeline,
     opening_hint,
@@ -243,7 +242,9 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
         if isinstance(where, Path):
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
         return open_pipeline(where, DTYPES[dtype], loading)
-    except PROBLEMS as problem:
+    except MemdetectError as problem:
+        raise MemdetectError(f"model {str(where)!r} could not be opened: {problem}") from None
+    except Exception as problem:  # of several libraries: what a damaged folder can make them raise has no end
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
         cure = opening_hint(where, loading) or "check its name and files"
         raise MemdetectError(
