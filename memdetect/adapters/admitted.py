@@ -53,6 +53,19 @@ def check_index(path: Path) -> dict[str, Any]:
     return index
 
 
+def check_model(name: str, folder: Path) -> None:
+    """As `check_folder`, with the model's name in what is raised."""
+    try:
+        check_folder(folder)
+    except MemdetectError as problem:
+        raise unopened(name, problem) from None
+
+
+def unopened(name: str, problem: MemdetectError) -> MemdetectError:
+    """What is raised of a model that was not opened."""
+    return MemdetectError(f"model {name!r} could not be opened: {problem}")
+
+
 def check_folder(folder: Path) -> None:
     """Check a folder in diffusers' layout, or one with the configurations of a single file: every part that it names.
 

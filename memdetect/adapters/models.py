@@ -15,6 +15,7 @@ from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
+from memdetect.adapters.admitted import unopened
 from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
@@ -243,7 +244,7 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
         return open_pipeline(where, DTYPES[dtype], loading)
     except MemdetectError as problem:
-        raise MemdetectError(f"model {str(where)!r} could not be opened: {problem}") from None
+        raise unopened(str(where), problem) from None
     except Exception as problem:  # of several libraries: what a damaged folder can make them raise has no end
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
         cure = opening_hint(where, loading) or "check its name and files"
