@@ -32,6 +32,7 @@ PARTS: Mapping[str, re.Pattern[str]] = {
 }
 # Keys with which a file of settings asks for code that lies beside it or on a hub.
 _CODE = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "use_kernels"})
+_COUNTS = re.compile("channels|size|dim|heads|layers|groups|^num_")
 _SETTINGS = ("config.json", "_config.json", ".index.json", "special_tokens_map.json", "added_tokens.json")
 
 
@@ -158,8 +159,14 @@ def _check_numbers(path: Path, held: Mapping[str, Any], tensors: int, elements: 
         if isinstance(value, float) and not math.isfinite(value):
             raise _refused(path, f"{key} is {value}", "a finite number")
         most = _most(key, tensors, elements)
-        if abs(value) > most or (key in ("sample_size", "num_train_timesteps") and value < 1):
+        if abs(value) > most or value < _least(key):
             raise _refused(path, f"{key} is {value:.12g}", f"a number that its weights can have, at most {most:,}")
+
+
+def _least(key: str) -> float:
+    if key in ("sample_size", "num_train_timesteps"):
+        return 1
+    return 0 if _COUNTS.search(key) else -math.inf
 
 
 def _most(key: str, tensors: int, elements: int) -> int:

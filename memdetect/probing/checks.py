@@ -11,10 +11,7 @@ from memdetect.probing.finished import Needing, check_branches
 from memdetect.probing.hooks import quiet
 from memdetect.probing.needs import AFTER, Need
 from memdetect.probing.running import run_sigmas
-from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments
-
-# What pipelines raise where a model's settings contradict each other, or ask for more memory than there is.
-_FAILURES = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
+from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments, starting
 
 
 def check_seeds(detectors: Sequence[Needing], num_seeds: int) -> None:
@@ -53,16 +50,8 @@ def run_levels(model: Model, sampler: Sampler) -> Sequence[float]:
     Raises MemdetectError (usage) for arguments of `--call` that it cannot take, and for a model whose settings make it
     fail before its first pass.
     """
-    with quiet(), blaming(sampler.call):
-        try:
-            return run_sigmas(model, run_arguments(model, sampler, [""], [0]))
-        except _FAILURES as problem:
-            if sampler.call and not isinstance(problem, RuntimeError):
-                raise
-            reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-            raise MemdetectError(
-                f"the pipeline of {model.name} fails before its first step ({reason:.200}); check the model's files"
-            ) from problem
+    with quiet(), blaming(sampler.call), starting(model, sampler.call):
+        return run_sigmas(model, run_arguments(model, sampler, [""], [0]))
 
 
 def unserved(model: Model, sampler: Sampler, detector: Needing, levels: Sequence[float]) -> str:
