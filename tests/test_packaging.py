@@ -38,14 +38,14 @@ PARTS = {"pydantic_core": "pydantic"}  # which asks for one version of it
 BY_NAME = ("import_module", "find_spec")
 
 
-def pins() -> dict[str, Version]:
+def pins(file: str = "constraints.txt") -> dict[str, Version]:
     """Distribution -> tested version; every line but comments is an exact pin."""
     found = {}
-    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             continue
         name, equals, version = line.partition("==")
-        assert equals, f"constraints.txt: {line!r} is no exact pin"
+        assert equals, f"{file}: {line!r} is no exact pin"
         found[canonicalize_name(name)] = Version(version)
     return found
 
@@ -62,6 +62,16 @@ def test_each_dependency_has_a_lower_bound_and_a_tested_version_in_range(line: s
     pin = pins()[canonicalize_name(wanted.name)]
     assert ">=" in {bound.operator for bound in wanted.specifier}, f"{line} has no lower bound"
     assert pin in wanted.specifier, f"{wanted.name}=={pin} is outside {wanted.specifier}"
+
+
+def test_the_lowest_versions_are_the_lower_bounds():
+    """CI installs and runs .ci/lowest.txt: nothing is allowed that it does not try."""
+    bounds = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"])}
+    lowest = pins(".ci/lowest.txt")
+    assert lowest.keys() == bounds.keys()
+    for name, wanted in bounds.items():
+        (least,) = [bound.version for bound in wanted.specifier if bound.operator == ">="]
+        assert lowest[name] == Version(least), f"{wanted} and .ci/lowest.txt ({lowest[name]})"
 
 
 def test_pins_hold_on_every_machine():

@@ -4,17 +4,21 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs import bundled
+
+MAX_BYTES = 2**20  # of a card
+Timestep = Annotated[int, Field(strict=True, ge=0, le=100_000)]
 
 
 class Card(BaseModel):
     """A model's card; the defaults here are those of a model without one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = ""
     about: str = ""
@@ -22,13 +26,13 @@ class Card(BaseModel):
     repo: str = ""  # where the weights are on a hub; a card beside its weights has none
     revision: str = ""
     mirrors: tuple[str, ...] = ()  # where else they may be, when the repository has moved or is gone
-    steps: int = 50
-    guidance_scale: float = 7.5
-    num_seeds: int = 4
-    layers: tuple[str, ...] = ("paper",)
-    timesteps: tuple[int, ...] = (50,)
+    steps: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 50
+    guidance_scale: Annotated[float, Field(ge=-1000, le=1000)] = 7.5
+    num_seeds: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 4
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] = ("paper",)
+    timesteps: Annotated[tuple[Timestep, ...], Field(min_length=1)] = (50,)
     combine: tuple[str, ...] = ()  # the detectors that decide together, at most three; () = the scan's first one
-    dtype: str = ""  # "" = what the device computes in, see `usual_dtype`
+    dtype: Literal["", "fp32", "bf16", "fp16"] = ""  # "" = what the device computes in, see `usual_dtype`
     default: str = "paper default, untuned"
     distilled: bool = False  # to few steps without guidance: there is no unconditional branch to compare with
     embedder: str = ""  # of the table of embedders; "" = none is named
@@ -41,14 +45,18 @@ def read_card(folder: Path | None) -> Card:
     path = folder / "card.toml" if folder else None
     if path is None or not path.exists():
         return Card()
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise MemdetectError(f"{path} is no file of at most {MAX_BYTES:,} bytes; correct the card")
     try:
         return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise MemdetectError(f"{path} is not valid TOML: {problem}; correct it") from None
     except ValidationError as problem:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise MemdetectError(f"{path}: {key!r}: {first['msg']}; correct the card") from None
+    except OSError as problem:
+        raise MemdetectError(f"{path} cannot be read ({problem.strerror}); give access to it") from None
+    except (ValueError, RecursionError) as problem:  # tomllib.TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise MemdetectError(f"{path} is not valid TOML: {problem}; correct it") from None
 
 
 def card_of(name: str) -> Card:

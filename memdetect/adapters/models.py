@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
+from memdetect.adapters.admitted import unopened
 from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
-    PROBLEMS,
     check_fits,
+    memory_of,
     open_pipeline,
     opening_hint,
     place,
@@ -37,6 +39,7 @@ from memdetect.inputs.options import Loading
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIDES = ("height", "width")
+PIXEL_BYTES = 24  # of an image in fp32 and the pass before it: less than any pipeline takes
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
     {
@@ -159,10 +162,10 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
             close = get_close_matches(name, known - MANAGED, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise MemdetectError(f"{model.adapter.pipeline} takes no argument {name!r}; {hint}leave it out")
-    _check_size(call)
+    _check_size(call, model.device)
 
 
-def _check_size(call: Mapping[str, Any]) -> None:
+def _check_size(call: Mapping[str, Any], device: str) -> None:
     given = {name: call[name] for name in SIDES if name in call}
     for name, side in given.items():
         if not isinstance(side, int) or isinstance(side, bool) or side < 1:
@@ -170,6 +173,10 @@ def _check_size(call: Mapping[str, Any]) -> None:
     if len(given) == 1:
         (other,) = set(SIDES) - set(given)
         raise MemdetectError(f"pipeline argument {next(iter(given))!r} is given without {other!r}; give both")
+    held = memory_of(device)
+    if held and prod(given.values()) * PIXEL_BYTES > held and given:
+        sides = " x ".join(str(given[name]) for name in SIDES)
+        raise MemdetectError(f"images of {sides} pixels do not fit in the memory of {device}; give a smaller size")
 
 
 def distilled(pipe: Any, adapter: Adapter, card: Card) -> str:
@@ -263,7 +270,9 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
         if isinstance(where, Path):
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
         return open_pipeline(where, DTYPES[dtype], loading)
-    except PROBLEMS as problem:
+    except MemdetectError as problem:
+        raise unopened(str(where), problem) from None
+    except Exception as problem:  # of several libraries: what a damaged folder can make them raise has no end
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
         near = "" if isinstance(where, Path) else near_name(where)
         cure = opening_hint(where, loading) or f"{near}check its name and files"

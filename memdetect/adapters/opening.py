@@ -1,6 +1,5 @@
 """Open weights: a folder or a hub id in diffusers' layout, or a single .safetensors file; offload, memory."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ import diffusers
 import torch
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError, safe_open
 
+from memdetect.adapters.admitted import INDEX, check_folder, check_index
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Loading
 
@@ -28,17 +29,43 @@ SINGLE_FILES = {
 
 
 def open_pipeline(place: Path | str, dtype: torch.dtype, loading: Loading) -> Any:
-    """The pipeline of a folder, file or hub id, on the CPU unless a device map says otherwise. Raises PROBLEMS."""
+    """The pipeline of a folder, file or hub id, on the CPU unless a device map says otherwise.
+
+    A folder, and what a hub gives, is checked first (`admitted`). Raises MemdetectError, PROBLEMS, and whatever else
+    diffusers makes of files that are no model.
+    """
     options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": loading.offline or isinstance(place, Path)}
     if isinstance(place, Path) and place.is_file():
         kind = single_file_class(place)
         options["local_files_only"] = loading.offline
         if loading.config:
+            check_folder(_configuration(loading))
             options["config"] = loading.config
         return getattr(diffusers, kind).from_single_file(str(place), **options)
-    given = {"revision": loading.revision, "variant": loading.variant, "device_map": loading.device_map}
+    given = {"variant": loading.variant, "device_map": loading.device_map}
     options |= {"use_safetensors": True, "safety_checker": None, **{k: v for k, v in given.items() if v}}
-    return DiffusionPipeline.from_pretrained(str(place), **options)
+    folder = place if isinstance(place, Path) else fetched(place, loading)
+    check_folder(folder)
+    return DiffusionPipeline.from_pretrained(str(folder), **options)
+
+
+def fetched(place: str, loading: Loading) -> Path:
+    """The folder of a hub's model in the cache; what its index names is checked before the rest is fetched.
+
+    Raises what the hub's client does, and MemdetectError as `check_index`.
+    """
+    here = {"revision": loading.revision, "local_files_only": loading.offline}
+    check_index(Path(hf_hub_download(place, INDEX, **here)))
+    variant = {"variant": loading.variant} if loading.variant else {}
+    return Path(DiffusionPipeline.download(place, use_safetensors=True, safety_checker=None, **variant, **here))
+
+
+def _configuration(loading: Loading) -> Path:
+    """The folder of the configurations for a single file; of a hub's model the index alone is fetched and checked."""
+    given = Path(loading.config or "")
+    if given.is_dir():
+        return given
+    return Path(hf_hub_download(str(loading.config), INDEX, local_files_only=loading.offline)).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +124,8 @@ def weight_bytes(folder: Path, dtype: torch.dtype, variant: str | None = None) -
 
 def _weight_files(folder: Path, variant: str | None) -> list[Path]:
     """The .safetensors files of each network: those of the variant where it has some, else those of none."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     found: list[Path] = []
-    for part in index:
+    for part in check_index(folder / INDEX):
         files = list((folder / part).glob("*.safetensors")) if (folder / part).is_dir() else []
         own = [file for file in files if variant and f".{variant}" in file.name]
         found += own or [file for file in files if file.name.split("-0000")[0].count(".") == 1 or "-0000" in file.name]

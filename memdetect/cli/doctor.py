@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from memdetect.cli.options import FORMAT
-from memdetect.cli.terminal import hush, write
+from memdetect.cli.terminal import hush, write, write_lines
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.harmless import ascii_json
 from memdetect.inputs.options import Loading, Lookup
 
 
@@ -37,9 +38,9 @@ def doctor_command(
         rows = [{"check": check.name, "outcome": check.outcome, "found": check.found} for check in checks]
         report = {"schema": "memdetect.doctor/1", "can_scan": healthy(checks), "checks": rows}
         report |= {} if held is None else {"pictures": held}
-        write(json.dumps(report, indent=1) + "\n")
+        write(ascii_json(json.dumps(report, indent=1)) + "\n")
     else:
-        write("".join(f"{check.outcome:<4}  {check.name}: {check.found}\n" for check in checks))
+        write_lines(f"{check.outcome:<4}  {check.name}: {check.found}" for check in checks)
     raise typer.Exit(int(Exit.OK if healthy(checks) else Exit.INCONCLUSIVE))
 
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
-from memdetect.cli.terminal import hush, progress_bar, say, write
+from memdetect.cli.terminal import hush, progress_bar, say, write, write_lines
 from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit
+from memdetect.inputs.harmless import ascii_json
 from memdetect.inputs.options import Indexing
 
 app = typer.Typer(help="Make an index of the training images, look at it, check it.", no_args_is_help=True)
@@ -57,7 +58,10 @@ def info(folder: Folder, format: Annotated[Literal["table", "json"], FORMAT] = "
     from memdetect.copies.index.manifest import read_manifest
 
     manifest = read_manifest(folder)
-    write(manifest.text() if format == "json" else "".join(f"{line}\n" for line in _about(manifest)))
+    if format == "json":
+        write(ascii_json(manifest.text()))
+    else:
+        write_lines(_about(manifest))
 
 
 def _held(manifest: Any) -> str:
@@ -97,4 +101,4 @@ def verify(folder: Folder) -> None:
     with progress_bar("verify") as progress:
         manifest = check(folder, progress)
     size = sum(file.size for file in manifest.files.values())
-    write(f"{folder}: {manifest.count} images, {size:,} bytes in {len(manifest.files)} files, all as recorded\n")
+    write_lines([f"{folder}: {manifest.count} images, {size:,} bytes in {len(manifest.files)} files, all as recorded"])

@@ -10,7 +10,7 @@ import typer
 from memdetect.cli.gate import conclude
 from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checked_model, say_loading
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
-from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write
+from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lines
 from memdetect.cli.unfold import unfolded
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
 
@@ -82,9 +82,9 @@ def print_plan(requests: Any, model: str, settings: Any) -> None:
     from memdetect.adapters.downloads import download_of
     from memdetect.scanning.dry_run import dry_run_lines
 
-    write("".join(f"{line}\n" for line in dry_run_lines(requests, model, settings)))
+    write_lines(dry_run_lines(requests, model, settings))
     if download := download_of(model, settings.loading):
-        write(f"download: {download}\n")
+        write_lines([f"download: {download}"])
     raise typer.Exit
 
 

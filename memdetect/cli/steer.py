@@ -1,5 +1,6 @@
 """`memdetect steer`: build a steering vector, apply it to prompts, measure how memorized ones answer."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +33,9 @@ from memdetect.cli.steering import (
     save_picture,
     write_json,
 )
-from memdetect.cli.terminal import hush, progress_bar, say, say_not_finite, write
+from memdetect.cli.terminal import hush, progress_bar, say, say_not_finite, write, write_lines
 from memdetect.cli.unfold import Take, unfolded
+from memdetect.inputs.harmless import ascii_json
 from memdetect.inputs.options import Loading
 
 app = typer.Typer(help="Steer a model along a direction, and measure how it answers.", no_args_is_help=True)
@@ -74,7 +76,7 @@ def build_command(
         say(note)
     vector.save(out)
     say(f"wrote {out}: {vector.header.method} of {vector.header.positive} and {vector.header.negative} references")
-    write(vector.header.model_dump_json(indent=1) + "\n")
+    write(ascii_json(json.dumps(vector.header.model_dump(mode="json"), indent=1)) + "\n")
 
 
 @app.command("apply")
@@ -148,4 +150,4 @@ def measure_command(
     items = [row.model_dump(mode="json") for row in rows]
     facts = {**facts_of(direction, window, sampler), **how, "strengths": strengths}
     write_json(out, {**facts, **numbers, "items": items})
-    write(report)
+    write_lines(report.splitlines())

@@ -17,7 +17,7 @@ from memdetect.cli.options import (
     checked_model,
     opened,
 )
-from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, say_not_finite, write
+from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, say_not_finite, write_lines
 from memdetect.cli.unfold import unfolded
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Loading, Probing, Sampling
@@ -92,7 +92,7 @@ def _report(folder: Path, question: "Question", picture: Path | None) -> "Choice
     scores = all_scores(rows, labels_of(rows, None, question))
     some = next(iter(scores.values()))
     choice = sweep.choose(scores, ("spikiness", some.default, PAPER_TIMESTEP))
-    write(sweep.render(scores, choice))
+    write_lines(sweep.render(scores, choice).splitlines())
     if picture:
         sweep.heat_map(scores, picture)
         say(f"heat map: {picture}")

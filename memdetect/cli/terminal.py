@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -13,12 +13,13 @@ from typing import Any, TextIO
 import typer
 
 from memdetect.errors import Exit
+from memdetect.inputs.harmless import begun, escaped, lines
 
 
 def say(message: object) -> None:
-    """One line on stderr. A reader that went away ends the talking, not the command."""
+    """One line on stderr, whatever is in the message. A reader that went away ends the talking, not the command."""
     try:
-        print(message, file=sys.stderr, flush=True)
+        print(begun(escaped(str(message))), file=sys.stderr, flush=True)
     except BrokenPipeError:
         _discard(sys.stderr)
 
@@ -44,6 +45,11 @@ def write(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
+
+
+def write_lines(texts: Iterable[str]) -> None:
+    """Lines for a person on stdout, none of which moves the cursor or commands a runner, whatever stands in them."""
+    write(lines(texts))
 
 
 def _discard(stream: TextIO) -> None:
@@ -124,7 +130,7 @@ def progress_bar(what: str) -> Generator[Any]:
         def update(done: int, planned: int, note: str) -> None:
             bar.update(task, completed=done, total=planned)
             if note:
-                bar.console.print(note, markup=False)
+                bar.console.print(begun(escaped(note)), markup=False)
 
         yield update
 

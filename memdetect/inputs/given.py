@@ -10,6 +10,7 @@ from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.labels import label_requests, unconditional_requests
 from memdetect.inputs.options import Lookup
 from memdetect.inputs.prompts import Request, Requests, blame, gathered, keep, read, request_of
+from memdetect.inputs.tables import check_row
 
 STDIN = "-"  # what a prompt that comes from no file has as its source
 PICTURES = "given"  # folder, within that of a run, of pictures that were no files
@@ -55,6 +56,7 @@ def prompt_requests(prompts: Sequence[str | Mapping[str, Any]], called: str = "p
     rows = _list(prompts, called, str | Mapping)
     for number, row in enumerate(rows, 1):
         with blame(STDIN, number):
+            check_row(row if isinstance(row, str) else dict(row))
             request = request_of(row, None, STDIN, number)
         if request.prompt is None:
             raise MemdetectError(f"prompt {number} has an image and no text; give images as images=[...]")

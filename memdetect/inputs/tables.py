@@ -20,6 +20,7 @@ DELIMITERS = ",\t;|"
 SAMPLED = re.compile(r".*\s--([whd]\s+\d+|n\s+\S)")  # kohya's lists of sample prompts: a prompt, then its settings
 SEPARATOR = re.compile(r'"?sep=([,;|\t])"?[ \t]*(?:\r\n?|\n)', re.IGNORECASE)
 LONGEST = 2**24  # characters of a cell
+DEEPEST = 100  # a table within a table within a row; readers of JSON stop at some 200
 NO_DELIMITER = "\ud800"  # a lone surrogate: no text decoded from UTF-8 holds it, so nothing is split at it
 Row: TypeAlias = Mapping[str, Any] | str  # fields by name, or a bare prompt
 
@@ -125,13 +126,31 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
 def _json(text: str) -> Row:
     """Parse a row: an object or a string, and such that it can be written again as UTF-8 and strict JSON."""
     value = json.loads(text, object_pairs_hook=_unique)
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:
-        raise ValueError(f"a lone surrogate or a number that is not finite ({error}); correct it") from error
+    check_row(value)
     if not isinstance(value, dict | str):
         raise ValueError(f"an object or a string is expected, not {text!r:.40}; correct it, or say --prompts-format")
     return value
+
+
+def check_row(value: Any) -> None:
+    """Refuse a row that could not be written as UTF-8 and strict JSON, or not be read back. Raises ValueError."""
+    names = list(value) if isinstance(value, Mapping) else []
+    if others := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"a column is called {others[0]!r:.40}, which is no text; rename it")
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError) as error:
+        said = "a lone surrogate, a number that is not finite, or what JSON has no form for"
+        raise ValueError(f"{said} ({error}); correct it") from error
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [own for each in level for own in _within(each)]
+    if level:
+        raise ValueError(f"columns nested deeper than {DEEPEST}, which records cannot hold; flatten them")
+
+
+def _within(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
 
 
 def _json_items(text: str, source: str) -> Iterator[tuple[int, str]]:

@@ -94,10 +94,10 @@ def images_of(row: Seen, plan: Plan) -> int:
     return 1 if row.image is not None else plan.num_seeds
 
 
-def unsearched(row: Seen, plan: Plan) -> list[int]:
-    """Images of an item of which no training image is recorded: they were not looked up."""
+def unsearched(row: Seen, plan: Plan) -> int | None:
+    """The first image of an item of which no training image is recorded: it was not looked up. None: all were."""
     searched = {match.seed for match in row.matches}
-    return [k for k in range(images_of(row, plan)) if k not in searched]
+    return next((k for k in range(images_of(row, plan)) if k not in searched), None)
 
 
 def most_similar(images: int, level: float) -> int:
@@ -120,7 +120,7 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
         yield Rule("index", "inconclusive", reason)
         return
     usable = [item for item in items if item.row.status == "ok"]
-    missed = sum(item.outcome != "copy" and bool(unsearched(item.row, header.plan)) for item in usable)
+    missed = sum(item.outcome != "copy" and unsearched(item.row, header.plan) is not None for item in usable)
     if missed:
         reason = f"{len(usable) - missed} of {len(usable)} items were searched for in the index with all their images"
         yield Rule("index", "inconclusive", f"{reason}; scan anew", missed, 0)

@@ -206,8 +206,8 @@ def _searched(row: Row, bar: _Bar) -> tuple[Outcome, str] | None:
         return "inconclusive", f"image {unseen.seed} may {may}: {unseen.note}; it is {near} to {unseen.key}"
     if bar.blind:
         return "inconclusive", NO_THRESHOLD
-    if missed := unsearched(row, bar.plan):
-        return "inconclusive", f"image {missed[0]} was not searched for in the index"
+    if (missed := unsearched(row, bar.plan)) is not None:
+        return "inconclusive", f"image {missed} was not searched for in the index"
     near = alike(row)
     return ("similar", f"image {near[0].seed} is similar to {near[0].key}, but the pixels differ") if near else None
 

@@ -11,7 +11,7 @@ from memdetect.probing.finished import Needing, check_branches
 from memdetect.probing.hooks import quiet
 from memdetect.probing.needs import AFTER, Need
 from memdetect.probing.running import run_sigmas
-from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments
+from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments, starting
 
 
 def check_seeds(detectors: Sequence[Needing], num_seeds: int) -> None:
@@ -47,9 +47,10 @@ def check_run(
 def run_levels(model: Model, sampler: Sampler) -> Sequence[float]:
     """Noise over signal of each step of a run: the pipeline is started, and ended before its first pass.
 
-    Raises MemdetectError for arguments of `--call` that it cannot take.
+    Raises MemdetectError (usage) for arguments of `--call` that it cannot take, and for a model whose settings make it
+    fail before its first pass.
     """
-    with quiet(), blaming(sampler.call):
+    with quiet(), blaming(sampler.call), starting(model, sampler.call):
         return run_sigmas(model, run_arguments(model, sampler, [""], [0]))
 
 

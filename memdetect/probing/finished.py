@@ -18,7 +18,7 @@ from memdetect.probing.hooks import CAPTURES, Replay, quiet, watch
 from memdetect.probing.needs import Need
 from memdetect.probing.replay import record
 from memdetect.probing.running import Wanted
-from memdetect.probing.sampling import Sampler, encode, generators, sample_watched
+from memdetect.probing.sampling import Sampler, encode, generators, sample_watched, starting
 from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 
@@ -86,11 +86,12 @@ class Probe:
         if not needs:
             return cls(model, points, (), (), None, run, whole)
         steps = _timesteps(model, timesteps, sigmas)
-        replay = record(model, call=call or {})
-        # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
         features = _features(needs)
-        with quiet(), watch(model.denoiser, points if features else (), features, stop=False):
-            model.denoiser(**replay.call)
+        with starting(model, call or {}):
+            replay = record(model, call=call or {})
+            # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
+            with quiet(), watch(model.denoiser, points if features else (), features, stop=False):
+                model.denoiser(**replay.call)
         return cls(model, points, steps, needs, replay, run, whole)
 
     @property

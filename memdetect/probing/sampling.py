@@ -160,6 +160,28 @@ def blaming(given: Mapping[str, Any]) -> Generator[None]:
         raise MemdetectError(f"the pipeline {said}; leave out what it cannot take") from problem
 
 
+# What pipelines raise where a model's settings contradict each other, or ask for more memory than there is.
+_FAILURES = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
+
+
+@contextmanager
+def starting(model: Model, given: Mapping[str, Any]) -> Generator[None]:
+    """Make a usage error of what a pipeline raises before its first step, where no argument that was given explains it.
+
+    given: further arguments; what a pipeline says of those is for `blaming`.
+    """
+    try:
+        yield
+    except _FAILURES as problem:
+        if given and not isinstance(problem, RuntimeError | MemoryError):
+            raise
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise MemdetectError(
+            f"the pipeline of {model.name} fails before its first step ({reason:.200}); "
+            "check the model's files, and the size of its images"
+        ) from problem
+
+
 class _Decoding(BaseException):
     """Ends a pipeline that cannot be asked for latents where it would decode them."""
 

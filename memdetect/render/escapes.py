@@ -6,7 +6,7 @@ resolved. A comment between two characters keeps them in two pieces of text ther
 
 import re
 
-from memdetect.render.shown import plain
+from memdetect.inputs.harmless import plain
 
 BREAK = "<!-- -->"
 _MARKS = re.compile(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from memdetect.copies.alignment_words import aligned_words, alignment, box_words
 from memdetect.copies.match import Match
-from memdetect.render.shown import escaped, plain
+from memdetect.inputs.harmless import escaped, lines, plain
 from memdetect.runs.header import Header
 from memdetect.runs.plan import RUN, Plan
 from memdetect.runs.records import Result, Score
@@ -15,20 +15,20 @@ from memdetect.runs.records import Result, Score
 
 def render_explanation(header: Header, row: Result) -> str:
     """Everything that a run holds of an item, for a person to read."""
-    lines = [f"{plain(row.id)}: {row.outcome}" + (f" ({plain(row.reason, 500)})" if row.reason else "")]
+    told = [f"{plain(row.id)}: {row.outcome}" + (f" ({plain(row.reason, 500)})" if row.reason else "")]
     what = row.prompt if row.prompt is not None else row.image or ""
-    lines += [plain(what, 500), f"from {plain(row.source, 200)}" + (f", line {row.line}" if row.line else "")]
-    lines += [f"note: {plain(note, 500)}" for note in row.notes]
+    told += [plain(what, 500), f"from {plain(row.source, 200)}" + (f", line {row.line}" if row.line else "")]
+    told += [f"note: {plain(note, 500)}" for note in row.notes]
     for name, score in row.scores.items():
-        lines += ["", *_scores(name, score, row.judged.get(name), row.p.get(name))]
+        told += ["", *_scores(name, score, row.judged.get(name), row.p.get(name))]
     p, score = row.p.get("combined"), row.judged.get("combined")
     if p is not None and score is not None:
-        lines += ["", f"p = {p:.4g} of {score:.4f}, which decides"]
+        told += ["", f"p = {p:.4g} of {score:.4f}, which decides"]
     if row.kind and row.novelty is not None:
-        lines += [f"ranked among clean prompts of kind {row.kind}; distance to the nearest of them {row.novelty:.3f}"]
-    lines += ["", *_matches(row, header)]
-    lines += ["", *_again(header, row)]
-    return "".join(f"{line}\n" for line in lines)
+        told += [f"ranked among clean prompts of kind {row.kind}; distance to the nearest of them {row.novelty:.3f}"]
+    told += ["", *_matches(row, header)]
+    told += ["", *_again(header, row)]
+    return lines(told)
 
 
 def _scores(name: str, score: Score, judged: float | None, p: float | None) -> list[str]:

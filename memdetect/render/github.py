@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from memdetect.inputs.harmless import plain
 from memdetect.judging import Verdict
-from memdetect.render.shown import listed, place, plain, strongest, subject
+from memdetect.render.shown import listed, place, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from memdetect.copies.match import Looked, Match
 from memdetect.copies.pixels import CopyRule
+from memdetect.inputs.harmless import ascii_json, begun, plain
 from memdetect.judging.statistics.beta import interval
-from memdetect.render.shown import ascii_json, plain
 from memdetect.render.table import COLOURS
 from memdetect.render.text import guard
 from memdetect.runs.index_facts import BLIND, coverage_phrase, finds_phrase, found_by
@@ -43,7 +43,7 @@ def matches_table(looked: Sequence[Looked], index: Mapping[str, Any], *, colour:
     console.print(table)
     for line in matches_summary(looked, index):
         console.print(Text(plain(line, len(line))))
-    return out.getvalue()
+    return "".join(map(begun, out.getvalue().splitlines(keepends=True)))
 
 
 def _relation(match: Match) -> Text:

@@ -1,7 +1,6 @@
-"""Prompts are hostile input: texts made harmless before any format shows them."""
+"""What the formats share: which items they show, in which order, and what an item is called."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from math import inf
 
@@ -12,33 +11,6 @@ from memdetect.runs.records import FINDINGS, Result
 
 LISTED = FINDINGS  # what a reader should look at
 ORDER = {outcome: i for i, outcome in enumerate((*LISTED, "clear", "inconclusive"))}
-
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
-# GitHub's runner takes "##[" anywhere in a line of output, and "::" at its start, for commands to itself.
-_COMMAND = "##["
-
-
-def _unseen(letter: str) -> bool:
-    return unicodedata.category(letter) in _UNSEEN
-
-
-def plain(text: str, width: int = 60) -> str:
-    """A text fit for a line of a terminal or a log: no control or direction characters, at most `width` characters."""
-    shown = text[: width + 1]
-    clean = "".join("\N{REPLACEMENT CHARACTER}" if _unseen(c) else c for c in shown)
-    clean = clean.replace(_COMMAND, "#\N{REPLACEMENT CHARACTER}[")
-    return clean if len(clean) <= width else f"{clean[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def escaped(text: str) -> str:
-    r"""The whole text in one line, with what cannot be seen written out: \n, \x1b, \u202e."""
-    seen = "".join(c.encode("unicode_escape").decode() if _unseen(c) else c for c in text)
-    return seen.replace(_COMMAND, r"#\x23[")
-
-
-def ascii_json(text: str) -> str:
-    """JSON written in ASCII, such that no line of it is a command to anyone: the same values when parsed."""
-    return text.replace(_COMMAND, r"#\u0023[")
 
 
 def subject(row: Result) -> str:

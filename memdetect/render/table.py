@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from memdetect.inputs.harmless import begun, plain
 from memdetect.judging import Verdict
 from memdetect.judging.outcome import Tally
 from memdetect.render.layout import GAP, columns, paragraph, styled
-from memdetect.render.shown import plain, strongest, subject
+from memdetect.render.shown import strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.plan import RUN
@@ -37,7 +38,7 @@ def render_table(
     lines += [GAP.join([styled(cells[0], style), *cells[1:]]) for cells, style in zip(others, styles, strict=True)]
     for line in summary(header, results, verdict):
         lines += paragraph(plain(line, len(line)), width)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    return "".join(f"{begun(line.rstrip())}\n" for line in lines)
 
 
 def scores_of(header: Header) -> list[str]:

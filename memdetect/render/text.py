@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from memdetect.inputs.harmless import ascii_json, begins_command, escaped
 from memdetect.judging import Verdict
-from memdetect.render.shown import ascii_json, escaped, listed, untested
+from memdetect.render.shown import listed, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -52,7 +53,7 @@ def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict) ->
 def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     r"""Flat rows, each in one line: id, outcome, the score and p-value that decide, and those of each detector.
 
-    Cells that a spreadsheet would run are disarmed, what cannot be seen is written out (\n, \x1b, \u202e).
+    Cells that a spreadsheet would run are disarmed, what cannot be seen is written out (`guard`).
     """
     names = header.plan.detectors
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
@@ -70,8 +71,12 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> s
 
 
 def guard(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula."""
+    r"""A cell that no spreadsheet takes for a formula, and no runner for a command where a line begins with it.
+
+    It reads back to the same text: without one apostrophe at its beginning, then with \\, \n, \xNN, \uNNNN undone.
+    """
     if not isinstance(cell, str):
         return cell
-    armed = cell.lstrip()[:1] in FORMULA if cell.strip() else False
-    return f"'{escaped(cell)}" if armed or cell.startswith("::") else escaped(cell)
+    shown = escaped(cell.replace("\\", r"\\"))
+    armed = cell.lstrip()[:1] in (*FORMULA, "'") if cell.strip() else False
+    return f"'{shown}" if armed or begins_command(cell) else shown

@@ -111,7 +111,7 @@ class RunFolder:
         """The events of the journal, oldest first, without lines that a crash has cut."""
         path = self.path / "journal.jsonl"
         for line in path.read_bytes().splitlines() if path.is_file() else ():
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 found = json.loads(line)
                 if isinstance(found, dict):
                     yield {str(key): value for key, value in found.items()}
@@ -133,7 +133,7 @@ class RunFolder:
                 found.append(Result.model_validate_json(line))
             except ValidationError:
                 raise MemdetectError(
-                    f"{path}, line {number} is damaged; run the same command again to write it anew", Exit.ERROR
+                    f"{path}, line {number} is damaged; run the same scan again to write it anew"
                 ) from None
         return found
 

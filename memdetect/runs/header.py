@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
-from memdetect.runs.plan import Plan, Whole
+from memdetect.runs.plan import MOST, Plan, Whole
 
 SHARES = ("coverage", "recall", "share")  # what a key of an index ends in when its number is from 0 to 1
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

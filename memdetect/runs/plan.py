@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Whole = Annotated[int, Field(ge=1)]
+MOST_SEEDS = 2**16  # images of a prompt
+MOST = 2**53  # from here on JSON has no whole numbers
+Whole = Annotated[int, Field(ge=1, le=MOST)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 GIVEN = "pictures"  # in place of a pipeline class: the pictures of a run were given
 
@@ -86,7 +88,7 @@ class Plan(Settings):
     """
 
     inputs: str
-    num_seeds: Whole
+    num_seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)]
     seed: int
     detectors: Names
     readings: dict[str, Reading]

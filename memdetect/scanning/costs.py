@@ -8,9 +8,11 @@ from typing import Any
 
 import diffusers
 
+from memdetect.adapters.opening import reason_of
 from memdetect.adapters.schedule import is_flow, level_of_step
 from memdetect.detectors import BUILT_IN
 from memdetect.detectors.detector import Detector
+from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import Calibration
 from memdetect.probing.needs import AFTER, FIRST, Need
 from memdetect.probing.running import sigma_of
@@ -60,10 +62,22 @@ class Effort:
 
 
 def levels_in(folder: Path | None, steps: int) -> Sequence[float]:
-    """Noise over signal of each step, by the schedule in a model's folder; () where only the pipeline can tell."""
+    """Noise over signal of each step, by the schedule in a model's folder; () where only the pipeline can tell.
+
+    Raises MemdetectError for settings that diffusers makes no schedule of.
+    """
     file = folder / "scheduler" / "scheduler_config.json" if folder else None
-    config: dict[str, Any] = json.loads(file.read_bytes()) if file and file.is_file() else {}
-    kind = getattr(diffusers, str(config.get("_class_name")), None)
+    if file is None or not file.is_file():
+        return ()
+    try:
+        return _levels(json.loads(file.read_bytes()), steps)
+    except Exception as problem:  # of diffusers and numpy: what damaged settings can make them raise has no end
+        raise MemdetectError(f"{file} makes no schedule ({reason_of(problem)}); check the model's files") from None
+
+
+def _levels(config: dict[str, Any], steps: int) -> Sequence[float]:
+    name = str(config.get("_class_name"))
+    kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
     if kind is None:
         return ()
     scheduler = kind.from_config(config)

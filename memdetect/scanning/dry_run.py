@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from memdetect import __version__
+from memdetect.adapters import admitted
 from memdetect.adapters.cards import Card, read_card
 from memdetect.adapters.models import near_name, place_of
 from memdetect.copies.index import read_manifest
@@ -120,6 +121,8 @@ def _clean_count(reference: Calibration | None, header: Header, items: Sequence[
 def _planned(model: str, options: Options, *, images: bool) -> Planned:
     folder = Path(model) if Path(model).is_dir() else bundled.model_folder(model)
     card = read_card(folder)
+    if folder is not None and (folder / admitted.INDEX).is_file():
+        admitted.check_model(model, folder)
     check_files(options)
     asked, sampling, probing = options.loading, options.sampling, options.probing
     wanted: dict[str, Any] = {

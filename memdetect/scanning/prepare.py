@@ -20,9 +20,11 @@ from memdetect.inputs.prompts import Requests
 from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
 from memdetect.probing import Probe, Sampler
+from memdetect.runs.plan import MOST_SEEDS
 from memdetect.runs.policy import Policy
 
 INDEX = "train.index"
+LARGEST = {"num_seeds": MOST_SEEDS, "steps": 10**6, "batch_size": MOST_SEEDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def sampler_of(model: Model, asked: Sampling) -> Sampler:
         value = getattr(asked, name)
         if value is not None and value < 1:
             raise MemdetectError(f"{name} is {value}, expected at least 1")
+        if value is not None and value > LARGEST[name]:
+            raise MemdetectError(f"{name} is {value}, expected at most {LARGEST[name]:,}")
     if asked.guidance_scale is not None and not np.isfinite(asked.guidance_scale):
         raise MemdetectError(f"guidance_scale is {asked.guidance_scale}, expected a finite number")
     call = dict(asked.call)

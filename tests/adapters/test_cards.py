@@ -29,8 +29,20 @@ def test_a_card_is_read_and_keeps_the_defaults_that_it_does_not_name(tmp_path):
         (b"stesp = 3", "'stesp': Extra inputs are not permitted"),
         (b'steps = "many"', "'steps': Input should be a valid integer"),
         (b'timesteps = [50, "late"]', "'timesteps.1': Input should be a valid integer"),
+        (b"steps = -5", "'steps': Input should be greater than or equal to 1"),
+        (b"steps = 9999999999", "'steps': Input should be less than or equal to 10000"),
+        (b"steps = true", "'steps': Input should be a valid integer"),
+        (b"guidance_scale = nan", "'guidance_scale': Input should be a finite number"),
+        (b"guidance_scale = inf", "'guidance_scale': Input should be a finite number"),
+        (b"guidance_scale = 1e30", "'guidance_scale': Input should be less than or equal to 1000"),
+        (b"num_seeds = 0", "'num_seeds': Input should be greater than or equal to 1"),
+        (b"layers = []", "'layers': Tuple should have at least 1 item"),
+        (b"timesteps = []", "'timesteps': Tuple should have at least 1 item"),
+        (b"timesteps = [-1]", "'timesteps.0': Input should be greater than or equal to 0"),
+        (b'dtype = "int8"', "'dtype': Input should be"),
+        (b"name = " + b"[" * 5000, "is not valid TOML"),
+        (b"name = 'a" + b"a" * 2**20 + b"'", "is no file of at most"),
     ],
-    ids=["syntax", "encoding", "unknown-key", "type", "nested"],
 )
 def test_a_broken_card_is_an_error_of_one_line(tmp_path, content, complaint):
     path = tmp_path / "card.toml"

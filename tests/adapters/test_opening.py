@@ -35,7 +35,7 @@ def single(path: Path, *names: str) -> Path:
     ("names", "kind"),
     [([SD1], "StableDiffusionPipeline"), ([SDXL], "StableDiffusionXLPipeline"), ([SD35], "StableDiffusion3Pipeline")],
 )
-def test_a_single_file_opens_as_what_its_tensors_are_called(tmp_path, pipe, monkeypatch, names, kind):
+def test_a_single_file_opens_as_what_its_tensors_are_called(tmp_path, pipe, model_folder, monkeypatch, names, kind):
     """Conversion is diffusers' own; what is ours is which class, and that nothing but the asked-for is passed."""
     path, called = single(tmp_path / "mine.safetensors", *names), []
 
@@ -44,8 +44,8 @@ def test_a_single_file_opens_as_what_its_tensors_are_called(tmp_path, pipe, monk
         return pipe
 
     monkeypatch.setattr(getattr(diffusers, kind), "from_single_file", instead)
-    model = load(path, Loading(device="cpu", config="some/folder", offline=True))
-    expected = {"torch_dtype": torch.float32, "local_files_only": True, "config": "some/folder"}
+    model = load(path, Loading(device="cpu", config=str(model_folder), offline=True))
+    expected = {"torch_dtype": torch.float32, "local_files_only": True, "config": str(model_folder)}
     assert called == [(str(path), expected)]
     assert (model.pipe, model.folder) == (pipe, None)
 
@@ -61,6 +61,14 @@ def test_a_single_file_of_something_else_is_refused(tmp_path):
 
 def test_what_is_asked_for_reaches_diffusers(model_folder, monkeypatch):
     called: list[dict[str, Any]] = []
+    asked_of_hub: list[tuple[str, dict[str, Any]]] = []
+
+    def fetch(place: str, *_: Any, **options: Any) -> str:
+        asked_of_hub.append((place, {k: v for k, v in options.items() if v}))
+        return str(model_folder / "model_index.json" if _ else model_folder)
+
+    monkeypatch.setattr(opening, "hf_hub_download", fetch)
+    monkeypatch.setattr(opening.DiffusionPipeline, "download", fetch)
     monkeypatch.setattr(opening.DiffusionPipeline, "from_pretrained", lambda *_a, **options: called.append(options))
     asked = Loading(revision="abc", variant="fp16", device_map="balanced", offline=True)
     opening.open_pipeline("own/er", torch.bfloat16, asked)
@@ -71,12 +79,17 @@ def test_what_is_asked_for_reaches_diffusers(model_folder, monkeypatch):
         "local_files_only": True,
         "use_safetensors": True,
         "safety_checker": 0,
-        "revision": "abc",
         "variant": "fp16",
         "device_map": "balanced",
     }
+    here = {"revision": "abc", "local_files_only": True}
+    assert asked_of_hub[:2] == [
+        ("own/er", here),
+        ("own/er", {**here, "variant": "fp16", "use_safetensors": True}),
+    ]
+    assert "revision" not in asked_of_hub[2][1]
     assert second["local_files_only"] is False
-    assert "revision" not in second
+    assert "variant" not in second
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from report_runs import HOSTILE, texts
 
+from memdetect.inputs.harmless import plain
 from memdetect.render.escapes import BREAK, code, text
-from memdetect.render.shown import plain
 
 PARSER = MarkdownIt("gfm-like", {"html": True, "linkify": False})  # tables and strikethrough; addresses: see GITHUB
 OWN = {BREAK, "<span>", "</span>", "<code>", "</code>"}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from report_runs import HOSTILE, OUTCOMES, run, texts
 
+from memdetect.inputs.harmless import plain
 from memdetect.render.github import MOST, render_github
-from memdetect.render.shown import plain
 
 Command = tuple[str, dict[str, str], str]
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from markdown_it import MarkdownIt
 from report_runs import run, texts
 
+from memdetect.inputs.harmless import plain
 from memdetect.render.markdown import LIMIT, ROWS, render_markdown
-from memdetect.render.shown import plain
 
 TAGS = {"h2", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "span", "ul", "li"}
 

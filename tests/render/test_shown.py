@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from report_runs import HOSTILE, OUTCOMES, run, texts
 from synthetic_runs import row
 
+from memdetect.inputs.harmless import ascii_json, escaped, plain
 from memdetect.render import FORMATS
-from memdetect.render.shown import ascii_json, escaped, place, plain, untested
+from memdetect.render.shown import place, untested
 from memdetect.runs.records import Result
 
 NOT_SEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}

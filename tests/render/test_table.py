@@ -9,9 +9,9 @@ from rich.cells import cell_len
 from synthetic_runs import calibration, header, part, plan_of, row
 
 from memdetect.copies.match import Match
+from memdetect.inputs.harmless import plain
 from memdetect.judging import Verdict, judge
 from memdetect.judging.calibration import Calibration, Item
-from memdetect.render.shown import plain
 from memdetect.render.table import ROWS, render_table
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement, Result, Score

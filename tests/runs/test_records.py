@@ -274,7 +274,7 @@ def test_results_that_are_missing_or_damaged_are_named(folder: RunFolder) -> Non
     (folder.path / "results.jsonl").write_text(f"{whole}\n{whole[:40]}\n")
     with pytest.raises(MemdetectError, match=r"results\.jsonl, line 2 is damaged") as raised:
         folder.results()
-    assert raised.value.exit == Exit.ERROR
+    assert raised.value.exit == Exit.USAGE
 
 
 def test_a_header_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +28,10 @@ REFERENCE: FileName = "nulls.json"
 FAISS: FileName = "index.faiss"
 BINARY = "BinaryFlat"  # the factory of codes; all others are of vectors
 Step = Callable[[int, int, str], None]  # (done, planned, note), as a progress bar takes it
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Most = Annotated[float, Field(ge=0)]  # a limit for a share, which may be more than any
 
 
 class _Strict(BaseModel):
@@ -37,8 +41,8 @@ class _Strict(BaseModel):
 class FileSum(_Strict):
     """Size in bytes and sha256 (64 hex digits) of a file."""
 
-    size: int = Field(ge=0)
-    sha256: str
+    size: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class EmbedderName(_Strict):
@@ -62,13 +66,13 @@ class Threshold(_Strict):
     is the largest similarity of a non-copy, and a larger one has p = `attainable`, the smallest: 1 / (queries + 1).
     """
 
-    similarity: float | None
+    similarity: Cosine | None
     level: float = Field(gt=0, lt=1)
-    attainable: float
+    attainable: Annotated[float, Field(gt=0, le=1)]
     shown: bool
-    queries: int
-    rows: int
-    duplicates: int
+    queries: Count
+    rows: Count
+    duplicates: Count
     source: Literal["held-out", "leave-one-out"]
 
 
@@ -81,31 +85,31 @@ class Agreement(_Strict):
     by; else the usual limits hold too.
     """
 
-    agreed: float | None
+    agreed: Most | None
     shown: bool
-    queries: int
-    pairs: int
-    duplicates: int
-    beyond: int
+    queries: Count
+    pairs: Count
+    duplicates: Count
+    beyond: Count
     source: Literal["held-out", "leave-one-out"]
 
 
 class Planted(_Strict):
     """Rows' own images, damaged mildly and looked up: how many, and the share found, similar, and called a copy."""
 
-    images: int
-    recall_at_1: float
-    similar: float
-    copies: float
+    images: Count
+    recall_at_1: Share
+    similar: Share
+    copies: Share
     damage: str
 
 
 class Found(_Strict):
     """Rows' own images, changed in a geometric way and looked up: how many, the share similar, and called a copy."""
 
-    images: int
-    similar: float
-    copies: float
+    images: Count
+    similar: Share
+    copies: Share
 
 
 class Manifest(_Strict):
@@ -128,8 +132,8 @@ class Manifest(_Strict):
     as_trained: AsTrained | None = None
     factory: str
     nprobe: int = Field(ge=1)
-    skipped: dict[str, int] = {}
-    noted: dict[str, int] = {}
+    skipped: dict[str, Count] = {}
+    noted: dict[str, Count] = {}
     threshold: Threshold
     agreement: Agreement
     planted: Planted
@@ -268,8 +272,18 @@ class ReferenceValues(_Strict):
 
 
 def read_reference(folder: Path) -> ReferenceValues:
-    """The reference values of a verified folder."""
-    return ReferenceValues.model_validate_json((folder / REFERENCE).read_bytes())
+    """The reference values of a verified folder; MemdetectError (usage) for what cannot be ranked among."""
+    path = folder / REFERENCE
+    try:
+        found = ReferenceValues.model_validate_json(path.read_bytes())
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise _damaged(path, f"{where}: {first['msg']}") from None
+    for name, values in (("similarity", found.similarity), ("agreed", found.agreed)):
+        if sorted(values) != values:
+            raise _damaged(path, f"{name} is not in ascending order")
+    return found
 
 
 def _damaged(path: Path, what: str) -> MemdetectError:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from memdetect.copies.index.views import Box
+from memdetect.errors import MemdetectError
 from memdetect.inputs.images import Way
 
 BLOCK = 2**24
@@ -96,22 +97,40 @@ class RowFile:
     """Random access to the lines of rows.jsonl: 8 bytes of memory a row, and the file mapped."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.stat().st_size:
+            raise self._damaged("it is empty")
         with path.open("rb") as file:
             self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._ends: NDArray[np.int64] | None = None
 
     def __getitem__(self, index: int) -> Row:
-        """The row of a vector. Raises IndexError past the last one."""
+        """The row of a vector; MemdetectError as `many`."""
         return self.many([index])[0]
 
     def many(self, indices: Sequence[int]) -> list[Row]:
-        """The rows of several vectors in their order, parsed together: half the time. IndexError past the last one."""
+        """The rows of several vectors in their order, parsed together: half the time.
+
+        Raises MemdetectError (usage) past the last one, and for a line that is no row.
+        """
         if self._ends is None:
             self._ends = self._line_ends()
+        if max(indices, default=0) >= len(self._ends):
+            raise self._damaged(f"it has {len(self._ends)} rows, and the index has more vectors")
         ends = self._ends[np.asarray(indices, np.int64)].tolist()
         starts = [int(self._ends[index - 1]) + 1 if index else 0 for index in indices]
         lines = [self._text[start:end] for start, end in zip(starts, ends, strict=True)]
-        return _ROWS.validate_json(b"[%b]" % b",".join(lines))
+        try:
+            found = _ROWS.validate_json(b"[%b]" % b",".join(lines))
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            raise self._damaged(f"{'.'.join(map(str, first['loc'][1:])) or 'a row'}: {first['msg']}") from None
+        if len(found) != len(lines):
+            raise self._damaged("a line holds several rows")
+        return found
+
+    def _damaged(self, what: str) -> MemdetectError:
+        return MemdetectError(f"{str(self._path)!r} is damaged: {what}; copy the index again, or build it anew")
 
     def _line_ends(self) -> NDArray[np.int64]:
         parts = ((s, np.frombuffer(self._text[s : s + BLOCK], np.uint8)) for s in range(0, len(self._text), BLOCK))
