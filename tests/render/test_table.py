@@ -205,6 +205,9 @@ def test_the_summary_counts_what_was_left_out_or_unusable() -> None:
     text = render_table(*run(*rows, dropped={"blank": 3, "repeated": 2}))
     assert "Noted: 3 blank lines left out, 2 repetitions left out, 1 unreadable, 1 not finite, 1 truncated." in text
     assert "Noted" not in table("a cat")
+    text = render_table(*run(*rows[:1], dropped={"beside": 4, "further": 5}))
+    further = "5 further columns of prompts that were not scanned"
+    assert f"Noted: 4 images named beside a prompt and not probed, {further}" in text
 
 
 def test_the_summary_counts_copies_and_what_is_only_similar() -> None:
