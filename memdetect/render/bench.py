@@ -1,18 +1,20 @@
 """A bench (`bench.json` as plain data) -> a table for a terminal, and CSV; no torch."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
-from memdetect.render.layout import GAP, columns, paragraph, styled
+from memdetect.render.layout import GAP, paragraph, styled
 from memdetect.render.shown import plain
 from memdetect.render.text import guard
 
 NONE = "-"
 SIDES = {"control": "against its controls", "clean": "against clean prompts"}
 Record = Mapping[str, Any]
-Column = tuple[str, list[str]]
+Column = tuple[str, list[str]]  # title and cells
+Blocks = list[tuple[str, list[Column]]]  # columns under a name that they share
+SHORTEST = 12  # cells that a name keeps
 
 
 def render_bench(found: Record, *, colour: bool = False, width: int = 120) -> str:
@@ -21,7 +23,7 @@ def render_bench(found: Record, *, colour: bool = False, width: int = 120) -> st
     for comparison in found["comparisons"]:
         lines += ["", *_comparison(comparison, found, colour, width)]
     lines += ["", styled("What was chosen on the tuning split, and what it costs", "bold" if colour else "")]
-    lines += _fitted([("", _costs(found, intervals)) for intervals in (True,)], colour, width)
+    lines += _fitted([_costs(found)], colour, width)
     for line in (*_missing(found), *_notes(found)):
         lines += paragraph(plain(line, len(line)), width)
     return "".join(f"{line.rstrip()}\n" for line in lines)
@@ -43,25 +45,28 @@ def _comparison(comparison: Record, found: Record, colour: bool, width: int) -> 
     title = f"{comparison['positive']}: {_counted(comparison['positive'], found)}"
     yield styled(plain(title, width), "bold" if colour else "")
     whole = _blocks(comparison, sides, intervals=True)
-    if len(sides) > 1 and (fitting := _fit(whole, width)) is not None:
-        yield from _drawn(whole, fitting, colour, width)
+    if len(sides) > 1 and _fit(whole, width) is not None:
+        yield from _fitted([whole], colour, width)
     else:
         for side in sides:
-            yield from _fitted(_blocks(comparison, [side], intervals=True), colour, width, side)
+            yield f"  {SIDES[side]}"
+            ways = [_blocks(comparison, [side], intervals=intervals) for intervals in (True, False)]
+            yield from _fitted([[("", own) for _, own in way] for way in ways], colour, width)
     for line in _said(comparison, sides, found):
         yield from paragraph(plain(line, len(line)), width)
 
 
-def _blocks(comparison: Record, sides: Sequence[str], *, intervals: bool) -> list[tuple[str, list[Column]]]:
+def _blocks(comparison: Record, sides: Sequence[str], *, intervals: bool) -> Blocks:
+    """The columns of some sides. intervals: whether those of TPR are shown."""
     rows = comparison["rows"]
-    blocks: list[tuple[str, list[Column]]] = [("", [("detector", [plain(row["detector"], 26) for row in rows])])]
+    blocks: Blocks = [("", [("detector", [plain(row["detector"], 40) for row in rows])])]
     blocks += [(SIDES[side], _side(rows, side, _text(comparison, side), intervals)) for side in sides]
     return [*blocks, ("", [("style", [_area(row["style"], intervals=False) for row in rows])])]
 
 
 def _side(rows: Sequence[Record], side: str, text: str, intervals: bool) -> list[Column]:
     """The columns of one side; a TPR that no row has is left out, and said below."""
-    made: list[Column] = [("AUROC", [_area(row[side], intervals=intervals) for row in rows])]
+    made: list[Column] = [("AUROC", [_area(row[side], intervals=True) for row in rows])]
     if side == "control" or not any(row["control"] for row in rows):
         made.append(("less the best", [_difference(row[side]) for row in rows]))
     for k, level in enumerate(_levels(rows, side)):
@@ -102,23 +107,30 @@ def _counted(group: str, found: Record) -> str:
     return f"{own['prompts']} prompts in {own['families']} families" if own else "none in the test split"
 
 
-def _costs(found: Record, intervals: bool) -> list[Column]:
+def _costs(found: Record) -> Blocks:
     every = found["detectors"]
-    timed = any(each["slower"] is not None for each in every)
-    made: list[Column] = [
-        ("detector", [plain(each["detector"], 26) for each in every]),
-        ("chosen", [plain(each["chosen"], 46) for each in every]),
-        ("of", [f"{each['tried']:,}" for each in every]),
-        ("tuning", [_short(each["tuning"]) for each in every]),
-        ("passes more", [f"{each['passes_more']:,}" for each in every]),
-        ("alone", [f"{each['passes_alone']:,}" for each in every]),
+    blocks: Blocks = [
+        (
+            "",
+            [
+                ("detector", [plain(each["detector"], 40) for each in every]),
+                ("chosen", [plain(each["chosen"], 60) for each in every]),
+                ("of", [f"{each['tried']:,}" for each in every]),
+                ("by", [_short(each["tuning"]) for each in every]),
+            ],
+        ),
+        (
+            "passes",
+            [
+                ("more", [f"{each['passes_more']:,}" for each in every]),
+                ("alone", [f"{each['passes_alone']:,}" for each in every]),
+            ],
+        ),
     ]
-    if timed and intervals:
-        made += [
-            ("time more", [_percent(each["slower"]) for each in every]),
-            ("alone", [_percent(each["screen"]) for each in every]),
-        ]
-    return made
+    if any(each["slower"] is not None for each in every):
+        times = [("more", "slower"), ("alone", "screen")]
+        blocks.append(("time", [(title, [_percent(each[name]) for each in every]) for title, name in times]))
+    return blocks
 
 
 def _missing(found: Record) -> Iterator[str]:
@@ -132,8 +144,8 @@ def _missing(found: Record) -> Iterator[str]:
 def _notes(found: Record) -> Iterator[str]:
     yield ""
     yield (
-        "AUROC and TPR with 95 % intervals over families, none below ten of them. TPR: share found at the threshold "
-        "that so many of the others pass. less the best: AUROC less that of the first row, drawn in pairs."
+        "AUROC and TPR with 95 % intervals over families, none below ten of them. TPR 5%: share found above the "
+        "threshold that at most 5 % of the others pass. less the best: AUROC less that of the first row, drawn in pairs."
     )
     yield (
         "text: AUROC of the prompts' text alone, * where shuffled labels reach it in less than 5 %. style: AUROC of "
@@ -141,7 +153,7 @@ def _notes(found: Record) -> Iterator[str]:
     )
     yield (
         "passes and time: of all seeds of a prompt, beside a run that makes its images; alone: where nobody wants "
-        "them. tuning: what a variant was chosen by. -: lower scores are the higher ones."
+        "them. of, by: of how many variants it was chosen, by which value. -: lower scores are the higher ones."
     )
     lost = {row["detector"]: row["lost"] for each in found["comparisons"] for row in each["rows"] if row["lost"]}
     if lost:
@@ -192,33 +204,57 @@ def _percent(value: float | None) -> str:
     return NONE if value is None else f"{value:+.0%}" if value < 0 else f"{value:.0%}"
 
 
-def _fitted(blocks: list[tuple[str, list[Column]]], colour: bool, width: int, side: str = "") -> Iterator[str]:
-    """The table with gaps of two cells where it fits, else of one; what is still too wide is cut."""
-    if side:
-        yield f"  {SIDES[side]}"
-        blocks = [("", made) for _, made in blocks]
-    yield from _drawn(blocks, _fit(blocks, width) or " ", colour, width)
+def _fitted(ways: Sequence[Blocks], colour: bool, width: int) -> Iterator[str]:
+    """The first way to show a table that fits a line, with gaps of two cells or of one, else with names cut short."""
+    for blocks in (*ways, *(_named(way, width) for way in ways)):
+        if gap := _fit(blocks, width):
+            yield from _drawn(blocks, gap, colour)
+            return
+    yield from _drawn(_named(ways[-1], width), " ", colour)
 
 
-def _fit(blocks: Sequence[tuple[str, Sequence[Column]]], width: int) -> str | None:
+def _named(blocks: Blocks, width: int) -> Blocks:
+    """The same with what was chosen, and then the names, cut to what is left of a line by all other columns."""
+    for title in ("chosen", "detector"):
+        over = max(0, sum(_wide(blocks)) + len(_wide(blocks)) - 1 - width)
+        blocks = [
+            (name, [_cut(column, over) if column[0] == title else column for column in own]) for name, own in blocks
+        ]
+    return blocks
+
+
+def _cut(column: Column, over: int) -> Column:
+    """A column that is narrower by so many cells, as long as it has some."""
+    room = max(SHORTEST, max(map(len, column[1])) - over)
+    return column[0], [plain(cell, room) for cell in column[1]]
+
+
+def _wide(blocks: Blocks) -> list[int]:
+    """How wide each column is."""
+    return [max(len(title), *map(len, cells)) for _, own in blocks for title, cells in own]
+
+
+def _fit(blocks: Blocks, width: int) -> str | None:
     """The gap with which all columns fit a line; None where they do not."""
-    wide = [max(len(title), *map(len, cells)) for _, own in blocks for title, cells in own]
+    wide = _wide(blocks)
     return next((gap for gap in (GAP, " ") if sum(wide) + len(gap) * (len(wide) - 1) <= width), None)
 
 
-def _drawn(blocks: Sequence[tuple[str, Sequence[Column]]], gap: str, colour: bool, width: int) -> Iterator[str]:
-    every = [(title, cells) for _, own in blocks for title, cells in own]
-    rows = [[title for title, _ in every], *map(list, zip(*(cells for _, cells in every), strict=True))]
-    right = [title not in ("detector", "chosen") for title, _ in every]
-    spare = len(GAP) - len(gap)
-    drawn = columns(rows, right, width + spare * (len(every) - 1))
+def _drawn(blocks: Blocks, gap: str, colour: bool) -> Iterator[str]:
+    wide = _wide(blocks)
     if any(name for name, _ in blocks):
-        yield gap.join(_spans(blocks, [len(cell) for cell in drawn[0]], gap))
-    for number, cells in enumerate(drawn):
-        yield styled(gap.join(cells), "bold" if colour and not number else "")
+        yield gap.join(_spans(blocks, wide, gap))
+    every = [column for _, own in blocks for column in own]
+    rows = [[title for title, _ in every], *zip(*(cells for _, cells in every), strict=True)]
+    for number, row in enumerate(rows):
+        padded = [
+            cell.ljust(room) if title in ("detector", "chosen") else cell.rjust(room)
+            for cell, room, (title, _) in zip(row, wide, every, strict=True)
+        ]
+        yield styled(gap.join(padded), "bold" if colour and not number else "")
 
 
-def _spans(blocks: Sequence[tuple[str, Sequence[Column]]], widths: Sequence[int], gap: str) -> Iterator[str]:
+def _spans(blocks: Blocks, widths: Sequence[int], gap: str) -> Iterator[str]:
     """The names of the blocks, each over its columns."""
     at = 0
     for name, own in blocks:
@@ -258,4 +294,3 @@ def _flat(found: Record, comparison: Record, row: Record) -> dict[str, Any]:
 
 TPR = {"": "share", ":low": "low", ":high": "high", ":found": "found", ":false": "false"}
 STYLE = {"": "auroc", ":low": "low", ":high": "high"}
-Renderer = Callable[[Record], str]

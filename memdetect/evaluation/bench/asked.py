@@ -172,8 +172,12 @@ def _check(labels: Labelled) -> None:
     for split in ("tuning", "test"):
         for group in sides[split]:
             if (count := len(labels.ids([group], split))) < FEWEST:
+                own = [name for name, other in labels.groups.items() if other == group]
+                families = len({labels.families[name] for name in own})
                 raise MemdetectError(
-                    f"the {split} split has {count} prompts of the group {group}, expected at least {FEWEST}; give more"
+                    f"the {split} split has {count} prompts of the group {group}, expected at least {FEWEST}: "
+                    f"of {len(own)} in {families} families, which stay whole; give more, or a "
+                    "column of families by --family-column"
                 )
     for split in SPLITS if asked.clean else ():
         if (count := len(labels.ids(asked.clean, split))) < FEWEST:

@@ -88,10 +88,10 @@ def _mark(panel: Any, x: int, y: float, rows: Sequence[Record], numbers: Mapping
 
 
 def _apart(ticks: Sequence[int]) -> list[int]:
-    """Ticks of a logarithmic axis whose labels do not touch: each at least 1.35 times the one before."""
+    """Ticks of a logarithmic axis whose labels do not touch: each at least 1.2 times the one before."""
     kept: list[int] = []
     for tick in ticks:
-        if not kept or tick >= 1.35 * kept[-1]:
+        if not kept or tick >= 1.2 * kept[-1]:
             kept.append(tick)
     return kept
 

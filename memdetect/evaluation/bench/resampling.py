@@ -9,23 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from memdetect.evaluation.estimates import FEWEST, LEVEL, Sample, tpr_at_fpr
 from memdetect.judging.statistics.auroc import clustered_variance
 from memdetect.judging.statistics.beta import interval, t_quantile
 
 DRAWS = 2000
+ABOVE = 3  # negatives that may pass; with one, intervals of 95 % cover 78 to 92 % in simulations
 
-Weights = Float[np.ndarray, "draw item"]
+Weights = tuple[Float[np.ndarray, "draw positive"], Float[np.ndarray, "draw negative"]]
 
 
 @dataclass(frozen=True, slots=True)
 class Tpr:
     """Positives above the smallest threshold that flags at most `level` of the negatives, and its 95 % interval.
 
-    found: None where fewer than 1 / level negatives cannot resolve the level. low, high: None where a side has fewer
-    than ten families as well.
+    found: None where fewer than 1 / level negatives cannot resolve the level. low, high: None where fewer than
+    three negatives may pass, for the rate at such a threshold may be anything, or a side has fewer than ten families.
     """
 
     level: float
@@ -42,10 +43,9 @@ class Tpr:
         return None if self.found is None else self.found / self.positives
 
 
-def draws_of(
-    families: tuple[Sequence[str], Sequence[str]], draws: int = DRAWS, seed: int = 0
-) -> tuple[Weights, Weights]:
-    """How often each draw of families takes each item of two sides."""
+def draws_of(families: tuple[Sequence[str], Sequence[str]], draws: int | None = None, seed: int = 0) -> Weights:
+    """How often each draw of families takes each item of two sides; of 2,000 draws where nothing else is asked."""
+    draws = draws or DRAWS
     first, second = families
     names, every = np.unique([*first, *second], return_inverse=True)
     own, other = every[: len(first)], every[len(first) :]
@@ -70,7 +70,8 @@ def tpr_of(positive: Sample, negative: Sample, level: float) -> Tpr:
         return Tpr(level, None, len(positive), None, len(negative))
     found, false = tpr_at_fpr(positive.scores, negative.scores, level)
     made = Tpr(level, found, len(positive), false, len(negative))
-    if min(len(set(positive.families)), len(set(negative.families))) < FEWEST:
+    families = min(len(set(positive.families)), len(set(negative.families)))
+    if families < FEWEST or len(negative) * level < ABOVE - 1e-9:
         return made
     drawn = drawn_tprs(positive, negative, level)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -134,8 +135,3 @@ def difference(own: Float[np.ndarray, " draw"], other: Float[np.ndarray, " draw"
     """The difference `value` of two numbers, with the percentile interval of their draws, pair by pair."""
     low, high = np.quantile(own - other, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(value, min(value, float(low)), max(value, float(high)))
-
-
-def counts_of(values: Sequence[str]) -> Int[np.ndarray, " value"]:
-    """How many there are of each value."""
-    return np.unique(list(values), return_counts=True)[1]
