@@ -145,7 +145,7 @@ def _notes(found: Record) -> Iterator[str]:
     yield ""
     yield (
         "AUROC and TPR with 95 % intervals over families, none below ten of them. TPR 5%: share found above the "
-        "threshold that at most 5 % of the others pass. less the best: AUROC less that of the first row, drawn in pairs."
+        "threshold that at most 5 % of the others pass. less the best: AUROC less that of the first row, in pairs."
     )
     yield (
         "text: AUROC of the prompts' text alone, * where shuffled labels reach it in less than 5 %. style: AUROC of "

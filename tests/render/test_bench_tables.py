@@ -56,9 +56,9 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(width):
     text = render_bench(document(), width=width)
     assert max(map(len, text.splitlines())) <= width
     starts = ("agreement ", "noise-gap ", "a-detector-", "spikiness ")
-    rows = [line for line in text.splitlines() if line.startswith(starts) and len(line.split()) > 4]
+    rows = [line for line in text.splitlines() if line.startswith(starts) and not line.endswith((".", ","))]
     assert len(rows) == (8 if width == 200 else 12)
-    assert all(re.search(r"[\d.%]$", line) for line in rows)
+    assert all(re.search(r"\d%?$", line) for line in rows)
 
 
 def test_a_row_has_both_controls_beside_it_and_all_its_numbers():

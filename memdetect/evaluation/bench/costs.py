@@ -1,7 +1,6 @@
 """What a detector costs beside a run that makes the images: passes of the network by its needs, time by the clock."""
 
 import json
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,7 +57,7 @@ def timed(
 ) -> dict[str, tuple[float, float]] | None:
     """How much slower each chosen detector makes one prompt's images, and its time alone, over that of bare sampling.
 
-    Medians of `rounds` in which bare sampling and both ways follow each other, on the first prompt; kept in
+    By the fastest of `rounds` in which bare sampling and both ways follow each other, on the first prompt; kept in
     `out`/pace.json, so that the same call does not time again. 0 rounds: none. None when it was stopped.
     """
     path, prepared, item = out / PACE, measured.prepared, measured.rows[0]
@@ -96,7 +95,7 @@ def _time(chosen: Chosen, prepared: Prepared, item: Measurement, rounds: int) ->
     ways = [run(bare, True), run(probe, True), run(probe, False)]
     ways[1]()  # what is compiled or loaded once is no cost of the first round
     seconds = [[_seconds(way) for way in ways] for _ in range(rounds)]
-    plain, beside, alone = (statistics.median(column) for column in zip(*seconds, strict=True))
+    plain, beside, alone = (min(column) for column in zip(*seconds, strict=True))
     return beside / plain - 1, alone / plain
 
 
