@@ -73,7 +73,7 @@ def _side(rows: Sequence[Record], side: str, text: str, intervals: bool) -> list
         shares = [_share(row[side]["tpr"][k] if row[side] else None, intervals=intervals) for row in rows]
         if set(shares) != {NONE}:
             made.append((f"TPR {level:.0%}", shares))
-    if side == "clean":
+    if side == "clean" and _resolved(rows):
         made.append(("found", [_found(row["found"]) for row in rows]))
     return [*made, ("text", [text] * len(rows))]
 
@@ -95,11 +95,25 @@ def _said(comparison: Record, sides: Sequence[str], found: Record) -> Iterator[s
             yield f"No TPR where the prompts cannot resolve it: {need}, there are {first['negatives']}."
     one = next((row["found"] for row in comparison["rows"] if row["found"]), None)
     if one:
-        yield (
-            f"found (false) at a false discovery rate of {found['fdr']:.0%}: {one['positives']} among {one['m']} "
-            f"prompts, ranked among n = {one['n']} clean families; at least {one['needed']} have to "
-            "stand above all of these."
-        )
+        yield _detected(one, found["fdr"], resolved=_resolved(comparison["rows"]))
+
+
+def _resolved(rows: Sequence[Record]) -> bool:
+    """Whether anything could be flagged at the false discovery rate, by as many clean families as there are."""
+    return any(row["found"] and row["found"]["needed"] <= row["found"]["positives"] for row in rows)
+
+
+def _detected(one: Record, fdr: float, *, resolved: bool) -> str:
+    """What `found` rests on, or why nothing can be found."""
+    scan = f"{one['positives']} among {one['m']} prompts, ranked among n = {one['n']} clean families"
+    if resolved:
+        said = f"found (false) at a false discovery rate of {fdr:.0%}: {scan}"
+        return f"{said}; at least {one['needed']} have to stand above all of these."
+    enough = -(-one["m"] // (fdr * one["positives"])) - 1
+    return (
+        f"Nothing can be found at a false discovery rate of {fdr:.0%}: {scan}, above all of which {one['needed']} "
+        f"would have to stand; it takes n = {enough:.0f} or more."
+    )
 
 
 def _counted(group: str, found: Record) -> str:

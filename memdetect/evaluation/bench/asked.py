@@ -1,6 +1,7 @@
 """What a bench is asked: which groups are compared with which, and which prompts are of which split."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -189,9 +190,10 @@ def _check(labels: Labelled) -> None:
 
 def _number(value: Any) -> float | None:
     try:
-        return None if value is None or value == "" else float(value)
+        found = None if value is None or value == "" else float(value)
     except (TypeError, ValueError):
         return None
+    return found if found is not None and math.isfinite(found) else None
 
 
 def _order(name: str) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 
 from memdetect.evaluation.bench.asked import FEWEST, Comparison, Labelled, Split
 from memdetect.evaluation.bench.variants import ALL, Variant
-from memdetect.evaluation.cells import scores_of
+from memdetect.evaluation.cells import PAPER_TIMESTEP, scores_of
 from memdetect.evaluation.estimates import tpr_at_fpr
 from memdetect.evaluation.groups import Labels, Question
 from memdetect.judging.statistics.auroc import auroc
@@ -80,8 +80,9 @@ def _cells(rows: Sequence[Measurement], variant: Variant) -> Iterator[Cell]:
         return
     # Labels play no part in reading the cells.
     labels = Labels({}, {}, {}, Question(""))
-    for (layer, timestep), scores in scores_of(rows, labels, name).cells.items():
-        yield Cell(variant.detector, Place(ALL, layer, timestep), name, scores)
+    found = scores_of(rows, labels, name)
+    for layer, timestep in sorted(found.cells, key=lambda key: key != (found.default, PAPER_TIMESTEP)):
+        yield Cell(variant.detector, Place(ALL, layer, timestep), name, found.cells[layer, timestep])
 
 
 def _of_run(rows: Sequence[Measurement], name: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ def timed(
     """
     path, prepared, item = out / PACE, measured.prepared, measured.rows[0]
     device = str(prepared.bench.model.device)
-    held = json.loads(path.read_bytes()) if path.is_file() else {}
+    held = _held(path)
     times: dict[str, list[float]] = held.get(device, {}) if held.get("rounds") == rounds else {}
     for number, each in enumerate(chosen, 1):
         if _key(each) in times or not rounds:
@@ -73,6 +74,15 @@ def timed(
         write_atomic(path, json.dumps({"rounds": rounds, device: times}, indent=1) + "\n")
         watch.progress(number, len(chosen), "")
     return {name: (pair[0], pair[1]) for name, pair in times.items()}
+
+
+def _held(path: Path) -> dict[str, Any]:
+    """What was timed before; nothing where the file is not there or is damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _time(chosen: Chosen, prepared: Prepared, item: Measurement, rounds: int) -> tuple[float, float]:

@@ -81,7 +81,7 @@ def _mark(panel: Any, x: int, y: float, rows: Sequence[Record], numbers: Mapping
     first = tpr_of_row(rows[0])
     if first and first["low"] is not None:
         bars = [[y - min(y, first["low"])], [max(y, first["high"]) - y]]
-        panel.errorbar([x], [y], yerr=bars, fmt="none", ecolor="tab:gray", alpha=0.5, capsize=2)
+        panel.errorbar([x], [y], yerr=bars, fmt="none", ecolor="tab:gray", alpha=0.35, capsize=2)
     panel.plot([x], [y], "o", color="tab:blue", markersize=6)
     label = ",".join(str(numbers[row["detector"]]) for row in rows)
     panel.annotate(label, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
@@ -119,7 +119,9 @@ def plot_dose(found: Record, out: Path) -> bool:
     first = curves[names[0]]
     panel.set_xticks(range(len(first)), [f"{p['exposures']:g}\n({p['prompts']})" for p in first])
     panel.set(
-        xlabel="exposures in training (prompts)", ylabel="share flagged at 5 % of the clean prompts", ylim=(-0.03, 1.05)
+        xlabel="exposures in training (prompts)",
+        ylabel=f"share flagged at 5 % of the {found['dose_against']}",
+        ylim=(-0.03, 1.05),
     )
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))

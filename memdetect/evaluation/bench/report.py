@@ -80,6 +80,7 @@ def document_of(measured: Measured, labels: Labelled, selected: Selection, costs
         "detectors": [_detector(each, costs[each.detector], plan.num_seeds) for each in selected.chosen],
         "comparisons": [_comparison(each, rows, labels) for each in labels.asked.compared],
         "dose": {each.detector: [asdict(point) for point in dose_of(each, labels)] for each in selected.chosen},
+        "dose_against": "clean prompts" if labels.asked.clean else "controls",
         "missing": dict(selected.missing),
     }
 
