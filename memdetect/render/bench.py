@@ -159,7 +159,8 @@ def _notes(found: Record) -> Iterator[str]:
     yield ""
     yield (
         "AUROC and TPR with 95 % intervals over families, none below ten of them. TPR 5%: share found above the "
-        "threshold that at most 5 % of the others pass. less the best: AUROC less that of the first row, in pairs."
+        "threshold that at most 5 % of the others pass. less the best: AUROC less that of the first row, in pairs; "
+        "no interval where both separate everything."
     )
     yield (
         "text: AUROC of the prompts' text alone, * where shuffled labels reach it in less than 5 %. style: AUROC of "
@@ -215,7 +216,9 @@ def _short(value: float) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{value:+.0%}" if value < 0 else f"{value:.0%}"
+    if value is None:
+        return NONE
+    return "0%" if abs(value) < 0.005 else f"{value:.0%}"
 
 
 def _fitted(ways: Sequence[Blocks], colour: bool, width: int) -> Iterator[str]:

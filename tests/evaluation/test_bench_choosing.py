@@ -79,7 +79,7 @@ def test_the_best_has_no_difference_and_another_of_its_scores_has_none_to_speak_
     first, second = rows_of([best, twin], labels)
     assert (first.control.behind, first.clean.behind) == (None, None)
     for side in (second.control, second.clean):
-        assert (side.behind.value, side.behind.low, side.behind.high) == (0.0, 0.0, 0.0)
+        assert (side.behind.value, side.behind.low, side.behind.high) == (0.0, None, None)
 
 
 def test_a_difference_is_of_the_prompts_that_both_have():
@@ -87,7 +87,7 @@ def test_a_difference_is_of_the_prompts_that_both_have():
     scores = noise(labels, rng, 2.0)
     fewer = {k: v for i, (k, v) in enumerate(scores.items()) if i % 10}
     found = behind_best(fewer, scores, ("famous", ["plain"]), labels)
-    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert (found.value, found.low, found.high) == (0.0, None, None)
     few = {k: v for k, v in scores.items() if "famous-test" not in k or k < "famous-test-009"}
     assert behind_best(few, scores, ("famous", ["plain"]), labels) is None, "nine families tell nothing"
 

@@ -119,19 +119,25 @@ def drawn_areas(positive: Sample, negative: Sample) -> Float[np.ndarray, " draw"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One number of a detector less that of another on the same prompts, with its 95 % interval over families."""
+    """One number of a detector less that of another on the same prompts, with its 95 % interval over families.
+
+    low, high: None where all draws give the same, as where both separate everything: such draws know no doubt.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+        """Whether there is an interval and it leaves out 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def difference(own: Float[np.ndarray, " draw"], other: Float[np.ndarray, " draw"], value: float) -> Difference:
     """The difference `value` of two numbers, with the percentile interval of their draws, pair by pair."""
-    low, high = np.quantile(own - other, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    apart = own - other
+    if np.ptp(apart) == 0:
+        return Difference(value, None, None)
+    low, high = np.quantile(apart, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(value, min(value, float(low)), max(value, float(high)))
