@@ -95,16 +95,17 @@ def test_a_difference_is_of_the_prompts_that_both_have():
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_found_at_a_false_discovery_rate_is_that_of_scipy(seed):
     rng = np.random.default_rng(seed)
-    labels = labelled({"famous": 12, "plain": 4, "fresh": 200})
-    scores = {name: round(value, 1) for name, value in noise(labels, rng, 3.0).items()}
+    labels = labelled({"famous": 40, "plain": 4, "fresh": 200})
+    scores = {name: round(value, 1) for name, value in noise(labels, rng, 4.0).items()}
     found = found_of(scores, "famous", labels)
     reference = [scores[i] for i in labels.ids(["fresh"], "calibration")]
     tested = [*labels.ids(["famous"], "test"), *labels.ids(["fresh"], "test")]
     p = [(1 + sum(r >= scores[i] for r in reference)) / 201 for i in tested]
     rejected = stats.false_discovery_control(p) <= 0.05 + 1e-12
-    assert (found.found, found.false) == (rejected[:12].sum(), rejected[12:].sum())
-    assert (found.m, found.n, found.positives) == (212, 200, 12)
-    assert found.needed == 22  # the least r with 212 / 201 <= r * 0.05
+    assert (found.found, found.false) == (rejected[:40].sum(), rejected[40:].sum())
+    assert found.found > 20
+    assert (found.m, found.n, found.positives) == (240, 200, 40)
+    assert found.needed == 24  # the least r with 240 / 201 <= r * 0.05
 
 
 def test_a_prompt_without_a_score_counts_as_not_found():
