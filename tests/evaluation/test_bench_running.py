@@ -3,10 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import load
+from memdetect.detectors import BUILT_IN
 from memdetect.errors import MemdetectError
 from memdetect.evaluation.bench.asked import Asked, Comparison, labelled_of
+from memdetect.evaluation.bench.costs import costs_of
+from memdetect.evaluation.bench.report import selection_of
 from memdetect.evaluation.bench.running import Settings, run_bench
 from memdetect.inputs.options import Probing, Sampling
 from memdetect.inputs.prompts import Request
@@ -114,3 +118,24 @@ def test_a_model_that_serves_none_of_the_detectors_is_an_error(model, tmp_path):
     one = Settings(Options(sampling=Sampling(num_seeds=1, steps=2), probing=Probing(detectors=("agreement-final",))))
     with pytest.raises(MemdetectError, match="no detector is left to measure: detector 'agreement-final' compares"):
         run_bench(items, labels, model, tmp_path / "run", one, Watch())
+
+
+@pytest.mark.parametrize("adapter", ["lcm", "sd3", "ddpm"])
+def test_every_detector_is_measured_or_missing_for_a_reason(adapter, tmp_path):
+    """Whatever is built in: guidance that is distilled, joint attention, no condition at all."""
+    model = load(tiny_adapter(adapter, tmp_path))
+    prompted = model.adapter.condition == "prompt"
+    rows = requests(6)
+    items, labels = labelled_of(rows if prompted else [replace(row, prompt="") for row in rows], ASKED)
+    probing = Probing(layers=tuple(model.card.layers), timesteps=(50,))
+    few = Settings(Options(sampling=Sampling(num_seeds=2, steps=3, guidance_scale=2.0), probing=probing))
+    made = run_bench(items, labels, model, tmp_path / "run", few, Watch())
+    measured = {variant.detector for variant in made.prepared.variants}
+    assert measured | set(made.prepared.missing) == {detector.name for detector in BUILT_IN}
+    assert not measured & set(made.prepared.missing)
+    assert ("noise-gap" in measured) == (adapter == "sd3")
+    assert all(name in reason for name, reason in made.prepared.missing.items())
+    selected = selection_of(made, labels)
+    costs = costs_of(selected.chosen, made.prepared, {})
+    assert {each.detector for each in selected.chosen} | set(selected.missing) == {each.name for each in BUILT_IN}
+    assert all(costs[each.detector].alone >= costs[each.detector].more >= 0 for each in selected.chosen)

@@ -33,12 +33,12 @@ def plot_costs(found: Record, out: Path) -> None:
     every, numbers = found["comparisons"], numbers_of(found)
     figure, panels = plt.subplots(1, len(every), figsize=(0.8 + 4.4 * len(every), 4.4), squeeze=False, sharey=True)
     passes = {each["detector"]: each["passes_alone"] for each in found["detectors"]}
+    scale = "log" if min(passes.values()) else "symlog"  # what reads the prompt alone asks the network nothing
     for panel, comparison in zip(panels[0], every, strict=True):
         for (x, y), own in places_of(comparison["rows"], passes).items():
             _mark(panel, x, y, own, numbers)
-        panel.set(
-            title=comparison["positive"], xlabel="passes for a prompt, all seeds", xscale="log", ylim=(-0.05, 1.1)
-        )
+        panel.set(title=comparison["positive"], xlabel="passes for a prompt, all seeds", ylim=(-0.05, 1.1))
+        panel.set_xscale(scale)
         ticks = sorted(set(passes.values()))
         panel.set_xticks(_apart(ticks), [f"{tick:g}" for tick in _apart(ticks)])
         panel.minorticks_off()
