@@ -14,6 +14,7 @@ COMMANDS = {
     "samples": ("samples", "samples_command"),
     "gate": ("gate", "gate_command"),
     "sweep": ("sweep", "sweep_command"),
+    "bench": ("bench", "bench_command"),
     "explain": ("explain", "explain_command"),
     "match": ("match", "match_command"),
     "doctor": ("doctor", "doctor_command"),

@@ -55,6 +55,16 @@ def made_bank(requests: Requests, model: Model, options: Options, out: Path, wat
     return found, found is not None
 
 
+def bank_in(folder: Path, model: Model, sampler: Sampler, items: list[Request], watch: Watch) -> Bank | None:
+    """The bank of these clean prompts in a folder, made where it is not there; None when it was stopped.
+
+    Its file is called by what it rests on, so that banks of other prompts or settings stay as they are.
+    """
+    settings = _digest(model, sampler, items)
+    path = folder / f"{settings[:16]}.bank.safetensors"
+    return read_bank(path, settings) or _made(model, sampler, items, path, settings, watch)
+
+
 def run_beside(out: Path) -> RunFolder:
     """The run of clean prompts that a calibration is made of."""
     return RunFolder(out.parent / f"{out.stem}.run")

@@ -7,17 +7,13 @@ assignments that other seeds of the bundled world make, without shuffles: fair o
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from statistics import mean, stdev
 
 import numpy as np
-from jaxtyping import Bool
 
 from memdetect.errors import MemdetectError
-from memdetect.evaluation import shuffle
+from memdetect.evaluation.text_control import Captions, Told
 from memdetect.inputs.prompts import Request
-from memdetect.judging.statistics.auroc import auroc
-from memdetect.judging.text_shift import cross_fitted
 from memdetect.lab.world.compared import PAIRS
 from memdetect.lab.world.labelled import Counts, make_world
 from memdetect.lab.world.pictures import NAMES
@@ -25,33 +21,6 @@ from memdetect.lab.world.stock import load_clips
 
 SHUFFLES = 200
 FEWEST = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """AUROC of captions by models that saw none of their family, and where 95 % of shuffled labels leave it."""
-
-    auroc: float
-    low: float
-    high: float
-    p: float
-
-    def __str__(self) -> str:
-        return f"{self.auroc:.3f} (shuffled labels: {self.low:.3f} to {self.high:.3f}; p = {self.p:.3f})"
-
-
-@dataclass(frozen=True, slots=True)
-class Captions:
-    """Captions of two groups: texts, the family of each, and which belong to the first."""
-
-    texts: list[str]
-    families: list[str]
-    labels: Bool[np.ndarray, " item"]
-
-    def area(self, labels: Bool[np.ndarray, " item"], seed: int) -> float:
-        """Cross-fitted AUROC under some labels; the log-odds of all folds are ranked together."""
-        scores = np.array(cross_fitted(self.texts, labels.astype(int).tolist(), self.families, seed))
-        return auroc(scores[labels].tolist(), scores[~labels].tolist())
 
 
 def captions(items: Sequence[Request], positive: str, rival: str) -> Captions:
@@ -65,12 +34,7 @@ def captions(items: Sequence[Request], positive: str, rival: str) -> Captions:
 
 def compare(items: Sequence[Request], positive: str, rival: str, shuffles: int = SHUFFLES) -> Told:
     """The two groups by their captions, against as many shuffles of the labels."""
-    found = captions(items, positive, rival)
-    families = np.unique(found.families, return_inverse=True)[1]
-    area, rng = found.area(found.labels, 0), np.random.default_rng(0)
-    shuffled = np.array([found.area(shuffle(rng, found.labels, families), k + 1) for k in range(shuffles)])
-    low, high = np.quantile(shuffled, [0.025, 0.975])
-    return Told(area, float(low), float(high), float((1 + (shuffled >= area).sum()) / (1 + shuffles)))
+    return captions(items, positive, rival).told(shuffles)
 
 
 def compared(items: Sequence[Request], shuffles: int = SHUFFLES) -> Iterator[str]:
