@@ -33,9 +33,9 @@ def reduced(pictures: Pictures) -> Float[Tensor, "batch 3 row col"]:
     pixels = torch.stack([torch.from_numpy(one.pixels) for one in pictures.shown]).permute(0, 3, 1, 2).float() / 255
     pixels = pixels.expand(-1, 3, -1, -1)
     scale = min(1.0, LONGEST / max(pixels.shape[2:]))
-    sides = [max(TILES, round(side * scale / TILES) * TILES) for side in pixels.shape[2:]]
+    rows, cols = (max(TILES, round(side * scale / TILES) * TILES) for side in pixels.shape[2:])
     whole = torch.tensor([one.finite for one in pictures.shown]).view(-1, 1, 1, 1)
-    return functional.adaptive_avg_pool2d(pixels, sides).where(whole, torch.nan)
+    return functional.adaptive_avg_pool2d(pixels, (rows, cols)).where(whole, torch.nan)
 
 
 def embedded(pictures: Pictures) -> Float[Tensor, "batch dim"]:
