@@ -17,7 +17,7 @@ MAPS = (2, 3, 4)  # channels, rows and columns of a latent
 SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("clean", "place", "noise", "noise_difference"), MAPS),
     **{"gap_power": MAPS[1:], "end_map": (3, 2), "token_shares": (5,), "shares_after": (2, 5)},
-    **{"reduced": (3, 16, 16), "embedded": (8,)},
+    **{"reduced": (3, 16, 16), "embedded": (8,), "value_sizes": (7,)},
 }
 STEPS = {"gap_norm": 2, "place": 3, "noise": 2, "gap_power": 4, "shares_after": 6}
 LARGEST = {"reduced": 0.4}  # of the numbers drawn for a capture, else 1
@@ -59,9 +59,9 @@ def random_bank(prompts: int = 30, seed: int = 7) -> Bank:
     """Directions and ways of no network; some families are those of `random_trace`."""
     pictures = drawn(prompts, 24, seed=seed)
     families = tuple(f"family {i}" for i in range(prompts))
-    return Bank(
-        families, (pictures / 2 / pictures.norm(dim=1, keepdim=True)).half(), torch.tensor([[2.0, 3], [0.5, 1]])
-    )
+    neurons = {layer: drawn(2, 7, seed=k).abs() for k, layer in enumerate(LAYERS)}
+    units = (pictures / 2 / pictures.norm(dim=1, keepdim=True)).half()
+    return Bank(families, units, torch.tensor([[2.0, 3], [0.5, 1]]), neurons)
 
 
 def cleans(estimates: torch.Tensor, families: tuple[str, ...] = ()) -> Trace:

@@ -16,6 +16,7 @@ from memdetect.detectors.detector import Detector
 from memdetect.detectors.dsm import DSM
 from memdetect.detectors.flipd import FLIPD
 from memdetect.detectors.gap_sharpness import GAP_SHARPNESS, GAP_SHARPNESS_JVP
+from memdetect.detectors.neurons import NEURONS
 from memdetect.detectors.noise_agreement import NOISE_AGREEMENT
 from memdetect.detectors.noise_gap import NOISE_GAP
 from memdetect.detectors.own_loss import CLID, LOSS
@@ -41,6 +42,7 @@ BUILT_IN: tuple[Detector, ...] = (
     NOISE_GAP,
     DCS,
     TRAJECTORY,
+    NEURONS,
     STRAIGHTNESS,
     DSM,
     GAP_SHARPNESS,

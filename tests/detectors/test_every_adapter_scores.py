@@ -8,7 +8,7 @@ import torch
 from hand_made import random_bank
 
 from memdetect.adapters import Model, load
-from memdetect.detectors import BUILT_IN
+from memdetect.detectors import BUILT_IN, NEURONS
 from memdetect.detectors.agreement import EARLY_CLEAN
 from memdetect.detectors.choice import with_bank
 from memdetect.detectors.detector import Detector
@@ -57,7 +57,9 @@ def bound(detectors: tuple[Detector, ...], trace: Trace) -> tuple[Detector, ...]
     numbers = trace.output(EARLY_CLEAN)[0, 0, 0].numel()
     pictures = torch.randn(30, numbers, generator=torch.Generator().manual_seed(3)).half() / numbers**0.5
     early = next(i for i, sigma in enumerate(trace.run_sigmas) if sigma <= 8)
-    return with_bank(detectors, replace(bank, pictures=pictures, ways=torch.ones(2, early)))
+    held = {layer: array for (need, layer), array in trace.arrays.items() if need == NEURONS.needs[0]}
+    neurons = {layer: torch.ones(2, array.shape[-1]) for layer, array in held.items()}
+    return with_bank(detectors, replace(bank, pictures=pictures, ways=torch.ones(2, early), neurons=neurons))
 
 
 def passes(model: Model, detectors: tuple[Detector, ...], trace: Trace) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hand_made import drawn, step_of
+from hand_made import LAYERS, drawn, step_of
 from scipy import ndimage
 
 from memdetect.adapters import load
@@ -30,10 +30,13 @@ from memdetect.detectors.dsm import DSM, noise
 from memdetect.detectors.flipd import FLIPD, dimension
 from memdetect.detectors.gap_sharpness import by_differences, by_tangent
 from memdetect.detectors.hutchinson import diagonal
+from memdetect.detectors.neurons import NEED as VALUES
+from memdetect.detectors.neurons import neurons, value_sizes
 from memdetect.detectors.noise_agreement import NOISE_AGREEMENT, ms_ssim, noise_difference
 from memdetect.detectors.own_loss import CLID, LOSS, likelihood_gap, restored
 from memdetect.detectors.straightness import PLACES, STRAIGHTNESS
-from memdetect.probing.attention import Attention
+from memdetect.errors import MemdetectError
+from memdetect.probing.attention import Attention, Text
 from memdetect.probing.decoding import Decoded, Pictures
 from memdetect.probing.needs import FIRST, LAST, RUN, Window
 from memdetect.probing.steps import Step
@@ -413,6 +416,28 @@ def test_pictures_are_reduced_by_area_means_to_64_pixels_and_broken_ones_are_not
     assert small(image[:64, :48]).shape == (1, 3, 64, 48)
     assert small(image[:30, :30]).shape == (1, 3, 32, 32)
     assert small(image, finite=False).isnan().all()
+
+
+def test_the_neuron_furthest_from_clean_prompts_by_loops_over_layers():
+    """Of the way down and the middle; one that clean prompts never move says nothing."""
+    sizes = {layer: drawn(1, 2, 2, 7, seed=k) for k, layer in enumerate(LAYERS)}
+    moments = {layer: drawn(2, 7, seed=9 + k).abs() for k, layer in enumerate(LAYERS)}
+    moments[LAYERS[0]][1, 3] = 0
+    sizes[LAYERS[2]] += 1e6  # a layer on the way up
+    trace = Trace({(VALUES, layer): own for layer, own in sizes.items()}, (), ())
+    found = neurons(moments).score(trace)
+    for item in range(2):
+        for seed in range(2):
+            scores = []
+            for layer in LAYERS[:2]:
+                mean, deviation = moments[layer].tolist()
+                rows = zip(sizes[layer][0, item, seed].tolist(), mean, deviation, strict=True)
+                scores += [abs(a - m) / d for a, m, d in rows if d > 0]
+            assert found[item, seed].item() == pytest.approx(max(scores), rel=1e-5)
+    with pytest.raises(MemdetectError, match=r"the bank keeps no neurons of layer 'mid_block\.attn2'"):
+        neurons({LAYERS[0]: moments[LAYERS[0]]}).score(trace)
+    text = Text(torch.tensor([[[1.0, -2], [3, -4]]]), (1,))
+    assert value_sizes(text).tolist() == [[2.0, 3.0]]
 
 
 def test_what_asks_further_says_so():

@@ -97,7 +97,7 @@ def refused(name: str, detector: Detector) -> str:
     """What a family's usual run says to a detector that it cannot serve; "" to one that it can."""
     if detector.unconditional and name in BRANCHLESS:
         return "needs the unconditional branch"
-    if any(need.where == "attention" for need in detector.needs) and name in JOINT:
+    if any(need.where in ("attention", "values") for need in detector.needs) and name in JOINT:
         return "no layer of its own for it"
     if any(need.where == "text" or need.embedding for need in detector.needs) and name in TEXTLESS:
         return "reads the numbers that stand for a prompt"
