@@ -13,8 +13,15 @@ from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 
 MAPS = (2, 3, 4)  # channels, rows and columns of a latent
-SHAPES: dict[str, tuple[int, ...]] = {"clean": MAPS, "place": MAPS}  # of one row of a capture of the run; () = a number
-STEPS = {"gap_norm": 2, "place": 3}
+# Of one row of a capture of the run; () = a number.
+SHAPES: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("clean", "place", "noise", "noise_difference"), MAPS),
+    **{"gap_power": MAPS[1:], "end_map": (3, 2), "token_shares": (5,), "shares_after": (2, 5)},
+    **{"reduced": (3, 16, 16), "embedded": (8,), "value_sizes": (7,)},
+}
+STEPS = {"gap_norm": 2, "place": 3, "noise": 2, "gap_power": 4, "shares_after": 6}
+LARGEST = {"reduced": 0.4}  # of the numbers drawn for a capture, else 1
+LAYERS = ("down_blocks.0.attn2", "mid_block.attn2", "up_blocks.0.attn2")
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,8 +47,9 @@ def random_trace(needs: Sequence[Need], items: int = 6, seeds: int = 3, seed: in
             for layer, channels in (("layer0", 16), ("layer1", 8)):
                 arrays[need, layer] = torch.rand(2, items, seeds, channels, generator=random)
         else:
-            shape = SHAPES.get(need.name, ())
-            arrays[need, ""] = torch.rand(STEPS.get(need.name, 1), items, seeds, *shape, generator=random)
+            shape = (STEPS.get(need.name, 1), items, seeds, *SHAPES.get(need.name, ()))
+            for layer in LAYERS if need.where in ("attention", "values") else ("",):
+                arrays[need, layer] = LARGEST.get(need.name, 1) * torch.rand(shape, generator=random)
     latents = torch.randn(items, seeds, *MAPS, generator=random)
     families = tuple(f"family {i // 2}" for i in range(items))
     return Trace(arrays, (50.0, 200.0), (0.1, 0.5), latents, (9.0, 5.0, 1.0), families)
@@ -51,9 +59,9 @@ def random_bank(prompts: int = 30, seed: int = 7) -> Bank:
     """Directions and ways of no network; some families are those of `random_trace`."""
     pictures = drawn(prompts, 24, seed=seed)
     families = tuple(f"family {i}" for i in range(prompts))
-    return Bank(
-        families, (pictures / 2 / pictures.norm(dim=1, keepdim=True)).half(), torch.tensor([[2.0, 3], [0.5, 1]])
-    )
+    neurons = {layer: drawn(2, 7, seed=k).abs() for k, layer in enumerate(LAYERS)}
+    units = (pictures / 2 / pictures.norm(dim=1, keepdim=True)).half()
+    return Bank(families, units, torch.tensor([[2.0, 3], [0.5, 1]]), neurons)
 
 
 def cleans(estimates: torch.Tensor, families: tuple[str, ...] = ()) -> Trace:

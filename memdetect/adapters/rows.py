@@ -30,7 +30,8 @@ class Adapter:
 
     condition: what images are made from. packed: latents travel as tokens of 2x2 patches. clock: the network's time
     over the schedule's timestep. fixed: arguments that are passed unless a caller says otherwise. defaults: settings of
-    a card that does not name them. In an alias, `{mid}` stands for the middle transformer block, N for a number.
+    a card that does not name them. tokenizer: of the text that the image attends to. In an alias, `{mid}` stands for
+    the middle transformer block, N for a number.
     """
 
     pipeline: str
@@ -42,6 +43,7 @@ class Adapter:
     clock: float = 1.0
     fixed: Mapping[str, Any] = field(default_factory=dict[str, Any])
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tokenizer: str = "tokenizer"
 
 
 def _unconditional(pipeline: str) -> Adapter:
@@ -83,6 +85,7 @@ ADAPTERS: Mapping[str, Adapter] = {
             packed=True,
             clock=1e-3,
             defaults={"steps": 28, "guidance_scale": 3.5, "timesteps": FLOW_POINT},
+            tokenizer="tokenizer_2",
         ),
         Adapter(
             "PixArtSigmaPipeline",

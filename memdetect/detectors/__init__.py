@@ -5,14 +5,28 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from memdetect.detectors.agreement import AGREEMENT, AGREEMENT_FINAL
+from memdetect.detectors.agreement_pictures import AGREEMENT_EDGES, AGREEMENT_EMBEDDER, AGREEMENT_PIXELS
+from memdetect.detectors.anisotropy import ANISOTROPY
+from memdetect.detectors.attention_entropy import ATTENTION_ENTROPY, ATTENTION_ENTROPY_FIRST
+from memdetect.detectors.bright_ending import BRIGHT_ENDING
+from memdetect.detectors.condition_jacobian import CONDITION_JACOBIAN
+from memdetect.detectors.curvature_gap import CURVATURE_GAP, LAST_GAP
 from memdetect.detectors.dcs import DCS
 from memdetect.detectors.detector import Detector
+from memdetect.detectors.dsm import DSM
+from memdetect.detectors.flipd import FLIPD
+from memdetect.detectors.gap_sharpness import GAP_SHARPNESS, GAP_SHARPNESS_JVP
+from memdetect.detectors.neurons import NEURONS
+from memdetect.detectors.noise_agreement import NOISE_AGREEMENT
 from memdetect.detectors.noise_gap import NOISE_GAP
+from memdetect.detectors.own_loss import CLID, LOSS
 from memdetect.detectors.pian import PIAN
 from memdetect.detectors.shape import CONCENTRATION, GINI, KURTOSIS, MAX_TO_MEAN, MEAN_STD, TOP_ENERGY
 from memdetect.detectors.sharpness import SHARPNESS
 from memdetect.detectors.specificity import SPECIFICITY
 from memdetect.detectors.spikiness import SPIKINESS, SPIKINESS_L4
+from memdetect.detectors.straightness import STRAIGHTNESS
+from memdetect.detectors.text_norm import TEXT_NORM
 from memdetect.detectors.trajectory import TRAJECTORY
 from memdetect.errors import MemdetectError
 
@@ -20,11 +34,31 @@ BUILT_IN: tuple[Detector, ...] = (
     SPECIFICITY,
     AGREEMENT,
     AGREEMENT_FINAL,
+    AGREEMENT_PIXELS,
+    AGREEMENT_EDGES,
+    AGREEMENT_EMBEDDER,
+    NOISE_AGREEMENT,
     SHARPNESS,
     NOISE_GAP,
     DCS,
     TRAJECTORY,
+    NEURONS,
+    STRAIGHTNESS,
+    DSM,
+    GAP_SHARPNESS,
+    GAP_SHARPNESS_JVP,
+    ANISOTROPY,
+    CONDITION_JACOBIAN,
+    LAST_GAP,
+    CURVATURE_GAP,
+    BRIGHT_ENDING,
+    ATTENTION_ENTROPY,
+    ATTENTION_ENTROPY_FIRST,
     PIAN,
+    LOSS,
+    CLID,
+    FLIPD,
+    TEXT_NORM,
     SPIKINESS,
     SPIKINESS_L4,
     MEAN_STD,

@@ -7,6 +7,7 @@ from memdetect.adapters import Model
 from memdetect.detectors.agreement import AGREEMENT, AGREEMENT_FINAL
 from memdetect.detectors.bank import Bank
 from memdetect.detectors.detector import Detector
+from memdetect.detectors.neurons import neurons
 from memdetect.detectors.specificity import specificity
 from memdetect.detectors.spikiness import SPIKINESS
 from memdetect.detectors.trajectory import trajectory
@@ -53,11 +54,14 @@ def with_bank(detectors: Sequence[Detector], bank: Bank | None) -> tuple[Detecto
 
     Raises MemdetectError for one of these where there is no bank.
     """
-    made = {"specificity": specificity(bank), "trajectory": trajectory(bank.ways)} if bank else {}
+    made = {d.name: d for d in (specificity(bank), trajectory(bank.ways), neurons(bank.neurons))} if bank else {}
     for detector in detectors:
         if detector.banked and bank is None:
             raise MemdetectError(
                 f"detector {detector.name!r} compares with a bank of clean prompts, which a calibration keeps, and "
                 "there is none; run `memdetect calibrate` with it, or leave it out"
             )
+        if bank and not bank.neurons and any(need.where == "values" for need in detector.needs):
+            said = "compares with neurons, which this bank does not keep; run `memdetect calibrate` again"
+            raise MemdetectError(f"detector {detector.name!r} {said}, or leave it out")
     return tuple(replace(each, score=made[each.name].score) if each.name in made else each for each in detectors)

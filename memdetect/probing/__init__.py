@@ -1,13 +1,11 @@
 """Watch a running denoiser: probe_prompts and probe_images give a Trace, Replay makes any denoiser f(x, t)."""
 
+from memdetect.probing.decoding import Decoded, decode, encode
 from memdetect.probing.finished import Probe, probe_images, probe_prompts, trace_of
 from memdetect.probing.hooks import CAPTURES, Replay, as_written, quiet, watch
 from memdetect.probing.replay import record
 from memdetect.probing.sampling import (
-    Decoded,
     Sampler,
-    decode,
-    encode,
     generators,
     image_size,
     sample_latents,

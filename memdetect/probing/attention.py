@@ -1,8 +1,10 @@
 """The attention of an image to its text, worked out from what the query and key layers give while the network runs."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -10,6 +12,37 @@ from memdetect.errors import Exit, MemdetectError
 
 Keep = Callable[[str, Tensor], None]
 Asked = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """The attention of an image to its text in one layer: of each position a share for each token, mean over heads.
+
+    ends: place of each prompt's end token; padding stands after it. size: rows and columns of the latents.
+    """
+
+    maps: Float[Tensor, "batch position token"]
+    ends: tuple[int, ...]
+    size: tuple[int, int]
+
+    def of_end(self) -> Float[Tensor, "batch row col"]:
+        """The attention to the end token as a map, of the layer's own rows and columns."""
+        rows, cols = self.size
+        positions = self.maps.shape[1]
+        side = next(n for n in range(1, rows + 1) if -(-rows // n) * -(-cols // n) <= positions)
+        own = torch.stack([maps[:, end] for maps, end in zip(self.maps, self.ends, strict=True)])
+        return own.unflatten(1, (-(-rows // side), -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Tokens of the prompts as numbers: what the network is given, or the values that one layer makes of that.
+
+    ends: place of each prompt's end token.
+    """
+
+    states: Float[Tensor, "batch token dim"]
+    ends: tuple[int, ...]
 
 
 def cross_attentions(denoiser: nn.Module) -> dict[str, Any]:
@@ -30,6 +63,19 @@ def attending(denoiser: nn.Module, keep: Keep, asked: Asked) -> list[Any]:
     """
     found = [_Attention(name, module, keep, asked) for name, module in cross_attentions(denoiser).items()]
     return [handle for each in found for handle in each()]
+
+
+def valuing(denoiser: nn.Module, keep: Keep, asked: Asked) -> list[Any]:
+    """Hooks on `to_v` of every cross-attention; `keep` is told (layer, values [row token dim]) if `asked` says so."""
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def told(_module: nn.Module, _args: Any, out: Tensor) -> None:
+            if asked():
+                keep(name, out)
+
+        return told
+
+    return [module.to_v.register_forward_hook(hook(name)) for name, module in cross_attentions(denoiser).items()]
 
 
 class _Attention:

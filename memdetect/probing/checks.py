@@ -32,7 +32,7 @@ def check_run(
     levels: what `run_levels` says of these settings, if that is known already. Raises MemdetectError (usage), one line:
     a detector that compares seeds where there is one, a window of steps that the run does not have, guidance that runs
     no unconditional branch, a step without signal of a network that predicts noise (its clean estimate divides by zero,
-    its noise is the input itself), and attention that a network lacks.
+    its noise is the input itself), attention or a text that a model lacks, and what a need itself says is lacking.
     """
     check_branches(model, detectors)
     check_seeds(detectors, sampler.num_seeds)
@@ -60,7 +60,8 @@ def unserved(model: Model, sampler: Sampler, detector: Needing, levels: Sequence
     for need in detector.needs:
         if need.when is None:
             continue
-        if reason := _steps(need, model, levels) or _branches(need, model, scale) or _attention(need, model):
+        here = _steps(need, model, levels) or _branches(need, model, scale)
+        if reason := here or _attention(need, model) or _text(need, model) or (need.lacks and need.lacks(model)):
             return reason
     return ""
 
@@ -94,9 +95,16 @@ def _branches(need: Need, model: Model, scale: float) -> str:
 
 def _attention(need: Need, model: Model) -> str:
     """Why a network has no attention of the image to the text, where a need reads it."""
-    if need.where != "attention" or cross_attentions(model.denoiser):
+    if need.where not in ("attention", "values") or cross_attentions(model.denoiser):
         return ""
     return (
         "reads the attention of the image to the text, and this network has no layer of its own for it (joint "
         "attention, or no text); leave it out"
     )
+
+
+def _text(need: Need, model: Model) -> str:
+    """Why a model has no text, where a need reads it or moves its embedding."""
+    if not (need.where == "text" or need.embedding) or model.adapter.condition == "prompt":
+        return ""
+    return "reads the numbers that stand for a prompt, and this model takes none; leave it out"

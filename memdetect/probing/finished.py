@@ -13,12 +13,13 @@ from memdetect.adapters.conditions import has_unconditional
 from memdetect.adapters.prediction import kind_of
 from memdetect.adapters.schedule import add_noise, last_timestep, levels, sigma, timestep_at
 from memdetect.errors import MemdetectError
+from memdetect.probing.asking import Wanted
 from memdetect.probing.batches import Batching, seed_of
+from memdetect.probing.decoding import encode
 from memdetect.probing.hooks import CAPTURES, Replay, quiet, watch
 from memdetect.probing.needs import Need
 from memdetect.probing.replay import record
-from memdetect.probing.running import Wanted
-from memdetect.probing.sampling import Sampler, encode, generators, sample_watched, starting
+from memdetect.probing.sampling import Sampler, generators, sample_watched, starting
 from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 
@@ -110,14 +111,14 @@ class Probe:
         def work(rows: slice) -> dict[tuple[Need, str], Tensor]:
             clean = latents[rows].to(self.model.place, torch.float32)
             eps = noise[rows].to(clean.device)
-            steps = [self._pass(clean, eps, t) for t in self.timesteps]
+            steps = [self._pass(clean, eps, t, seeds[rows]) for t in self.timesteps]
             return {key: torch.stack([step[key] for step in steps]) for key in steps[0]}
 
         with quiet():
             parts = list(batching.run(len(latents), work))
         return {key: torch.cat([part[key] for part in parts], dim=1) for key in parts[0]}
 
-    def _pass(self, clean: Tensor, eps: Tensor, timestep: int) -> dict[tuple[Need, str], Tensor]:
+    def _pass(self, clean: Tensor, eps: Tensor, timestep: int, seeds: Sequence[int]) -> dict[tuple[Need, str], Tensor]:
         assert self.replay is not None
         level = levels(self.model.pipe.scheduler, timestep)
         noisy = add_noise(clean, eps, level).to(self.model.denoiser.dtype)
@@ -128,10 +129,10 @@ class Probe:
             output = self.replay(noisy, t)
         made = {key: found[0].float().cpu() for key, found in seen.arrays.items()}
         for need in of_output:
-            made[need, ""] = need.capture(self._step(noisy, timestep, output)).float().cpu()
+            made[need, ""] = need.capture(self._step(noisy, timestep, output, seeds)).float().cpu()
         return made
 
-    def _step(self, x: Tensor, timestep: int, output: Tensor) -> Step:
+    def _step(self, x: Tensor, timestep: int, output: Tensor, seeds: Sequence[int]) -> Step:
         """The pass as a Step: its only branch is the unconditional one."""
         scheduler, replay = self.model.pipe.scheduler, self.replay
         assert replay is not None
@@ -142,7 +143,8 @@ class Probe:
 
         level, kind = levels(scheduler, timestep), kind_of(scheduler)
         last = last_timestep(scheduler)
-        return Step(x, level, output, None, kind, 1.0, 0, ask, lambda t: levels(scheduler, t), last)
+        made = Step(x, level, output, None, kind, 1.0, 0, ask, lambda t: levels(scheduler, t), last)
+        return replace(made, seeds=tuple(seeds))
 
 
 def check_branches(model: Model, detectors: Sequence[Needing]) -> None:

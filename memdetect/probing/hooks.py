@@ -200,7 +200,7 @@ class Replay:
         self, x: Float[Tensor, "batch chan row col"], t: Float[Tensor, " batch"] | Tensor
     ) -> Float[Tensor, "batch chan row col"]:
         """The denoiser's output at x and t under the recorded conditions, which are repeated for each row of x."""
-        own = plain(self.call) if torch.is_grad_enabled() else self.call
+        own = self.call if torch.is_inference_mode_enabled() else plain(self.call)
         call = {name: value if name in SHARED else _expand(value, len(x)) for name, value in own.items()}
         out = self.denoiser(**{**call, self.sample: pack(x) if self.packed else x, "timestep": self.clock(t)})
         out = out if isinstance(out, Tensor) else out[0]
@@ -218,7 +218,7 @@ def _expand(value: Any, rows: int) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A tensor of inference mode as one that takes part in a gradient; inside dicts as well."""
+    """A tensor of inference mode as one that takes part in a derivative; inside dicts as well."""
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value

@@ -9,48 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from memdetect.adapters import Model
-from memdetect.adapters.latents import pack, unpack
 from memdetect.adapters.points import Point
 from memdetect.adapters.prediction import Kind, kind_of
-from memdetect.adapters.schedule import last_timestep, level_of_step, levels, network_time
+from memdetect.adapters.schedule import last_timestep, level_of_step, levels
 from memdetect.errors import Exit, MemdetectError
-from memdetect.probing.attention import attending
-from memdetect.probing.hooks import Replay, Stop, as_written, flatten, hooked, plain
+from memdetect.probing.asking import Asking, Run
+from memdetect.probing.attention import Attention, Text, attending, valuing
+from memdetect.probing.decoding import decoded
+from memdetect.probing.hooks import Stop, as_written, flatten, hooked
 from memdetect.probing.needs import AFTER, Need
 from memdetect.probing.steps import Step
 
 Key = tuple[Need, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What of a sampling run is wanted: captures, the layers whose features are captured, and whether its images are.
-
-    Without `whole` the run is ended after the last step needed, unless something needs what comes after the last.
-    """
-
-    needs: tuple[Need, ...] = ()
-    points: tuple[Point, ...] = ()
-    whole: bool = True
-
-    @property
-    def early(self) -> bool:
-        """Whether the run may be ended before its last step."""
-        return not self.whole and all(need.when != AFTER for need in self.needs)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a batch's sampling run is: how many images of which size in latents, guided by how much, what is wanted.
-
-    two_calls: whether a step is two calls of the denoiser, the first with the condition and the second without.
-    """
-
-    images: int
-    size: tuple[int, int]
-    scale: float
-    wanted: Wanted
-    two_calls: bool = False
 
 
 @dataclass(slots=True)
@@ -63,17 +33,19 @@ class Watched:
     model: Model
     run: Run
     token: Stop
+    asking: Asking
     arrays: dict[Key, list[Tensor]] = field(default_factory=dict[Key, list[Tensor]])
     sigmas: tuple[float, ...] = ()
-    passes: int = 0
     calls: int = 0
-    _asking: bool = False
-    _held: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _first: Tensor | None = None
     _windows: Mapping[Need, range] = field(default_factory=dict[Need, range])
     _last: int = -1
-    _replay: Replay | None = None
     _kind: Kind = "epsilon"
+
+    @property
+    def passes(self) -> int:
+        """Further passes that captures have asked for."""
+        return self.asking.passes
 
     @property
     def number(self) -> int:
@@ -82,16 +54,14 @@ class Watched:
 
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Pre-hook of the denoiser."""
-        if self._asking:
+        if self.asking.busy:
             return
         self.calls += 1
         if self.calls == 1:
             self._begin(module)
         if self.number >= len(self.sigmas):
             raise self._miscounted()
-        assert self._replay is not None
-        call = dict(self._replay.signature.bind(*args, **kwargs).arguments)
-        self._held = [*self._held, call] if self._second else [call]
+        self.asking.hold(args, kwargs, second=self._second)
 
     @property
     def _second(self) -> bool:
@@ -100,7 +70,7 @@ class Watched:
 
     def _begin(self, module: nn.Module) -> None:
         scheduler = self.model.pipe.scheduler
-        self._replay = Replay(module, {}, packed=self.model.adapter.packed)
+        self.asking.begin(module)
         self._kind = kind_of(scheduler)
         self.sigmas = tuple(sigma_of(level_of_step(scheduler, i)) for i in range(len(scheduler.timesteps)))
         needs = self.run.wanted.needs
@@ -110,16 +80,18 @@ class Watched:
     def wanted(self, where: str) -> list[Need]:
         """The needs of the present step at a kind of place."""
         found = [need for need, steps in self._windows.items() if need.where == where and self.number in steps]
-        return [] if self._asking else found
+        return [] if self.asking.busy else found
 
     def after(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """Hook of the denoiser: a step that is whole is captured; the run ends after the last that is needed."""
-        if self._asking:
+        if self.asking.busy:
             return
-        found = self._maps(output if isinstance(output, Tensor) else output[0])
+        found = self.asking.maps(output if isinstance(output, Tensor) else output[0])
         step = self._step(found)
         if step is None:
             return
+        for need in self.wanted("text"):
+            self._keep(need, "", need.capture(self._text()))
         for need in self.wanted("output"):
             self._keep(need, "", need.capture(step))
         if self.run.wanted.early and step.number >= self._last:
@@ -132,18 +104,40 @@ class Watched:
             return
         held = flatten(value[point.index] if isinstance(value, tuple) else value, point.name)
         if point.text:
-            held = held[..., self._held[0]["encoder_hidden_states"].shape[1] :]
+            held = held[..., self.asking.held[0]["encoder_hidden_states"].shape[1] :]
         for need in needs:
             self._keep(need, point.name, need.capture(self._conditional(held)))
 
     def attention(self, layer: str, maps: Tensor) -> None:
         """The attention of one layer, image to text [rows position token]."""
         for need in self.wanted("attention"):
-            self._keep(need, layer, need.capture(self._conditional(maps)))
+            found = Attention(self._conditional(maps), self._ends(), self.run.size)
+            self._keep(need, layer, need.capture(found))
+
+    def values(self, layer: str, values: Tensor) -> None:
+        """The values that one layer makes of the text [rows token dim]."""
+        for need in self.wanted("values"):
+            self._keep(need, layer, need.capture(Text(self._conditional(values), self._ends())))
 
     def attends(self) -> bool:
         """Whether the attention of the present call is wanted."""
         return bool(self.wanted("attention")) and not self._second
+
+    def valued(self) -> bool:
+        """Whether the values of the present call are wanted."""
+        return bool(self.wanted("values")) and not self._second
+
+    def _text(self) -> Text:
+        """What the network is told of the prompts."""
+        held = self.asking.held[0]["encoder_hidden_states"]
+        return Text(self._conditional(held), self._ends())
+
+    def _ends(self) -> tuple[int, ...]:
+        """Place of each prompt's end token: the last that a mask lets through, else as its tokenizer counts."""
+        mask = self.asking.held[0].get("encoder_attention_mask")
+        if not isinstance(mask, Tensor):
+            return self.run.ends
+        return tuple(int(count) - 1 for count in (self._conditional(mask) > 0).sum(dim=-1).tolist())
 
     def finished(self, latents: Tensor) -> None:
         """Captures of the finished latents, which ask the network under the conditions of the run's last step."""
@@ -151,9 +145,15 @@ class Watched:
         if not needs:
             return
         x = latents.to(self.model.place, torch.float32)
-        step = Step(x, (1.0, 0.0), x, None, self._kind, self.run.scale, len(self.sigmas), self._ask, *self._levels())
+        step = self._made(x, (1.0, 0.0), (x, None), len(self.sigmas))
         for need in needs:
-            self._keep(need, "", need.capture(step))
+            if need.where == "output":
+                self._keep(need, "", need.capture(step))
+        shown = [need for need in needs if need.where == "pictures"]
+        if shown:
+            pictures = decoded(self.model, x)
+            for need in shown:
+                self._keep(need, "", need.capture(pictures))
 
     def check(self) -> None:
         """Raise MemdetectError for a run whose denoiser ran another number of times than it has steps."""
@@ -179,69 +179,38 @@ class Watched:
             raise MemdetectError(said, Exit.ERROR)
         self.arrays.setdefault((need, layer), []).append(value.float().cpu())
 
-    def _maps(self, value: Tensor) -> Tensor:
-        return unpack(value, *self.run.size) if self.model.adapter.packed else value
-
     def _step(self, output: Tensor) -> Step | None:
         """The present step, or None while its second call is to come."""
-        assert self._replay is not None
-        x = self._maps(self._held[0][self._replay.sample])
+        x = self.asking.x
         output = output[:, : x.shape[1]]
         if self.run.two_calls and not self._second:
             self._first = output
             return None
-        cond, uncond = (self._first, output) if self.run.two_calls else self._branches(output)
+        cond, uncond = (self._first, output) if self.run.two_calls else self.asking.branches(output)
         assert cond is not None
         level = level_of_step(self.model.pipe.scheduler, self.number)
-        rows = x[: self.run.images]
-        return Step(rows, level, cond, uncond, self._kind, self.run.scale, self.number, self._ask, *self._levels())
+        return self._made(x[: self.run.images], level, (cond, uncond), self.number)
 
-    def _levels(self) -> tuple[Any, int]:
+    def _made(self, x: Tensor, level: tuple[float, float], branches: tuple[Tensor, Tensor | None], number: int) -> Step:
         scheduler = self.model.pipe.scheduler
-        return (lambda t: levels(scheduler, t)), last_timestep(scheduler)
-
-    def _branches(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(with condition, without) of a batch that holds both; all of one that is not guided."""
-        count, halves = self.run.images, self.model.adapter.halves
-        if len(rows) == count:
-            return rows, None
-        if len(rows) != 2 * count or halves not in ("uncond+cond", "cond+uncond"):
-            raise MemdetectError(
-                f"the denoiser takes {len(rows)} rows for {count} images, its adapter says {halves!r}; "
-                "leave out the pipeline's further guidance",
-                Exit.ERROR,
-            )
-        first, second = rows[:count], rows[count:]
-        return (second, first) if halves == "uncond+cond" else (first, second)
+        cond, uncond = branches
+        return Step(
+            x,
+            level,
+            cond,
+            uncond,
+            self._kind,
+            self.run.scale,
+            number,
+            self.asking.ask,
+            lambda t: levels(scheduler, t),
+            last_timestep(scheduler),
+            self.asking.between,
+            self.run.seeds,
+        )
 
     def _conditional(self, rows: Tensor) -> Tensor:
-        return self._branches(rows)[0]
-
-    def _ask(self, x: Tensor, timestep: int | None) -> tuple[Tensor, Tensor | None]:
-        """The denoiser at another input under the conditions of this step; both branches where it has both."""
-        found = [self._again(call, x, timestep)[:, : x.shape[1]] for call in self._held]
-        return (found[0], found[1]) if self.run.two_calls else self._branches(found[0])
-
-    def _again(self, own: dict[str, Any], x: Tensor, timestep: int | None) -> Tensor:
-        """One call of the denoiser, repeated at another input."""
-        assert self._replay is not None
-        replay = self._replay
-        rows = len(own[replay.sample])
-        many = rows // self.run.images
-        sample = torch.cat([x] * many) if many > 1 else x
-        sample = (pack(sample) if self.model.adapter.packed else sample).to(own[replay.sample].dtype)
-        call = {**own, replay.sample: sample}
-        if timestep is not None:
-            times = torch.full((rows,), float(timestep), device=x.device)
-            call["timestep"] = network_time(self.model.pipe.scheduler, times, self.model.adapter.clock)
-        if torch.is_grad_enabled():
-            call = plain(call)
-        self._asking, self.passes = True, self.passes + (2 if torch.is_grad_enabled() else 1)
-        try:
-            out = replay.denoiser(**call)
-        finally:
-            self._asking = False
-        return self._maps(out if isinstance(out, Tensor) else out[0])
+        return self.asking.branches(rows)[0]
 
 
 def sigma_of(level: tuple[float, float]) -> float:
@@ -256,7 +225,7 @@ def watch_run(model: Model, run: Run) -> Generator[Watched]:
     Hooks are gone when the body ends, however it ends; compiled networks run uncompiled until then. Raises
     MemdetectError for a denoiser that runs another number of times, or with other rows, than the adapter's row says.
     """
-    seen = Watched(model, run, Stop())
+    seen = Watched(model, run, Stop(), Asking(model, run))
     net = model.denoiser
     handles = [net.register_forward_pre_hook(seen.before, with_kwargs=True)]
     handles += [net.register_forward_hook(seen.after)]
@@ -265,6 +234,8 @@ def watch_run(model: Model, run: Run) -> Generator[Watched]:
             handles += [hooked(net.get_submodule(point.module), point, seen.features) for point in run.wanted.points]
         if any(need.where == "attention" for need in run.wanted.needs):
             handles += attending(net, seen.attention, seen.attends)
+        if any(need.where == "values" for need in run.wanted.needs):
+            handles += valuing(net, seen.values, seen.valued)
         with as_written():
             yield seen
     except Stop as raised:

@@ -1,4 +1,4 @@
-"""Generate images with a pipeline, one generator for each, and move between pixels and latents."""
+"""Generate images with a pipeline, one generator for each."""
 
 import inspect
 from collections.abc import Generator, Mapping, Sequence
@@ -6,18 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
-from memdetect.adapters.latents import ready, scaled, unpack, unscaled
+from memdetect.adapters.latents import unpack
 from memdetect.errors import MemdetectError
+from memdetect.probing.asking import Run, Wanted
 from memdetect.probing.batches import Batching, seed_of
+from memdetect.probing.decoding import vae_factor
 from memdetect.probing.needs import Need
-from memdetect.probing.running import Run, Wanted, Watched, watch_run
+from memdetect.probing.running import Watched, watch_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def sample_watched(
         return Sampled(sample_latents(model, prompts, seeds, sampler, batching), {})
 
     def work(rows: slice) -> tuple[Tensor | None, Watched]:
-        own = run_of(model, sampler, len(prompts[rows]), wanted)
+        own = run_of(model, sampler, prompts[rows], seeds[rows], wanted)
         latents = None
         with watch_run(model, own) as seen:
             latents = finished(model, sampler, run_arguments(model, sampler, prompts[rows], seeds[rows]))
@@ -103,12 +104,15 @@ def sample_watched(
     return Sampled(torch.cat(made) if made else None, arrays, first.sigmas, passes)
 
 
-def run_of(model: Model, sampler: Sampler, images: int, wanted: Wanted) -> Run:
+def run_of(model: Model, sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int], wanted: Wanted) -> Run:
     """What a batch's sampling run is."""
     factor = vae_factor(model) * (2 if model.adapter.packed else 1)
     rows, cols = (side // factor * (2 if model.adapter.packed else 1) for side in image_size(model, sampler.call))
     scale = guidance_of(model, sampler)
-    return Run(images, (rows, cols), scale, wanted, model.adapter.halves == "two calls" and scale > 1)
+    asked = any(need.where in ("attention", "values", "text") for need in wanted.needs)
+    ends = tuple(end_of(model, prompt) for prompt in prompts) if asked else ()
+    two_calls = model.adapter.halves == "two calls" and scale > 1
+    return Run(len(prompts), (rows, cols), scale, wanted, two_calls, tuple(seeds), ends)
 
 
 def guidance_of(model: Model, sampler: Sampler) -> float:
@@ -217,70 +221,6 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """An image, and whether every number that the decoder gave for it was finite; those that were not are black."""
-
-    pixels: UInt8[np.ndarray, "row col 3"]
-    finite: bool
-
-
-def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching: Batching) -> list[Decoded]:
-    """Latents -> images; a model of pixels has its images as latents.
-
-    Whether the numbers are finite is asked before they are cut to [-1, 1] and rounded, which would hide it.
-    """
-    vae = autoencoder(model)
-
-    def work(rows: slice) -> tuple[Tensor, Tensor]:
-        pixels = latents[rows]
-        if vae is not None:
-            moved = pixels.to(model.place, vae.dtype)
-            pixels = vae.decode(unscaled(vae, moved), return_dict=False)[0]
-        sound = pixels.isfinite()
-        shown = pixels.float().where(sound, -1.0).clamp(-1, 1)
-        bytes_ = ((shown + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
-        return bytes_, sound.flatten(1).all(dim=1).cpu()
-
-    return [
-        Decoded(image.numpy(), bool(whole))
-        for images, finite in batching.run(len(latents), work)
-        for image, whole in zip(images, finite, strict=True)
-    ]
-
-
-def encode(
-    model: Model, images: Float[Tensor, "image 3 height width"], batching: Batching
-) -> Float[Tensor, "image chan row col"]:
-    """Images in [-1, 1] -> latents: the mode of the encoder's posterior, so that a score has no sampling noise.
-
-    A model of pixels has its images as latents. Raises MemdetectError where those are not of three channels.
-    """
-    vae = autoencoder(model)
-    if vae is None:
-        if (channels := model.denoiser.config["in_channels"]) != images.shape[1]:
-            raise MemdetectError(f"the model takes images of {channels} channels, expected 3; sample it instead")
-        return images
-
-    def work(rows: slice) -> Tensor:
-        pixels = images[rows].to(model.place, vae.dtype)
-        return scaled(vae, vae.encode(pixels).latent_dist.mode())
-
-    return torch.cat(list(batching.run(len(images), work)))
-
-
-def autoencoder(model: Model) -> Any:
-    """The pipeline's autoencoder; None for a model of pixels."""
-    vae = getattr(model.pipe, "vae", None)
-    return None if vae is None else ready(vae)
-
-
-def vae_factor(model: Model) -> int:
-    """Pixels along a side for each latent."""
-    vae = getattr(model.pipe, "vae", None)
-    return 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
-
-
 def image_size(model: Model, call: Mapping[str, Any] | None = None) -> tuple[int, int]:
     """(height, width) in pixels of what the pipeline makes: those of the call, else its own default."""
     side = model.denoiser.config.get("sample_size") or model.pipe.default_sample_size
@@ -300,6 +240,14 @@ def truncated_at(model: Model, prompt: str) -> int | None:
     limit, tokenizer = max(reach, key=lambda pair: pair[0])
     ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
     return limit if len(ids) > limit else None
+
+
+def end_of(model: Model, prompt: str) -> int:
+    """Place of a prompt's end token in the text that the network attends to, as cut by the tokenizer of that text."""
+    tokenizer = getattr(model.pipe, model.adapter.tokenizer)
+    longest = inspect.signature(model.pipe.__call__).parameters.get("max_sequence_length")
+    ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
+    return min(len(ids), _limit(tokenizer, longest)) - 1
 
 
 def _limit(tokenizer: Any, longest: inspect.Parameter | None) -> int:

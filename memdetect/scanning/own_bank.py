@@ -9,7 +9,7 @@ import torch
 from memdetect.adapters import Model
 from memdetect.detectors import find
 from memdetect.detectors.agreement import AGREEMENT
-from memdetect.detectors.bank import NEEDS, Bank, bank_file, bank_of, read_bank, write_bank
+from memdetect.detectors.bank import Bank, bank_file, bank_of, needs_of, read_bank, write_bank
 from memdetect.detectors.choice import chosen
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Request, Requests
@@ -72,14 +72,14 @@ def run_beside(out: Path) -> RunFolder:
 
 def _refuse_another(requests: Requests, model: Model, options: Options, out: Path) -> None:
     """Refuse to go on with a run of another plan before its bank is written over."""
-    unknown = Bank((), torch.zeros(0, 0), torch.zeros(2, 0))
+    unknown = Bank((), torch.zeros(0, 0), torch.zeros(2, 0), {"": torch.zeros(2, 0)})
     if run_beside(out).path.exists():
         run_beside(out).continued(header_of(prepare(model, options, bank=unknown), requests), later=("bank",))
 
 
 def _made(model: Model, sampler: Sampler, items: list[Request], path: Path, settings: str, watch: Watch) -> Bank | None:
     probe = Probe.at(model, detectors=(AGREEMENT,), call=sampler.call)
-    probe = replace(probe, run=NEEDS)
+    probe = replace(probe, run=needs_of(model))
     size = max(1, sampler.batch_size // sampler.num_seeds)
     traces: list[Trace] = []
     for start in range(0, len(items), size):

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hand_made import cleans, drawn, random_bank
+from hand_made import LAYERS, cleans, drawn, random_bank
 from safetensors.torch import save_file
 
-from memdetect.detectors import AGREEMENT, BUILT_IN, NOISE_GAP, SPECIFICITY, SPIKINESS, TRAJECTORY
+from memdetect.detectors import AGREEMENT, BUILT_IN, NEURONS, NOISE_GAP, SPECIFICITY, SPIKINESS, TRAJECTORY
 from memdetect.detectors.agreement import AGREEMENT_FINAL
 from memdetect.detectors.bank import Bank, bank_file, bank_of, read_bank, write_bank
 from memdetect.detectors.choice import usual, with_bank
@@ -77,6 +77,8 @@ def test_what_is_written_is_read(tmp_path):
         assert (found.families, found.digest) == (bank.families, bank.digest)
         assert torch.equal(found.pictures, bank.pictures)
         assert torch.equal(found.ways, bank.ways)
+        assert found.neurons.keys() == bank.neurons.keys() == set(LAYERS)
+        assert all(torch.equal(found.neurons[layer], own) for layer, own in bank.neurons.items())
     assert read_bank(path, "others") is None
 
 
@@ -84,6 +86,9 @@ def test_a_digest_is_of_families_shapes_and_every_number():
     bank = random_bank()
     content = "\n".join(bank.families).encode() + b"(30, 24)" + bank.pictures.numpy().tobytes()
     content += b"(2, 2)" + bank.ways.numpy().tobytes()
+    assert replace(bank, neurons={}).digest == hashlib.sha256(content).hexdigest()
+    for layer in sorted(bank.neurons):
+        content += f"neurons/{layer}(2, 7)".encode() + bank.neurons[layer].numpy().tobytes()
     assert bank.digest == hashlib.sha256(content).hexdigest()
     moved = bank.pictures.clone()
     moved[29, 23] += 0.01
@@ -91,8 +96,10 @@ def test_a_digest_is_of_families_shapes_and_every_number():
         replace(bank, pictures=moved),
         replace(bank, ways=bank.ways * 1.0001),
         replace(bank, families=("x", *bank.families[1:])),
+        replace(bank, neurons={**bank.neurons, LAYERS[0]: bank.neurons[LAYERS[0]] * 1.0001}),
+        replace(bank, neurons={}),
     ]
-    assert len({bank.digest, *(each.digest for each in changed)}) == 4
+    assert len({bank.digest, *(each.digest for each in changed)}) == 6
     assert bank.facts == {"digest": bank.digest, "prompts": 30, "numbers": 24}
 
 
@@ -124,12 +131,28 @@ def test_a_bank_is_bound_to_the_detectors_that_compare_with_it_and_to_no_other()
     bank = random_bank()
     found = with_bank(BUILT_IN, bank)
     changed = [new.name for old, new in zip(BUILT_IN, found, strict=True) if new is not old]
-    assert changed == [d.name for d in BUILT_IN if d.banked] == ["specificity", "trajectory"]
+    assert changed == [d.name for d in BUILT_IN if d.banked] == ["specificity", "trajectory", "neurons"]
     assert [replace(new, score=old.score) for old, new in zip(BUILT_IN, found, strict=True)] == list(BUILT_IN)
     assert with_bank((SPIKINESS, AGREEMENT), None) == (SPIKINESS, AGREEMENT)
-    for detector in (SPECIFICITY, TRAJECTORY):
+    with pytest.raises(MemdetectError, match="detector 'neurons' compares with neurons, which this bank does not keep"):
+        with_bank((NEURONS,), replace(bank, neurons={}))
+    assert with_bank((TRAJECTORY,), replace(bank, neurons={}))[0] is not TRAJECTORY
+    for detector in (SPECIFICITY, TRAJECTORY, NEURONS):
         with pytest.raises(MemdetectError, match=f"detector '{detector.name}' compares with a bank .*there is none"):
             with_bank((NOISE_GAP, detector), None)
+
+
+def test_neurons_are_their_mean_and_deviation_over_prompts_of_one_seed():
+    clean = cleans(estimates(20), PROMPTS[:20])
+    seeds = clean.shape[1]
+    values = {layer: drawn(1, 20, 1, 7, seed=k).expand(-1, -1, seeds, -1) for k, layer in enumerate(LAYERS)}
+    arrays = {(NEURONS.needs[0], layer): own for layer, own in values.items()}
+    bank = bank_of([replace(clean, arrays={**clean.arrays, **arrays})])
+    assert bank.neurons.keys() == values.keys()
+    for layer, own in values.items():
+        rows = own[0, :, 0].double().numpy()
+        np.testing.assert_allclose(bank.neurons[layer], [rows.mean(axis=0), rows.std(axis=0)], rtol=1e-4, atol=1e-6)
+    assert bank_of([clean]).neurons == {}
 
 
 @pytest.mark.parametrize(

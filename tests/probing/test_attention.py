@@ -10,10 +10,10 @@ from tiny_adapters import tiny_adapter
 from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import Sampler, quiet
-from memdetect.probing.attention import attending, cross_attentions
+from memdetect.probing.asking import Wanted
+from memdetect.probing.attention import Attention, attending, cross_attentions
 from memdetect.probing.batches import Batching
 from memdetect.probing.needs import FIRST, RUN, Need
-from memdetect.probing.running import Wanted
 from memdetect.probing.sampling import Sampled, sample_watched
 
 PROMPTS, SEEDS = ["a cat", "a photo of a red dog and a cat"], [1, 2]
@@ -40,8 +40,8 @@ class Explicit(AttnProcessor):
             del attn.get_attention_scores
 
 
-def maps(attention: torch.Tensor) -> torch.Tensor:
-    return attention
+def maps(attention: Attention) -> torch.Tensor:
+    return attention.maps
 
 
 def watched(pipe: Any, needs: tuple[Need, ...], scale: float = 3.0) -> Sampled:
@@ -103,9 +103,9 @@ def test_maps_are_worked_out_only_in_calls_that_want_them(pipe):
     """Not at later steps, nor in the further queries of a capture."""
     told, asked = list[str](), list[int]()
 
-    def last(features: torch.Tensor) -> torch.Tensor:
+    def last(attention: Attention) -> torch.Tensor:
         told.append("map")
-        return features[:, 0]
+        return attention.maps[:, 0]
 
     def again(step: Any) -> torch.Tensor:
         asked.append(step.number)

@@ -1,6 +1,5 @@
 """What a run cannot give a detector is said in one line, before the network runs."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from tiny_adapters import tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
-from memdetect.detectors import BUILT_IN, find
+from memdetect.detectors import BUILT_IN, agreement_pictures, find
 from memdetect.detectors.choice import chosen
 from memdetect.detectors.detector import Detector
 from memdetect.errors import Exit, MemdetectError
@@ -89,21 +88,37 @@ def test_what_cannot_be_measured_is_refused_in_one_line_before_the_network_runs(
     assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.denoiser.modules())
 
 
-def served(name: str) -> Callable[[Detector], bool]:
-    """Which detectors a family's usual run can serve."""
-    if name in ("lcm", "flux-distilled", "flux-true-cfg", "ddpm", "ddim"):
-        return lambda detector: not detector.unconditional
-    return lambda _detector: True
+BRANCHLESS = {"lcm", "flux-distilled", "flux-true-cfg", "ddpm", "ddim"}
+TEXTLESS = {"dit", "ddpm", "ddim"}
+JOINT = {"sd3", "flux-distilled", "flux-true-cfg", *TEXTLESS}  # or no text to attend to
 
 
-def test_what_can_be_measured_passes_without_a_run_of_the_network(adapter_pipe, request):
-    model, allowed = load(adapter_pipe), served(request.node.callspec.params["adapter_pipe"])
+def refused(name: str, detector: Detector) -> str:
+    """What a family's usual run says to a detector that it cannot serve; "" to one that it can."""
+    if detector.unconditional and name in BRANCHLESS:
+        return "needs the unconditional branch"
+    if any(need.where in ("attention", "values") for need in detector.needs) and name in JOINT:
+        return "no layer of its own for it"
+    if any(need.where == "text" or need.embedding for need in detector.needs) and name in TEXTLESS:
+        return "reads the numbers that stand for a prompt"
+    return "compares embeddings of the images: no weights" if detector.name == "agreement-embedder" else ""
+
+
+def test_what_can_be_measured_passes_without_a_run_of_the_network(adapter_pipe, request, monkeypatch, tmp_path):
+    for variable in ("MEMDETECT_SSCD", "HF_HUB_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(agreement_pictures, "installed", lambda: False)
+    model, name = load(adapter_pipe), request.node.callspec.params["adapter_pipe"]
+    sampler = replace(SAMPLER, steps=8)
     with recorded(model.denoiser) as calls:
-        check_run(model, replace(SAMPLER, steps=8), [d for d in BUILT_IN if allowed(d)])
+        check_run(model, sampler, [d for d in BUILT_IN if not refused(name, d)])
         for detector in BUILT_IN:
-            if not allowed(detector):
-                with pytest.raises(MemdetectError, match="needs the unconditional branch"):
-                    check_run(model, SAMPLER, (detector,))
+            if said := refused(name, detector):
+                with pytest.raises(MemdetectError, match=said) as caught:
+                    check_run(model, sampler, (detector,))
+                assert str(caught.value).startswith(f"detector {detector.name!r} ")
+                assert "\n" not in str(caught.value)
     assert calls == []
 
 

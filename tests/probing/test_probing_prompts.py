@@ -16,6 +16,7 @@ from memdetect.detectors.agreement import EARLY_CLEAN
 from memdetect.detectors.choice import with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.probing import Probe, Sampler, probe_images, probe_prompts, quiet
+from memdetect.probing.attention import cross_attentions
 from memdetect.probing.hooks import CHANNEL_MAX, channel_max
 from memdetect.probing.needs import AFTER, FIRST, Need
 from memdetect.probing.steps import Step
@@ -40,7 +41,7 @@ def mine(*needs: Need) -> Detector:
 
 def test_one_run_serves_all_detectors(pipe):
     """As many passes as the run itself has and each finished image takes, and what each gives alone."""
-    wanted = tuple(d for d in BUILT_IN if d is not PIAN)
+    wanted = tuple(d for d in BUILT_IN if not any(need.further or need.lacks for need in d.needs))
     model = load(pipe)
     probe = Probe.at(model, detectors=wanted)
     with recorded(model.denoiser) as calls:
@@ -51,7 +52,8 @@ def test_one_run_serves_all_detectors(pipe):
     numbers = trace.output(EARLY_CLEAN)[0, 0, 0].numel()
     pictures = torch.zeros(30, numbers).half()
     ways = torch.ones(2, sum(s > 4.5 for s in trace.run_sigmas))
-    bound = with_bank(wanted, type(bank)(bank.families, pictures, ways))
+    neurons = {name: torch.ones(2, module.to_v.out_features) for name, module in cross_attentions(pipe.unet).items()}
+    bound = with_bank(wanted, type(bank)(bank.families, pictures, ways, neurons))
     for detector in (d for d in bound if not d.of_images or d.name == "spikiness"):
         alone = probed(pipe, (detector,))
         torch.testing.assert_close(detector.score(alone), detector.score(trace), rtol=1e-4, atol=1e-5)

@@ -14,10 +14,11 @@ from torch.nn import functional
 from memdetect.adapters import Model, load
 from memdetect.errors import Exit, MemdetectError
 from memdetect.probing import Sampler, quiet
+from memdetect.probing.asking import Wanted
 from memdetect.probing.batches import Batching
 from memdetect.probing.hooks import channel_max
 from memdetect.probing.needs import AFTER, FIRST, LAST, RUN, Need, Window
-from memdetect.probing.running import Wanted, run_sigmas
+from memdetect.probing.running import run_sigmas
 from memdetect.probing.sampling import Sampled, run_arguments, sample_latents, sample_watched
 from memdetect.probing.steps import Step, clean
 

@@ -33,6 +33,11 @@ LEVELS = [100.0, 9.0, 7.0, 3.0, 0.1]
         (["agreement-final"], {"kept": False}, 2 * 5),
         (["pian"], {"kept": False}, 2 * (5 + 2)),
         (["pian", "spikiness"], {"guidance_scale": 1.0}, 5 + 2 + 1),
+        (["gap-sharpness", "gap-sharpness-jvp"], {"kept": False, "levels": ()}, 2 * (5 + 5 * (1 + 2))),  # at most
+        (["loss", "clid", "flipd"], {"kept": False}, 2 * (5 + 1 + 1 + 9)),
+        (["text-norm", "anisotropy"], {"kept": False}, 2 * (1 + 1)),
+        (["curvature-gap"], {"kept": False}, 2 * (5 + 8)),
+        (["agreement-pixels", "bright-ending"], {"kept": False}, 2 * 5),
     ],
 )
 def test_passes_are_those_of_the_run_of_what_captures_ask_and_of_the_probes(
@@ -48,7 +53,7 @@ def test_passes_are_as_many_as_the_network_runs(pipe: Any, kept: bool, tmp_path:
     model, sampler = load(pipe), Sampler(8, 3.0, 2)
     pipe.scheduler.save_pretrained(tmp_path / "scheduler")
     rows: list[int] = []
-    for detector in find(("agreement", "sharpness", "pian", "spikiness")):
+    for detector in find(("agreement", "sharpness", "pian", "spikiness", "gap-sharpness", "anisotropy", "loss", "clid", "dsm")):
         probe = Probe.at(model, detectors=(detector,))
         rows.clear()
         hook = model.denoiser.register_forward_pre_hook(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hand_made import LAYERS as ATTENTIONS
 from hand_made import MAPS, SHAPES, STEPS, random_bank
 from reordering import reseeded
 
@@ -32,7 +33,8 @@ def traced(seeds: int) -> Trace:
     for need in dict.fromkeys(need for detector in BUILT_IN for need in detector.needs):
         if need.when is not None:
             shape = (STEPS.get(need.name, 1), ITEMS, seeds, *SHAPES.get(need.name, ()))
-            arrays[need, ""] = torch.rand(shape, generator=rng)
+            for layer in ATTENTIONS if need.where in ("attention", "values") else ("",):
+                arrays[need, layer] = torch.rand(shape, generator=rng)
             continue
         for i, layer in enumerate(LAYERS):
             arrays[need, layer] = torch.rand(len(TIMES), ITEMS, seeds, 16 + i, generator=rng)
