@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +53,7 @@ def scan_command(
     wanted = reports(reporting, runs=[out], inputs=files or [])
     from memdetect.judging.run import policy_of
 
-    policy = policy_of(judging).policy
+    policy = policy_of(judging)
     hush()
     requests = _requests(files or [], inputs, lookup)
     checked_model(model)
@@ -60,12 +61,13 @@ def scan_command(
         from memdetect.scanning import Options, Watch, run_scan
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Options(loading, sampling, probing, lookup, judging, policy, save_images)
+        settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images)
         if dry_run:
             print_plan(requests, model, settings)
         with progress_bar("scan") as progress:
             say_loading(model, loading)
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
+    run = replace(run, verdict=replace(run.verdict, policy_file=policy.file))
     finish(run, wanted, interrupt, judged=judging.fail_on is not None)
 
 

@@ -1,11 +1,13 @@
-"""Results and verdict -> text, one function per format; no torch. SARIF, JUnit and HTML will be a function each."""
+"""Results and verdict -> text, one function per format; no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from memdetect.judging import Verdict
 from memdetect.render.github import render_github
+from memdetect.render.junit import render_junit
 from memdetect.render.markdown import render_markdown
 from memdetect.render.redaction import Evidence, redact, with_evidence
+from memdetect.render.sarif import render_sarif
 from memdetect.render.table import render_table
 from memdetect.render.text import render_csv, render_json, render_jsonl
 from memdetect.runs.header import Header
@@ -19,15 +21,28 @@ FORMATS: Mapping[str, Renderer] = {
     "csv": render_csv,
     "md": render_markdown,
     "github": render_github,
+    "sarif": render_sarif,
+    "junit": render_junit,
 }
-# By the name of a file; annotations go to a log and have none.
-SUFFIXES: Mapping[str, str] = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".md": "md"}
-WITH_FILES = frozenset({"json", "jsonl", "csv"})  # formats that name an item's images
+# By the end of a file's name; annotations go to a log and have none.
+SUFFIXES: Mapping[str, str] = {
+    ".txt": "table",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".md": "md",
+    ".sarif": "sarif",
+    ".sarif.json": "sarif",
+    ".xml": "junit",
+}
+WITH_FILES = frozenset({"json", "jsonl", "csv", "sarif"})  # formats that name an item's images
+WITH_PLACES = frozenset({"sarif", "junit"})  # formats in which an item's file has to be one of the repository
 
 __all__ = [
     "FORMATS",
     "SUFFIXES",
     "WITH_FILES",
+    "WITH_PLACES",
     "Evidence",
     "Renderer",
     "redact",
@@ -35,7 +50,9 @@ __all__ = [
     "render_github",
     "render_json",
     "render_jsonl",
+    "render_junit",
     "render_markdown",
+    "render_sarif",
     "render_table",
     "with_evidence",
 ]
