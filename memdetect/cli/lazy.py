@@ -12,6 +12,7 @@ COMMANDS = {
     "scan": ("scan", "scan_command"),
     "calibrate": ("calibrate", "calibrate_command"),
     "gate": ("gate", "gate_command"),
+    "compare": ("compare", "compare_command"),
     "sweep": ("sweep", "sweep_command"),
     "explain": ("explain", "explain_command"),
     "match": ("match", "match_command"),

@@ -17,8 +17,15 @@ LIKE_REPORTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".sarif", ".xml")
 RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
 
 
-Format = Literal["table", "json", "jsonl", "csv", "md", "github", "sarif", "junit"]
+Format = Literal["table", "json", "jsonl", "csv", "md", "github", "sarif", "junit", "card", "intoto"]
 Evidence = Literal["none", "hash", "thumbs"]
+OUTPUT = typer.Option(
+    "--output",
+    "-o",
+    metavar="[FORMAT=]FILE",
+    help="Write a report as well; repeatable; the format by name or by the file's suffix.",
+)
+REDACT = typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +34,8 @@ class Reporting:
 
     panel: ClassVar[str] = "Report"
     format: Annotated[Format, FORMAT] = "table"
-    output: Annotated[
-        Sequence[str],
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="[FORMAT=]FILE",
-            help="Write a report as well; repeatable; the format by name or by the file's suffix.",
-        ),
-    ] = ()
-    redact: Annotated[
-        bool, typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
-    ] = False
+    output: Annotated[Sequence[str], OUTPUT] = ()
+    redact: Annotated[bool, REDACT] = False
     evidence: Annotated[
         Evidence | None,
         typer.Option(

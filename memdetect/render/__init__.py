@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from memdetect.judging import Verdict
+from memdetect.render.card import render_card
 from memdetect.render.github import render_github
+from memdetect.render.intoto import render_intoto
 from memdetect.render.junit import render_junit
 from memdetect.render.markdown import render_markdown
 from memdetect.render.redaction import Evidence, redact, with_evidence
@@ -23,8 +25,10 @@ FORMATS: Mapping[str, Renderer] = {
     "github": render_github,
     "sarif": render_sarif,
     "junit": render_junit,
+    "card": render_card,
+    "intoto": render_intoto,
 }
-# By the end of a file's name; annotations go to a log and have none.
+# By the end of a file's name, the longest that fits; `card.md` ends in `.card.md` too. Annotations have none.
 SUFFIXES: Mapping[str, str] = {
     ".txt": "table",
     ".json": "json",
@@ -34,6 +38,8 @@ SUFFIXES: Mapping[str, str] = {
     ".sarif": "sarif",
     ".sarif.json": "sarif",
     ".xml": "junit",
+    ".card.md": "card",
+    ".intoto.json": "intoto",
 }
 WITH_FILES = frozenset({"json", "jsonl", "csv", "sarif"})  # formats that name an item's images
 WITH_PLACES = frozenset({"sarif", "junit"})  # formats in which an item's file has to be one of the repository
@@ -46,8 +52,10 @@ __all__ = [
     "Evidence",
     "Renderer",
     "redact",
+    "render_card",
     "render_csv",
     "render_github",
+    "render_intoto",
     "render_json",
     "render_jsonl",
     "render_junit",
