@@ -67,8 +67,7 @@ def scan_command(
         with progress_bar("scan") as progress:
             say_loading(model, loading)
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    run = replace(run, verdict=replace(run.verdict, policy_file=policy.file))
-    finish(run, wanted, interrupt, judged=judging.fail_on is not None)
+    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None)
 
 
 def _requests(files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
@@ -77,6 +76,11 @@ def _requests(files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
 
     given = bool(files or inputs.labels or inputs.unconditional)
     return training_requests(lookup, given=given) or asked_for(files, inputs)
+
+
+def _placed(run: Any, file: str) -> Any:
+    """The run with the file of its policy in the verdict, where a report places what has no file of its own."""
+    return replace(run, verdict=replace(run.verdict, policy_file=file))
 
 
 def print_plan(requests: Any, model: str, settings: Any) -> None:
