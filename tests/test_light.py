@@ -10,6 +10,7 @@ import pytest
 from synthetic_runs import INDEX, calibration, header, row, searched, write_run
 
 from memdetect.render import FORMATS
+from memdetect.render.comparison import COMPARED
 
 ROOT = Path(__file__).parents[1]
 BLOCKED = (
@@ -52,6 +53,15 @@ def test_gate_writes_every_format(finished: Path, tmp_path: Path) -> None:
     assert ": findings: 3 suspicious among 40" in done.stderr
     assert all((tmp_path / name).stat().st_size > 100 for name in FORMATS)
     assert json.loads((tmp_path / "json").read_text())["verdict"]["counts"]["suspicious"] == 3
+
+
+def test_two_runs_are_compared(finished: Path, tmp_path: Path) -> None:
+    program = "from memdetect.cli import run; sys.exit(run(arguments))"
+    outputs = [part for name in COMPARED for part in ("-o", f"{name}={tmp_path / name}")]
+    done = in_a_light_place(program, "compare", str(finished), str(finished), "--fail-on", "new", *outputs)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "json").read_text())["counts"]["unchanged"] == 3
+    assert all((tmp_path / name).stat().st_size > 100 for name in COMPARED)
 
 
 def test_help_and_doctor_run(tmp_path: Path) -> None:

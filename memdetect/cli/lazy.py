@@ -13,6 +13,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "calibrate_command"),
     "samples": ("samples", "samples_command"),
     "gate": ("gate", "gate_command"),
+    "compare": ("compare", "compare_command"),
     "sweep": ("sweep", "sweep_command"),
     "bench": ("bench", "bench_command"),
     "explain": ("explain", "explain_command"),

@@ -13,11 +13,19 @@ from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
+LIKE_REPORTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".sarif", ".xml")
 RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
 
 
-Format = Literal["table", "json", "jsonl", "csv", "md", "github"]
+Format = Literal["table", "json", "jsonl", "csv", "md", "github", "sarif", "junit", "card", "intoto"]
 Evidence = Literal["none", "hash", "thumbs"]
+OUTPUT = typer.Option(
+    "--output",
+    "-o",
+    metavar="[FORMAT=]FILE",
+    help="Write a report as well; repeatable; the format by name or by the file's suffix.",
+)
+REDACT = typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +34,8 @@ class Reporting:
 
     panel: ClassVar[str] = "Report"
     format: Annotated[Format, FORMAT] = "table"
-    output: Annotated[
-        Sequence[str],
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="[FORMAT=]FILE",
-            help="Write a report as well; repeatable; the format by name or suffix (.json .jsonl .csv .md .txt).",
-        ),
-    ] = ()
-    redact: Annotated[
-        bool, typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
-    ] = False
+    output: Annotated[Sequence[str], OUTPUT] = ()
+    redact: Annotated[bool, REDACT] = False
     evidence: Annotated[
         Evidence | None,
         typer.Option(
@@ -83,7 +81,8 @@ def _target(output: str) -> tuple[str, Path]:
     name, equals, file = output.partition("=")
     if equals and name in FORMATS and file:
         return name, Path(file)
-    found = SUFFIXES.get(Path(output).suffix.lower())
+    ends = [end for end in SUFFIXES if f".{Path(output).name.lower()}".endswith(end)]
+    found = SUFFIXES[max(ends, key=len)] if ends else None
     if found is None:
         raise MemdetectError(
             f"-o {output!r}: no format goes by this name; end it in {' '.join(SUFFIXES)}, or write FORMAT=FILE "
@@ -102,7 +101,7 @@ def _check_writable(path: Path) -> None:
 
 def check_run_folder(out: Path) -> None:
     """Refuse a run folder that is called like a report: `--out` for `--output`."""
-    if out.suffix.lower() in (".txt", ".json", ".jsonl", ".csv", ".md") and not out.is_dir():
+    if out.suffix.lower() in LIKE_REPORTS and not out.is_dir():
         raise MemdetectError(f"--out {out} names a run folder, not a report; a report goes to --output (-o)")
 
 
@@ -111,7 +110,7 @@ def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: S
 
     folders: of the runs; images of several runs judged as one have no names of their own, and are left out.
     """
-    from memdetect.render import FORMATS, WITH_FILES, redact, render_table, with_evidence
+    from memdetect.render import FORMATS, WITH_FILES, WITH_PLACES, redact, render_table, with_evidence
 
     if WITH_FILES & {wanted.format, *(format for format, _ in wanted.files)}:
         folder = folders[0] if len(folders) == 1 else None
@@ -119,16 +118,40 @@ def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: S
         results = with_evidence(results, mode, folder)
     if wanted.redact:
         header, results, verdict = redact(header, results, verdict)
+
+    def made(format: str) -> str:
+        rows = in_repository(results, Path.cwd()) if format in WITH_PLACES else results
+        return FORMATS[format](header, rows, verdict)
+
     if wanted.format == "table":
         write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
     else:
-        write(FORMATS[wanted.format](header, results, verdict))
+        write(made(wanted.format))
     for format, path in wanted.files:
-        _save(path, FORMATS[format](header, results, verdict))
+        save(path, made(format))
         say(f"{format}: {path}")
 
 
-def _save(path: Path, text: str) -> None:
+def in_repository(results: Any, start: Path) -> list[Any]:
+    """The results that are not clear, with their source as seen from the root of the repository; "" = no file in it."""
+    from memdetect.render.shown import unclear
+    from memdetect.runs.repository import inside, root_of
+
+    root, rows = root_of(start), unclear(results)
+    sources = {row.source for row in rows if row.source not in ("", "-")}
+    places = {source: inside(str(start / source), root) for source in sources if _is_file(start / source)}
+    return [row.model_copy(update={"source": places.get(row.source, "")}) for row in rows]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path leads to a file; a name that no file can have leads to none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def save(path: Path, text: str) -> None:
     """Write a report in one piece; GitHub's step summary is a file that others write to as well, and is appended to."""
     from memdetect.files import write_atomic
 

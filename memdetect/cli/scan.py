@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +53,7 @@ def scan_command(
     wanted = reports(reporting, runs=[out], inputs=files or [])
     from memdetect.judging.run import policy_of
 
-    policy = policy_of(judging).policy
+    policy = policy_of(judging)
     hush()
     requests = _requests(files or [], inputs, lookup)
     checked_model(model)
@@ -60,13 +61,13 @@ def scan_command(
         from memdetect.scanning import Options, Watch, run_scan
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Options(loading, sampling, probing, lookup, judging, policy, save_images)
+        settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images)
         if dry_run:
             print_plan(requests, model, settings)
         with progress_bar("scan") as progress:
             say_loading(model, loading)
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(run, wanted, interrupt, judged=judging.fail_on is not None)
+    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None)
 
 
 def _requests(files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
@@ -75,6 +76,11 @@ def _requests(files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
 
     given = bool(files or inputs.labels or inputs.unconditional)
     return training_requests(lookup, given=given) or asked_for(files, inputs)
+
+
+def _placed(run: Any, file: str) -> Any:
+    """The run with the file of its policy in the verdict, where a report places what has no file of its own."""
+    return replace(run, verdict=replace(run.verdict, policy_file=file))
 
 
 def print_plan(requests: Any, model: str, settings: Any) -> None:

@@ -79,7 +79,8 @@ class Verdict:
     named in the run's header before its first image. basis: what the verdict rests on, in its first words. sensitivity:
     of the deciding score, for each kind of prompt scanned of which memorized ones are known. memorized: upper bound of
     the share of memorized prompt families, if those are flagged as often as the known ones; None where that is not
-    known. tally: what a reader is told of all items and images.
+    known. tally: what a reader is told of all items and images. calibration: digest of the clean scores. policy_file:
+    that the policy was read from, as seen from the root of its repository; "" = there is none.
     """
 
     planned: int
@@ -104,6 +105,8 @@ class Verdict:
     tally: Tally = Tally()
     claim: str = ""
     notes: tuple[str, ...] = ()
+    calibration: str = ""
+    policy_file: str = ""
 
     @property
     def complete(self) -> bool:

@@ -32,14 +32,16 @@ class Judged:
 class Results(Sequence[Result]):
     """The results of a run in the order of its rows, each made when it is asked for.
 
-    Each detector's own score and p-value describe; they are worked out here, for no decision rests on them.
+    Each detector's own score and p-value describe; they are worked out here, for no decision rests on them. reference:
+    the clean scores that the items were ranked among.
     """
 
     def __init__(
         self, items: Sequence[Judged], plan: Plan, reference: ReferenceScores | Unranked, made: Calibration | None
     ) -> None:
         self.items = items
-        self._plan, self._reference, self._made = plan, reference, made
+        self.reference = reference
+        self._plan, self._made = plan, made
         self._reader = Reader(plan)
 
     def __len__(self) -> int:
@@ -81,7 +83,7 @@ class Results(Sequence[Result]):
         return {name: less_base(score, name, found.id, self._made) for name, score in scores.items()}
 
     def _own_p(self, row: Row, found: Measurement, own: Mapping[str, float | None]) -> dict[str, float | None]:
-        reference = self._reference
+        reference = self.reference
         if isinstance(reference, Unranked) or row.prompt is None:
             return dict.fromkeys(found.scores)
         stratum = reference.stratum(row)

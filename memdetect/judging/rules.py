@@ -1,7 +1,7 @@
 """What a gate asks of a run. Every rule that cannot be decided is inconclusive, never passed."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -98,16 +98,25 @@ def rate_of(found: Findings, policy: Policy) -> Rate | None:
     if isinstance(found.reference, Unranked):
         return None
     limits = flagging_ranks(found.reference, policy)
+    families = flagged_families(found.items, limits)
+    n = found.reference.n
+    made = count_rate(sum(families.values()), len(families), n, policy.level, policy.confidence, policy.max_rate)
+    return replace(made, rank=limits[n], copies=len(found.copied))
+
+
+def flagged_families(items: Iterable[Judged], limits: Mapping[int, int]) -> dict[str, bool]:
+    """Of each family that could be judged, whether an item of it is a copy, also in part, or ranks within a limit.
+
+    limits: by the number of clean scores that an item was ranked among, the largest rank that counts.
+    """
     families: dict[str, bool] = {}
-    for item in found.items:
+    for item in items:
         ranked, copied = item.ranked, item.outcome in COPIES
         if copied or isinstance(ranked, Rank):
             flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
             key = family_key(item.row.meta, item.row.prompt)
             families[key] = families.get(key, False) or flagged
-    n = found.reference.n
-    made = count_rate(sum(families.values()), len(families), n, policy.level, policy.confidence, policy.max_rate)
-    return replace(made, rank=limits[n], copies=len(found.copied))
+    return families
 
 
 def flagging_ranks(reference: ReferenceScores | Unranked, policy: Policy) -> dict[int, int]:

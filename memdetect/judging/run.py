@@ -71,7 +71,8 @@ def judge_folders(folders: Sequence[Path], judging: Judging) -> Judged:
     found = read_runs(folders, Path(judging.calibration) if judging.calibration else None)
     chosen = policy_of(judging, found.policies)
     results, verdict = judge_records(found.header, found.rows, found.calibration, chosen.policy, altered=found.altered)
-    return Judged(found, results, replace(verdict, notes=(f"judged by {chosen.source}", *verdict.notes)))
+    notes = (f"judged by {chosen.source}", *verdict.notes)
+    return Judged(found, results, replace(verdict, notes=notes, policy_file=chosen.file))
 
 
 def policy_of(judging: Judging, held: Sequence[Policy] = ()) -> Any:

@@ -231,6 +231,7 @@ def _ranked(row: Row, ranked: Ranked, bar: _Bar) -> tuple[Outcome, str]:
 def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:
     rate, shift = rate_of(found, policy), shift_of(found)
     asked = rules(found, policy, rate, shift, (bar.detections, bar.needed))
+    clean = found.calibration.cut(found.header.plan).digest if found.calibration else ""
     base = Verdict(
         planned=found.header.planned,
         measured=len(found.items),
@@ -247,10 +248,11 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         rules=asked,
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest,
-        fixed=_fixed(found, policy),
+        fixed=_fixed(found.header, policy, clean),
         sensitivity=tuple(found.sensitivity[kind] for kind in found.kinds if kind in found.sensitivity),
         memorized=_memorized(found, rate, policy),
         tally=_tally([item.row for item in found.items], found.header.plan),
+        calibration=clean,
     )
     base = replace(base, basis=basis(base, found.header, found.calibration))
     return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))
@@ -264,11 +266,9 @@ def _memorized(found: Findings, rate: Rate | None, policy: Policy) -> float | No
     return max(memorized_share(rate.flagged, rate.families, k.flagged, k.known, policy.confidence) for k in known)
 
 
-def _fixed(found: Findings, policy: Policy) -> bool:
-    header = found.header
-    digest = found.calibration.cut(header.plan).digest if found.calibration else ""
+def _fixed(header: Header, policy: Policy, clean: str) -> bool:
     named = (header.policy_digest, header.calibration, header.plan_digest)
-    return named == (policy.digest, digest, header.plan.digest)
+    return named == (policy.digest, clean, header.plan.digest)
 
 
 def _counts(items: Iterable[Judged]) -> Mapping[Outcome, int]:

@@ -1,11 +1,15 @@
-"""Results and verdict -> text, one function per format; no torch. SARIF, JUnit and HTML will be a function each."""
+"""Results and verdict -> text, one function per format; no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from memdetect.judging import Verdict
+from memdetect.render.card import render_card
 from memdetect.render.github import render_github
+from memdetect.render.intoto import render_intoto
+from memdetect.render.junit import render_junit
 from memdetect.render.markdown import render_markdown
 from memdetect.render.redaction import Evidence, redact, with_evidence
+from memdetect.render.sarif import render_sarif
 from memdetect.render.table import render_table
 from memdetect.render.text import render_csv, render_json, render_jsonl
 from memdetect.runs.header import Header
@@ -19,23 +23,44 @@ FORMATS: Mapping[str, Renderer] = {
     "csv": render_csv,
     "md": render_markdown,
     "github": render_github,
+    "sarif": render_sarif,
+    "junit": render_junit,
+    "card": render_card,
+    "intoto": render_intoto,
 }
-# By the name of a file; annotations go to a log and have none.
-SUFFIXES: Mapping[str, str] = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".md": "md"}
-WITH_FILES = frozenset({"json", "jsonl", "csv"})  # formats that name an item's images
+# By the end of a file's name, the longest that fits; `card.md` ends in `.card.md` too. Annotations have none.
+SUFFIXES: Mapping[str, str] = {
+    ".txt": "table",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".md": "md",
+    ".sarif": "sarif",
+    ".sarif.json": "sarif",
+    ".xml": "junit",
+    ".card.md": "card",
+    ".intoto.json": "intoto",
+}
+WITH_FILES = frozenset({"json", "jsonl", "csv", "sarif"})  # formats that name an item's images
+WITH_PLACES = frozenset({"sarif", "junit"})  # formats in which an item's file has to be one of the repository
 
 __all__ = [
     "FORMATS",
     "SUFFIXES",
     "WITH_FILES",
+    "WITH_PLACES",
     "Evidence",
     "Renderer",
     "redact",
+    "render_card",
     "render_csv",
     "render_github",
+    "render_intoto",
     "render_json",
     "render_jsonl",
+    "render_junit",
     "render_markdown",
+    "render_sarif",
     "render_table",
     "with_evidence",
 ]

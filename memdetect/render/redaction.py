@@ -6,7 +6,6 @@ Redaction happens before any format is written, so that no format can forget it.
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from memdetect.copies.match import Match
 from memdetect.judging import Verdict
+from memdetect.runs.fingerprint import hashed_id, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Result
@@ -24,6 +24,7 @@ Text = Callable[[str], str]
 GONE = "[redacted]"
 # Of a plan, what may be the user's own; all else are numbers, digests, and names that memdetect or diffusers gave.
 OWN = ("call", "strata", "index", "base")
+USUAL = ("memdetect.toml", "pyproject.toml")  # files of a policy whose names tell nothing
 
 
 def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple[Header, list[Result], Verdict]:
@@ -34,7 +35,7 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
     """
     words = partial(_words, name=header.model, shown=_model(header), secrets=_secrets(header, results, verdict))
     rows = [_row(row, words) for row in results]
-    known = tuple(replace(one, kind=_short(one.kind)) for one in verdict.sensitivity)
+    known = tuple(replace(one, kind=short_hash(one.kind)) for one in verdict.sensitivity)
     decision = replace(
         verdict,
         missing=words(verdict.missing),
@@ -44,6 +45,7 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
         sensitivity=known,
         claim=words(verdict.claim),
         notes=tuple(words(note) for note in verdict.notes),
+        policy_file=verdict.policy_file if verdict.policy_file in USUAL else "",
     )
     return _header(header), rows, decision
 
@@ -69,22 +71,13 @@ def _hash(folder: Path, name: str) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _id(row: Result) -> str:
-    own = row.prompt is not None and row.id == _short(unicodedata.normalize("NFC", row.prompt))
-    return row.id if own else _short(row.id)
-
-
 def _model(header: Header) -> str:
     return f"model {header.plan.model:.19}"
 
 
 def _row(row: Result, words: Text) -> Result:
     changed: dict[str, Any] = {
-        "id": _id(row),
+        "id": hashed_id(row),
         "prompt": None,
         "image": None,
         "source": "",
@@ -99,7 +92,7 @@ def _row(row: Result, words: Text) -> Result:
 
 
 def _match(match: Match) -> Match:
-    return match.model_copy(update={"key": _short(match.key), "row": 0, "path": "", "caption": ""})
+    return match.model_copy(update={"key": short_hash(match.key), "row": 0, "path": "", "caption": ""})
 
 
 def _header(header: Header) -> Header:
@@ -119,7 +112,7 @@ def _header(header: Header) -> Header:
 
 def _plan(plan: Plan) -> Plan:
     """A plan with hashes in place of what may be the user's own."""
-    hashed = {key: _short(json.dumps(getattr(plan, key), default=str)) for key in OWN}
+    hashed = {key: short_hash(json.dumps(getattr(plan, key), default=str)) for key in OWN}
     return plan.model_copy(update={**hashed, "call": {"redacted": hashed["call"]}})
 
 
@@ -127,7 +120,9 @@ def _value(value: Any) -> Any:
     """Numbers as they are, also in a table; everything else as a hash."""
     if isinstance(value, Mapping):
         return {key: _value(own) for key, own in value.items()}
-    return value if value is None or isinstance(value, bool | int | float) else _short(json.dumps(value, default=str))
+    return (
+        value if value is None or isinstance(value, bool | int | float) else short_hash(json.dumps(value, default=str))
+    )
 
 
 def _policy(policy: Mapping[str, Any]) -> dict[str, Any]:

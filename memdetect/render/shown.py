@@ -41,6 +41,11 @@ def listed(results: Sequence[Result]) -> list[Result]:
     return [results[i] for i, (outcome, _) in enumerate(_keys(results)) if outcome < worst]
 
 
+def unclear(results: Sequence[Result]) -> list[Result]:
+    """The results that are not clear, in their own order: what a reader should look at, and what is inconclusive."""
+    return [results[i] for i, (outcome, _) in enumerate(_keys(results)) if outcome != ORDER["clear"]]
+
+
 def _keys(results: Sequence[Result]) -> list[tuple[int, float]]:
     """Of each result how bad it is and how low its score; of results that are made on demand without making any."""
     if isinstance(results, Results):

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from memdetect.errors import MemdetectError
 from memdetect.runs.records import COPIES, FINDINGS, Outcome
+from memdetect.runs.repository import folders_above, inside
 
 IGNORE_FILE = ".memdetectignore.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -105,7 +106,7 @@ class Policy(_Strict):
     @property
     def failing(self) -> Sequence[Outcome]:
         """The outcomes that fail, the worst first."""
-        return () if self.fail_on == "none" else FINDINGS[: FINDINGS.index(self.fail_on) + 1]
+        return failing(self.fail_on)
 
     @property
     def digest(self) -> str:
@@ -114,12 +115,18 @@ class Policy(_Strict):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def failing(fail_on: str) -> Sequence[Outcome]:
+    """The outcomes that a policy's `fail_on` names: that one and worse ones, the worst first; () for `none`."""
+    return () if fail_on == "none" else FINDINGS[: FINDINGS.index(fail_on) + 1]
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The policy in force, and in words whose it is."""
+    """The policy in force, in words whose it is, and its file from the root of the repository, "" = none there."""
 
     policy: Policy
     source: str
+    file: str = ""
 
 
 def read_policy(
@@ -135,7 +142,7 @@ def read_policy(
     `.memdetectignore.toml` that is found in the same folders, and no others. Raises MemdetectError (usage) that names
     the file for an unknown key, a wrong type or range.
     """
-    folders = _folders(start.resolve())
+    folders = folders_above(start.resolve())
     given = {key: value for key, value in overrides.items() if value is not None}
     path, table = _configured(folders, file)
     if table is not None:
@@ -148,7 +155,9 @@ def read_policy(
     chosen = _validate(Policy, {**base.model_dump(exclude={"ignore"}), **given}, "options")
     options = ", ".join(f"--{_dashed(key)}" for key in sorted(given))
     return Chosen(
-        chosen.model_copy(update={"ignore": _ignored(folders)}), f"{source}{' under ' if options else ''}{options}"
+        chosen.model_copy(update={"ignore": _ignored(folders)}),
+        f"{source}{' under ' if options else ''}{options}",
+        inside(path, folders[-1]) if table is not None else "",
     )
 
 
@@ -171,13 +180,6 @@ def _refuse_different(held: Sequence[Policy], given: Mapping[str, Any]) -> None:
                 f"the runs were planned with different policies: {_dashed(key)} is {' and '.join(found)}; "
                 f"say which holds, with --policy FILE or --{_dashed(key)}"
             )
-
-
-def _folders(start: Path) -> list[Path]:
-    """The folders to search, from `start` up to its repository's root; `start` alone where there is no repository."""
-    upwards = [start, *start.parents]
-    roots = [depth for depth, folder in enumerate(upwards) if (folder / ".git").exists()]
-    return upwards[: roots[0] + 1] if roots else [start]
 
 
 def _configured(folders: Iterable[Path], file: Path | None) -> tuple[str, Mapping[str, Any] | None]:

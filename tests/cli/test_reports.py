@@ -9,6 +9,7 @@ import pytest
 from synthetic_runs import calibration, header, row, write_run
 
 from memdetect.cli import run
+from memdetect.render import FORMATS
 
 CLEAN = calibration(np.random.default_rng(0).normal(size=999).tolist())
 PIXELS = b"\x89PNG no picture"
@@ -42,6 +43,26 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     assert out == ""
     assert err.count("\n") == 1
     return err
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("card.md", "---\nmodel-index:"),
+        ("mine.card.md", "---\nmodel-index:"),
+        ("discard.md", "## memdetect: fail"),
+        ("x.SARIF", '{\n "$schema"'),
+        ("x.sarif.json", '{\n "$schema"'),
+        ("x.xml", "<?xml"),
+        ("intoto.json", '{\n "_type"'),
+        ("audit.intoto.json", '{\n "_type"'),
+        ("sarif.json/a.json", '{\n "schema": "memdetect.summary/1"'),
+        ("md=card.md", "## memdetect: fail"),
+    ],
+)
+def test_the_longest_end_of_a_name_decides(name: str, start: str, folder: Path) -> None:
+    assert gate(folder, "-o", name) == 1
+    assert Path(name.rpartition("=")[2]).read_text().startswith(start)
 
 
 def test_formats_by_suffix_and_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,14 +167,15 @@ def test_evidence_is_hashes_where_ci_is_set(
 
 
 def test_redaction_reaches_stdout_and_every_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for format in ("table", "json", "jsonl", "csv", "md", "github"):
+    bare = {"card", "intoto"}  # which hold no prompt at all
+    for format in FORMATS:
         assert gate(folder, "-f", format, "--redact", "-o", f"{format}=out", "-o", "all.jsonl") == 1
         out = capsys.readouterr().out
         for text in (out, Path("out").read_text(), Path("all.jsonl").read_text()):
             assert text
             assert "secret" not in text
         assert gate(folder, "-f", format) == 1
-        assert "secret" in capsys.readouterr().out
+        assert ("secret" in capsys.readouterr().out) == (format not in bare)
 
 
 def test_redaction_and_thumbs_exclude_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,104 @@
+"""JUnit XML, which dashboards of tests read: a suite of the gate's rules, a suite of the items that are not clear.
+
+What could not be decided is an error, never skipped, since dashboards show what is skipped as green.
+"""
+
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from memdetect.judging import Rule, Verdict
+from memdetect.render.shown import place, plain, strongest, subject, unclear
+from memdetect.runs.header import Header
+from memdetect.runs.policy import failing
+from memdetect.runs.records import Result
+
+# What plain() leaves of the characters that XML 1.0 has none of; no character reference may stand for them either.
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+Case = ElementTree.Element
+_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+def render_junit(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
+    """Suites `memdetect.policy`, a case for each rule, and `memdetect.findings`, a case for each item not clear.
+
+    A finding that the policy fails on is a failure, one that somebody answers for is skipped, any other passes with
+    what was found as its output. Cases take no time: nothing was run for them.
+    """
+    rules = [_rule(rule) for rule in verdict.rules]
+    if not rules:
+        rules = [_case("memdetect.policy", "verdict", "error", "no rule was judged, so that nothing is known")]
+    fails = failing(str((verdict.policy or {}).get("fail_on", "suspicious")))
+    open_ = any(rule.name == "findings" and rule.outcome == "inconclusive" for rule in verdict.rules)
+    items = [_item(row, fails, open_) for row in strongest(unclear(results))]
+    root = _counted(ElementTree.Element("testsuites", name="memdetect"), [*rules, *items])
+    policy = _suite(root, "memdetect.policy", rules)
+    facts = {"verdict": verdict.verdict, "claim": verdict.claim, "model": header.model, "digest": header.plan.model}
+    properties = ElementTree.Element("properties")
+    for name, value in facts.items():
+        ElementTree.SubElement(properties, "property", name=name, value=xml_text(value, 4000))
+    policy.insert(0, properties)
+    _suite(root, "memdetect.findings", items)
+    ElementTree.indent(root, " ")
+    return f"{_DECLARATION}{ElementTree.tostring(root, 'us-ascii', xml_declaration=False).decode()}\n"
+
+
+def _rule(rule: Rule) -> Case:
+    kind = {"fail": "failure", "inconclusive": "error"}.get(rule.outcome, "")
+    return _case("memdetect.policy", rule.name, kind, rule.reason or rule.outcome)
+
+
+def _item(row: Result, fails: Sequence[str], undecided: bool) -> Case:
+    """undecided: whether the gate could not say if findings by score count."""
+    said = f"{row.outcome}: {row.reason}" if row.reason else row.outcome
+    kind = ""
+    if row.outcome == "inconclusive":
+        kind = "error"
+    elif row.suppressed:
+        kind, said = "skipped", f"{said}; suppressed: {row.suppressed}"
+    elif row.outcome in fails:
+        kind = "error" if undecided else "failure"
+    name = f"{plain(row.id, 100)}: {plain(subject(row), 200)}"
+    return _case("memdetect.findings", name, kind, said, _where(row))
+
+
+def _where(row: Result) -> str:
+    """File and line of an item, where a reader of the repository can follow it."""
+    file = place(row)
+    return f"{file}:{row.line}" if file and row.line else file
+
+
+def _case(suite: str, name: str, kind: str, said: str, where: str = "") -> Case:
+    """A case that passes (""), fails, is an error or is skipped; what was said stands in the element that tells so."""
+    case = ElementTree.Element("testcase", classname=suite, name=xml_text(name, 400), time="0")
+    told = [said, f"at {where}"] if where else [said]
+    if kind:
+        outcome = ElementTree.SubElement(case, kind, message=xml_text(said, 500))
+        if kind != "skipped":
+            outcome.set("type", f"memdetect.{kind}")
+        outcome.text = "\n".join(xml_text(line, 1000) for line in told)
+    elif said not in ("pass", ""):
+        ElementTree.SubElement(case, "system-out").text = "\n".join(xml_text(line, 1000) for line in told)
+    return case
+
+
+def _suite(root: Case, name: str, cases: Sequence[Case]) -> Case:
+    suite = _counted(ElementTree.SubElement(root, "testsuite", name=name), cases)
+    suite.extend(cases)
+    return suite
+
+
+def _counted(element: Case, cases: Sequence[Case]) -> Case:
+    """The element with how many cases there are, and how many of them failed, are errors or are skipped."""
+    found = {"tests": len(cases)}
+    for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        found[attribute] = sum(case.find(kind) is not None for case in cases)
+    for name, count in found.items():
+        element.set(name, str(count))
+    element.set("time", "0")
+    return element
+
+
+def xml_text(text: str, width: int) -> str:
+    """A text of at most `width` characters that XML may hold and a reader can see."""
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", plain(text, width))
