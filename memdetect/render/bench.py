@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
+from memdetect.inputs.harmless import plain
 from memdetect.render.layout import GAP, paragraph, styled
-from memdetect.render.shown import plain
 from memdetect.render.text import guard
 
 NONE = "-"

@@ -7,12 +7,13 @@ from dataclasses import replace
 from io import StringIO
 from typing import Any
 
+from memdetect.inputs.harmless import ascii_json, plain
 from memdetect.judging.comparing import Comparison, Pair, Side
 from memdetect.judging.statistics.paired import PairedShare
 from memdetect.render.escapes import code, text
 from memdetect.render.layout import GAP, columns, paragraph, styled
 from memdetect.render.redaction import redact
-from memdetect.render.shown import ascii_json, plain, subject
+from memdetect.render.shown import subject
 from memdetect.render.text import guard
 from memdetect.runs.records import Result
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from memdetect.inputs.harmless import ascii_json, plain
 from memdetect.judging import Decision, Verdict
-from memdetect.render.shown import ascii_json, plain
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from memdetect.inputs.harmless import plain
 from memdetect.judging import Rule, Verdict
-from memdetect.render.shown import place, plain, strongest, subject, unclear
+from memdetect.render.shown import place, strongest, subject, unclear
 from memdetect.runs.header import Header
 from memdetect.runs.policy import failing
 from memdetect.runs.records import Result

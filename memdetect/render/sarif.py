@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from memdetect.inputs.harmless import ascii_json, plain
 from memdetect.judging import OUTCOMES, Rule, Verdict
-from memdetect.render.shown import ascii_json, listed, place, plain, strongest, subject, untested
+from memdetect.render.shown import listed, place, strongest, subject, untested
 from memdetect.runs.fingerprint import fingerprint, nearest_key, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
