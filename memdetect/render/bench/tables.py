@@ -1,20 +1,15 @@
-"""A bench (`bench.json` as plain data) -> a table for a terminal, and CSV; no torch."""
+"""A bench -> tables for a terminal."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
 from typing import Any
 
 from memdetect.inputs.harmless import plain
-from memdetect.render.layout import GAP, paragraph, styled
-from memdetect.render.text import guard
+from memdetect.render.bench.fitting import Blocks, Column, fit, fitted
+from memdetect.render.layout import paragraph, styled
 
 NONE = "-"
 SIDES = {"control": "against its controls", "clean": "against clean prompts"}
 Record = Mapping[str, Any]
-Column = tuple[str, list[str]]  # title and cells
-Blocks = list[tuple[str, list[Column]]]  # columns under a name that they share
-SHORTEST = 12  # cells that a name keeps
 
 
 def render_bench(found: Record, *, colour: bool = False, width: int = 120) -> str:
@@ -23,7 +18,7 @@ def render_bench(found: Record, *, colour: bool = False, width: int = 120) -> st
     for comparison in found["comparisons"]:
         lines += ["", *_comparison(comparison, found, colour, width)]
     lines += ["", styled("What was chosen on the tuning split, and what it costs", "bold" if colour else "")]
-    lines += _fitted([_costs(found)], colour, width)
+    lines += fitted([_costs(found)], colour, width)
     for line in (*_missing(found), *_notes(found)):
         lines += paragraph(plain(line, len(line)), width)
     return "".join(f"{line.rstrip()}\n" for line in lines)
@@ -45,13 +40,13 @@ def _comparison(comparison: Record, found: Record, colour: bool, width: int) -> 
     title = f"{comparison['positive']}: {_counted(comparison['positive'], found)}"
     yield styled(plain(title, width), "bold" if colour else "")
     whole = _blocks(comparison, sides, intervals=True)
-    if len(sides) > 1 and _fit(whole, width) is not None:
-        yield from _fitted([whole], colour, width)
+    if len(sides) > 1 and fit(whole, width) is not None:
+        yield from fitted([whole], colour, width)
     else:
         for side in sides:
             yield f"  {SIDES[side]}"
             ways = [_blocks(comparison, [side], intervals=intervals) for intervals in (True, False)]
-            yield from _fitted([[("", own) for _, own in way] for way in ways], colour, width)
+            yield from fitted([[("", own) for _, own in way] for way in ways], colour, width)
     for line in _said(comparison, sides, found):
         yield from paragraph(plain(line, len(line)), width)
 
@@ -219,95 +214,3 @@ def _percent(value: float | None) -> str:
     if value is None:
         return NONE
     return "0%" if abs(value) < 0.005 else f"{value:.0%}"
-
-
-def _fitted(ways: Sequence[Blocks], colour: bool, width: int) -> Iterator[str]:
-    """The first way to show a table that fits a line, with gaps of two cells or of one, else with names cut short."""
-    for blocks in (*ways, *(_named(way, width) for way in ways)):
-        if gap := _fit(blocks, width):
-            yield from _drawn(blocks, gap, colour)
-            return
-    yield from _drawn(_named(ways[-1], width), " ", colour)
-
-
-def _named(blocks: Blocks, width: int) -> Blocks:
-    """The same with what was chosen, and then the names, cut to what is left of a line by all other columns."""
-    for title in ("chosen", "detector"):
-        over = max(0, sum(_wide(blocks)) + len(_wide(blocks)) - 1 - width)
-        blocks = [
-            (name, [_cut(column, over) if column[0] == title else column for column in own]) for name, own in blocks
-        ]
-    return blocks
-
-
-def _cut(column: Column, over: int) -> Column:
-    """A column that is narrower by so many cells, as long as it has some."""
-    room = max(SHORTEST, max(map(len, column[1])) - over)
-    return column[0], [plain(cell, room) for cell in column[1]]
-
-
-def _wide(blocks: Blocks) -> list[int]:
-    """How wide each column is."""
-    return [max(len(title), *map(len, cells)) for _, own in blocks for title, cells in own]
-
-
-def _fit(blocks: Blocks, width: int) -> str | None:
-    """The gap with which all columns fit a line; None where they do not."""
-    wide = _wide(blocks)
-    return next((gap for gap in (GAP, " ") if sum(wide) + len(gap) * (len(wide) - 1) <= width), None)
-
-
-def _drawn(blocks: Blocks, gap: str, colour: bool) -> Iterator[str]:
-    wide = _wide(blocks)
-    if any(name for name, _ in blocks):
-        yield gap.join(_spans(blocks, wide, gap))
-    every = [column for _, own in blocks for column in own]
-    rows = [[title for title, _ in every], *zip(*(cells for _, cells in every), strict=True)]
-    for number, row in enumerate(rows):
-        padded = [
-            cell.ljust(room) if title in ("detector", "chosen") else cell.rjust(room)
-            for cell, room, (title, _) in zip(row, wide, every, strict=True)
-        ]
-        yield styled(gap.join(padded), "bold" if colour and not number else "")
-
-
-def _spans(blocks: Blocks, widths: Sequence[int], gap: str) -> Iterator[str]:
-    """The names of the blocks, each over its columns."""
-    at = 0
-    for name, own in blocks:
-        wide = sum(widths[at : at + len(own)]) + len(gap) * (len(own) - 1)
-        yield f" {name} ".center(wide, "-")[:wide] if name else " " * wide
-        at += len(own)
-
-
-def bench_csv(found: Record) -> str:
-    """A row for each comparison and detector: everything that the tables hold, and how it was chosen."""
-    rows = [_flat(found, comparison, row) for comparison in found["comparisons"] for row in comparison["rows"]]
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([guard(name) for name in rows[0]])
-    for row in rows:
-        writer.writerow([guard(cell) for cell in row.values()])
-    return out.getvalue()
-
-
-def _flat(found: Record, comparison: Record, row: Record) -> dict[str, Any]:
-    own = next(each for each in found["detectors"] if each["detector"] == row["detector"])
-    flat: dict[str, Any] = {"positive": comparison["positive"], "control": comparison["control"]}
-    flat["detector"] = row["detector"]
-    for side in SIDES:
-        held, told = row[side] or {}, comparison["text"][side] or {}
-        flat |= {f"{side}:{name}": held.get(name) for name in ("auroc", "low", "high", "positives", "negatives")}
-        flat |= {f"{side}:less_best_{name}": (held.get("behind") or {}).get(name) for name in ("value", "low", "high")}
-        for level in ("1%", "5%"):
-            tpr = next((t for t in held.get("tpr", ()) if f"{t['level']:.0%}" == level), {})
-            flat |= {f"{side}:tpr_{level}{part}": tpr.get(name) for part, name in TPR.items()}
-        flat[f"{side}:text"] = told.get("auroc")
-    flat |= {f"fdr:{name}": (row["found"] or {}).get(name) for name in ("found", "false", "m", "n", "needed")}
-    flat |= {f"style{part}": (row["style"] or {}).get(name) for part, name in STYLE.items()}
-    flat["lost"] = row["lost"]
-    return flat | {name: value for name, value in own.items() if name not in ("detector", "place")}
-
-
-TPR = {"": "share", ":low": "low", ":high": "high", ":found": "found", ":false": "false"}
-STYLE = {"": "auroc", ":low": "low", ":high": "high"}
