@@ -37,7 +37,7 @@ from memdetect.inputs.options import Loading
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIDES = ("height", "width")
-PIXEL_BYTES = 24  # of an image in fp32 and the pass before it: less than any pipeline takes
+PIXEL_BYTES = 64  # of 16 channels in fp32 at full size: less than the decoder of a published model takes
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
     {

@@ -30,14 +30,12 @@ def check_run(
     """Refuse detectors that these settings cannot serve; the pipeline is started once, and ended before its first pass.
 
     levels: what `run_levels` says of these settings, if that is known already. Raises MemdetectError (usage), one line:
-    a detector that compares seeds where there is one, a window of steps that the run does not have, guidance that runs
-    no unconditional branch, a step without signal of a network that predicts noise (its clean estimate divides by zero,
-    its noise is the input itself), and attention that a network lacks.
+    settings that the pipeline refuses, a detector that compares seeds where there is one, a window of steps that the
+    run does not have, guidance that runs no unconditional branch, a step without signal of a network that predicts
+    noise (its clean estimate divides by zero, its noise is the input itself), and attention that a network lacks.
     """
     check_branches(model, detectors)
     check_seeds(detectors, sampler.num_seeds)
-    if not any(need.when is not None for d in detectors for need in d.needs):
-        return
     levels = run_levels(model, sampler) if levels is None else levels
     for detector in detectors:
         if reason := unserved(model, sampler, detector, levels):

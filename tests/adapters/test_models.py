@@ -341,6 +341,12 @@ def test_a_size_is_a_number_of_pixels(pipe, side):
     assert message == f"pipeline argument 'width' is {side!r}, expected a number of pixels"
 
 
+@pytest.mark.parametrize("side", [2**20, 10**9, 2**63])
+def test_a_size_that_no_memory_holds_is_refused_at_the_door(pipe, side):
+    message = refusal(lambda: check_call(load(pipe), {"height": side, "width": side}))
+    assert message == f"images of {side} x {side} pixels do not fit in the memory of cpu; give a smaller size"
+
+
 def test_arguments_of_the_pipeline_are_accepted(pipe):
     check_call(load(pipe), {})
     check_call(load(pipe), {"height": 64, "width": 32, "negative_prompt": "red", "guidance_rescale": 0.7})
