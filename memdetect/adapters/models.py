@@ -28,6 +28,7 @@ from memdetect.adapters.opening import (
     reason_of,
     weight_bytes,
 )
+from memdetect.adapters.places import place_of
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
@@ -219,29 +220,6 @@ def _placement(device: str | None, dtype: str, card: str) -> tuple[str, str]:
     if kind == "cpu" and dtype == "fp16":
         raise MemdetectError("fp16 on a CPU is slow and inexact; use --dtype fp32 or bf16")
     return device, dtype
-
-
-def place_of(name: str) -> Path | None:
-    """The folder or file that a name stands for, or None for a hub id (`owner/name`); MemdetectError for neither."""
-    path = Path(name)
-    if path.is_file():
-        if path.suffix != ".safetensors":
-            raise MemdetectError(f"{name} is no .safetensors file; convert the weights, pickles are not opened")
-        return path
-    if path.is_dir():
-        if not (path / "model_index.json").exists():
-            raise MemdetectError(f"{name} has no model_index.json; expected a folder in the diffusers layout")
-        if not any(path.glob("*/*.safetensors")):
-            raise MemdetectError(f"{name} holds no .safetensors file; convert the weights, pickles are not opened")
-        return path
-    if (inside := bundled.model_folder(name)) is not None:
-        return inside if (inside / "model_index.json").exists() else None
-    if name.count("/") != 1 or path.is_absolute() or name.startswith("."):
-        close = get_close_matches(name, bundled.models(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        have = ", ".join(bundled.models()) or "none"
-        raise MemdetectError(f"no model {name!r}: neither a folder nor a bundled model; {hint}(bundled: {have})")
-    return None
 
 
 def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Card) -> Any:

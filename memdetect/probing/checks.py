@@ -10,8 +10,9 @@ from memdetect.probing.attention import cross_attentions
 from memdetect.probing.finished import Needing, check_branches
 from memdetect.probing.hooks import quiet
 from memdetect.probing.needs import AFTER, Need
+from memdetect.probing.refusals import blaming, starting
 from memdetect.probing.running import run_sigmas
-from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments, starting
+from memdetect.probing.sampling import Sampler, guidance_of, run_arguments
 
 
 def check_seeds(detectors: Sequence[Needing], num_seeds: int) -> None:

@@ -16,9 +16,10 @@ from memdetect.errors import MemdetectError
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.hooks import CAPTURES, Replay, quiet, watch
 from memdetect.probing.needs import Need
+from memdetect.probing.refusals import blaming, starting
 from memdetect.probing.replay import record
 from memdetect.probing.running import Wanted
-from memdetect.probing.sampling import Sampler, blaming, encode, generators, sample_watched, starting
+from memdetect.probing.sampling import Sampler, encode, generators, sample_watched
 from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 

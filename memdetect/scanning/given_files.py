@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from memdetect.adapters.loras import check_lora
-from memdetect.adapters.models import place_of
+from memdetect.adapters.places import place_of
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 from memdetect.inputs.folders import images_in

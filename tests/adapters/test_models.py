@@ -108,6 +108,11 @@ def test_a_name_that_is_neither_folder_nor_bundled_nor_hub_id_is_refused(name):
     assert f"no model '{name}': neither a folder nor a bundled model" in refusal(lambda: load(name))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", __file__ + "/model"], ids=["long", "nul", "below a file"])
+def test_a_name_that_no_path_can_have_is_refused(name):
+    assert refusal(lambda: load(name)).startswith(f"no model {name!r:.80}: ")
+
+
 def test_a_hub_id_that_is_not_there_is_refused():
     assert "'nobody/nothing' could not be opened" in refusal(lambda: opened("nobody/nothing"))
 
