@@ -37,13 +37,17 @@ def changed(content: Any, rng: random.Random) -> Any:
         for key in way:
             holder = holder[key]
         if last == "" and not isinstance(holder, dict):
-            return rng.choice(VALUES)
+            return _value(rng)
         rng.choice((_set, _set, _set, _set, _drop, _drop, _scale, _scale, _wrap, _more, _rename))(holder, last, rng)
     return made
 
 
+def _value(rng: random.Random) -> Any:
+    return copy.deepcopy(rng.choice(VALUES))
+
+
 def _set(holder: Any, key: Any, rng: random.Random) -> None:
-    holder[key] = rng.choice(VALUES)
+    holder[key] = _value(rng)
 
 
 def _drop(holder: Any, key: Any, rng: random.Random) -> None:
@@ -67,7 +71,7 @@ def _wrap(holder: Any, key: Any, rng: random.Random) -> None:
 
 def _more(holder: Any, key: Any, rng: random.Random) -> None:
     if isinstance(holder, dict):
-        holder[rng.choice(("", "x", "__class__", "model_config"))] = rng.choice(VALUES)
+        holder[rng.choice(("", "x", "__class__", "model_config"))] = _value(rng)
     else:
         holder.extend(copy.deepcopy(holder[:1]) * rng.choice((1, 3)))
 

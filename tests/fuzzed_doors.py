@@ -76,7 +76,7 @@ def called(command: Sequence[str]) -> tuple[str, str]:
     said, out = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     for number in (signal.SIGALRM, signal.SIGPROF):
         signal.signal(number, _late)
-    signal.alarm(WAITING)
+    signal.setitimer(signal.ITIMER_REAL, WAITING)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
@@ -87,7 +87,7 @@ def called(command: Sequence[str]) -> tuple[str, str]:
         code = f"{type(problem).__name__}: {problem}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return code, said.getvalue()
 
 

@@ -28,18 +28,18 @@ from memdetect.adapters.opening import (
     reason_of,
     weight_bytes,
 )
+from memdetect.adapters.places import near_name, place_of
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
 from memdetect.adapters.state import state_of
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import did_you_mean
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIDES = ("height", "width")
-PIXEL_BYTES = 24  # of an image in fp32 and the pass before it: less than any pipeline takes
+PIXEL_BYTES = 64  # of 16 channels in fp32 at full size: less than the decoder of a published model takes
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
     {
@@ -231,37 +231,6 @@ def _placement(device: str | None, dtype: str, card: str) -> tuple[str, str]:
     if kind == "cpu" and dtype == "fp16":
         raise MemdetectError("fp16 on a CPU is slow and inexact; use --dtype fp32 or bf16")
     return device, dtype
-
-
-def place_of(name: str) -> Path | None:
-    """The folder or file that a name stands for, or None for a hub id (`owner/name`); MemdetectError for neither."""
-    path = Path(name)
-    if path.is_file():
-        if path.suffix != ".safetensors":
-            raise MemdetectError(f"{name} is no .safetensors file; convert the weights, pickles are not opened")
-        return path
-    if path.is_dir():
-        if not (path / "model_index.json").exists():
-            raise MemdetectError(f"{name} has no model_index.json; expected a folder in the diffusers layout")
-        if not any(path.glob("*/*.safetensors")):
-            raise MemdetectError(f"{name} holds no .safetensors file; convert the weights, pickles are not opened")
-        return path
-    if (inside := bundled.model_folder(name)) is not None:
-        return inside if (inside / "model_index.json").exists() else None
-    if name.count("/") != 1 or path.is_absolute() or name.startswith("."):
-        have = ", ".join(bundled.models()) or "none"
-        said = "neither a folder nor a bundled model"
-        raise MemdetectError(f"no model {name!r}: {said}; {near_name(name)}(bundled: {have})")
-    return None
-
-
-def near_name(name: str) -> str:
-    """`did you mean 'NAME'? ` for a name that is nearly that of a folder or file here, or of a bundled model; else "".
-
-    A hub id may be anywhere: `owner/name` is only what a misspelt folder reads like as well.
-    """
-    close = get_close_matches(name.rpartition("/")[2], bundled.models(), n=1)
-    return did_you_mean(Path(name)) or (f"did you mean {close[0]!r}? " if close else "")
 
 
 def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Card) -> Any:

@@ -54,7 +54,7 @@ def fetched(place: str, loading: Loading) -> Path:
 
     Raises what the hub's client does, and MemdetectError as `check_index`.
     """
-    here = {"revision": loading.revision, "local_files_only": loading.offline}
+    here: dict[str, Any] = {"revision": loading.revision, "local_files_only": loading.offline}
     check_index(Path(hf_hub_download(place, INDEX, **here)))
     variant = {"variant": loading.variant} if loading.variant else {}
     return Path(DiffusionPipeline.download(place, use_safetensors=True, safety_checker=None, **variant, **here))

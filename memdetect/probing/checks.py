@@ -10,8 +10,9 @@ from memdetect.probing.attention import cross_attentions
 from memdetect.probing.finished import Needing, check_branches
 from memdetect.probing.hooks import quiet
 from memdetect.probing.needs import AFTER, Need
+from memdetect.probing.refusals import blaming, starting
 from memdetect.probing.running import run_sigmas
-from memdetect.probing.sampling import Sampler, blaming, guidance_of, run_arguments, starting
+from memdetect.probing.sampling import Sampler, guidance_of, run_arguments
 
 
 def check_seeds(detectors: Sequence[Needing], num_seeds: int) -> None:
@@ -30,14 +31,13 @@ def check_run(
     """Refuse detectors that these settings cannot serve; the pipeline is started once, and ended before its first pass.
 
     levels: what `run_levels` says of these settings, if that is known already. Raises MemdetectError (usage), one line:
-    a detector that compares seeds where there is one, a window of steps that the run does not have, guidance that runs
-    no unconditional branch, a step without signal of a network that predicts noise (its clean estimate divides by zero,
-    its noise is the input itself), attention or a text that a model lacks, and what a need itself says is lacking.
+    settings that the pipeline refuses, a detector that compares seeds where there is one, a window of steps that the
+    run does not have, guidance that runs no unconditional branch, a step without signal of a network that predicts
+    noise (its clean estimate divides by zero, its noise is the input itself), attention or a text that a model lacks,
+    and what a need itself says is lacking.
     """
     check_branches(model, detectors)
     check_seeds(detectors, sampler.num_seeds)
-    if not any(need.when is not None for d in detectors for need in d.needs):
-        return
     levels = run_levels(model, sampler) if levels is None else levels
     for detector in detectors:
         if reason := unserved(model, sampler, detector, levels):

@@ -18,8 +18,9 @@ from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.decoding import encode
 from memdetect.probing.hooks import CAPTURES, Replay, quiet, watch
 from memdetect.probing.needs import Need
+from memdetect.probing.refusals import blaming, starting
 from memdetect.probing.replay import record
-from memdetect.probing.sampling import Sampler, generators, sample_watched, starting
+from memdetect.probing.sampling import Sampler, generators, sample_watched
 from memdetect.probing.steps import Step
 from memdetect.probing.trace import Trace
 
@@ -88,7 +89,7 @@ class Probe:
             return cls(model, points, (), (), None, run, whole)
         steps = _timesteps(model, timesteps, sigmas)
         features = _features(needs)
-        with starting(model, call or {}):
+        with blaming(call or {}), starting(model, call or {}):
             replay = record(model, call=call or {})
             # Passes that stop early cannot tell whether a layer would have run again: one whole pass can.
             with quiet(), watch(model.denoiser, points if features else (), features, stop=False):

@@ -1,8 +1,7 @@
 """Generate images with a pipeline, one generator for each."""
 
 import inspect
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +12,11 @@ from torch import Tensor
 from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
 from memdetect.adapters.latents import unpack
-from memdetect.errors import MemdetectError
 from memdetect.probing.asking import Run, Wanted
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.decoding import vae_factor
 from memdetect.probing.needs import Need
+from memdetect.probing.refusals import blaming
 from memdetect.probing.running import Watched, watch_run
 
 
@@ -149,41 +148,6 @@ def finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tens
         rows, cols = (2 * (side // factor) for side in image_size(model, sampler.call))
         return unpack(images, rows, cols)
     return images
-
-
-@contextmanager
-def blaming(given: Mapping[str, Any]) -> Generator[None]:
-    """Make a usage error of what a pipeline raises under further arguments that somebody gave."""
-    try:
-        yield
-    except (AttributeError, TypeError, ValueError, LookupError) as problem:
-        if not given:
-            raise
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-        said = f"fails with the arguments {', '.join(given)} of --call ({reason:.200})"
-        raise MemdetectError(f"the pipeline {said}; leave out what it cannot take") from problem
-
-
-# What pipelines raise where a model's settings contradict each other, or ask for more memory than there is.
-_FAILURES = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
-
-
-@contextmanager
-def starting(model: Model, given: Mapping[str, Any]) -> Generator[None]:
-    """Make a usage error of what a pipeline raises before its first step, where no argument that was given explains it.
-
-    given: further arguments; what a pipeline says of those is for `blaming`.
-    """
-    try:
-        yield
-    except _FAILURES as problem:
-        if given and not isinstance(problem, RuntimeError | MemoryError):
-            raise
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise MemdetectError(
-            f"the pipeline of {model.name} fails before its first step ({reason:.200}); "
-            "check the model's files, and the size of its images"
-        ) from problem
 
 
 class _Decoding(BaseException):

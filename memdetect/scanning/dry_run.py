@@ -9,7 +9,7 @@ from typing import Any
 from memdetect import __version__
 from memdetect.adapters import admitted
 from memdetect.adapters.cards import Card, read_card
-from memdetect.adapters.models import near_name, place_of
+from memdetect.adapters.places import near_name, place_of
 from memdetect.copies.index import read_manifest
 from memdetect.copies.index.write import LEVEL
 from memdetect.detectors import find

@@ -6,7 +6,7 @@ from typing import Any
 
 from memdetect.adapters import Model
 from memdetect.adapters.loras import check_lora
-from memdetect.adapters.models import place_of
+from memdetect.adapters.places import place_of
 from memdetect.adapters.rows import adapter_of
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean

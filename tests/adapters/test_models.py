@@ -109,6 +109,11 @@ def test_a_name_that_is_neither_folder_nor_bundled_nor_hub_id_is_refused(name):
     assert f"no model '{name}': neither a folder nor a bundled model" in refusal(lambda: load(name))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", __file__ + "/model"], ids=["long", "nul", "below a file"])
+def test_a_name_that_no_path_can_have_is_refused(name):
+    assert refusal(lambda: load(name)).startswith(f"no model {name!r:.80}: ")
+
+
 def test_a_hub_id_that_is_not_there_is_refused():
     assert "'nobody/nothing' could not be opened" in refusal(lambda: opened("nobody/nothing"))
 
@@ -408,6 +413,12 @@ def test_half_a_size_is_refused_for_some_pipelines_drop_it(pipe, name, other):
 def test_a_size_is_a_number_of_pixels(pipe, side):
     message = refusal(lambda: check_call(load(pipe), {"height": 64, "width": side}))
     assert message == f"pipeline argument 'width' is {side!r}, expected a number of pixels"
+
+
+@pytest.mark.parametrize("side", [2**20, 10**9, 2**63])
+def test_a_size_that_no_memory_holds_is_refused_at_the_door(pipe, side):
+    message = refusal(lambda: check_call(load(pipe), {"height": side, "width": side}))
+    assert message == f"images of {side} x {side} pixels do not fit in the memory of cpu; give a smaller size"
 
 
 def test_arguments_of_the_pipeline_are_accepted(pipe):

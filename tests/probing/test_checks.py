@@ -172,9 +172,9 @@ def test_a_fault_of_the_call_is_no_reason_for_other_detectors(pipe):
     [
         (4, 2, [], False, 1),
         (1, 2, [], False, 1),
-        (4, 1, [], False, 0),
+        (4, 1, [], False, 1),
         (4, 2, [], True, 0),
-        (4, 2, ["spikiness"], False, 0),
+        (4, 2, ["spikiness"], False, 1),
         (4, 2, ["dcs", "agreement"], False, 1),
     ],
 )

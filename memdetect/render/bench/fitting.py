@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from memdetect.inputs.harmless import plain
 from memdetect.render.layout import GAP, styled
-from memdetect.render.shown import plain
 
 Column = tuple[str, list[str]]  # title and cells
 Blocks = list[tuple[str, list[Column]]]  # columns under a name that they share

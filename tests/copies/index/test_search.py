@@ -181,8 +181,35 @@ def test_rows_together_are_rows_one_by_one(tmp_path):
     assert rows.many(asked) == [rows[i] for i in asked]
     assert rows.many([]) == []
     for wrong in ([30], [0, 30]):
-        with pytest.raises(IndexError):
+        with pytest.raises(MemdetectError, match=r"rows\.jsonl' is damaged: it has 30 rows"):
             rows.many(wrong)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"key": 1}', "key: Input should be a valid string"),
+        (b"{", "a row: Invalid JSON"),
+        (b"[" * 500, "a row: Invalid JSON"),
+        (b"", "a row: Invalid JSON"),
+    ],
+    ids=["type", "cut", "deep", "blank"],
+)
+def test_a_line_that_is_no_row_is_named(tmp_path, line, said):
+    """Checksums hold: somebody made them of such a file."""
+    written(tmp_path / "i", unit(3, 4, 0))
+    path = tmp_path / "i" / "rows.jsonl"
+    whole = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([whole[0], line, whole[2]]) + b"\n")
+    with pytest.raises(MemdetectError, match=f"rows.jsonl' is damaged: {said}"):
+        RowFile(path).many([0, 1])
+    two = b",".join(whole[:2])
+    path.write_bytes(b"\n".join([two, whole[1]]) + b"\n")
+    with pytest.raises(MemdetectError, match="a line holds several rows"):
+        RowFile(path).many([0])
+    path.write_bytes(b"")
+    with pytest.raises(MemdetectError, match="it is empty"):
+        RowFile(path)
 
 
 def test_matches_that_are_missing_leave_no_gap(tmp_path):

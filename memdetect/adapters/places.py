@@ -1,0 +1,52 @@
+"""What a model's name stands for: a folder, a file, a bundled model or a hub id."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from memdetect.errors import MemdetectError
+from memdetect.files import did_you_mean
+from memdetect.inputs import bundled
+
+
+def _possible(name: str) -> Path:
+    """The path that a name would be; MemdetectError for one that none can have."""
+    path = Path(name)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as problem:  # too long, a NUL, a file in place of a folder
+        said = problem.strerror if isinstance(problem, OSError) else problem
+        raise MemdetectError(f"no model {name!r:.80}: {said}; check the path") from None
+    return path
+
+
+def place_of(name: str) -> Path | None:
+    """The folder or file that a name stands for, or None for a hub id (`owner/name`); MemdetectError for neither."""
+    path = _possible(name)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise MemdetectError(f"{name} is no .safetensors file; convert the weights, pickles are not opened")
+        return path
+    if path.is_dir():
+        if not (path / "model_index.json").exists():
+            raise MemdetectError(f"{name} has no model_index.json; expected a folder in the diffusers layout")
+        if not any(path.glob("*/*.safetensors")):
+            raise MemdetectError(f"{name} holds no .safetensors file; convert the weights, pickles are not opened")
+        return path
+    if (inside := bundled.model_folder(name)) is not None:
+        return inside if (inside / "model_index.json").exists() else None
+    if name.count("/") != 1 or path.is_absolute() or name.startswith("."):
+        have = ", ".join(bundled.models()) or "none"
+        said = "neither a folder nor a bundled model"
+        raise MemdetectError(f"no model {name!r}: {said}; {near_name(name)}(bundled: {have})")
+    return None
+
+
+def near_name(name: str) -> str:
+    """`did you mean 'NAME'? ` for a name that is nearly that of a folder or file here, or of a bundled model; else "".
+
+    A hub id may be anywhere: `owner/name` is only what a misspelt folder reads like as well.
+    """
+    close = get_close_matches(name.rpartition("/")[2], bundled.models(), n=1)
+    return did_you_mean(Path(name)) or (f"did you mean {close[0]!r}? " if close else "")
