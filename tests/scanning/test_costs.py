@@ -53,7 +53,9 @@ def test_passes_are_as_many_as_the_network_runs(pipe: Any, kept: bool, tmp_path:
     model, sampler = load(pipe), Sampler(8, 3.0, 2)
     pipe.scheduler.save_pretrained(tmp_path / "scheduler")
     rows: list[int] = []
-    for detector in find(("agreement", "sharpness", "pian", "spikiness", "gap-sharpness", "anisotropy", "loss", "clid", "dsm")):
+    for detector in find(
+        ("agreement", "sharpness", "pian", "spikiness", "gap-sharpness", "anisotropy", "loss", "clid", "dsm")
+    ):
         probe = Probe.at(model, detectors=(detector,))
         rows.clear()
         hook = model.denoiser.register_forward_pre_hook(
