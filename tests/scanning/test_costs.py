@@ -11,7 +11,6 @@ from synthetic_runs import calibration, plan_of
 
 from memdetect.adapters import load
 from memdetect.detectors import find
-from memdetect.errors import MemdetectError
 from memdetect.probing import Probe, Sampler, probe_prompts
 from memdetect.scanning.costs import Effort, cost_lines, levels_in
 
@@ -54,8 +53,9 @@ def test_passes_are_as_many_as_the_network_runs(pipe: Any, kept: bool, tmp_path:
     model, sampler = load(pipe), Sampler(8, 3.0, 2)
     pipe.scheduler.save_pretrained(tmp_path / "scheduler")
     rows: list[int] = []
-    names = ("agreement", "sharpness", "pian", "spikiness", "gap-sharpness", "anisotropy", "loss", "clid", "dsm")
-    for detector in find(names):
+    for detector in find(
+        ("agreement", "sharpness", "pian", "spikiness", "gap-sharpness", "anisotropy", "loss", "clid", "dsm")
+    ):
         probe = Probe.at(model, detectors=(detector,))
         rows.clear()
         hook = model.denoiser.register_forward_pre_hook(
@@ -91,28 +91,3 @@ def test_time_goes_with_the_passes_that_are_planned() -> None:
     assert f"about {seconds / 60:.0f} min " in line if seconds >= 120 else f"about {seconds:.0f} s " in line
     given, _ = cost_lines(0, 100, twice, clean, None)
     assert given.startswith("100 images, 100 passes of the denoiser; about ")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "[]",
-        "{",
-        '{"_class_name": "DDIMScheduler", "beta_start": "x"}',
-        '{"_class_name": "DDIMScheduler", "timestep_spacing": 1}',
-    ],
-    ids=["list", "cut", "text", "spacing"],
-)
-def test_settings_that_make_no_schedule_are_one_line(tmp_path, content):
-    (tmp_path / "scheduler").mkdir()
-    (tmp_path / "scheduler/scheduler_config.json").write_text(content, encoding="utf-8")
-    with pytest.raises(MemdetectError, match=r"scheduler_config\.json makes no schedule") as refused:
-        levels_in(tmp_path, 4)
-    assert "\n" not in str(refused.value)
-
-
-def test_what_is_no_scheduler_is_not_made(tmp_path):
-    (tmp_path / "scheduler").mkdir()
-    content = '{"_class_name": "StableDiffusionPipeline"}'
-    (tmp_path / "scheduler/scheduler_config.json").write_text(content, encoding="utf-8")
-    assert levels_in(tmp_path, 4) == ()
