@@ -16,6 +16,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
 from memdetect.adapters.cards import Card, card_of, read_card
+from memdetect.adapters.downloads import not_fetched, patient
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
     PROBLEMS,
@@ -242,13 +243,14 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
     try:
         if isinstance(where, Path):
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
-        return open_pipeline(where, DTYPES[dtype], loading)
+        with patient(where):
+            return open_pipeline(where, DTYPES[dtype], loading)
     except PROBLEMS as problem:
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
+        absent = not_fetched(loading, problem) if isinstance(where, str) else ""
         cure = opening_hint(where, loading) or "check its name and files"
-        raise MemdetectError(
-            f"model {str(where)!r} could not be opened: {reason_of(problem)}; {cure}{mirrors}"
-        ) from None
+        said = absent or f"{reason_of(problem)}; {cure}"
+        raise MemdetectError(f"model {str(where)!r} could not be opened: {said}{mirrors}") from None
 
 
 def _wrap(pipe: Any) -> Model:
