@@ -7,7 +7,7 @@ _LINE = b"memdetect: interrupted; the same command resumes\n"
 
 
 def main() -> None:
-    """Run the command line. A signal that comes while its modules are imported ends it with 130 or 143, and one line."""
+    """Run the command line. A signal while its modules are imported ends it with one line, and 130 or 143."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     from memdetect.cli import main as command

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memdetect.errors import MemdetectError
+from memdetect.files import SMALL, read_text
 from memdetect.inputs import bundled
 
 
@@ -42,7 +43,7 @@ def read_card(folder: Path | None) -> Card:
     if path is None or not path.exists():
         return Card()
     try:
-        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return Card.model_validate(tomllib.loads(read_text(path, SMALL)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise MemdetectError(f"{path} is not valid TOML: {problem}; correct it") from None
     except ValidationError as problem:

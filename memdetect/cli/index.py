@@ -8,7 +8,6 @@ import typer
 from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
 from memdetect.cli.terminal import hush, interrupted, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
-from memdetect.errors import Exit
 from memdetect.inputs.options import Indexing
 
 app = typer.Typer(help="Make an index of the training images, look at it, check it.", no_args_is_help=True)

@@ -14,6 +14,7 @@ from memdetect.errors import Exit, MemdetectError
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
 RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
+MADE = ("pairs.png", "base", "train.index", ".lock")  # what a run may hold besides
 
 
 Format = Literal["table", "json", "jsonl", "csv", "md", "github"]
@@ -66,7 +67,7 @@ def reports(asked: Reporting, *, runs: Iterable[Path] = (), inputs: Iterable[str
     usual: Evidence = "hash" if os.environ.get("CI") or asked.redact else "thumbs"
     files = tuple(_target(output) for output in asked.output)
     taken = {Path(name).resolve(): "an input" for name in inputs if name != "-"}
-    taken |= {(run / name).resolve(): "a part of the run" for run in runs for name in RUN_FILES}
+    taken |= {(run / name).resolve(): "a part of the run" for run in runs for name in (*RUN_FILES, *MADE)}
     for _, path in files:
         held = next((taken[p] for p in (path.resolve(), *path.resolve().parents) if p in taken), None)
         if held:
@@ -93,7 +94,8 @@ def _target(output: str) -> tuple[str, Path]:
 
 
 def _check_writable(path: Path) -> None:
-    if path.exists() and not path.is_file():
+    special = str(path.absolute()).startswith(("/dev/", "/proc/"))  # whose links would be replaced, not written to
+    if special or (path.exists() and not path.is_file()):
         raise MemdetectError(f"-o {path} is no regular file; name a file")
     nearest = next(folder for folder in path.absolute().parents if folder.exists())
     if not nearest.is_dir():

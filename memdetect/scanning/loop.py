@@ -23,7 +23,7 @@ def sample_all(items: Sequence[Request], bench: Bench, folder: RunFolder, watch:
     """Measure every item that the folder does not hold; False when it was stopped before the last one."""
     folder.note("start", device=bench.model.device, batch_size=bench.sampler.batch_size)
     done = folder.done()
-    watch.progress(len(done), len(items), "")
+    watch.progress(len(done), len(items), folder.torn())
     for shard in _shards(items, done, bench):
         if watch.stop():
             folder.note("interrupted", done=len(done))

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at every stage, once and twice: 130 or 143 in time, nothing left behind, and a run that resumes."""
+"""SIGINT and SIGTERM at every stage, once and twice: 130 or 143 in time, nothing left behind, a run that resumes."""
 
 import os
 import shlex
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 from ready import Ready
@@ -51,7 +52,7 @@ sys.meta_path.insert(0, Held())
 runpy.run_module("memdetect", run_name="__main__", alter_sys=True)
 """
 STAGES = {
-    "importing": "memdetect.scanning.prepare.Options",
+    "importing": "memdetect.scanning.Options",
     "loading": "memdetect.adapters.models.open_pipeline",
     "sampling": "memdetect.scanning.loop.measure",
     "writing": "memdetect.runs.folder.write_atomic",
@@ -64,6 +65,13 @@ def scan(folder: Path, model: Path) -> list[str]:
     return ["scan", str(folder / "prompts.txt"), "--model", str(model), "--out", str(folder / "run"), *FAST]
 
 
+def until_held(stderr: IO[str]) -> None:
+    for line in stderr:
+        if line == "held\n":
+            return
+    raise AssertionError("the program ended before it was held")
+
+
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_a_second_signal_ends_a_scan_at_once_wherever_it_is(
     stage: str, model_folder: Path, tmp_path: Path, ready: Ready, capsys: pytest.CaptureFixture[str]
@@ -72,8 +80,7 @@ def test_a_second_signal_ends_a_scan_at_once_wherever_it_is(
     arguments = scan(tmp_path, model_folder)
     process = ready.start(HELD, STAGES[stage], "hard", *arguments)
     with process.stdin, process.stdout, process.stderr:
-        while process.stderr.readline() != "held\n":
-            pass
+        until_held(process.stderr)
         os.kill(process.pid, signal.SIGTERM)
         os.kill(process.pid, signal.SIGINT)
         begun = time.monotonic()
@@ -93,8 +100,7 @@ def test_the_first_signal_ends_a_scan_that_has_no_batch_to_finish(
 ) -> None:
     process = ready.start(HELD, STAGES["loading"], "easy", *scan(tmp_path, model_folder))
     with process.stdin, process.stdout, process.stderr:
-        while process.stderr.readline() != "held\n":
-            pass
+        until_held(process.stderr)
         os.kill(process.pid, number)
         said = process.stderr.read()
         assert process.wait() == 128 + number
@@ -144,7 +150,10 @@ def test_a_hub_that_never_answers_is_waited_for_a_limited_time(
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", endpoint)
     monkeypatch.setattr(downloads, "PATIENCE", 0.2)
-    with silent, pytest.raises(MemdetectError, match=r"did not answer within 0\.2 s; run the same command again") as told:
+    with (
+        silent,
+        pytest.raises(MemdetectError, match=r"did not answer within 0\.2 s; run the same command again") as told,
+    ):
         load("nobody/nothing")
     assert told.value.exit is Exit.ERROR
 
