@@ -83,7 +83,7 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def path_of(text: str) -> Path:
+def path_of(text: str | Path) -> Path:
     """A path as it is given; MemdetectError for an empty one, which an unset variable leaves behind."""
     if not str(text).strip():
         raise MemdetectError("a path is empty, as an unset variable leaves it; name a file or folder, . for this one")
