@@ -132,7 +132,7 @@ class RunFolder:
     def torn(self) -> str:
         """A line where the journal holds some that a crash has cut, which count for nothing; else ""."""
         count = len(self._noted()) - sum(1 for _ in self.events())
-        return f"{self.path / JOURNAL}: left out {count} lines that were cut off" if count else ""
+        return f"{self.path / JOURNAL}: left out {count} line{'s' * (count > 1)} that a crash cut off" if count else ""
 
     def _noted(self) -> list[bytes]:
         path = self.path / JOURNAL
