@@ -6,8 +6,8 @@ import re
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from memdetect.errors import MemdetectError
 
@@ -66,7 +66,7 @@ def read_text(path: Path, most: int = LARGEST) -> str:
     return read_regular(path, most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def open_regular(path: Path, most: int | None = None) -> BinaryIO:
+def open_regular(path: Path, most: int | None = None) -> BufferedReader:
     """A regular file, opened to be read; with `most`, of at most so many bytes. Raises as `read_regular`."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     state = os.fstat(descriptor)
@@ -152,6 +152,11 @@ def _runs(process: int) -> bool:
     except (OSError, OverflowError):  # another user's
         return True
     return True
+
+
+def real(path: Path | str) -> Path:
+    """Where a path leads, links followed; of links in a circle the path as it is, where `Path.resolve` is an error."""
+    return Path(os.path.realpath(path))
 
 
 def did_you_mean(path: Path) -> str:

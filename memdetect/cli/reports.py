@@ -11,6 +11,7 @@ import typer
 from memdetect.cli.options import FORMAT
 from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
+from memdetect.files import real
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
 RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
@@ -66,13 +67,13 @@ def reports(asked: Reporting, *, runs: Iterable[Path] = (), inputs: Iterable[str
         raise MemdetectError("--redact leaves no pixel, --evidence thumbs asks for them; choose one of the two")
     usual: Evidence = "hash" if os.environ.get("CI") or asked.redact else "thumbs"
     files = tuple(_target(output) for output in asked.output)
-    taken = {Path(name).resolve(): "an input" for name in inputs if name != "-"}
-    taken |= {(run / name).resolve(): "a part of the run" for run in runs for name in (*RUN_FILES, *MADE)}
+    taken = {real(name): "an input" for name in inputs if name != "-"}
+    taken |= {real(run / name): "a part of the run" for run in runs for name in (*RUN_FILES, *MADE)}
     for _, path in files:
-        held = next((taken[p] for p in (path.resolve(), *path.resolve().parents) if p in taken), None)
+        held = next((taken[p] for p in (real(path), *real(path).parents) if p in taken), None)
         if held:
             raise MemdetectError(f"-o {path} would replace {held}; choose another file")
-        taken[path.resolve()] = "another report"
+        taken[real(path)] = "another report"
         _check_writable(path)
     return Reports(asked.format, files, asked.redact, asked.evidence or usual)
 
@@ -136,7 +137,7 @@ def _save(path: Path, text: str) -> None:
 
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
-        if summary and path.resolve() == Path(summary).resolve():
+        if summary and real(path) == real(summary):
             _append(path, text)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)

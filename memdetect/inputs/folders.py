@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from memdetect.errors import MemdetectError
-from memdetect.files import did_you_mean, open_regular
+from memdetect.files import did_you_mean, open_regular, real
 
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -238,10 +238,10 @@ def outside(out: Path, sources: Iterable[str | Path]) -> None:
 
     Sources: folders, and globs with `**`; anything else holds none but its own files.
     """
-    home = out.resolve()
+    home = real(out)
     for source in map(str, sources):
         path = Path(source.partition("**")[0]) if "**" in source else Path(source)
-        if source and path.is_dir() and home.is_relative_to(path.resolve()):
+        if source and path.is_dir() and home.is_relative_to(real(path)):
             said = "so that its pictures would be taken for inputs; choose an --out outside of it"
             raise MemdetectError(f"--out {str(out)!r} lies in {str(path)!r}, which is searched for images, {said}")
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from memdetect.errors import MemdetectError
+from memdetect.files import real
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.integrity import altered, exchanged
 from memdetect.judging.rows import Place, Reader, Records, Row, Shards
@@ -72,7 +73,7 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
 def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:
     """Folders with their headers, in an order that does not depend on how they were given."""
     found = [(folder, RunFolder(folder).header()) for folder in folders]
-    return sorted(found, key=lambda pair: (pair[1].model_dump_json(), str(pair[0].resolve())))
+    return sorted(found, key=lambda pair: (pair[1].model_dump_json(), str(real(pair[0]))))
 
 
 def _judged_by(file: Path, header: Header, rows: Sequence[Row]) -> tuple[Header, Calibration]:
