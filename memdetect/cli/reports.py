@@ -103,8 +103,11 @@ def _check_writable(path: Path) -> None:
         raise MemdetectError(f"-o {path}: {nearest} is no folder; choose another place")
 
 
-def check_run_folder(out: Path) -> None:
-    """Refuse a run folder that is called like a report: `--out` for `--output`."""
+def check_run_folder(out: Path, sources: Iterable[str | Path | None]) -> None:
+    """Refuse a run folder that is called like a report, `--out` for `--output`, or that lies in one of the sources."""
+    from memdetect.inputs.folders import outside
+
+    outside(out, sources)
     if out.suffix.lower() in (".txt", ".json", ".jsonl", ".csv", ".md") and not out.is_dir():
         raise MemdetectError(f"--out {out} names a run folder, not a report; a report goes to --output (-o)")
 

@@ -12,7 +12,6 @@ from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checke
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
-from memdetect.inputs.folders import outside
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
 
 Files = Annotated[
@@ -49,8 +48,7 @@ def scan_command(
 
     Exit codes: 0 done, 1 failed (with --fail-on), 2 usage or input, 3 nothing could be used, 4 error, 130/143 stopped.
     """
-    check_run_folder(out)
-    outside(out, [*(files or []), *([lookup.train_images] if lookup.train_images else [])])
+    check_run_folder(out, [*(files or ()), lookup.train_images])
     wanted = reports(reporting, runs=[out], inputs=files or [])
     from memdetect.judging.run import policy_of
 

@@ -233,13 +233,13 @@ def _refuse_unread(pattern: Path) -> None:
             return
 
 
-def outside(out: Path, sources: Iterable[str | Path]) -> None:
+def outside(out: Path, sources: Iterable[str | Path | None]) -> None:
     """MemdetectError (usage) where what is written to `out` would lie among the files of a source, and be read next.
 
-    Sources: folders, and globs with `**`; anything else holds none but its own files.
+    Sources: folders, and globs with `**`; anything else holds none but its own files, and None nothing.
     """
     home = real(out)
-    for source in map(str, sources):
+    for source in [str(source) for source in sources if source is not None]:
         path = Path(source.partition("**")[0]) if "**" in source else Path(source)
         if source and path.is_dir() and home.is_relative_to(real(path)):
             said = "so that its pictures would be taken for inputs; choose an --out outside of it"

@@ -158,8 +158,8 @@ def _checked(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
 def _folders(told: Mapping[str, Any]) -> list[str | Path]:
     """What may be searched for images."""
     pictures = told.get("lookup", Lookup()).train_images
-    named = [*(told.get("images") or ()), *(told.get("files") or ()), pictures]
-    return [each for each in named if isinstance(each, str | Path)]
+    lists = [told[name] for name in ("images", "files") if isinstance(told.get(name), list | tuple)]
+    return [each for given in (*lists, [pictures]) for each in given if isinstance(each, str | Path)]
 
 
 def _requests(told: Mapping[str, Any], home: Path) -> Requests:

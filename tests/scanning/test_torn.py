@@ -7,7 +7,8 @@ import pytest
 from flat_options import calibrate, scan, settings
 from PIL import Image
 
-from memdetect.errors import Exit
+import memdetect
+from memdetect.errors import Exit, MemdetectError
 from memdetect.scanning import Watch
 from memdetect.scanning.measure import digest_of
 
@@ -53,6 +54,13 @@ def test_an_image_is_written_in_the_place_of_a_link_not_through_it(
     assert theirs.read_bytes() == b"keep"
     assert not image.is_symlink()
     assert digest_of(image)
+
+
+def test_a_run_in_python_is_not_written_among_the_pictures_that_it_reads(pipe: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (9, 0, 99)).save(tmp_path / "0.png")
+    with pytest.raises(MemdetectError, match="which is searched for images"):
+        memdetect.scan(pipe, images=[tmp_path], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_that_cannot_be_read_are_not_counted_as_measured(pipe: Any, tmp_path: Path) -> None:
