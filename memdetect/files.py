@@ -1,11 +1,20 @@
-"""Files that are written whole or not at all, and folders that one process writes to at a time."""
+"""Files that are read within a limit, files that are written whole or not at all, folders with one writer at a time."""
 
+import errno
 import os
+import re
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from memdetect.errors import MemdetectError
+
+LARGEST = 2**30  # bytes of a file that is read as a whole
+SMALL = 2**24  # of one that people write, such as a policy
+LEFT = re.compile(r"\..+\.(\d+)\.tmp")  # a temporary file, with the number of the process that writes it
+GIVEN = re.compile(r"/(dev|proc/self)/fd/\d+|/dev/stdin")  # what a shell makes of <(command)
 
 
 @contextmanager
@@ -16,10 +25,11 @@ def only_writer(lock: Path, folder: Path) -> Generator[None]:
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        opened = lock.open("w")
+        # Not through a link, which may lead to a file of somebody's.
+        opened = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as problem:
         raise MemdetectError(f"cannot write to {folder}: {problem.strerror}; choose another --out") from None
-    with opened as file:
+    with os.fdopen(opened, "r+") as file:
         if not _lock(file.fileno(), lock):
             raise MemdetectError(f"another process is writing to {folder}; wait for it or choose another --out")
         try:
@@ -42,17 +52,111 @@ def _lock(descriptor: int, path: Path) -> bool:
         return False
 
 
+def read_regular(path: Path, most: int = LARGEST) -> bytes:
+    """The bytes of a regular file, at most `most`. A pipe or a device is not waited for.
+
+    Raises MemdetectError (usage) for anything but a file and for a larger one, OSError as opening does.
+    """
+    with open_regular(path, most) as file:
+        return file.read(most + 1)
+
+
+def read_text(path: Path, most: int = LARGEST) -> str:
+    """A regular file as text: UTF-8, without its byte order mark, lines ending in LF. Raises as `read_regular`."""
+    return read_regular(path, most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def open_regular(path: Path, most: int | None = None) -> BufferedReader:
+    """A regular file, opened to be read; with `most`, of at most so many bytes. Raises as `read_regular`."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    state = os.fstat(descriptor)
+    large = most is not None and state.st_size > most
+    if not stat.S_ISREG(state.st_mode) or large:
+        os.close(descriptor)
+        if stat.S_ISDIR(state.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        found = f"{state.st_size:,} bytes, more than {most:,}" if large else "a pipe or a device"
+        raise MemdetectError(f"{str(path)!r} is {found}; name a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_given(path: Path, most: int) -> bytes:
+    """The bytes of a regular file, or of a pipe that a shell made of `<(command)`; at most one more than `most`.
+
+    Raises MemdetectError (usage) for any other pipe and for a device, OSError as opening does.
+    """
+    with open(path, "rb") if GIVEN.fullmatch(str(path)) else open_regular(path) as file:  # noqa: PTH123
+        return file.read(most + 1)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file through a synced temporary one beside it: readers see the old content or the new, never a part."""
+    """Write a file through a synced temporary one beside it: readers see the old content or the new, never a part.
+
+    A link is replaced, not followed. Raises OSError that names the file.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with written(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def written(path: Path) -> Generator[Path]:
+    """A name beside `path` to write to; the file takes the place of `path` when the body ends, and is gone if it fails.
+
+    Raises OSError that names `path`, whatever the body was writing.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with named(path):
+            temporary.unlink(missing_ok=True)  # of a killed process of this number; if it is a link, never followed
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Generator[None]:
+    """Have an OSError of the body name the file that was written: of a full disk, it names none by itself."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is None:
+            raise
+        raise OSError(problem.errno, problem.strerror, str(path)) from None
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in a folder; those of another process that runs stay.
+
+    This process has none there yet: what bears its number is of a former one.
+    """
+    try:
+        found = [(entry, LEFT.fullmatch(entry.name)) for entry in os.scandir(folder)]
+    except OSError:
+        return
+    for entry, left in found:
+        if left and (int(left[1]) == os.getpid() or not _runs(int(left[1]))):
+            with suppress(OSError):
+                os.unlink(entry.path)  # noqa: PTH108 - a link itself, not what it leads to
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number runs, as far as can be told."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def real(path: Path | str) -> Path:
+    """Where a path leads, links followed; of links in a circle the path as it is, where `Path.resolve` is an error."""
+    return Path(os.path.realpath(path))
 
 
 def did_you_mean(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.errors import MemdetectError
+from memdetect.files import SMALL, read_text
 from memdetect.inputs import bundled
 
 MAX_BYTES = 2**20  # of a card
@@ -48,7 +49,7 @@ def read_card(folder: Path | None) -> Card:
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         raise MemdetectError(f"{path} is no file of at most {MAX_BYTES:,} bytes; correct the card")
     try:
-        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return Card.model_validate(tomllib.loads(read_text(path, SMALL)))
     except ValidationError as problem:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

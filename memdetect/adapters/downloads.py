@@ -1,15 +1,18 @@
-"""What opening a model of a hub would fetch first: asked of the hub, before anything is fetched."""
+"""What opening a model of a hub would fetch first, asked of the hub; and how long it may take to answer."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from memdetect.adapters.cards import card_of
+from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 
 SECONDS = 10  # how long a hub may take to answer; a scan does not need to know
+PATIENCE = 30.0  # seconds without a byte from the hub, where a model is fetched
 _BESIDE = (".json", ".txt", ".model")
 _NOT_OPENED = ("safety_checker", "feature_extractor", "image_encoder")
 
@@ -44,6 +47,53 @@ def download_of(name: str, loading: Loading | None = None) -> Download | None:
         return None
     missing = sum(size for file, size in wanted.items() if not _cached(place, file, loading.revision))
     return Download(sum(wanted.values()), missing)
+
+
+@contextmanager
+def patient(place: Path | str) -> Generator[None]:
+    """Give each request to the hub `PATIENCE` while the body runs; its own client waits without an end for some.
+
+    Raises MemdetectError (error) where a hub id cannot be fetched for that.
+    """
+    if isinstance(place, Path):
+        yield
+        return
+    from huggingface_hub import constants, get_session
+
+    client: Any = get_session()
+    before: Any = getattr(client, "event_hooks", None)
+    if before is not None:
+        client.event_hooks = {**before, "request": [*before["request"], _limit]}
+    try:
+        yield
+    except Exception as problem:
+        if "Timeout" not in type(problem).__name__:
+            raise
+        said = f"the hub at {constants.ENDPOINT} did not answer within {PATIENCE:g} s"
+        cure = "run the same command again, or with --offline if the model was fetched before"
+        raise MemdetectError(f"model {place!r} could not be fetched: {said}; {cure}", Exit.ERROR) from None
+    finally:
+        if before is not None:
+            client.event_hooks = before
+
+
+def not_fetched(loading: Loading, problem: BaseException) -> str:
+    """Why a model of a hub is not here, and what to do, if that is what a library said; its advice names no option."""
+    from huggingface_hub import constants
+
+    if not any(words in str(problem) for words in ("local_files_only", "fully cached locally", "outgoing traffic")):
+        return ""
+    forbids = "--offline" if loading.offline else "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else ""
+    if forbids:
+        return f"it is not whole on this machine, and {forbids} forbids to fetch it; fetch it once without {forbids}"
+    return f"it is not whole on this machine, and the hub at {constants.ENDPOINT} cannot be reached; check the network"
+
+
+def _limit(request: Any) -> None:
+    """Set the time limits of a request that has none."""
+    own = request.extensions.get("timeout") or {}
+    limits = {kind: PATIENCE if own.get(kind) is None else own[kind] for kind in ("connect", "read", "write", "pool")}
+    request.extensions["timeout"] = limits
 
 
 def _sizes(place: str, revision: str | None) -> dict[str, int]:

@@ -18,6 +18,7 @@ from torch import nn
 
 from memdetect.adapters.admitted import unopened
 from memdetect.adapters.cards import Card, card_of, read_card
+from memdetect.adapters.downloads import not_fetched, patient
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
     check_fits,
@@ -238,16 +239,17 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
     try:
         if isinstance(where, Path):
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
-        return open_pipeline(where, DTYPES[dtype], loading)
+        with patient(where):
+            return open_pipeline(where, DTYPES[dtype], loading)
     except MemdetectError as problem:
         raise unopened(str(where), problem) from None
     except Exception as problem:  # of several libraries: what a damaged folder can make them raise has no end
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
         near = "" if isinstance(where, Path) else near_name(where)
+        absent = not_fetched(loading, problem) if isinstance(where, str) else ""
         cure = opening_hint(where, loading) or f"{near}check its name and files"
-        raise MemdetectError(
-            f"model {str(where)!r} could not be opened: {reason_of(problem)}; {cure}{mirrors}"
-        ) from None
+        said = absent or f"{reason_of(problem)}; {cure}"
+        raise MemdetectError(f"model {str(where)!r} could not be opened: {said}{mirrors}") from None
 
 
 def _wrap(pipe: Any) -> Model:

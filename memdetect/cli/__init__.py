@@ -8,7 +8,7 @@ import typer
 
 from memdetect import __version__
 from memdetect.cli.lazy import LazyGroup
-from memdetect.cli.terminal import complain, say, write
+from memdetect.cli.terminal import Interrupt, complain, interrupted, open_streams, say, write
 from memdetect.errors import Exit, MemdetectError
 
 app = typer.Typer(
@@ -44,11 +44,12 @@ def run(arguments: list[str] | None = None) -> int:
     except MemdetectError as problem:
         complain(problem)
         return int(problem.exit)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as stopped:
         say("memdetect: interrupted; the same command resumes")
-        return int(Exit.INTERRUPTED)
+        return int(interrupted(stopped))
     except OSError as problem:
-        complain(problem)
+        file = f"{problem.filename}: " if problem.filename else ""
+        complain(f"{file}{problem.strerror or problem}; mend that, and the same command resumes")
         return int(Exit.ERROR)
     except SystemExit as ended:  # what rich and typer make of a broken pipe while they print help: exit 1
         return int(Exit.OK if isinstance(ended.__context__, BrokenPipeError) else Exit.ERROR)
@@ -73,4 +74,13 @@ def _other(problem: Exception) -> int:
 
 def main() -> None:
     """Console script."""
-    sys.exit(run())
+    open_streams()
+    try:
+        with Interrupt().listening() as interrupt:
+            code = run()
+        code = int(interrupt.exit or code)  # the parser makes 130 of every interrupt
+    except typer.Exit as ended:  # a signal outside of the parser
+        code = ended.exit_code
+    if code in (Exit.INTERRUPTED, Exit.TERMINATED):
+        os._exit(code)  # nothing is left to write; at its exit Python would wait for a library's threads
+    sys.exit(code)

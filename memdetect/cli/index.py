@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
-from memdetect.cli.terminal import hush, progress_bar, say, write, write_lines
+from memdetect.cli.terminal import hush, interrupted, progress_bar, say, write, write_lines
 from memdetect.cli.unfold import unfolded
-from memdetect.errors import Exit
 from memdetect.inputs.harmless import ascii_json
 from memdetect.inputs.options import Indexing
 
@@ -43,9 +42,9 @@ def build(
     try:
         with progress_bar("index") as progress:
             made = build_index(sources, chosen, out, BuildOptions.of(indexing), progress)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         say("memdetect: interrupted; nothing was written")
-        raise typer.Exit(int(Exit.INTERRUPTED)) from None
+        raise typer.Exit(int(interrupted(stopped))) from None
     for line in _about(made.manifest):
         say(line)
     write(f"{out}\n")

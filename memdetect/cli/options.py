@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 import typer
 
 from memdetect.cli.terminal import say
-from memdetect.cli.unfold import Take
+from memdetect.cli.unfold import Take, path_of
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Inputs, Judging, Loading, Lookup, Probing, Sampling
 
@@ -20,7 +20,9 @@ MODEL = typer.Option("--model", "-m", help="Bundled name, folder, .safetensors f
 
 ModelName = Annotated[str, MODEL]
 ModelBeside = Annotated[str | None, MODEL]  # of an embedder that ships with a model
-Out = Annotated[Path, typer.Option("--out", help="Folder or file that this command makes.")]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="PATH", parser=path_of, help="Folder or file that this command makes.")
+]
 TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Steps of training.")
 Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
 

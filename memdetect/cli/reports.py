@@ -11,10 +11,12 @@ import typer
 from memdetect.cli.options import FORMAT
 from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
+from memdetect.files import real
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
 LIKE_REPORTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".sarif", ".xml")
 RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
+MADE = ("pairs.png", "base", "train.index", ".lock")  # what a run may hold besides
 
 
 Format = Literal["table", "json", "jsonl", "csv", "md", "github", "sarif", "junit", "card", "intoto"]
@@ -63,13 +65,13 @@ def reports(asked: Reporting, *, runs: Iterable[Path] = (), inputs: Iterable[str
         raise MemdetectError("--redact leaves no pixel, --evidence thumbs asks for them; choose one of the two")
     usual: Evidence = "hash" if os.environ.get("CI") or asked.redact else "thumbs"
     files = tuple(_target(output) for output in asked.output)
-    taken = {Path(name).resolve(): "an input" for name in inputs if name != "-"}
-    taken |= {(run / name).resolve(): "a part of the run" for run in runs for name in RUN_FILES}
+    taken = {real(name): "an input" for name in inputs if name != "-"}
+    taken |= {real(run / name): "a part of the run" for run in runs for name in (*RUN_FILES, *MADE)}
     for _, path in files:
-        held = next((taken[p] for p in (path.resolve(), *path.resolve().parents) if p in taken), None)
+        held = next((taken[p] for p in (real(path), *real(path).parents) if p in taken), None)
         if held:
             raise MemdetectError(f"-o {path} would replace {held}; choose another file")
-        taken[path.resolve()] = "another report"
+        taken[real(path)] = "another report"
         _check_writable(path)
     return Reports(asked.format, files, asked.redact, asked.evidence or usual)
 
@@ -92,15 +94,19 @@ def _target(output: str) -> tuple[str, Path]:
 
 
 def _check_writable(path: Path) -> None:
-    if path.exists() and not path.is_file():
+    special = str(path.absolute()).startswith(("/dev/", "/proc/"))  # whose links would be replaced, not written to
+    if special or (path.exists() and not path.is_file()):
         raise MemdetectError(f"-o {path} is no regular file; name a file")
     nearest = next(folder for folder in path.absolute().parents if folder.exists())
     if not nearest.is_dir():
         raise MemdetectError(f"-o {path}: {nearest} is no folder; choose another place")
 
 
-def check_run_folder(out: Path) -> None:
-    """Refuse a run folder that is called like a report: `--out` for `--output`."""
+def check_run_folder(out: Path, sources: Iterable[str | Path | None]) -> None:
+    """Refuse a run folder that is called like a report, `--out` for `--output`, or that lies in one of the sources."""
+    from memdetect.inputs.folders import outside
+
+    outside(out, sources)
     if out.suffix.lower() in LIKE_REPORTS and not out.is_dir():
         raise MemdetectError(f"--out {out} names a run folder, not a report; a report goes to --output (-o)")
 
@@ -157,7 +163,7 @@ def save(path: Path, text: str) -> None:
 
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
-        if summary and path.resolve() == Path(summary).resolve():
+        if summary and real(path) == real(summary):
             _append(path, text)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def samples_command(
 
     Exit codes: 0 done, 1 failed (with --fail-on), 2 usage or input, 3 nothing could be used, 4 error, 130/143 stopped.
     """
-    check_run_folder(out)
+    check_run_folder(out, [*files, *clean, *(memorized or [])])
     wanted = reports(reporting, runs=[out], inputs=files)
     from memdetect.judging.run import policy_of
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from typer.models import ParameterInfo
 
+from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Given
 
 
@@ -82,6 +83,13 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+def path_of(text: str | Path) -> Path:
+    """A path as it is given; MemdetectError for an empty one, which an unset variable leaves behind."""
+    if not str(text).strip():
+        raise MemdetectError("a path is empty, as an unset variable leaves it; name a file or folder, . for this one")
+    return Path(text)
+
+
 def _record(hint: Any) -> _Unfolded | None:
     """The options of a record; None for the type of a plain parameter."""
     record, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -106,6 +114,8 @@ def _option(name: str, hint: Any, default: Any, panel: str | None = None) -> tup
     option = copy(next(note for note in notes if isinstance(note, ParameterInfo)))
     option.rich_help_panel = panel or option.rich_help_panel
     given = next((note for note in notes if isinstance(note, Given)), None) or _given(base)
+    if given.type in (Path, Path | None) and option.parser is None:
+        option.parser, option.metavar = path_of, option.metavar or "PATH"
     if default is not Parameter.empty and (isinstance(default, Mapping) or default == ()):
         default = None
     plain = _without_none(given.type) if default is Parameter.empty else given.type

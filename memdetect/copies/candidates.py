@@ -15,6 +15,7 @@ from memdetect.copies.index import Index, Row
 from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR, Affine, Box, Match
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
+from memdetect.files import open_regular
 from memdetect.inputs.images import MAX_PIXELS, open_image
 
 LARGEST = 1024  # pixels of the longer side of a training image that is compared
@@ -34,7 +35,7 @@ class Opener:
         """What training saw of a picture, at most LARGEST pixels long; or why it cannot be had."""
         path = Path(match.path)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             row = self.index.row(match.row)
             if digest != row.sha256:

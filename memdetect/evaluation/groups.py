@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from memdetect.errors import MemdetectError
+from memdetect.files import read_text
 
 FEWEST = 2  # items of a group, below which nothing is said of it
 
@@ -150,7 +151,7 @@ def _blank(value: Any) -> bool:
 def _read(truth: Path) -> dict[str, dict[str, Any]]:
     """Rows of a truth file by id, of those that have a group."""
     found: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(truth.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(truth).splitlines(), 1):
         try:
             row = json.loads(line) if line.strip() else {}
             found |= {str(row["id"]): row} if "group" in row else {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from memdetect.errors import MemdetectError
-from memdetect.files import did_you_mean
+from memdetect.files import did_you_mean, open_regular, real
 
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -76,7 +76,7 @@ def is_image(path: Path) -> bool:
 
 def _first_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(TAR[0].stop)
     except OSError as problem:
         raise MemdetectError(f"{str(path)!r}: cannot be read ({problem.strerror}); give access to it") from None
@@ -198,13 +198,40 @@ def matching(pattern: str, images: Callable[[Path], Iterable[Path]] = images_in)
     """The files that a glob hits, sorted; for a folder that it hits, the images in it, as `images` lists them.
 
     Hidden ones are left out unless the glob names them. Raises ValueError for what is no glob, MemdetectError as
-    `images_in` does.
+    `images_in` does, also for a folder that the glob goes through and that cannot be read.
     """
     path = Path(pattern)
     named = {*path.parts}
+    _refuse_unread(path)
     hits = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     shown = [hit for hit in hits if not any(part[0] == "." for part in {*hit.parts} - named)]
     return list(dict.fromkeys(file for hit in shown for file in (images(hit) if hit.is_dir() else [hit])))
+
+
+def _refuse_unread(pattern: Path) -> None:
+    """Refuse a folder that a glob goes through and that cannot be read: globs leave it out in silence."""
+    home, parts = Path(pattern.anchor), pattern.relative_to(pattern.anchor).parts
+    for depth, part in enumerate(parts):
+        if not re.search(r"[*?[]", part):
+            continue
+        for folder in home.glob(str(Path(*parts[:depth]))) if depth else [home]:
+            for _, folders, _ in os.walk(folder, onerror=_unread) if folder.is_dir() else ():
+                folders[:] = [name for name in folders if not name.startswith(".")] if part == "**" else []
+        if part == "**":
+            return
+
+
+def outside(out: Path, sources: Iterable[str | Path | None]) -> None:
+    """MemdetectError (usage) where what is written to `out` would lie among the files of a source, and be read next.
+
+    Sources: folders, and globs with `**`; anything else holds none but its own files, and None nothing.
+    """
+    home = real(out)
+    for source in [str(source) for source in sources if source is not None]:
+        path = Path(source.partition("**")[0]) if "**" in source else Path(source)
+        if source and path.is_dir() and home.is_relative_to(real(path)):
+            said = "so that its pictures would be taken for inputs; choose an --out outside of it"
+            raise MemdetectError(f"--out {str(out)!r} lies in {str(path)!r}, which is searched for images, {said}")
 
 
 def no_container(path: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
+from memdetect.files import written
 from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.labels import label_requests, unconditional_requests
 from memdetect.inputs.options import Lookup
@@ -81,7 +82,8 @@ def _kept(image: Any, home: Path) -> Path:
     path = home / f"{digest}.png"
     if not path.exists():  # the file's bytes make the item's id: never written again
         home.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        with written(path) as temporary:
+            image.save(temporary, "PNG")
     return path
 
 

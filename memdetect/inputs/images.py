@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from memdetect.errors import MemdetectError
+from memdetect.files import open_regular
 
 # Named one by one, so that a file dressed up as PostScript or PSD never reaches its decoder.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -99,7 +100,7 @@ def _opened(path: Path, max_pixels: int, ways: Sequence[Way]) -> list[Opened]:
             raise _problem(path, "there is no such file; check the path")
         if path.stat().st_size == 0:
             raise _problem(path, "the file is empty (0 bytes); export or download it again")
-        path.open("rb").close()
+        open_regular(path).close()
     except OSError as error:
         raise _problem(path, f"cannot be read ({error.strerror}); correct the path, or give access to it") from None
     try:

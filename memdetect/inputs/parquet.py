@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
+from memdetect.files import open_regular
 
 ROWS = 4096  # in memory
 
@@ -42,4 +43,5 @@ def _opened(path: Path) -> Any:
         raise MemdetectError(
             f"{str(path)!r} needs pyarrow; install it with: pip install 'memdetect[parquet]'"
         ) from None
+    open_regular(path).close()  # no pipe, which would never end
     return parquet.ParquetFile(path)

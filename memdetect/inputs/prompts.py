@@ -8,19 +8,19 @@ import sys
 import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
+from memdetect.files import open_regular, read_given
 from memdetect.inputs.encoding import decoded
 from memdetect.inputs.folders import files_of, is_image, names_image
 from memdetect.inputs.tables import FORMATS, IMAGE_COLUMNS, PROMPT_COLUMNS, Row, blame, parquet_rows, problem, rows_of
 from memdetect.inputs.wording import unseen
 
 MAX_CHARS = 2**20
-MAX_BYTES = 2**28  # of text, for a small gzip file can hold terabytes
+MAX_BYTES = 2**28  # of a source and of its text, for a small gzip file can hold terabytes, and a pipe may never end
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +124,13 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
 def _text(source: str) -> str:
     """Read and decode a file or stdin: unzipped if it is gzip, UTF-8 or UTF-16 with a byte order mark."""
     try:
-        with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as stream:
-            data = stream.read()
+        data = sys.stdin.buffer.read(MAX_BYTES + 1) if source == "-" else read_given(Path(source), MAX_BYTES)
         if data.startswith(b"\x1f\x8b"):  # the mark of gzip, with which no UTF-8 text can start
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise problem(source, None, f"cannot be read ({error}); check the file and its permissions") from error
     if len(data) > MAX_BYTES:
-        raise problem(source, None, f"more than {MAX_BYTES:,} bytes of text; split it")
+        raise problem(source, None, f"more than {MAX_BYTES:,} bytes; split it")
     try:
         return decoded(data)
     except UnicodeDecodeError as error:
@@ -207,7 +206,7 @@ def item_id(prompt: str | None, image: Path | None) -> str:
         return hashlib.sha256(unicodedata.normalize("NFC", prompt or "").encode()).hexdigest()[:16]
     if not image.is_file():
         raise OSError(f"there is no image file {str(image)!r}; correct the path")
-    with image.open("rb") as stream:
+    with open_regular(image) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 

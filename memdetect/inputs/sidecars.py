@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from memdetect import files
 from memdetect.errors import MemdetectError
 from memdetect.inputs.encoding import decoded
 from memdetect.inputs.folders import IMAGE_SUFFIXES
@@ -31,8 +32,12 @@ MADE_BY = re.compile(r"(\.[^.\s]+)?(\.\w+)")  # of a suffix such as .wd14.txt wh
 def _listing(folder: Path) -> Mapping[str, list[str]]:
     """The files of a folder by each beginning of their names that ends before a dot, however accents are written."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith("."))
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith("."))
+    except OSError as problem:
+        said = f"cannot be read ({problem.strerror}); give access to it"
+        raise MemdetectError(f"{str(problem.filename or folder)!r}: {said}") from None
     for name in names:
         own = composed(name)
         for dot in re.finditer(r"\.", own):
@@ -153,7 +158,7 @@ def forget() -> None:
 def read_text(path: Path) -> str:
     """A file as text; MemdetectError (usage) where that cannot be done."""
     try:
-        return decoded(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+        return decoded(files.read_regular(path)).replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as problem:
         raise MemdetectError(f"{path} cannot be read as UTF-8 text ({problem}); correct the file") from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
+from memdetect.files import GIVEN
 from memdetect.inputs.parquet import rows_in
 
 BROKEN_JSON = re.compile(r"\s*(\{\s*[\"']|\[\s*[\"'{]|[\[{]\s*$)")
@@ -89,8 +90,8 @@ def blame(source: str, line: int | None) -> Generator[None]:
 
 
 def format_of(source: str, text: str) -> str:
-    """The format of a prompt file by its extension; of stdin by how it begins. MemdetectError for another one."""
-    if source == "-":
+    """The format of a prompt file by its extension; of stdin and other pipes by how it begins. MemdetectError else."""
+    if source == "-" or GIVEN.fullmatch(source):
         begins = text.lstrip()
         # A weight as in [a cat:1.2] is no JSON.
         return "jsonl" if begins.startswith("{") else "json" if re.match(r'\[\s*["{\[\]]', begins) else "txt"

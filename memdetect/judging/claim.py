@@ -49,7 +49,7 @@ def claim(verdict: Verdict, header: Header, calibration: Calibration | None) -> 
 def _found(verdict: Verdict) -> str:
     counts = verdict.counts
     found = ", ".join(f"{counts[name]} {name}" for name in OUTCOMES if name in counts)
-    return f"of {verdict.planned} items {verdict.measured} were measured: {found}"
+    return f"{verdict.usable}: {found}"
 
 
 def _bound(verdict: Verdict) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.files import read_regular
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.rows import Row
 from memdetect.runs.folder import RunFolder
@@ -37,7 +38,7 @@ def unaltered(folder: RunFolder) -> list[Measurement]:
 
 def shard_digests(folder: RunFolder) -> dict[str, str]:
     """The sha256, in hex, of each shard of a run, by the file's name."""
-    return {shard.name: hashlib.sha256(shard.read_bytes()).hexdigest() for shard in folder.shards()}
+    return {shard.name: hashlib.sha256(read_regular(shard)).hexdigest() for shard in folder.shards()}
 
 
 def exchanged(header: Header, calibration: Calibration | None) -> list[str]:

@@ -114,6 +114,13 @@ class Verdict:
         return self.measured == self.planned
 
     @property
+    def usable(self) -> str:
+        """Of how many items there are values, in words; those that could not be read, or gave none, are named."""
+        lost = (self.tally.unreadable, "could not be read"), (self.tally.nonfinite, "gave no finite values")
+        said = "; ".join(f"{count} {what}" for count, what in lost if count)
+        return f"{self.measured - self.unusable} of {self.planned} items measured{f' ({said})' if said else ''}"
+
+    @property
     def verdict(self) -> Decision:
         """The worst of the rules: fail, then inconclusive, then pass; without rules inconclusive."""
         found: Sequence[Decision] = [rule.outcome for rule in self.rules]

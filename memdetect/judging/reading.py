@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from memdetect.errors import MemdetectError
+from memdetect.files import real
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.integrity import altered, exchanged
-from memdetect.judging.rows import Reader, Records, Row
+from memdetect.judging.rows import Place, Reader, Records, Row, Shards
 from memdetect.judging.text_shift import FEWEST, compare_wording
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import SHARES, Header
@@ -72,7 +73,7 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
 def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:
     """Folders with their headers, in an order that does not depend on how they were given."""
     found = [(folder, RunFolder(folder).header()) for folder in folders]
-    return sorted(found, key=lambda pair: (pair[1].model_dump_json(), str(pair[0].resolve())))
+    return sorted(found, key=lambda pair: (pair[1].model_dump_json(), str(real(pair[0]))))
 
 
 def _judged_by(file: Path, header: Header, rows: Sequence[Row]) -> tuple[Header, Calibration]:
@@ -92,14 +93,14 @@ def _read_rows(folder: Path, header: Header, damaged: list[str]) -> tuple[list[R
     rows: list[Row] = []
     digests: dict[str, str] = {}
     reader, parse = Reader(header.plan), Measurement.__pydantic_validator__.validate_json
+    shards = Shards()
     for shard in RunFolder(folder).shards():
-        data = shard.read_bytes()
-        digests[shard.name] = hashlib.sha256(data).hexdigest()
-        for number, line in enumerate(data.splitlines(), 1):
+        for number, line in enumerate(shards.read(shard)):
             try:
-                rows.append(reader.row(parse(line), line))
+                rows.append(reader.row(parse(line), Place(shards, shard, number)))
             except ValidationError:
-                damaged.append(f"{shard}, line {number} is damaged; delete this shard and scan again")
+                damaged.append(f"{shard}, line {number + 1} is damaged; delete this shard and scan again")
+        digests[shard.name] = shards.digests[shard]
     return rows, digests
 
 

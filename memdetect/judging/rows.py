@@ -1,11 +1,16 @@
 """What judging needs of each measurement, kept apart from the cells of its scores, which are read once."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import isfinite
+from pathlib import Path
 from typing import Any, overload
 
 from memdetect.copies.match import Match
+from memdetect.errors import Exit, MemdetectError
+from memdetect.files import read_regular
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Score, Status
@@ -14,11 +19,57 @@ _NO_COLUMNS: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
+class Shards:
+    """The shards of a run as they were when they were judged; the lines of the last one that was asked for are kept."""
+
+    digests: dict[Path, str] = field(default_factory=dict[Path, str])
+    _last: Path | None = None
+    _lines: list[bytes] = field(default_factory=list[bytes])
+
+    def read(self, shard: Path) -> list[bytes]:
+        """The lines of a shard. Raises MemdetectError (error) where it is no longer the one that was judged."""
+        if shard != self._last:
+            data = read_regular(shard)
+            digest = hashlib.sha256(data).hexdigest()
+            if self.digests.setdefault(shard, digest) != digest:
+                raise MemdetectError(f"{shard} was changed while it was judged; run the same command again", Exit.ERROR)
+            self._last, self._lines = shard, data.splitlines()
+        return self._lines
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a measurement was read: the number of its line in a shard, from 0."""
+
+    shards: Shards
+    shard: Path
+    number: int
+
+    def read(self) -> Measurement:
+        """The measurement, parsed once more."""
+        return Measurement.model_validate_json(self.shards.read(self.shard)[self.number])
+
+
+@lru_cache(1024)
+def _far(seeds: tuple[int, ...]) -> tuple[Match, ...]:
+    """Training images that tell no more than that these images were looked up; shared by all rows."""
+    return tuple(Match(seed=seed, rank=1, key="", similarity=-1.0) for seed in seeds)
+
+
+def _telling(matches: Sequence[Match]) -> Sequence[Match]:
+    """The matches that say more than that an image was looked up; of other images one that says that."""
+    told = [m for m in matches if m.copy_found or m.partial_found or m.similar or m.unseen]
+    seen = {match.seed for match in told}
+    return (*told, *_far(tuple(dict.fromkeys(m.seed for m in matches if m.seed not in seen))))
+
+
+@dataclass(slots=True)
 class Row:
     """A measurement without its cells; scores: of the detectors that decide, in the plan's order.
 
-    held: the measurement itself, or the line that it was read from. A run of many rows is little for the garbage
-    collector to go through: what is empty is shared, and lines are one object each.
+    matches: those by which an outcome is told, and for any other image that was looked up one that says no more.
+    held: the measurement itself, or where it was read. A run of many rows takes little memory, and little for the
+    garbage collector to go through: what is empty or alike is shared.
     """
 
     index: int
@@ -34,12 +85,12 @@ class Row:
     kind: str
     novelty: float | None
     scores: tuple[float | None, ...]
-    held: Measurement | bytes
+    held: Measurement | Place
 
     @property
     def measurement(self) -> Measurement:
         """All that was measured, of a line that was read parsed once more."""
-        found = self.held if isinstance(self.held, Measurement) else Measurement.model_validate_json(self.held)
+        found = self.held if isinstance(self.held, Measurement) else self.held.read()
         return found if found.index == self.index else found.model_copy(update={"index": self.index})
 
 
@@ -50,8 +101,8 @@ class Reader:
         self._places = {name: plan.places(name) for name in plan.detectors}
         self._deciding = plan.deciding
 
-    def row(self, found: Measurement, held: bytes | None = None) -> Row:
-        """The row of a measurement; held: the line that it was read from, which is kept in its place."""
+    def row(self, found: Measurement, held: Place | None = None) -> Row:
+        """The row of a measurement; held: where it was read, which is kept in its stead."""
         scores = found.scores
         return Row(
             found.index,
@@ -60,7 +111,7 @@ class Reader:
             found.image,
             found.sha256,
             found.meta or _NO_COLUMNS,
-            found.matches or (),
+            _telling(found.matches) if found.matches else (),
             found.one_colour or (),
             found.status,
             found.notes or (),

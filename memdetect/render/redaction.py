@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memdetect.copies.match import Match
+from memdetect.files import real
 from memdetect.judging import Verdict
 from memdetect.runs.fingerprint import hashed_id, short_hash
 from memdetect.runs.header import Header
@@ -64,8 +65,8 @@ def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | 
 
 
 def _hash(folder: Path, name: str) -> str:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+    path = real(folder / name)
+    if not path.is_relative_to(real(folder)) or not path.is_file():
         return "missing"
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -62,7 +62,7 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     if len(results) > ROWS:
         lines.append(f"({len(results) - ROWS} more rows; --format jsonl or the run's results.jsonl has them all)")
     found = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name not in UNSAID)
-    lines.append(f"{verdict.measured} of {verdict.planned} items measured: {found}.")
+    lines.append(f"{verdict.usable}: {found}.")
     lines += _set_aside(header, verdict.tally)
     if verdict.calibrated:
         lines.append(

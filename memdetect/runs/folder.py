@@ -13,9 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import only_writer, write_atomic
+from memdetect.files import clear_leftovers, named, only_writer, open_regular, read_regular, write_atomic
 from memdetect.runs.header import Header, read_header
 from memdetect.runs.records import Measurement, Result
+
+JOURNAL = "journal.jsonl"
 
 
 class RunFolder:
@@ -27,12 +29,16 @@ class RunFolder:
     def open(self, header: Header) -> Header:
         """Create the folder, or continue the run that it holds; returns the header in force, which is sealed.
 
-        Raises MemdetectError (usage) when it cannot be written, holds something else, or holds a run with another
-        plan, policy or calibration, whose first differing key is named.
+        Temporary files that killed processes left in it are deleted. Raises MemdetectError (usage) when it cannot be
+        written, holds something else or a link, or holds a run with another plan, policy or calibration, whose first
+        differing key is named.
         """
         try:
+            self._refuse_links()
             (self.path / "shards").mkdir(parents=True, exist_ok=True)
             (self.path / "images").mkdir(exist_ok=True)
+            for folder in (self.path, self.path / "shards", self.path / "images"):
+                clear_leftovers(folder)
             if (held := self.continued(header)) is None:
                 for name in ("shards", "images"):
                     if any((self.path / name).iterdir()):
@@ -48,6 +54,13 @@ class RunFolder:
                 "choose another --out, or judge the run by another calibration with gate --calibration"
             )
         return held
+
+    def _refuse_links(self) -> None:
+        """Refuse a folder with links in it, through which a run would write to other places. Raises OSError."""
+        entries = os.scandir(self.path) if self.path.is_dir() else ()
+        link = next((entry.path for entry in entries if entry.is_symlink()), "")
+        if link:
+            raise MemdetectError(f"{link} is a link, and a run writes into its own folder alone; choose another --out")
 
     def continued(self, header: Header, later: Collection[str] = ()) -> Header | None:
         """The header of the run that is here already, None for none; writes nothing.
@@ -86,7 +99,7 @@ class RunFolder:
     def measurements(self) -> Iterator[Measurement]:
         """All measurements in the order of the plan; MemdetectError names a shard that is damaged."""
         for shard in self.shards():
-            for number, line in enumerate(shard.read_bytes().splitlines(), 1):
+            for number, line in enumerate(read_regular(shard).splitlines(), 1):
                 try:
                     yield Measurement.model_validate_json(line)
                 except ValidationError:
@@ -102,19 +115,31 @@ class RunFolder:
     def note(self, event: str, **facts: Any) -> None:
         """Append an event with time and host to the journal, below a line that a crash may have cut."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
-        with (self.path / "journal.jsonl").open("a+b") as file:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        with named(self.path / JOURNAL), os.fdopen(os.open(self.path / JOURNAL, flags, 0o666), "a+b") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             cut = file.read(1) not in (b"", b"\n")
             file.write(b"\n" * cut + json.dumps({**line, "event": event, **facts}).encode() + b"\n")
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The events of the journal, oldest first, without lines that a crash has cut."""
-        path = self.path / "journal.jsonl"
-        for line in path.read_bytes().splitlines() if path.is_file() else ():
+        for line in self._noted():
             with suppress(ValueError, RecursionError):
                 found = json.loads(line)
                 if isinstance(found, dict):
                     yield {str(key): value for key, value in found.items()}
+
+    def torn(self) -> str:
+        """A line where the journal holds some that a crash has cut, which count for nothing; else ""."""
+        count = len(self._noted()) - sum(1 for _ in self.events())
+        return f"{self.path / JOURNAL}: left out {count} line{'s' * (count > 1)} that a crash cut off" if count else ""
+
+    def _noted(self) -> list[bytes]:
+        path = self.path / JOURNAL
+        if not path.exists():
+            return []
+        with open_regular(path) as file:
+            return file.read().splitlines()
 
     def write_results(self, results: Iterable[Result]) -> Path:
         """Write results.jsonl and return its path."""
@@ -128,7 +153,7 @@ class RunFolder:
         if not path.exists():
             raise MemdetectError(f"{self.path} has no results.jsonl: the scan is not finished; run it again to resume")
         found: list[Result] = []
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        for number, line in enumerate(read_regular(path).splitlines(), 1):
             try:
                 found.append(Result.model_validate_json(line))
             except ValidationError:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.errors import MemdetectError
-from memdetect.files import did_you_mean
+from memdetect.files import did_you_mean, read_regular
 from memdetect.runs.plan import MOST, Plan, Whole
 
 SHARES = ("coverage", "recall", "share")  # what a key of an index ends in when its number is from 0 to 1
@@ -129,7 +129,7 @@ def read_header(path: Path) -> Header:
     Raises MemdetectError (usage) that names the file and the first key that is missing or wrong.
     """
     try:
-        header = Header.model_validate_json(path.read_bytes())
+        header = Header.model_validate_json(read_regular(path))
     except FileNotFoundError:
         hint = "" if path.parent.is_dir() else did_you_mean(path.parent)
         raise MemdetectError(

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
+from memdetect.files import SMALL, read_text
 from memdetect.runs.records import COPIES, FINDINGS, Outcome
 from memdetect.runs.repository import folders_above, inside
 
@@ -217,7 +218,7 @@ def _table(content: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any
 
 
 def _ignored(folders: Iterable[Path]) -> tuple[Ignore, ...]:
-    path = next((folder / IGNORE_FILE for folder in folders if (folder / IGNORE_FILE).is_file()), None)
+    path = next((folder / IGNORE_FILE for folder in folders if os.path.lexists(folder / IGNORE_FILE)), None)
     return read_ignores(path) if path else ()
 
 
@@ -245,7 +246,7 @@ def _toml(path: Path) -> Mapping[str, Any]:
     import tomllib  # only where there is such a file
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path, SMALL))
     except OSError as problem:
         raise MemdetectError(f"{path} cannot be read ({problem.strerror}); check its permissions") from None
     except RecursionError:

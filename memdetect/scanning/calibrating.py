@@ -257,9 +257,11 @@ def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:
 
 def _pace(folder: RunFolder, header: Header, bench: Bench) -> dict[str, Any]:
     """Seconds for each image, and where: what a later scan of this model will about take."""
-    shards = [event for event in folder.events() if event["event"] == "shard"]
-    images = sum(event["items"] for event in shards) * bench.sampler.num_seeds
-    pace = sum(event["seconds"] for event in shards) / images if images else 0.0
+    shards = [event for event in folder.events() if event.get("event") == "shard"]
+    timed = [(event.get("items"), event.get("seconds")) for event in shards]
+    whole = [(count, spent) for count, spent in timed if isinstance(count, int) and isinstance(spent, int | float)]
+    images = sum(count for count, _ in whole) * bench.sampler.num_seeds
+    pace = sum(spent for _, spent in whole) / images if images else 0.0
     return {"seconds_per_image": round(pace, 4), "device": bench.model.device, "seed": bench.sampler.seed}
 
 

@@ -1,6 +1,5 @@
 """pairs.png: each output beside its nearest training image, strongest first, with what was measured of the pair."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from memdetect.copies.alignment_words import aligned_words, alignment
 from memdetect.copies.index import try_open
 from memdetect.copies.match import Affine, Box, Match
+from memdetect.files import written
 from memdetect.runs.records import Result
 
 PAIRS = 24
@@ -74,9 +74,8 @@ def draw_pairs(folder: Path, pairs: Sequence[Pair], path: Path) -> Path | None:
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
     for k, pair in enumerate(pairs):
         _draw(sheet, (k % columns * width + GAP, k // columns * height + GAP), tiles[k], pair, width - GAP)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    sheet.save(temporary)
-    temporary.replace(path)
+    with written(path) as temporary:
+        sheet.save(temporary, "PNG")
     return path
 
 

@@ -45,7 +45,7 @@ def go_through(
     False when it was stopped before the last one.
     """
     done = folder.done()
-    watch.progress(len(done), len(items), "")
+    watch.progress(len(done), len(items), folder.torn())
     stopped = False
 
     def tell(written: Iterable[Kept]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from memdetect.adapters import Model
 from memdetect.errors import MemdetectError
+from memdetect.files import open_regular, written
 from memdetect.inputs.images import IN_PART, open_ways, said_ways, to_array
 from memdetect.inputs.prompts import Request
 from memdetect.inputs.wording import family_key
@@ -162,9 +163,9 @@ def _image_row(
 def digest_of(path: Path) -> str:
     """The sha256, in hex, of a file's bytes, as the plan's digest of inputs takes it; "" if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (MemdetectError, OSError):
         return ""
 
 
@@ -215,5 +216,6 @@ def _save(images: Sequence[Decoded], index: int, folder: Path) -> list[str]:
     """Save the images of an item as images/INDEX-k.png; returns these names."""
     names = [f"{index:07d}-{k}.png" for k in range(len(images))]
     for name, image in zip(names, images, strict=True):
-        Image.fromarray(image.pixels).save(folder / name)
+        with written(folder / name) as temporary:  # in the place of a link, not through it
+            Image.fromarray(image.pixels).save(temporary, "PNG")
     return [f"images/{name}" for name in names]

@@ -19,6 +19,7 @@ from memdetect.copies.index.part import limit_of
 from memdetect.copies.matching import Evidence
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
+from memdetect.files import open_regular
 from memdetect.inputs.options import Lookup
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.judging.calibration import Calibration
@@ -168,7 +169,7 @@ def _content(image: Path | None) -> str | None:
     if image is None:
         return None
     try:
-        with image.open("rb") as file:
+        with open_regular(image) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as problem:
         raise MemdetectError(f"{str(image)!r}: cannot be read ({problem.strerror}); check the file") from None

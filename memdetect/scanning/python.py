@@ -15,6 +15,7 @@ from memdetect.detectors import find
 from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
+from memdetect.inputs.folders import outside
 from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
 from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling
 from memdetect.inputs.prompts import Requests
@@ -80,6 +81,7 @@ def scan(model: Any, *, out: File, **given: Unpack[ScanOf]) -> Run:
     the command line. progress is told (done, planned, note); stop is asked before every batch. Raises MemdetectError.
     """
     told, home = _checked(given, ScanOf), Path(out)
+    outside(home, _folders(told))
     requests = _requests(told, home)
     settings = _settings(told, save_images=told.get("save_images", True))
     return run_scan(requests, model, home, settings, _watch(told))
@@ -151,6 +153,13 @@ def _checked(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
             expected = RECORDS[name].__name__
             raise MemdetectError(f"{name} is a {type(value).__name__}, expected {expected}(...) of memdetect.scanning")
     return dict(given)
+
+
+def _folders(told: Mapping[str, Any]) -> list[str | Path]:
+    """What may be searched for images."""
+    pictures = told.get("lookup", Lookup()).train_images
+    lists = [told[name] for name in ("images", "files") if isinstance(told.get(name), list | tuple)]
+    return [each for given in (*lists, [pictures]) for each in given if isinstance(each, str | Path)]
 
 
 def _requests(told: Mapping[str, Any], home: Path) -> Requests:

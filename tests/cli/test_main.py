@@ -103,7 +103,11 @@ def test_usage_errors_are_one_line(arguments: list[str], said: str, capsys: pyte
     [
         (MemdetectError("no such thing; look again"), 2, "memdetect: no such thing; look again\n"),
         (MemdetectError("one\ntwo", Exit.ERROR), 4, "memdetect: one two\n"),
-        (OSError(28, "No space left on device"), 4, "memdetect: [Errno 28] No space left on device\n"),
+        (
+            OSError(28, "No space left on device", "run/.x.tmp"),
+            4,
+            "memdetect: run/.x.tmp: No space left on device; mend that, and the same command resumes\n",
+        ),
         (SystemExit(1), 4, ""),
         (typer.Abort(), 130, "memdetect: interrupted; the same command resumes\n"),
     ],
@@ -214,6 +218,7 @@ def test_a_signal_while_a_line_is_written_is_heard_and_spoils_no_line(
     with io.TextIOWrapper(io.BufferedWriter(Struck(tmp_path / "err", "w")), line_buffering=True) as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         with Interrupt().listening() as interrupt:
+            assert not interrupt.asked()
             say("scan: 2 of 12")
             say("scan: 4 of 12")
         assert interrupt.exit is Exit.INTERRUPTED
@@ -228,7 +233,8 @@ def test_a_signal_while_a_line_is_written_is_heard_and_spoils_no_line(
 )
 def test_the_second_signal_ends_at_once_with_the_code_of_the_first(first: int, code: Exit) -> None:
     def interrupted_twice() -> None:
-        with Interrupt().listening():
+        with Interrupt().listening() as interrupt:
+            assert not interrupt.asked()
             os.kill(os.getpid(), first)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)

@@ -119,7 +119,7 @@ def test_a_shard_without_a_note_is_named_and_a_cut_note_hides_no_other(folder: P
 
 
 def test_a_crash_between_note_and_shard_leaves_a_run_that_resumes(folder: Path) -> None:
-    rows = read_runs([folder]).rows
+    rows = list(read_runs([folder]).rows)
     (folder / "shards" / "0000024.jsonl").unlink()
     RunFolder(folder).note("shard", file="0000024.jsonl", sha256="0" * 64)
     RunFolder(folder).write_shard(rows[24:])

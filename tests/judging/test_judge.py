@@ -417,7 +417,7 @@ def test_the_claim_says_bound_scope_assumption_and_what_was_left():
     claim = judged(scanned(100), clean(2400))[1].claim
     for part in (
         "Searched an index of 500 training images, 97.00% of the training set as --training-set states its size; the",
-        "of 100 items 100 were measured: 0 copy, 0 partial-copy, 0 suspicious, 0 similar, 0 inconclusive, 100 clear",
+        "100 of 100 items measured: 0 copy, 0 partial-copy, 0 suspicious, 0 similar, 0 inconclusive, 100 clear",
         "ranked among 2400 clean scores at a false discovery rate of 0.05",
         "of 100 prompt families 0 came back as copies, whole or in part, and of the others "
         f"{high(scanned(100))} score above level 0.01",

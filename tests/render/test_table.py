@@ -185,7 +185,7 @@ def test_rows_that_are_left_out_are_counted() -> None:
 def test_the_summary_counts_what_was_found() -> None:
     rows = [item(0, "a", 5.0), item(1, "b", -1.0), item(2, "c", None, status="nonfinite")]
     text = render_table(*run(*rows, clean=99, planned=4))
-    assert "3 of 4 items measured: 1 suspicious, 1 inconclusive, 1 clear." in text
+    assert "2 of 4 items measured (1 gave no finite values): 1 suspicious, 1 inconclusive, 1 clear." in text
     assert "against 99 clean prompts; with these the minimum number of detections is 1." in " ".join(text.split())
     assert "No training images were searched" in text
 

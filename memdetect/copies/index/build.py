@@ -18,7 +18,7 @@ from memdetect.copies.index.sources import Listed, listed
 from memdetect.copies.index.write import BuildOptions, Work, write
 from memdetect.copies.match import picture_of
 from memdetect.errors import MemdetectError
-from memdetect.files import only_writer
+from memdetect.files import only_writer, real
 
 FILES = frozenset({MANIFEST, VECTORS, CODES, ROWS, REFERENCE, FAISS})
 
@@ -40,7 +40,7 @@ def build_index(
     one beside it. Appending keeps the rows that are there, and calibrates anew. Raises MemdetectError (usage): no
     image, two rows of one key, a folder that is there already, an index of another embedder, another process building.
     """
-    options, home = options or BuildOptions(), Path(folder).resolve()
+    options, home = options or BuildOptions(), real(folder)
     check_options(options)
     if options.factory is not None:
         check_factory(options.factory)
@@ -143,7 +143,7 @@ def recover(folder: Path) -> None:
 
     Raises MemdetectError while another process builds there.
     """
-    home = folder.resolve()
+    home = real(folder)
     if former(home).exists() and not home.exists():
         with only_writer(home.parent / f".{home.name}.lock", home):
             _recover(home)

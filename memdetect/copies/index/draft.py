@@ -14,6 +14,7 @@ from memdetect.copies.index.manifest import BINARY, CODES, FAISS, ROWS, VECTORS
 from memdetect.copies.index.rows import Row
 from memdetect.copies.index.search import Engine, usual_engine
 from memdetect.errors import Exit, MemdetectError
+from memdetect.files import named
 
 FLAT_ROWS = 1_000_000
 FACTORY = re.compile(r"Flat|IVF([1-9]\d*),(SQ8|SQfp16|Flat)")
@@ -45,14 +46,16 @@ class Draft:
         fault = _codes_fault(vectors, len(rows), self) if self.tiles else _vectors_fault(vectors, len(rows), self.dim)
         if fault:
             raise MemdetectError(f"the embedder gave {fault}; report it with the embedder's name", Exit.ERROR)
-        self._vectors.write(np.ascontiguousarray(vectors, np.uint8 if self.tiles else np.float16).data)
-        self._rows.write("".join(row.line() for row in rows).encode())
+        with named(self.home):
+            self._vectors.write(np.ascontiguousarray(vectors, np.uint8 if self.tiles else np.float16).data)
+            self._rows.write("".join(row.line() for row in rows).encode())
         self.count += len(rows)
 
     def close(self) -> None:
         """Write what is still in memory."""
-        self._vectors.close()
-        self._rows.close()
+        with named(self.home):
+            self._vectors.close()
+            self._rows.close()
 
 
 def _vectors_fault(vectors: Held, count: int, dim: int) -> str:

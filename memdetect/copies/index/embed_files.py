@@ -16,6 +16,7 @@ from memdetect.copies.index.rows import Row, stored_path
 from memdetect.copies.index.sources import Listed
 from memdetect.copies.index.views import MOST, AsTrained, boxes, resized
 from memdetect.errors import MemdetectError
+from memdetect.files import open_regular
 from memdetect.inputs.images import MAX_PIXELS, Opened, open_ways
 
 # Changes of pixels that trainers do not all make. An index of an older memdetect has these notes without EACH: it holds
@@ -75,7 +76,7 @@ class Intake:
         """The picture in each way of decoding, the usual one first, with its row; none where it cannot be taken."""
         try:
             ways = open_ways(entry.path, max_pixels=self.max_pixels)
-            with entry.path.open("rb") as file:
+            with open_regular(entry.path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             path = stored_path(entry.path, self.home)
             path.encode()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.copies.index.views import AsTrained
 from memdetect.errors import MemdetectError
-from memdetect.files import did_you_mean
+from memdetect.files import did_you_mean, open_regular
 
 SCHEMA = 3
 MAX_BYTES = 2**24  # of a manifest, which has a few hundred
@@ -253,7 +253,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
 def file_sum(path: Path) -> FileSum:
     """Size and sha256 of a file, read once from start to end. MemdetectError (usage) for one that cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256")
             return FileSum(size=file.tell(), sha256=digest.hexdigest())
     except OSError as problem:

@@ -14,7 +14,7 @@ from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 from memdetect.inputs.folders import BESIDE, images_in, is_image, matching, no_container, strays
 from memdetect.inputs.parquet import columns_of, rows_in
-from memdetect.inputs.tables import IMAGE_COLUMNS, PROMPT_COLUMNS
+from memdetect.inputs.tables import IMAGE_COLUMNS, LONGEST, PROMPT_COLUMNS
 
 LISTS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 KEY_COLUMNS = ("key", "id")
@@ -105,16 +105,24 @@ def _file(path: Path) -> Iterator[Listed]:
         yield from (_listed(path, number, row) for number, row in read(path, file))
 
 
+def _within(file: TextIO) -> Iterator[str]:
+    """The lines of a file. Raises ValueError for one that is too long to be held."""
+    while line := file.readline(LONGEST + 1):
+        if len(line) > LONGEST:
+            raise ValueError(f"a line has more than {LONGEST:,} characters")
+        yield line
+
+
 def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
     with _blame(path) as at:
-        for at.line, text in enumerate(file, 1):
+        for at.line, text in enumerate(_within(file), 1):
             if text.strip():
                 yield at.line, {"path": text.rstrip("\r\n")}
 
 
 def _objects(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
     with _blame(path) as at:
-        for at.line, text in enumerate(file, 1):
+        for at.line, text in enumerate(_within(file), 1):
             if not text.strip():
                 continue
             row = json.loads(text)
@@ -125,7 +133,7 @@ def _objects(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
 
 def _table(path: Path, file: TextIO) -> Iterator[tuple[int, Fields]]:
     with _blame(path) as at:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        reader = csv.DictReader(_within(file), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         if twice := [name for name, count in Counter(reader.fieldnames).items() if count > 1]:
             raise ValueError(f"the column {twice[0]!r} is there twice")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memdetect.errors import MemdetectError
+from memdetect.files import read_regular
 from memdetect.inputs.wording import text_key
 from memdetect.runs.plan import Places, Plan, Settings
 
@@ -251,7 +252,7 @@ def read_calibration(path: Path, named: str = "") -> Calibration | None:
     if not path.exists():
         return None
     try:
-        text = path.read_bytes()
+        text = read_regular(path)
     except OSError as problem:
         raise MemdetectError(f"{path} cannot be read ({problem.strerror}); give a file that calibrate made") from None
     try:
