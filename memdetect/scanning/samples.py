@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -182,7 +182,7 @@ def _measured(samples: Samples, desk: Desk, folder: RunFolder, watch: Watch) -> 
 
 
 def _search(
-    rows: Sequence[Measurement], copies: Sequence[Measurement], desk: Desk, facts: dict[str, object]
+    rows: Sequence[Measurement], copies: Sequence[Measurement], desk: Desk, facts: Mapping[str, object]
 ) -> dict[str, object]:
     """What the calibration says of how its prompts were searched for copies."""
     index = searched(desk.evidence)
