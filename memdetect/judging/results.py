@@ -9,7 +9,8 @@ from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
 from memdetect.judging.rows import Reader, Row
 from memdetect.runs.plan import Plan
-from memdetect.runs.records import Measurement, Outcome, Result
+from memdetect.runs.records import COPIES, Measurement, Outcome, Result
+from memdetect.runs.review import LIFTED, Reviewed, Ruling, strictest
 
 # Copied for each item: the fields of a measurement were validated when it was read.
 _BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive")
@@ -17,7 +18,10 @@ _BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive
 
 @dataclass(slots=True)
 class Judged:
-    """What was decided of a row. score: the one that decides and is ranked; rejected: by Benjamini-Hochberg."""
+    """What was decided of a row. score: the one that decides and is ranked; rejected: by Benjamini-Hochberg.
+
+    decisions: what people decided of it.
+    """
 
     row: Row
     score: float | None
@@ -27,6 +31,26 @@ class Judged:
     outcome: Outcome
     reason: str
     suppressed: str = ""
+    decisions: tuple[Reviewed, ...] = ()
+
+    @property
+    def decided(self) -> Ruling | None:
+        """What people's decisions come to."""
+        return strictest(self.decisions)
+
+    @property
+    def counted(self) -> Outcome:
+        """The outcome that rules count: a copy where a person says so; of what is said to be none, what is left."""
+        if self.decided == "copy":
+            return "copy"
+        if self.decided in LIFTED and self.outcome in COPIES:
+            return "suspicious" if self.rejected else "similar"
+        return self.outcome
+
+    @property
+    def unprovable(self) -> bool:
+        """Whether it is said to be no copy, and its score, which no picture can refute, says otherwise."""
+        return self.decided in LIFTED and self.counted == "suspicious"
 
 
 class Results(Sequence[Result]):
@@ -72,6 +96,7 @@ class Results(Sequence[Result]):
             outcome=item.outcome,
             reason=item.reason,
             suppressed=item.suppressed,
+            decisions=list(item.decisions),
         )
         return made
 

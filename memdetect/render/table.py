@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from memdetect.judging import Verdict
 from memdetect.judging.outcome import Tally
 from memdetect.render.layout import GAP, columns, paragraph, styled
-from memdetect.render.shown import plain, strongest, subject
+from memdetect.render.shown import decision_words, decisions, plain, state, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.plan import RUN
@@ -48,10 +48,9 @@ def scores_of(header: Header) -> list[str]:
 
 def _cells(row: Result, names: Sequence[str]) -> list[str]:
     p = row.p.get("combined")
-    outcome = f"{row.outcome}, suppressed" if row.suppressed else row.outcome
     scores = [row.judged.get(name) for name in names]
     numbers = ["-" if value is None else f"{value:.4f}" for value in (p, *scores)]
-    return [outcome, *numbers, plain(subject(row))]
+    return [state(row), *numbers, plain(subject(row))]
 
 
 def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list[str]:
@@ -76,6 +75,9 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
         f"guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}."
     )
     lines += _searched(header, verdict.tally)
+    made = decisions(results)
+    lines += [f"Decided of {plain(subject(row))!r}: {decision_words(one)}." for row, one in made[:ROWS]]
+    lines += [f"({len(made) - ROWS} more decisions; --format jsonl has them all)"] if len(made) > ROWS else []
     lines += [f"Note: {note}." for note in verdict.notes]
     return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
 
