@@ -13,10 +13,10 @@ from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
-RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
+RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "review.jsonl", "shards", "images", "given")
 
 
-Format = Literal["table", "json", "jsonl", "csv", "md", "github"]
+Format = Literal["table", "json", "jsonl", "csv", "md", "github", "html"]
 Evidence = Literal["none", "hash", "thumbs"]
 
 
@@ -32,7 +32,7 @@ class Reporting:
             "--output",
             "-o",
             metavar="[FORMAT=]FILE",
-            help="Write a report as well; repeatable; the format by name or suffix (.json .jsonl .csv .md .txt).",
+            help="Write a report as well; repeatable; the format by name or suffix (.html .json .jsonl .csv .md .txt).",
         ),
     ] = ()
     redact: Annotated[
@@ -48,9 +48,9 @@ class Reporting:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """What to print and write of a run, checked before anything is measured."""
+    """What to print and write of a run, checked before anything is measured. format: None = nothing is printed."""
 
-    format: Format
+    format: Format | None
     files: tuple[tuple[str, Path], ...]
     redact: bool
     evidence: Evidence
@@ -102,18 +102,25 @@ def _check_writable(path: Path) -> None:
 
 def check_run_folder(out: Path) -> None:
     """Refuse a run folder that is called like a report: `--out` for `--output`."""
-    if out.suffix.lower() in (".txt", ".json", ".jsonl", ".csv", ".md") and not out.is_dir():
+    if out.suffix.lower() in (".txt", ".json", ".jsonl", ".csv", ".md", ".html") and not out.is_dir():
         raise MemdetectError(f"--out {out} names a run folder, not a report; a report goes to --output (-o)")
 
 
-def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: Sequence[Path]) -> None:
+def publish(
+    wanted: Reports, header: Any, results: Any, verdict: Any, folders: Sequence[Path], calibration: Any = None
+) -> None:
     """Print results and verdict on stdout, then write every report; all of them redacted if that was asked for.
 
     folders: of the runs; images of several runs judged as one have no names of their own, and are left out.
+    calibration: the clean scores that the results were judged by; None = those in the folder.
     """
     from memdetect.render import FORMATS, WITH_FILES, redact, render_table, with_evidence
 
-    if WITH_FILES & {wanted.format, *(format for format, _ in wanted.files)}:
+    asked = {wanted.format, *(format for format, _ in wanted.files)}
+    more: dict[str, tuple[Any, ...]] = {}
+    if "html" in asked:
+        more["html"] = (_beside(wanted, header, results, folders, calibration),)
+    if WITH_FILES & asked:
         folder = folders[0] if len(folders) == 1 else None
         mode = wanted.evidence if folder else "none"
         results = with_evidence(results, mode, folder)
@@ -121,11 +128,20 @@ def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: S
         header, results, verdict = redact(header, results, verdict)
     if wanted.format == "table":
         write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
-    else:
-        write(FORMATS[wanted.format](header, results, verdict))
+    elif wanted.format:
+        write(FORMATS[wanted.format](header, results, verdict, *more.get(wanted.format, ())))
     for format, path in wanted.files:
-        _save(path, FORMATS[format](header, results, verdict))
+        _save(path, FORMATS[format](header, results, verdict, *more.get(format, ())))
         say(f"{format}: {path}")
+
+
+def _beside(wanted: Reports, header: Any, results: Any, folders: Sequence[Path], calibration: Any) -> Any:
+    """What a page shows beside the results: read from the run before anything is redacted, and without a pixel then."""
+    from memdetect.judging.calibration import read_calibration
+    from memdetect.render.page.making import beside_of
+
+    held = calibration or read_calibration(folders[0] / "calibration.json")
+    return beside_of(header, results, folders, wanted.evidence, held)
 
 
 def _save(path: Path, text: str) -> None:

@@ -27,7 +27,7 @@ def render_explanation(header: Header, row: Result) -> str:
     if row.kind and row.novelty is not None:
         lines += [f"ranked among clean prompts of kind {row.kind}; distance to the nearest of them {row.novelty:.3f}"]
     lines += ["", *_matches(row, header)]
-    lines += ["", *_again(header, row)]
+    lines += ["", "make it again:", f"  {again(header, row)}"]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -97,7 +97,7 @@ def _alignment(match: Match) -> Iterator[str]:
         yield f"{match.agreed:.0%} of the training image agrees{p}{where}"
 
 
-def _again(header: Header, row: Result) -> list[str]:
+def again(header: Header, row: Result) -> str:
     """A shell command that makes the item's images once more, from the same seeds, and looks them up as before."""
     if row.prompt is None:
         inputs, feed = [row.image or ""], ""
@@ -111,7 +111,7 @@ def _again(header: Header, row: Result) -> list[str]:
     command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(header.plan), *_places(header)]
     folder = re.sub(r"[^\w.-]+", "_", row.id).strip(".")  # an id may be anything
     command += ["--out", f"runs/{folder or 'again'}"]
-    return ["make it again:", f"  {feed}{' '.join(map(_word, command))}"]
+    return f"{feed}{' '.join(map(_word, command))}"
 
 
 def _places(header: Header) -> list[str]:

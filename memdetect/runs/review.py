@@ -62,13 +62,14 @@ class Reviewed(BaseModel):
         return json.dumps(self.model_dump(mode="json", by_alias=True))
 
 
+def strength(match: Match) -> tuple[bool, float, float]:
+    """What training images found are sorted by: a copy before a part, of parts the larger one, else the more similar."""
+    part = (match.agreed or 0.0) if match.partial_found else -1.0
+    return match.copy_found, 0.0 if match.copy_found else part, match.similarity
+
+
 def strongest_match(matches: Sequence[Match]) -> Match | None:
-    """The training image that counts of those found: a copy, else the largest part, else the most similar."""
-
-    def strength(match: Match) -> tuple[bool, float, float]:
-        part = (match.agreed or 0.0) if match.partial_found else -1.0
-        return match.copy_found, 0.0 if match.copy_found else part, match.similarity
-
+    """The training image that counts of those found; None of none."""
     return max(matches, key=strength, default=None)
 
 
