@@ -12,6 +12,8 @@ COMMANDS = {
     "scan": ("scan", "scan_command"),
     "calibrate": ("calibrate", "calibrate_command"),
     "gate": ("gate", "gate_command"),
+    "report": ("report", "report_command"),
+    "review": ("review", "review_command"),
     "sweep": ("sweep", "sweep_command"),
     "explain": ("explain", "explain_command"),
     "match": ("match", "match_command"),

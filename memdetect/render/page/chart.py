@@ -12,7 +12,8 @@ from memdetect.render.shown import LISTED
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
-BINS = 28
+BINS = 24
+MOST = 6  # strata that are drawn apart
 WIDTH, HEIGHT, LANE = 720.0, 190.0, 16.0  # of the drawing, in its own units; of a lane of ticks
 LEFT, TOP = 96.0, 26.0
 
@@ -41,7 +42,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing. thresholds: x, score, and what it is of; marks: x and label along the axis; bottom: y of the axis."""
+    """A drawing. threshold: x, and the clean score; marks: x and label along the axis; bottom: y of the axis."""
 
     name: str
     decides: bool
@@ -49,7 +50,7 @@ class Chart:
     scanned: int
     bars: tuple[Bar, ...]
     lanes: tuple[Lane, ...]
-    thresholds: tuple[tuple[float, float, str], ...]
+    threshold: tuple[float, float] | None
     marks: tuple[tuple[float, str], ...]
     missing: str
     width: float
@@ -61,52 +62,59 @@ class Chart:
 
 
 def charts(header: Header, rows: Sequence[Result], verdict: Verdict, beside: Beside) -> list[Chart]:
-    """A chart of what decides, and of each other detector of the run; none where nothing was scored."""
-    plan = header.plan
-    held = {clean.name: clean for clean in beside.clean}
-    names = ["combined", *(name for name in plan.detectors if len(plan.deciding) > 1 or name not in plan.deciding)]
-    made = [_chart(name, header, rows, verdict, (held.get(name), beside.stratum)) for name in names]
+    """A chart of what decides for each kind or stratum of prompts, then one of each other detector of the run."""
+    plan, p = header.plan, _cut(rows, verdict)
+    held = {clean.name: clean.strata for clean in beside.clean}
+    strata = held.get("combined", {})
+    apart = list(strata.items()) if 1 < len(strata) <= MOST else []
+    made: list[Chart | None] = []
+    for number, (name, clean) in enumerate(apart, 1):
+        own = [row for row in rows if beside.stratum.get(row.index) == name]
+        which = f", kind {name}" if beside.kinds else f", stratum {number} of {len(apart)}"
+        made.append(_chart(_decider(header) + which, "combined", own, clean, _threshold(clean, p, verdict)))
+    if not apart:
+        clean = _pooled(strata)
+        limit = _threshold(clean, p, verdict) if len(strata) == 1 else None
+        made.append(_chart(_decider(header), "combined", rows, clean, limit))
+    for name in [name for name in plan.detectors if len(plan.deciding) > 1 or name not in plan.deciding]:
+        made.append(_chart(name, name, rows, _pooled(held.get(name, {})), None))
     return [chart for chart in made if chart is not None]
 
 
-def _chart(
-    name: str,
-    header: Header,
-    rows: Sequence[Result],
-    verdict: Verdict,
-    held: tuple[Clean | None, Mapping[int, str]],
-) -> Chart | None:
+def _decider(header: Header) -> str:
+    deciding = header.plan.deciding
+    return deciding[0] if len(deciding) == 1 else f"{' and '.join(deciding)}, combined"
+
+
+def _pooled(strata: Mapping[str, Sequence[float]]) -> list[float]:
+    return sorted(x for own in strata.values() for x in own if isfinite(x))
+
+
+def _chart(title: str, name: str, rows: Sequence[Result], clean: Sequence[float], limit: float | None) -> Chart | None:
+    """One drawing; None where nothing was scored."""
     scored = [(row, x) for row in rows if (x := row.judged.get(name)) is not None and isfinite(x)]
-    strata = held[0].strata if held[0] else {}
-    clean = sorted(x for own in strata.values() for x in own if isfinite(x))
     if not scored:
         return None
-    every = [*(x for _, x in scored), *clean]
-    low, high = min(every), max(every)
+    values = sorted(x for _, x in scored)
+    low, high = min([*values, *clean[:1]]), max([*values, *clean[-1:]])
     high = high if high > low else low + 1.0
-    decides = name == "combined"
-    limits = _thresholds(rows, verdict, strata) if decides else []
-    bars = _bars(clean, sorted(x for _, x in scored), low, high)
     lanes = _lanes(scored, low, high)
-    deciding = header.plan.deciding
-    title = deciding[0] if decides and len(deciding) == 1 else " and ".join(deciding) if decides else name
-    reached = [(x, words) for x, words in limits if low <= x <= high]
     return Chart(
-        name=f"{title}, combined" if decides and len(deciding) > 1 else title,
-        decides=decides,
+        name=title,
+        decides=name == "combined",
         clean=len(clean),
         scanned=len(scored),
-        bars=tuple(bars),
+        bars=tuple(_bars(clean, values, low, high)),
         lanes=tuple(lanes),
-        thresholds=tuple((_x(value, low, high), value, words) for value, words in reached),
+        threshold=None if limit is None else (_x(limit, low, high), limit),
         marks=tuple((_x(v, low, high), f"{v:.3g}") for v in (low + (high - low) * k / 4 for k in range(5))),
-        missing=_missing(decides, strata, limits),
+        missing=_missing(name == "combined", clean, limit),
         width=LEFT + WIDTH + 16,
-        height=TOP + HEIGHT + 24 + LANE * max(len(lanes), 1) + 8,
+        height=TOP + HEIGHT + 24 + LANE * len(lanes) + 8,
         left=LEFT,
         top=TOP,
         bottom=TOP + HEIGHT,
-        summary=_summary(title, scored, clean, reached),
+        summary=_summary(values, clean, limit),
     )
 
 
@@ -148,43 +156,37 @@ def _lanes(scored: Sequence[tuple[Result, float]], low: float, high: float) -> l
     return lanes
 
 
-def _thresholds(
-    rows: Sequence[Result], verdict: Verdict, strata: Mapping[str, Sequence[float]]
-) -> list[tuple[float, str]]:
-    """The clean score above which an item of each stratum is found by its score, at this run's Benjamini-Hochberg cut.
-
-    Where none is found: above which one alone would be.
-    """
+def _cut(rows: Sequence[Result], verdict: Verdict) -> float:
+    """The p-value up to which Benjamini-Hochberg finds items in this run; where it finds none, of one alone."""
     p = sorted(value for row in rows if (value := row.p.get("combined")) is not None)
-    cuts = [verdict.fdr * k / verdict.planned for k, value in enumerate(p, 1) if value <= verdict.fdr * k / verdict.planned]
-    cut = cuts[-1] if cuts else verdict.fdr / max(verdict.planned, 1)
-    delta = (verdict.policy or {}).get("delta")
-    found: list[tuple[float, str]] = []
-    for number, scores in enumerate(strata.values(), 1):
-        n = len(scores)
-        levels = simes_levels(n, delta) if delta is not None and n > 1 else []
-        rank = sum(level <= cut for level in levels[:n]) if levels else floor(cut * (n + 1) + 1e-9)
-        if 1 <= rank <= n:
-            which = f", kind {number} of {len(strata)}" if len(strata) > 1 else ""
-            found.append((scores[n - rank], f"suspicious above{which}"))
-    return found
+    step = verdict.fdr / max(verdict.planned, 1)
+    found = [k for k, value in enumerate(p, 1) if value <= step * k]
+    return step * (found[-1] if found else 1)
 
 
-def _missing(decides: bool, strata: Mapping[str, Sequence[float]], limits: Sequence[tuple[float, str]]) -> str:
-    if not strata:
+def _threshold(clean: Sequence[float], cut: float, verdict: Verdict) -> float | None:
+    """The clean score above which an item is found by its score; None where even the highest of all does not do."""
+    n, delta = len(clean), (verdict.policy or {}).get("delta")
+    if delta is not None and n > 1:
+        rank = sum(level <= cut for level in simes_levels(n, delta)[:n])
+    else:
+        rank = floor(cut * (n + 1) + 1e-9)
+    return clean[n - rank] if 1 <= rank <= n else None
+
+
+def _missing(decides: bool, clean: Sequence[float], limit: float | None) -> str:
+    if not clean:
         return "No clean scores of this are there to compare with."
-    if decides and not limits:
-        return "No threshold is drawn: with so few clean prompts no single score can be told from them."
-    return "" if decides else "This detector describes; it does not decide."
+    if decides and limit is None:
+        return "No threshold is drawn: among so few clean prompts no single score stands out enough."
+    return ""
 
 
-def _summary(
-    title: str, scored: Sequence[tuple[Result, float]], clean: Sequence[float], limits: Sequence[tuple[float, str]]
-) -> str:
+def _summary(values: Sequence[float], clean: Sequence[float], limit: float | None) -> str:
     """The drawing in words, for those who do not see it."""
-    values = [x for _, x in scored]
-    parts = [f"{len(scored)} scanned items score {min(values):.3g} to {max(values):.3g} by {title}"]
+    parts = [f"{len(values)} scanned items score {values[0]:.3g} to {values[-1]:.3g}"]
     if clean:
         parts.append(f"{len(clean)} clean prompts score {clean[0]:.3g} to {clean[-1]:.3g}")
-    parts += [f"{words} {value:.3g}" for value, words in limits]
+    if limit is not None:
+        parts.append(f"above {limit:.3g} an item is suspicious")
     return "; ".join(parts)

@@ -157,12 +157,13 @@ def _settings(header: Header) -> Iterator[tuple[str, str]]:
     yield "Images a prompt", f"{plan.num_seeds}, from run seed {plan.seed} ({plan.noise})"
     yield "Sampling", f"{plan.steps} steps, guidance {plan.guidance_scale:g}, {plan.size[1]} x {plan.size[0]} pixels"
     yield "Other arguments", plain(_text(plan.call), 400) if plan.call else "none"
-    yield "Detectors", f"{', '.join(plan.detectors)}; {' and '.join(plan.deciding)} decide"
+    yield "Detectors", f"{', '.join(plan.detectors)}; {' and '.join(plan.deciding)} {'decides' if len(plan.deciding) == 1 else 'decide'}"
     if plan.layers:
         yield "Probed at", f"{plain(', '.join(plan.layers), 400)} at {probed_at(header.sigmas)}"
     yield "Items planned", f"{header.planned}"
     for what, count in header.dropped.items():
-        yield f"Left out: {plain(what)}", f"{count}"
+        if count:
+            yield f"Left out: {plain(what)}", f"{count}"
 
 
 def _index(header: Header) -> Iterator[tuple[str, str]]:

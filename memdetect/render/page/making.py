@@ -32,6 +32,7 @@ def beside_of(
         seen=seen,
         clean=_clean(reference, set(stratum.values())) if reference else (),
         stratum=stratum,
+        kinds=bool(reference and reference.novelties and not reference.strata),
         results=tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()),
         evidence=evidence,
         without=without,

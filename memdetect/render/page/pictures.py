@@ -39,11 +39,13 @@ class Album:
         """The pictures of an item, and the sha256 of its images; without pictures once the album is full."""
         paths = self._paths(row)
         digests = tuple(_sha256(path) for path in paths.values())
+        if self.full:
+            return Seen(digests=digests)
         pairs = tuple(self._pair(match, row, paths) for match in _shown(row))
         shown = {pair.match.seed for pair in pairs}
         rest = [(k, picture) for k, path in paths.items() if k not in shown and (picture := self._file(path))]
         cost = sum(len(picture.data) for picture in _pictures(pairs, rest))
-        if self.full or self.taken + cost > self.budget:
+        if self.taken + cost > self.budget:
             self.full = True
             return Seen(digests=digests)
         self.taken += cost
@@ -62,11 +64,12 @@ class Album:
         path, trained = paths.get(match.seed), Path(match.path) if match.path else None
         others = sorted((m for m in row.matches if m.seed == match.seed and m.key != match.key), key=lambda m: m.rank)
         second = others[0] if others else None
+        training = self._file(trained)
         return Pair(
             match,
             output=self._file(path),
-            aligned=self._laid(path, trained, match),
-            training=self._file(trained),
+            aligned=_laid(path, training, match),
+            training=training,
             second_match=second,
             second=self._file(Path(second.path)) if second and second.path else None,
         )
@@ -79,12 +82,14 @@ class Album:
             self._kept[str(path)] = None if image is None else _picture(image, _sha256(path))
         return self._kept[str(path)]
 
-    def _laid(self, path: Path | None, trained: Path | None, match: Match) -> Picture | None:
-        """The output as it lies on the training image, where that is another picture than the output itself."""
-        if match.affine is None or alignment(match.affine) is None or not aligned_words(match.affine):
-            return None
-        output, original = (None if each is None else _opened(each) for each in (path, trained))
-        return None if output is None or original is None else _picture(aligned(output, original.size, match.affine))
+
+def _laid(path: Path | None, training: Picture | None, match: Match) -> Picture | None:
+    """The output as it lies on the training image, as large as its thumbnail, where that is another picture."""
+    if path is None or training is None or match.affine is None or alignment(match.affine) is None:
+        return None
+    if not aligned_words(match.affine) or (output := _opened(path)) is None:
+        return None
+    return _picture(aligned(output, (training.width, training.height), match.affine))
 
 
 def _shown(row: Result) -> list[Match]:
