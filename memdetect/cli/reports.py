@@ -13,7 +13,16 @@ from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
-RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "review.jsonl", "shards", "images", "given")
+RUN_FILES = (
+    "run.json",
+    "results.jsonl",
+    "journal.jsonl",
+    "calibration.json",
+    "review.jsonl",
+    "shards",
+    "images",
+    "given",
+)
 
 
 Format = Literal["table", "json", "jsonl", "csv", "md", "github", "html"]

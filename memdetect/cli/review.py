@@ -23,8 +23,8 @@ def review_command(
 ) -> None:
     """Decide on the findings of a run; each decision is a line of review.jsonl, which gate --review reads.
 
-    Open the two files of each finding side by side. Without --out the file is review.jsonl in the run's folder; findings
-    that you decided on there are not asked again. Exit codes: 0 done or stopped, 2 usage or input, 4 error.
+    Open the two files of each finding side by side. Without --out the file is review.jsonl in the run's folder.
+    Findings that you decided on there are not asked again. Exit codes: 0 done or stopped, 2 usage or input, 4 error.
     """
     from memdetect.inputs.options import Judging
     from memdetect.judging.run import judge_folders
@@ -75,7 +75,13 @@ def _record(row: Any, digests: tuple[str, ...], decision: Any, told: tuple[str, 
 
     name, note = told
     one = Reviewed(
-        id=row.id, fingerprint=row.fingerprint, pictures=digests, decision=decision, name=name, note=note[:4000], time=now()
+        id=row.id,
+        fingerprint=row.fingerprint,
+        pictures=digests,
+        decision=decision,
+        name=name,
+        note=note[:4000],
+        time=now(),
     )
     return one.line()
 

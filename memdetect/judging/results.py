@@ -10,7 +10,7 @@ from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
 from memdetect.judging.rows import Reader, Row
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import COPIES, Measurement, Outcome, Result
-from memdetect.runs.review import LIFTED, Reviewed, Ruling, strictest
+from memdetect.runs.review import LIFTED, Ruling, strictest
 
 # Copied for each item: the fields of a measurement were validated when it was read.
 _BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive")
@@ -18,10 +18,7 @@ _BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive
 
 @dataclass(slots=True)
 class Judged:
-    """What was decided of a row. score: the one that decides and is ranked; rejected: by Benjamini-Hochberg.
-
-    decisions: what people decided of it.
-    """
+    """What was decided of a row. score: the one that decides and is ranked; rejected: by Benjamini-Hochberg."""
 
     row: Row
     score: float | None
@@ -31,12 +28,11 @@ class Judged:
     outcome: Outcome
     reason: str
     suppressed: str = ""
-    decisions: tuple[Reviewed, ...] = ()
 
     @property
     def decided(self) -> Ruling | None:
         """What people's decisions come to."""
-        return strictest(self.decisions)
+        return strictest(self.row.decisions)
 
     @property
     def counted(self) -> Outcome:
@@ -96,7 +92,7 @@ class Results(Sequence[Result]):
             outcome=item.outcome,
             reason=item.reason,
             suppressed=item.suppressed,
-            decisions=list(item.decisions),
+            decisions=list(item.row.decisions),
         )
         return made
 

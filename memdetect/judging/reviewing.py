@@ -1,4 +1,4 @@
-"""What people's decisions do to a run: they are matched with its findings by fingerprint and pixels, and judged."""
+"""What people's decisions do to a run: each is found its item, by fingerprint and pixels, and they are judged."""
 
 import hashlib
 from collections import Counter
@@ -9,12 +9,13 @@ from pathlib import Path
 from memdetect.errors import MemdetectError
 from memdetect.judging.outcome import Rule
 from memdetect.judging.results import Judged
+from memdetect.judging.rows import Records
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import FINDINGS, Measurement
+from memdetect.runs.records import Measurement
 from memdetect.runs.review import RULINGS, Reviewed, Ruling, fingerprint
 
 
-def matched(
+def found_in(
     decisions: Sequence[Reviewed], rows: Sequence[Measurement], homes: Sequence[Path]
 ) -> dict[int, tuple[Reviewed, ...]]:
     """Decisions by the index of the item that each is about; homes: the run folder of each row.
@@ -60,22 +61,22 @@ def pictures(row: Measurement, home: Path) -> tuple[str, ...]:
     return tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in there)
 
 
-def decided(items: Sequence[Judged], decisions: Mapping[int, tuple[Reviewed, ...]]) -> list[Judged]:
-    """Items with what people decided of them."""
-    if not decisions:
-        return list(items)
-    return [replace(item, decisions=decisions.get(item.row.index, ())) for item in items]
+def with_decisions(records: Records, decisions: Sequence[Reviewed], homes: Sequence[Path]) -> Records:
+    """The records of runs with what people decided of them; homes: the run folder of each. Raises as `found_in`."""
+    found = found_in(decisions, records, homes)
+    rows = [replace(row, decisions=found.get(row.index, ())) for row in records.rows]
+    return Records(rows, records.plan)
 
 
 def rulings(items: Sequence[Judged]) -> Mapping[Ruling, int]:
     """How many items are decided, by what, the strictest first."""
-    found = Counter(ruling for item in items if item.decisions and (ruling := item.decided) is not None)
+    found = Counter(ruling for item in items if item.row.decisions and (ruling := item.decided) is not None)
     return {ruling: found[ruling] for ruling in RULINGS if found[ruling]}
 
 
 def review_rules(items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
     """A rule where people decided: what waits for its owner, and what nobody can tell from pictures, keep it open."""
-    asked = [item for item in items if item.decisions]
+    asked = [item for item in items if item.row.decisions]
     if not asked:
         return
     open_ = [item for item in asked if not item.suppressed]

@@ -9,6 +9,7 @@ from memdetect.copies.match import Match
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Score, Status
+from memdetect.runs.review import Reviewed
 
 _NO_COLUMNS: Mapping[str, Any] = {}
 
@@ -17,8 +18,8 @@ _NO_COLUMNS: Mapping[str, Any] = {}
 class Row:
     """A measurement without its cells; scores: of the detectors that decide, in the plan's order.
 
-    held: the measurement itself, or the line that it was read from. A run of many rows is little for the garbage
-    collector to go through: what is empty is shared, and lines are one object each.
+    held: the measurement itself, or the line that it was read from. decisions: what people decided of it. A run of
+    many rows is little for the garbage collector to go through: what is empty is shared, and lines are one object each.
     """
 
     index: int
@@ -35,6 +36,7 @@ class Row:
     novelty: float | None
     scores: tuple[float | None, ...]
     held: Measurement | bytes
+    decisions: tuple[Reviewed, ...] = ()
 
     @property
     def measurement(self) -> Measurement:

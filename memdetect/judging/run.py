@@ -9,7 +9,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.options import File, Judging
 from memdetect.judging.outcome import Verdict
 from memdetect.judging.reading import Runs, read_runs
-from memdetect.judging.reviewing import matched
+from memdetect.judging.reviewing import with_decisions
 from memdetect.judging.verdict import judge as judge_records
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy, read_policy
@@ -76,11 +76,10 @@ def judge_folders(folders: Sequence[Path], judging: Judging) -> Judged:
     reviews = read_reviews([Path(file) for file in judging.review])
     results, verdict = judge_records(
         found.header,
-        found.rows,
+        with_decisions(found.rows, reviews, found.homes) if reviews else found.rows,
         found.calibration,
         chosen.policy,
         altered=found.altered,
-        decisions=matched(reviews, found.rows, found.homes) if reviews else {},
     )
     return Judged(found, results, replace(verdict, notes=(f"judged by {chosen.source}", *verdict.notes)))
 

@@ -19,7 +19,7 @@ from memdetect.judging.ranks import (
     reference_scores,
 )
 from memdetect.judging.results import Judged, Results
-from memdetect.judging.reviewing import decided, rulings
+from memdetect.judging.reviewing import rulings
 from memdetect.judging.rows import Row, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
 from memdetect.judging.search_rules import (
@@ -42,9 +42,7 @@ from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Outcome, Result
-from memdetect.runs.review import Reviewed
 
-NO_DECISIONS: Mapping[int, tuple[Reviewed, ...]] = {}
 REFUSAL = 0.05  # chance that any prompt of a known kind is refused
 
 
@@ -75,21 +73,19 @@ def judge(
     *,
     today: date | None = None,
     altered: Sequence[str] = (),
-    decisions: Mapping[int, tuple[Reviewed, ...]] = NO_DECISIONS,
 ) -> tuple[Sequence[Result], Verdict]:
     """Results and verdict of a run's measurements, against clean scores made with the same settings.
 
     Benjamini-Hochberg at `policy.fdr` over all planned items, those that were never measured with p = 1. `today`
     decides which suppressions have expired (default: the day in UTC). altered: what is not as it was fixed or measured
-    (`integrity.altered`), a line each. decisions: what people decided of an item, by its index. Pure: reads nothing,
-    writes nothing.
+    (`integrity.altered`), a line each. Pure: reads nothing, writes nothing.
     """
     policy = policy or Policy()
     reference = reference_scores(header.plan, calibration)
     told = _told(rows_of(rows, header.plan), header, calibration)
     reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
     bar = _bar(reference, header, policy)
-    items = decided(_judged(_centred(told, header.plan, calibration), bar, policy), decisions)
+    items = _judged(_centred(told, header.plan, calibration), bar, policy)
     aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
     known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))

@@ -1,16 +1,13 @@
 """Results and verdict -> text, one function per format; no torch. SARIF and JUnit will be a function each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from memdetect.judging import Verdict
 from memdetect.render.github import render_github
 from memdetect.render.markdown import render_markdown
 from memdetect.render.page import render_page
 from memdetect.render.redaction import Evidence, redact, with_evidence
 from memdetect.render.table import render_table
 from memdetect.render.text import render_csv, render_json, render_jsonl
-from memdetect.runs.header import Header
-from memdetect.runs.records import Result
 
 Renderer = Callable[..., str]  # of Header, Sequence[Result], Verdict
 FORMATS: Mapping[str, Renderer] = {

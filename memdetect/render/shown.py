@@ -62,7 +62,7 @@ def decision_words(one: Reviewed) -> str:
 def decisions(results: Sequence[Result]) -> list[tuple[Result, Reviewed]]:
     """What people decided, each with its item, in the order of the items."""
     if isinstance(results, Results):
-        rows = [results.plain(i) for i, item in enumerate(results.items) if item.decisions]
+        rows = [results.plain(i) for i, item in enumerate(results.items) if item.row.decisions]
     else:
         rows = [row for row in results if row.decisions]
     return [(row, one) for row in rows for one in row.decisions]

@@ -63,7 +63,7 @@ class Reviewed(BaseModel):
 
 
 def strength(match: Match) -> tuple[bool, float, float]:
-    """What training images found are sorted by: a copy before a part, of parts the larger one, else the more similar."""
+    """What training images are sorted by: a copy before a part, of parts the larger one, else the more similar."""
     part = (match.agreed or 0.0) if match.partial_found else -1.0
     return match.copy_found, 0.0 if match.copy_found else part, match.similarity
 

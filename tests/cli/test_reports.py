@@ -9,6 +9,7 @@ import pytest
 from synthetic_runs import calibration, header, row, write_run
 
 from memdetect.cli import run
+from memdetect.render import FORMATS
 
 CLEAN = calibration(np.random.default_rng(0).normal(size=999).tolist())
 PIXELS = b"\x89PNG no picture"
@@ -63,7 +64,7 @@ def test_formats_by_suffix_and_by_name(folder: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("report.html", "no format goes by this name; end it in .txt .json"),
+        ("report.htm", "no format goes by this name; end it in .txt .json"),
         ("report", "no format goes by this name"),
         ("csv=", "no format goes by this name"),
         ("xml=a.b", "no format goes by this name"),
@@ -146,7 +147,7 @@ def test_evidence_is_hashes_where_ci_is_set(
 
 
 def test_redaction_reaches_stdout_and_every_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for format in ("table", "json", "jsonl", "csv", "md", "github"):
+    for format in FORMATS:
         assert gate(folder, "-f", format, "--redact", "-o", f"{format}=out", "-o", "all.jsonl") == 1
         out = capsys.readouterr().out
         for text in (out, Path("out").read_text(), Path("all.jsonl").read_text()):

@@ -10,9 +10,9 @@ from synthetic_runs import INDEX, header
 
 from memdetect.cli import run
 from memdetect.copies.match import Affine, Match
+from memdetect.copies.overlay import OUTSIDE, aligned
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Result
-from memdetect.copies.overlay import OUTSIDE, aligned
 from memdetect.scanning.contact_sheet import (
     GAP,
     PART,

@@ -1,4 +1,4 @@
-"""The report as one HTML page: no request to anywhere, readable without script, printed whole. Light until it is made."""
+"""The report as one HTML page: no request to anywhere, readable without script, printed whole."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 LIMIT = 20_000_000  # bytes of a page
-SHOWN = 1000  # findings that are shown in full; more of them stand in a table
+SHOWN = 500  # findings that are shown in full; more of them stand in a table
 ROOM = 4000  # bytes for what says how much was left out
 
 
@@ -127,7 +127,11 @@ def _environment() -> "Environment":
 
     folder = Path(__file__).parent / "templates"
     return Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

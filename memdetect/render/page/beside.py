@@ -1,4 +1,4 @@
-"""What a page shows beside the results: pictures, clean scores, digests. Made elsewhere, so that a page is a function."""
+"""What a page shows beside the results: pictures, clean scores, digests; made elsewhere, a page is a function."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

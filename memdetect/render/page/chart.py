@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite
 
-from memdetect.judging.statistics.conformal import simes_levels
 from memdetect.judging import Verdict
-from memdetect.render.page.beside import Beside, Clean
+from memdetect.judging.statistics.conformal import simes_levels
+from memdetect.render.page.beside import Beside
 from memdetect.render.shown import LISTED
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result

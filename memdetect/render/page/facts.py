@@ -95,7 +95,8 @@ def _number(value: float | None, share: bool) -> str:
 def _interval(rule: Rule, verdict: Verdict) -> str:
     rate = verdict.rate
     if rule.name == "max-rate" and rate is not None and rate.rank and rate.families:
-        return f"{rate.flagged} of {rate.families} families, at most {rate.bound:.2%} with {rate.confidence:.0%} confidence"
+        bound = f"at most {rate.bound:.2%} with {rate.confidence:.0%} confidence"
+        return f"{rate.flagged} of {rate.families} families, {bound}"
     if rule.name == "findings" and rule.observed is not None and 0 <= rule.observed <= verdict.measured > 0:
         low, high = interval(rule.observed, verdict.measured)
         return f"{rule.observed / verdict.measured:.1%} of those measured, 95 % interval {low:.1%} to {high:.1%}"
@@ -157,7 +158,8 @@ def _settings(header: Header) -> Iterator[tuple[str, str]]:
     yield "Images a prompt", f"{plan.num_seeds}, from run seed {plan.seed} ({plan.noise})"
     yield "Sampling", f"{plan.steps} steps, guidance {plan.guidance_scale:g}, {plan.size[1]} x {plan.size[0]} pixels"
     yield "Other arguments", plain(_text(plan.call), 400) if plan.call else "none"
-    yield "Detectors", f"{', '.join(plan.detectors)}; {' and '.join(plan.deciding)} {'decides' if len(plan.deciding) == 1 else 'decide'}"
+    decide = "decides" if len(plan.deciding) == 1 else "decide"
+    yield "Detectors", f"{', '.join(plan.detectors)}; {' and '.join(plan.deciding)} {decide}"
     if plan.layers:
         yield "Probed at", f"{plain(', '.join(plan.layers), 400)} at {probed_at(header.sigmas)}"
     yield "Items planned", f"{header.planned}"
@@ -177,7 +179,10 @@ def _index(header: Header) -> Iterator[tuple[str, str]]:
     yield "Finds", finds_phrase(index)
     if index.get("similarity") is not None:
         chance = f"{index['level']:.2g}, shown by {index['null_queries']:,} images that are no copies"
-        yield "Similar", f"similarity above {index['similarity']:.3f} by {index['embedder']}; by chance at most {chance}"
+        yield (
+            "Similar",
+            f"similarity above {index['similarity']:.3f} by {index['embedder']}; by chance at most {chance}",
+        )
 
 
 def _bar(header: Header, verdict: Verdict) -> Iterator[tuple[str, str]]:

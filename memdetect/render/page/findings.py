@@ -162,8 +162,10 @@ def _chance(p: float | None) -> str:
 
 def _pixels(match: Match) -> Iterator[Fact]:
     if match.tile is not None and match.ssim is not None:
-        yield "Pixels", f"worst tile {match.tile:.3f} apart, MS-SSIM {match.ssim:.3f}" + (
-            f", aligned: {said}" if (said := aligned_words(match.affine)) else ""
+        yield (
+            "Pixels",
+            f"worst tile {match.tile:.3f} apart, MS-SSIM {match.ssim:.3f}"
+            + (f", aligned: {said}" if (said := aligned_words(match.affine)) else ""),
         )
     if match.agreed is not None:
         yield "Agreement", f"{match.agreed:.0%} of the training image's area" + _chance(match.p_agreed)
@@ -190,7 +192,7 @@ def caption_words(prompt: str, match: Match | None) -> str:
         return "it is the training image's caption, word for word"
     if prompt.casefold().split() == match.caption.casefold().split():
         return "it is the training image's caption but for capitals and blanks"
-    return f"the training image's caption is another: \N{LEFT DOUBLE QUOTATION MARK}{plain(match.caption, 300)}\N{RIGHT DOUBLE QUOTATION MARK}"
+    return f"the training image's caption is another: {plain(match.caption, 300)!r}"
 
 
 def _strip(row: Result, pair: Pair) -> Iterator[Figure]:

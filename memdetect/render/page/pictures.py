@@ -1,4 +1,4 @@
-"""Pictures of findings as thumbnails within a page: read with Pillow from the run's folder and from where it trained."""
+"""Pictures of findings as thumbnails within a page, read with Pillow from the run's folder and the training images."""
 
 import base64
 import hashlib
