@@ -1,4 +1,4 @@
-"""What people's decisions do to rules: they lift what they can tell, raise what they find, and make nothing green else."""
+"""What people's decisions do to rules: they lift what they can tell and raise what they find, and nothing else."""
 
 import hashlib
 import json

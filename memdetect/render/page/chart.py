@@ -1,6 +1,6 @@
 """The histogram of a run's scores over those of the clean prompts, as numbers for an inline SVG and for its table."""
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite
@@ -142,7 +142,7 @@ def _bars(clean: Sequence[float], scanned: Sequence[float], low: float, high: fl
 
 def _counts(scores: Sequence[float], edges: Sequence[float]) -> list[int]:
     """How many of ascending scores lie in each bin, the upper edge of the last one in it."""
-    below = [bisect_right(scores, edge) for edge in edges[1:-1]]
+    below = [bisect_left(scores, edge) for edge in edges[1:-1]]
     return [b - a for a, b in zip([0, *below], [*below, len(scores)], strict=True)]
 
 
