@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 PROGRAM = next(
     (found for name in ("chromium", "google-chrome", "chromium-browser") if (found := shutil.which(name))), None
 )
+PATIENCE = 60  # seconds for an answer
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--disable-dev-shm-usage")
 
 
 class Browser:
-    """One page of a browser; `close` ends it. events: what it told, in order."""
+    """One page of a browser; `close` ends it. events: what it told, in order; dialogs: their kinds."""
 
     def __init__(self, home: Path) -> None:
         assert PROGRAM is not None
@@ -35,7 +37,7 @@ class Browser:
         for file in (theirs, answers, *high):
             os.close(file)
         self._count, self._held, self.events = 0, b"", list[dict[str, Any]]()
-        self._session = ""
+        self._session, self.dialogs = "", list[str]()
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -43,19 +45,15 @@ class Browser:
 
     def ask(self, method: str, **given: Any) -> dict[str, Any]:
         """Call a method and wait for its answer."""
-        self._count += 1
-        told = {"id": self._count, "method": method, "params": given}
-        if self._session:
-            told["sessionId"] = self._session
-        os.write(self._out, json.dumps(told).encode() + b"\0")
-        while (answer := self._next()).get("id") != self._count:
+        number = self._send(method, **given)
+        while (answer := self._next()).get("id") != number:
             self.events.append(answer)
         assert "error" not in answer, answer["error"]
         return answer["result"]
 
     def wait(self, event: str) -> dict[str, Any]:
         """The next event of a kind that was not waited for yet."""
-        while not (found := [one for one in self.events if one["method"] == event]):
+        while not (found := [one for one in self.events if one.get("method") == event]):
             self.events.append(self._next())
         self.events.remove(found[0])
         return found[0]["params"]
@@ -82,11 +80,11 @@ class Browser:
     def complaints(self) -> list[str]:
         """What the page wrote to its console, and what went wrong in it."""
         kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-        return [json.dumps(one) for one in self.events if one["method"] in kinds]
+        return [json.dumps(one) for one in self.events if one.get("method") in kinds]
 
     def requests(self) -> list[str]:
         """Addresses that were asked for, but for those that hold their own data."""
-        sent = [one["params"] for one in self.events if one["method"] == "Network.requestWillBeSent"]
+        sent = [one["params"] for one in self.events if one.get("method") == "Network.requestWillBeSent"]
         return [url for one in sent if not (url := one["request"]["url"]).startswith(("data:", "blob:"))]
 
     def close(self) -> None:
@@ -98,8 +96,21 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._held:
+            assert select.select([self._in], [], [], PATIENCE)[0], "the browser does not answer"
             part = os.read(self._in, 2**20)
             assert part, "the browser is gone"
             self._held += part
         line, self._held = self._held.split(b"\0", 1)
-        return json.loads(line)
+        told = json.loads(line)
+        if told.get("method") == "Page.javascriptDialogOpening":  # a page that asks whether to leave it
+            self.dialogs.append(told["params"]["type"])
+            self._send("Page.handleJavaScriptDialog", accept=True)
+        return told
+
+    def _send(self, method: str, **given: Any) -> int:
+        self._count += 1
+        told = {"id": self._count, "method": method, "params": given}
+        if self._session:
+            told["sessionId"] = self._session
+        os.write(self._out, json.dumps(told).encode() + b"\0")
+        return self._count

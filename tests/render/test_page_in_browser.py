@@ -86,6 +86,9 @@ def test_keys_alone_are_enough(browser: Browser, page: Path) -> None:
     assert browser.run("document.querySelector('article input:checked').value") == "copy"
     browser.press("ArrowRight")
     assert browser.run("document.activeElement.value") == "similar", "arrows choose within a group"
+    browser.dialogs.clear()
+    browser.open("about:blank")
+    assert browser.dialogs == ["beforeunload"], "it asks before a decision is lost"
 
 
 def test_decisions_are_written_as_gate_reads_them(browser: Browser, page: Path, tmp_path: Path) -> None:
