@@ -82,11 +82,11 @@ def review_rules(items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
     open_ = [item for item in asked if not item.suppressed]
     waiting = sum(item.decided == "needs the owner" for item in open_)
     scored = sum(item.unprovable and item.counted in policy.failing for item in open_)
-    reasons = [f"{waiting} findings wait for their owner"] if waiting else []
+    reasons = [f"{waiting} {'finding waits' if waiting == 1 else 'findings wait'} for an owner"] if waiting else []
     if scored:
         reasons.append(
-            f"{scored} are suspicious by their score, which nobody can refute by a picture without its original; "
-            "answer for them in .memdetectignore.toml"
+            f"{scored} said to be no copy {'is' if scored == 1 else 'are'} suspicious by the score, which no picture "
+            "refutes; answer for it in .memdetectignore.toml"
         )
     outcome = "inconclusive" if reasons else "pass"
     yield Rule("review", outcome, "; ".join(reasons), waiting + scored, 0)

@@ -106,7 +106,7 @@ def test_a_score_cannot_be_refuted_by_a_picture() -> None:
         assert outcome(found, "findings") == "pass"
         assert outcome(found, "review") == "inconclusive"
         assert found.verdict.verdict == "inconclusive"
-        assert "answer for them in .memdetectignore.toml" in "; ".join(found.verdict.reasons)
+        assert "answer for it in .memdetectignore.toml" in "; ".join(found.verdict.reasons)
 
 
 def test_where_only_copies_fail_the_score_is_not_asked() -> None:
@@ -131,7 +131,7 @@ def test_a_finding_that_waits_for_its_owner_keeps_a_run_open() -> None:
     assert judged(home).results[0].outcome == "similar"
     found = judged(home, decide(home, "needs the owner"))
     assert found.verdict.verdict == "inconclusive"
-    assert "1 findings wait for their owner" in "; ".join(found.verdict.reasons)
+    assert "1 finding waits for an owner" in "; ".join(found.verdict.reasons)
     home = made(copied(), folder="other")
     assert judged(home, decide(home, "needs the owner")).verdict.verdict == "fail"
 
