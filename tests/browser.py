@@ -30,9 +30,9 @@ class Browser:
             os.dup2(high[1], 4)
 
         command = [PROGRAM, *FLAGS, f"--user-data-dir={home}", "about:blank"]
-        null = subprocess.DEVNULL
+        nothing = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            command, stdin=null, stdout=null, stderr=null, preexec_fn=given, close_fds=False
+            command, stdin=nothing, stdout=nothing, stderr=nothing, preexec_fn=given, close_fds=False
         )
         for file in (theirs, answers, *high):
             os.close(file)
