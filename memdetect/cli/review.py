@@ -18,7 +18,7 @@ ASKED = "c copy, s similar, n not a copy, o needs the owner, Enter later, q stop
 
 def review_command(
     run: Annotated[Path, typer.Argument(help="Run folder of a finished scan, with its images.")],
-    name: Annotated[str, typer.Option("--name", help="Who decides; stands beside every decision.")],
+    name: Annotated[str, typer.Option("--reviewer", help="Who decides; stands beside every decision.")],
     out: MaybeOut = None,
 ) -> None:
     """Decide on the findings of a run; each decision is a line of review.jsonl, which gate --review reads.
@@ -34,7 +34,7 @@ def review_command(
     try:
         seen(name)
     except ValueError as problem:
-        raise MemdetectError(f"--name {name!r:.60} {problem}; give yours") from None
+        raise MemdetectError(f"--reviewer {name!r:.60} {problem}; give yours") from None
     path = out or run / "review.jsonl"
     held = read_reviews([path]) if path.exists() else ()
     judged = judge_folders([run], Judging(review=[path] if held else ()))

@@ -44,7 +44,7 @@ def test_review_asks_about_each_finding_and_gate_reads_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed(monkeypatch, "n\nanother car\nx\n\nc\n\n")
-    assert run(["review", "run", "--name", "Ann Lee"]) == 0
+    assert run(["review", "run", "--reviewer", "Ann Lee"]) == 0
     out, err = capsys.readouterr()
     assert "1 of 3: copy, " in out
     assert str(Path("run/images/0-0.png")) in out
@@ -65,18 +65,18 @@ def test_review_asks_about_each_finding_and_gate_reads_it(
 
 def test_review_goes_on_where_it_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
     typed(monkeypatch, "s\n\nq\n")
-    assert run(["review", "run", "--name", "Ann Lee", "--out", "mine.jsonl"]) == 0
+    assert run(["review", "run", "--reviewer", "Ann Lee", "--out", "mine.jsonl"]) == 0
     Path("mine.jsonl").write_text(Path("mine.jsonl").read_text().rstrip("\n"))  # as an editor may leave it
     typed(monkeypatch, "o\nask")  # and the end of the terminal
-    assert run(["review", "run", "--name", "Ann Lee", "--out", "mine.jsonl"]) == 0
+    assert run(["review", "run", "--reviewer", "Ann Lee", "--out", "mine.jsonl"]) == 0
     lines = [json.loads(line) for line in Path("mine.jsonl").read_text().splitlines()]
     assert [(line["id"], line["decision"]) for line in lines] == [("i0", "similar"), ("i1", "needs the owner")]
 
 
 def test_review_refuses_nobody_and_what_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["review", "run", "--name", " "]) == 2
+    assert run(["review", "run", "--reviewer", " "]) == 2
     assert "holds no letter or digit" in capsys.readouterr().err
-    assert run(["review", "nowhere", "--name", "Ann"]) == 2
+    assert run(["review", "nowhere", "--reviewer", "Ann"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -84,7 +84,7 @@ def test_other_pixels_are_refused_in_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed(monkeypatch, "n\n\nq\n")
-    assert run(["review", "run", "--name", "Ann Lee"]) == 0
+    assert run(["review", "run", "--reviewer", "Ann Lee"]) == 0
     (folder / "images" / "0-0.png").write_bytes((folder / "images" / "1-0.png").read_bytes())
     capsys.readouterr()
     assert run(["gate", "run", "--review", "run/review.jsonl"]) == 2
@@ -99,6 +99,6 @@ def test_a_finding_without_images_cannot_be_decided(
     for path in (folder / "images").iterdir():
         path.unlink()
     typed(monkeypatch, "n\nn\nn\n")
-    assert run(["review", "run", "--name", "Ann Lee"]) == 0
+    assert run(["review", "run", "--reviewer", "Ann Lee"]) == 0
     assert capsys.readouterr().out.count("its images are not there") == 3
     assert not (folder / "review.jsonl").exists()

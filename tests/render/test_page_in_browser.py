@@ -11,7 +11,9 @@ from report_runs import HOSTILE
 
 from memdetect.cli import run as memdetect
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="not run: the HTML report in a browser, there is no chromium here")
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="not run: the HTML report in a browser, there is no chromium here"
+)
 SHOWN = "[...document.querySelectorAll('#items article')].filter(a => !a.hidden).map(a => a.dataset.number).join()"
 
 
