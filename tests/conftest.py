@@ -126,3 +126,11 @@ def model_folder(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     pipe.save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name what was not run for want of something on this machine: a skip alone is easily missed."""
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", ())]
+    reasons = {found[2].removeprefix("Skipped: ") for found in skipped if isinstance(found, tuple)}
+    for reason in sorted(reason for reason in reasons if reason.startswith("not run: ")):
+        terminalreporter.write_line(reason)

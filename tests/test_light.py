@@ -1,4 +1,4 @@
-"""`gate`, and every report, where only typer, rich and pydantic are installed: nothing else can be imported at all."""
+"""`gate`, and every report, where only typer, rich, pydantic and jinja2 are installed, and nothing else is there."""
 
 import json
 import subprocess

@@ -21,8 +21,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 CORE = {
-    "accelerate", "diffusers", "faiss-cpu", "huggingface-hub", "jaxtyping", "numpy", "pillow", "pydantic", "rich",
-    "safetensors", "scikit-learn", "scipy", "torch", "transformers", "typer",
+    "accelerate", "diffusers", "faiss-cpu", "huggingface-hub", "jaxtyping", "jinja2", "numpy", "pillow", "pydantic",
+    "rich", "safetensors", "scikit-learn", "scipy", "torch", "transformers", "typer",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "diffusers", "transformers", "faiss", "numpy", "scipy", "pydantic", "PIL", "safetensors"}
+HEAVY = {"torch", "diffusers", "transformers", "faiss", "numpy", "scipy", "pydantic", "PIL", "safetensors", "jinja2"}
 OURS = "from memdetect.cli import run; code = run(arguments)"
 BARE = """
 import typer

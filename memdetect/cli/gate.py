@@ -27,8 +27,9 @@ def gate_command(
 
     gc.freeze()  # modules stay until the end: the collector looks at the records alone
     judged = judge_folders(runs, judging)
-    publish(wanted, judged.found.header, judged.results, judged.verdict, runs)
-    for line in judged.found.damaged:
+    found = judged.found
+    publish(wanted, found.header, judged.results, judged.verdict, runs, found.calibration)
+    for line in found.damaged:
         say(line)
     conclude(judged.verdict)
 

@@ -14,6 +14,8 @@ COMMANDS = {
     "samples": ("samples", "samples_command"),
     "gate": ("gate", "gate_command"),
     "compare": ("compare", "compare_command"),
+    "report": ("report", "report_command"),
+    "review": ("review", "review_command"),
     "sweep": ("sweep", "sweep_command"),
     "bench": ("bench", "bench_command"),
     "explain": ("explain", "explain_command"),

@@ -20,9 +20,9 @@ MODEL = typer.Option("--model", "-m", help="Bundled name, folder, .safetensors f
 
 ModelName = Annotated[str, MODEL]
 ModelBeside = Annotated[str | None, MODEL]  # of an embedder that ships with a model
-Out = Annotated[
-    Path, typer.Option("--out", metavar="PATH", parser=path_of, help="Folder or file that this command makes.")
-]
+OUT = typer.Option("--out", metavar="PATH", parser=path_of, help="Folder or file that this command makes.")
+Out = Annotated[Path, OUT]
+MaybeOut = Annotated[Path | None, OUT]
 TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Steps of training.")
 Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
 

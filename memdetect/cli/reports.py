@@ -14,12 +14,21 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.files import real
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
-LIKE_REPORTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".sarif", ".xml")
-RUN_FILES = ("run.json", "results.jsonl", "journal.jsonl", "calibration.json", "shards", "images", "given")
+LIKE_REPORTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".html", ".sarif", ".xml")
+RUN_FILES = (
+    "run.json",
+    "results.jsonl",
+    "journal.jsonl",
+    "calibration.json",
+    "review.jsonl",
+    "shards",
+    "images",
+    "given",
+)
 MADE = ("pairs.png", "base", "train.index", ".lock")  # what a run may hold besides
 
 
-Format = Literal["table", "json", "jsonl", "csv", "md", "github", "sarif", "junit", "card", "intoto"]
+Format = Literal["table", "json", "jsonl", "csv", "md", "github", "html", "sarif", "junit", "card", "intoto"]
 Evidence = Literal["none", "hash", "thumbs"]
 OUTPUT = typer.Option(
     "--output",
@@ -48,9 +57,9 @@ class Reporting:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """What to print and write of a run, checked before anything is measured."""
+    """What to print and write of a run, checked before anything is measured. format: None = nothing is printed."""
 
-    format: Format
+    format: Format | None
     files: tuple[tuple[str, Path], ...]
     redact: bool
     evidence: Evidence
@@ -111,14 +120,21 @@ def check_run_folder(out: Path, sources: Iterable[str | Path | None]) -> None:
         raise MemdetectError(f"--out {out} names a run folder, not a report; a report goes to --output (-o)")
 
 
-def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: Sequence[Path]) -> None:
+def publish(
+    wanted: Reports, header: Any, results: Any, verdict: Any, folders: Sequence[Path], calibration: Any = None
+) -> None:
     """Print results and verdict on stdout, then write every report; all of them redacted if that was asked for.
 
     folders: of the runs; images of several runs judged as one have no names of their own, and are left out.
+    calibration: the clean scores that the results were judged by; None = those in the folder.
     """
     from memdetect.render import FORMATS, WITH_FILES, WITH_PLACES, redact, render_table, with_evidence
 
-    if WITH_FILES & {wanted.format, *(format for format, _ in wanted.files)}:
+    asked = {wanted.format, *(format for format, _ in wanted.files)}
+    more: dict[str, tuple[Any, ...]] = {}
+    if "html" in asked:
+        more["html"] = (_beside(wanted, header, results, folders, calibration),)
+    if WITH_FILES & asked:
         folder = folders[0] if len(folders) == 1 else None
         mode = wanted.evidence if folder else "none"
         results = with_evidence(results, mode, folder)
@@ -127,15 +143,24 @@ def publish(wanted: Reports, header: Any, results: Any, verdict: Any, folders: S
 
     def made(format: str) -> str:
         rows = in_repository(results, Path.cwd()) if format in WITH_PLACES else results
-        return FORMATS[format](header, rows, verdict)
+        return FORMATS[format](header, rows, verdict, *more.get(format, ()))
 
     if wanted.format == "table":
         write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
-    else:
+    elif wanted.format:
         write(made(wanted.format))
     for format, path in wanted.files:
         save(path, made(format))
         say(f"{format}: {path}")
+
+
+def _beside(wanted: Reports, header: Any, results: Any, folders: Sequence[Path], calibration: Any) -> Any:
+    """What a page shows beside the results: read from the run before anything is redacted, and without a pixel then."""
+    from memdetect.judging.calibration import read_calibration
+    from memdetect.render.page.making import beside_of
+
+    held = calibration or read_calibration(folders[0] / "calibration.json")
+    return beside_of(header, results, folders, wanted.evidence, held)
 
 
 def in_repository(results: Any, start: Path) -> list[Any]:

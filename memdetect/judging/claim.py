@@ -37,6 +37,7 @@ def claim(verdict: Verdict, header: Header, calibration: Calibration | None) -> 
         verdict.basis[:1].upper() + verdict.basis[1:],
         f"the index {finds_phrase(header.index)}" if header.index else "",
         _found(verdict),
+        _decided(verdict),
         _bound(verdict),
         _scope(header),
         _assumed(verdict, calibration),
@@ -50,6 +51,12 @@ def _found(verdict: Verdict) -> str:
     counts = verdict.counts
     found = ", ".join(f"{counts[name]} {name}" for name in OUTCOMES if name in counts)
     return f"{verdict.usable}: {found}"
+
+
+def _decided(verdict: Verdict) -> str:
+    """How many findings people decided on, and what."""
+    said = ", ".join(f"{count} {ruling}" for ruling, count in verdict.decided.items())
+    return f"people decided on {sum(verdict.decided.values())} of them: {said}" if said else ""
 
 
 def _bound(verdict: Verdict) -> str:

@@ -1,7 +1,7 @@
 """What judging a run comes to: the records that every output and the exit code read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from memdetect.errors import Exit
@@ -9,6 +9,7 @@ from memdetect.judging.sensitivity import Sensitivity
 from memdetect.judging.statistics.rates import Rate
 from memdetect.judging.statistics.shift import Bulk
 from memdetect.runs.records import FINDINGS, Outcome
+from memdetect.runs.review import Ruling
 
 Decision = Literal["pass", "fail", "inconclusive"]
 OUTCOMES: Sequence[Outcome] = (*FINDINGS, "inconclusive", "clear")
@@ -79,8 +80,9 @@ class Verdict:
     named in the run's header before its first image. basis: what the verdict rests on, in its first words. sensitivity:
     of the deciding score, for each kind of prompt scanned of which memorized ones are known. memorized: upper bound of
     the share of memorized prompt families, if those are flagged as often as the known ones; None where that is not
-    known. tally: what a reader is told of all items and images. calibration: digest of the clean scores. policy_file:
-    that the policy was read from, as seen from the root of its repository; "" = there is none.
+    known. tally: what a reader is told of all items and images. decided: how many items people decided what of.
+    calibration: digest of the clean scores. policy_file: that the policy was read from, as seen from the root of its
+    repository; "" = there is none.
     """
 
     planned: int
@@ -103,6 +105,7 @@ class Verdict:
     sensitivity: tuple[Sensitivity, ...] = ()
     memorized: float | None = None
     tally: Tally = Tally()
+    decided: Mapping[Ruling, int] = field(default_factory=dict[Ruling, int])
     claim: str = ""
     notes: tuple[str, ...] = ()
     calibration: str = ""

@@ -28,6 +28,7 @@ class Runs:
     """A run, or several as one: header, measurements in order, clean scores, and lines that could not be read.
 
     altered: what is not as it was fixed or measured, a line each. policies: those that the runs were planned with.
+    folders: of each run in turn, with the number of its rows.
     """
 
     header: Header
@@ -36,6 +37,12 @@ class Runs:
     damaged: tuple[str, ...]
     altered: tuple[str, ...] = ()
     policies: tuple[Policy, ...] = ()
+    folders: tuple[tuple[Path, int], ...] = ()
+
+    @property
+    def homes(self) -> list[Path]:
+        """The run folder of each row."""
+        return [folder for folder, count in self.folders for _ in range(count)]
 
 
 def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
@@ -54,20 +61,24 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
     damaged: list[str] = []
     changed: list[str] = []
     rows: list[Row] = []
+    sizes: list[tuple[Path, int]] = []
     for folder, own in found:
         part, digests = _read_rows(folder, own, damaged)
         where = f"{str(folder)!r}: " if len(found) > 1 else ""
         changed += [f"{where}{line}" for line in altered(RunFolder(folder), own, part, digests)]
         rows += part
+        sizes.append((folder, len(part)))
     for i, row in enumerate(rows) if len(found) > 1 else ():
         row.index = i
     header = _together([header for _, header in found])
     if calibration is not None:
         header, clean = _judged_by(calibration, header, rows)
-        return Runs(header, Records(rows, header.plan), clean, tuple(damaged), tuple(changed), policies)
+        records = Records(rows, header.plan)
+        return Runs(header, records, clean, tuple(damaged), tuple(changed), policies, tuple(sizes))
     kept = [read_calibration(folder / "calibration.json", own.calibration) for folder, own in found]
     changed += list(dict.fromkeys(line for own in kept for line in exchanged(header, own)))
-    return Runs(header, Records(rows, header.plan), kept[0], tuple(damaged), tuple(changed), policies)
+    records = Records(rows, header.plan)
+    return Runs(header, records, kept[0], tuple(damaged), tuple(changed), policies, tuple(sizes))
 
 
 def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:

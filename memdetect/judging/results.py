@@ -9,7 +9,8 @@ from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
 from memdetect.judging.rows import Reader, Row
 from memdetect.runs.plan import Plan
-from memdetect.runs.records import Measurement, Outcome, Result
+from memdetect.runs.records import COPIES, Measurement, Outcome, Result
+from memdetect.runs.review import LIFTED, Ruling, strictest
 
 # Copied for each item: the fields of a measurement were validated when it was read.
 _BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive")
@@ -27,6 +28,25 @@ class Judged:
     outcome: Outcome
     reason: str
     suppressed: str = ""
+
+    @property
+    def decided(self) -> Ruling | None:
+        """What people's decisions come to."""
+        return strictest(self.row.decisions)
+
+    @property
+    def counted(self) -> Outcome:
+        """The outcome that rules count: a copy where a person says so; of what is said to be none, what is left."""
+        if self.decided == "copy":
+            return "copy"
+        if self.decided in LIFTED and self.outcome in COPIES:
+            return "suspicious" if self.rejected else "similar"
+        return self.outcome
+
+    @property
+    def unprovable(self) -> bool:
+        """Whether it is said to be no copy, and its score, which no picture can refute, says otherwise."""
+        return self.decided in LIFTED and self.counted == "suspicious"
 
 
 class Results(Sequence[Result]):
@@ -74,6 +94,7 @@ class Results(Sequence[Result]):
             outcome=item.outcome,
             reason=item.reason,
             suppressed=item.suppressed,
+            decisions=list(item.row.decisions),
         )
         return made
 

@@ -14,6 +14,7 @@ from memdetect.files import read_regular
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Score, Status
+from memdetect.runs.review import Reviewed
 
 _NO_COLUMNS: Mapping[str, Any] = {}
 
@@ -69,7 +70,7 @@ class Row:
 
     matches: those by which an outcome is told, and for any other image that was looked up one that says no more.
     held: the measurement itself, or where it was read. A run of many rows takes little memory, and little for the
-    garbage collector to go through: what is empty or alike is shared.
+    garbage collector to go through: what is empty or alike is shared. decisions: what people decided of it.
     """
 
     index: int
@@ -86,6 +87,7 @@ class Row:
     novelty: float | None
     scores: tuple[float | None, ...]
     held: Measurement | Place
+    decisions: tuple[Reviewed, ...] = ()
 
     @property
     def measurement(self) -> Measurement:

@@ -12,6 +12,7 @@ from memdetect.judging.calibration import Calibration
 from memdetect.judging.outcome import Rule, Shift
 from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
 from memdetect.judging.results import Judged
+from memdetect.judging.reviewing import review_rules
 from memdetect.judging.search_rules import index_rules
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
@@ -43,8 +44,9 @@ class Findings:
         return [item.ranked for item in self.items if isinstance(item.ranked, Rank) and not item.rejected]
 
     def failing(self, policy: Policy) -> Counter[str]:
-        """Findings by outcome that the policy fails on and nobody answers for."""
-        return Counter(item.outcome for item in self.items if item.outcome in policy.failing and not item.suppressed)
+        """Findings, as people's decisions leave them, that the policy fails on and nobody answers for."""
+        counted = [(item.counted, item) for item in self.items if not item.suppressed]
+        return Counter(as_ for as_, item in counted if as_ in policy.failing and not item.unprovable)
 
     @cached_property
     def kinds(self) -> Counter[str]:
@@ -53,8 +55,13 @@ class Findings:
 
     @cached_property
     def copied(self) -> set[str]:
-        """The families with a copy, whole or in part."""
-        return {family_key(item.row.meta, item.row.prompt) for item in self.items if item.outcome in COPIES}
+        """The families with a copy, whole or in part, found or decided to be one."""
+        return {family_key(item.row.meta, item.row.prompt) for item in self.items if _copied(item)}
+
+
+def _copied(item: Judged) -> bool:
+    """Whether an item counts as a copy in rates: found to be one, whatever people say, or said to be one."""
+    return item.outcome in COPIES or item.counted in COPIES
 
 
 def shift_of(found: Findings) -> Shift:
@@ -111,7 +118,7 @@ def flagged_families(items: Iterable[Judged], limits: Mapping[int, int]) -> dict
     """
     families: dict[str, bool] = {}
     for item in items:
-        ranked, copied = item.ranked, item.outcome in COPIES
+        ranked, copied = item.ranked, _copied(item)
         if copied or isinstance(ranked, Rank):
             flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
             key = family_key(item.row.meta, item.row.prompt)
@@ -138,6 +145,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
         made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
         made += [] if found.header.index else [_sensitivity(found, policy)]
     made += [_undetectable(found, policy, scored), *index_rules(found.header, found.items, policy)]
+    made += review_rules(found.items, policy)
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
     return tuple(made)

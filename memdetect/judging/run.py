@@ -9,10 +9,12 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.options import File, Judging
 from memdetect.judging.outcome import Verdict
 from memdetect.judging.reading import Runs, read_runs
+from memdetect.judging.reviewing import with_decisions
 from memdetect.judging.verdict import judge as judge_records
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy, read_policy
 from memdetect.runs.records import Result
+from memdetect.runs.review import read_reviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,19 @@ class Judged:
 def judge_folders(folders: Sequence[Path], judging: Judging) -> Judged:
     """Judge runs as one, by the policy of the options, of files around the working folder, or of the runs themselves.
 
-    Raises MemdetectError for what is no run, for runs that differ, and for a policy that cannot be read.
+    Raises MemdetectError for what is no run, for runs that differ, for a policy or decisions that cannot be read, and
+    for decisions about other pixels.
     """
     found = read_runs(folders, Path(judging.calibration) if judging.calibration else None)
     chosen = policy_of(judging, found.policies)
-    results, verdict = judge_records(found.header, found.rows, found.calibration, chosen.policy, altered=found.altered)
+    reviews = read_reviews([Path(file) for file in judging.review])
+    results, verdict = judge_records(
+        found.header,
+        with_decisions(found.rows, reviews, found.homes) if reviews else found.rows,
+        found.calibration,
+        chosen.policy,
+        altered=found.altered,
+    )
     notes = (f"judged by {chosen.source}", *verdict.notes)
     return Judged(found, results, replace(verdict, notes=notes, policy_file=chosen.file))
 

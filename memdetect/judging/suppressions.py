@@ -33,7 +33,7 @@ def suppressions(policy: Policy, items: Iterable[Judged], header: Header, today:
 
     Of several runs judged as one the header's plan is of all of them, so that entries for one run are foreign.
     """
-    found = {item.row.id: item for item in items if item.outcome in FINDINGS}
+    found = {item.row.id: item for item in items if item.counted in FINDINGS}
     used: dict[str, Ignore] = {}
     rest: dict[str, list[Ignore]] = {"expired": [], "foreign": [], "unused": [], "exceeded": []}
     for entry in policy.ignore:
@@ -63,18 +63,18 @@ def _meant(entry: Ignore, header: Header) -> bool:
 def _covers(entry: Ignore, item: Judged) -> bool:
     """Whether an entry answers for all of a finding."""
     if entry.outcome is not None:
-        return FINDINGS.index(item.outcome) >= FINDINGS.index(entry.outcome)
+        return FINDINGS.index(item.counted) >= FINDINGS.index(entry.outcome)
     found = [*(match for match in item.row.matches if match.copy_found), *parts(item.row)]
     # A training image stands in an index as it is shown, decoded in other ways and cropped: all of them are the same.
     pictures = {picture_of(match.key) for match in found}
-    return item.outcome in COPIES and pictures == {picture_of(entry.copy_of or "")}
+    return item.counted in COPIES and pictures == {picture_of(entry.copy_of or "")}
 
 
 def with_suppressed(items: Sequence[Judged], aside: Suppressions) -> Sequence[Judged]:
     """Items in which every finding that somebody answers for says who, until when and why."""
     if not aside.used:
         return items
-    return [_answered(item, aside.used.get(item.row.id) if item.outcome in FINDINGS else None) for item in items]
+    return [_answered(item, aside.used.get(item.row.id) if item.counted in FINDINGS else None) for item in items]
 
 
 def _answered(item: Judged, entry: Ignore | None) -> Judged:

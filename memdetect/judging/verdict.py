@@ -19,6 +19,7 @@ from memdetect.judging.ranks import (
     reference_scores,
 )
 from memdetect.judging.results import Judged, Results
+from memdetect.judging.reviewing import rulings
 from memdetect.judging.rows import Row, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
 from memdetect.judging.search_rules import (
@@ -253,6 +254,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         memorized=_memorized(found, rate, policy),
         tally=_tally([item.row for item in found.items], found.header.plan),
         calibration=clean,
+        decided=rulings(found.items),
     )
     base = replace(base, basis=basis(base, found.header, found.calibration))
     return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))

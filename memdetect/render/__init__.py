@@ -1,21 +1,19 @@
 """Results and verdict -> text, one function per format; no torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from memdetect.judging import Verdict
 from memdetect.render.card import render_card
 from memdetect.render.github import render_github
 from memdetect.render.intoto import render_intoto
 from memdetect.render.junit import render_junit
 from memdetect.render.markdown import render_markdown
+from memdetect.render.page import render_page
 from memdetect.render.redaction import Evidence, redact, with_evidence
 from memdetect.render.sarif import render_sarif
 from memdetect.render.table import render_table
 from memdetect.render.text import render_csv, render_json, render_jsonl
-from memdetect.runs.header import Header
-from memdetect.runs.records import Result
 
-Renderer = Callable[[Header, Sequence[Result], Verdict], str]
+Renderer = Callable[..., str]  # of Header, Sequence[Result], Verdict
 FORMATS: Mapping[str, Renderer] = {
     "table": render_table,
     "json": render_json,
@@ -23,6 +21,7 @@ FORMATS: Mapping[str, Renderer] = {
     "csv": render_csv,
     "md": render_markdown,
     "github": render_github,
+    "html": render_page,
     "sarif": render_sarif,
     "junit": render_junit,
     "card": render_card,
@@ -35,13 +34,14 @@ SUFFIXES: Mapping[str, str] = {
     ".jsonl": "jsonl",
     ".csv": "csv",
     ".md": "md",
+    ".html": "html",
     ".sarif": "sarif",
     ".sarif.json": "sarif",
     ".xml": "junit",
     ".card.md": "card",
     ".intoto.json": "intoto",
 }
-WITH_FILES = frozenset({"json", "jsonl", "csv", "sarif"})  # formats that name an item's images
+WITH_FILES = frozenset({"json", "jsonl", "csv", "html", "sarif"})  # formats that name an item's images
 WITH_PLACES = frozenset({"sarif", "junit"})  # formats in which an item's file has to be one of the repository
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "render_jsonl",
     "render_junit",
     "render_markdown",
+    "render_page",
     "render_sarif",
     "render_table",
     "with_evidence",

@@ -27,7 +27,8 @@ def render_explanation(header: Header, row: Result) -> str:
     if row.kind and row.novelty is not None:
         told += [f"ranked among clean prompts of kind {row.kind}; distance to the nearest of them {row.novelty:.3f}"]
     told += ["", *_matches(row, header)]
-    told += ["", *_again(header, row)]
+    made = [f"  {file}" for file in row.files] if header.plan.given else [f"  {again(header, row)}"]
+    told += ["", f"its pictures, made by {header.model}:" if header.plan.given else "make it again:", *made]
     return lines(told)
 
 
@@ -97,10 +98,10 @@ def _alignment(match: Match) -> Iterator[str]:
         yield f"{match.agreed:.0%} of the training image agrees{p}{where}"
 
 
-def _again(header: Header, row: Result) -> list[str]:
+def again(header: Header, row: Result) -> str:
     """A shell command that makes the item's images once more, from the same seeds, and looks them up as before."""
     if header.plan.given:
-        return [f"its pictures were made elsewhere, by {header.model}:", *(f"  {file}" for file in row.files)]
+        return f"made elsewhere, by {header.model}: {' '.join(row.files)}"
     if row.prompt is None:
         inputs, feed = [row.image or ""], ""
     elif row.source == "--unconditional":  # their ids count from 0
@@ -113,7 +114,7 @@ def _again(header: Header, row: Result) -> list[str]:
     command = ["memdetect", "scan", *inputs, "--model", header.model, *_settings(header.plan), *_places(header)]
     folder = re.sub(r"[^\w.-]+", "_", row.id).strip(".")  # an id may be anything
     command += ["--out", f"runs/{folder or 'again'}"]
-    return ["make it again:", f"  {feed}{' '.join(map(_word, command))}"]
+    return f"{feed}{' '.join(map(_word, command))}"
 
 
 def _places(header: Header) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from memdetect.inputs.harmless import plain
 from memdetect.judging import Verdict
-from memdetect.render.shown import listed, place, strongest, subject
+from memdetect.render.shown import decision_words, listed, place, state, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -20,17 +20,18 @@ def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -
     found = [row for row in strongest(listed(results)) if not row.suppressed]
     room = {"error": MOST - (not passed), "warning": MOST, "notice": MOST - passed}
     for row in found:
-        level = LEVELS[row.outcome]
+        level = "notice" if row.lifted else LEVELS[row.ranked_as]
         if room[level]:
             room[level] -= 1
-            lines.append(_line(level, f"memdetect: {row.outcome}", _message(row), row))
+            lines.append(_line(level, f"memdetect: {state(row)}", _message(row), row))
     if (left := len(found) - len(lines) + 1) > 0:
         lines.append(_line("notice", "memdetect", f"{left} more findings are not shown here"))
     return "".join(f"{line}\n" for line in lines)
 
 
 def _message(row: Result) -> str:
-    return f"{plain(subject(row), 200)} ({row.reason})" if row.reason else plain(subject(row), 200)
+    said = "; ".join([*([row.reason] if row.reason else []), *map(decision_words, row.decisions)])
+    return f"{plain(subject(row), 200)} ({said})" if said else plain(subject(row), 200)
 
 
 def _line(level: str, title: str, message: str, row: Result | None = None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from memdetect.judging import OUTCOMES, Verdict
 from memdetect.render.escapes import code, text
-from memdetect.render.shown import listed, strongest, subject, untested
+from memdetect.render.shown import decision_words, listed, state, strongest, subject, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -52,12 +52,12 @@ def _row(row: Result) -> str:
     score = row.judged.get("combined")
     p = row.p.get("combined")
     cells = [
-        f"{row.outcome}, suppressed" if row.suppressed else row.outcome,
+        state(row),
         "" if p is None else f"{p:.4g}",
         "" if score is None else f"{score:.4g}",
         "" if row.line is None else str(row.line),
         code(subject(row)),
-        text(row.reason),
+        text("; ".join([*([row.reason] if row.reason else []), *map(decision_words, row.decisions)]), 500),
     ]
     return f"| {' | '.join(cells)} |"
 

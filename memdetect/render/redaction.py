@@ -19,6 +19,7 @@ from memdetect.runs.fingerprint import hashed_id, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Result
+from memdetect.runs.review import Reviewed
 
 Evidence = Literal["none", "hash", "thumbs"]
 Text = Callable[[str], str]
@@ -88,8 +89,15 @@ def _row(row: Result, words: Text) -> Result:
         "notes": [note for note in row.notes if re.fullmatch(r"prompt truncated to its first \d+ tokens", note)],
         "reason": words(row.reason),
         "suppressed": GONE if row.suppressed else "",
+        "decisions": [_decision(one) for one in row.decisions],
     }
     return row.model_copy(update=changed)
+
+
+def _decision(one: Reviewed) -> Reviewed:
+    """What was decided and when, without who, why and of what."""
+    gone = {"id": GONE, "fingerprint": "", "pictures": (), "name": GONE, "note": GONE if one.note else ""}
+    return one.model_copy(update=gone)
 
 
 def _match(match: Match) -> Match:
@@ -155,6 +163,7 @@ def _secrets(header: Header, results: Iterable[Result], verdict: Verdict) -> lis
     for row in results:
         matched = [(match.key, match.path, match.caption) for match in row.matches]
         found.update(_strings([row.prompt, row.image, row.source, row.meta, row.notes, matched]))
+        found.update(text for one in row.decisions for text in (one.name, one.note))
     return sorted((text for text in found if len(text) >= 6), key=len, reverse=True)
 
 

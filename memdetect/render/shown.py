@@ -8,6 +8,7 @@ from memdetect.judging.results import Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.records import FINDINGS, Result
+from memdetect.runs.review import Reviewed
 
 LISTED = FINDINGS  # what a reader should look at
 ORDER = {outcome: i for i, outcome in enumerate((*LISTED, "clear", "inconclusive"))}
@@ -16,6 +17,27 @@ ORDER = {outcome: i for i, outcome in enumerate((*LISTED, "clear", "inconclusive
 def subject(row: Result) -> str:
     """What an item is called: its prompt, else its image, else, when both are redacted, its id."""
     return row.prompt if row.prompt is not None else row.image or f"id {row.id}"
+
+
+def state(row: Result) -> str:
+    """The outcome of an item, whether the policy sets it aside, and what people decided of it."""
+    said = [row.outcome, "suppressed" if row.suppressed else "", f"decided: {row.decided}" if row.decided else ""]
+    return ", ".join(part for part in said if part)
+
+
+def decision_words(one: Reviewed) -> str:
+    """A decision in words: what, who, when and why."""
+    why = f": {plain(one.note, 300)}" if one.note.strip() else ""
+    return f"{one.decision}, {plain(one.name, 80)} on {one.time[:10]} at {one.time[11:16]} UTC{why}"
+
+
+def decisions(results: Sequence[Result]) -> list[tuple[Result, Reviewed]]:
+    """What people decided, each with its item, in the order of the items."""
+    if isinstance(results, Results):
+        rows = [results.plain(i) for i, item in enumerate(results.items) if item.row.decisions]
+    else:
+        rows = [row for row in results if row.decisions]
+    return [(row, one) for row in rows for one in row.decisions]
 
 
 def place(row: Result) -> str:
@@ -49,9 +71,9 @@ def unclear(results: Sequence[Result]) -> list[Result]:
 def _keys(results: Sequence[Result]) -> list[tuple[int, float]]:
     """Of each result how bad it is and how low its score; of results that are made on demand without making any."""
     if isinstance(results, Results):
-        found = [(item.outcome, item.score) for item in results.items]
+        found = [("copy" if item.decided == "copy" else item.outcome, item.score) for item in results.items]
     else:
-        found = [(row.outcome, row.judged.get("combined")) for row in results]
+        found = [(row.ranked_as, row.judged.get("combined")) for row in results]
     return [(ORDER[outcome], inf if score is None else -score) for outcome, score in found]
 
 

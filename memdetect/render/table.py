@@ -6,7 +6,7 @@ from memdetect.inputs.harmless import begun, plain
 from memdetect.judging import Verdict
 from memdetect.judging.outcome import Tally
 from memdetect.render.layout import GAP, columns, paragraph, styled
-from memdetect.render.shown import strongest, subject
+from memdetect.render.shown import decision_words, decisions, state, strongest, subject
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.plan import RUN
@@ -49,10 +49,9 @@ def scores_of(header: Header) -> list[str]:
 
 def _cells(row: Result, names: Sequence[str]) -> list[str]:
     p = row.p.get("combined")
-    outcome = f"{row.outcome}, suppressed" if row.suppressed else row.outcome
     scores = [row.judged.get(name) for name in names]
     numbers = ["-" if value is None else f"{value:.4f}" for value in (p, *scores)]
-    return [outcome, *numbers, plain(subject(row))]
+    return [state(row), *numbers, plain(subject(row))]
 
 
 def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list[str]:
@@ -75,6 +74,9 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     made = f"{plan.steps} steps, guidance {plan.guidance_scale:g}, seed {plan.seed}, {plan.dtype}"
     lines.append(f"{header.model}: {plan.num_seeds} images a prompt, {'made elsewhere' if plan.given else made}.")
     lines += _searched(header, verdict.tally)
+    ruled = decisions(results)
+    lines += [f"Decided of {plain(subject(row))!r}: {decision_words(one)}." for row, one in ruled[:ROWS]]
+    lines += [f"({len(ruled) - ROWS} more decisions; --format jsonl has them all)"] if len(ruled) > ROWS else []
     lines += [f"Note: {note}." for note in verdict.notes]
     return [*lines, f"Claim: {verdict.claim}"] if verdict.claim else lines
 

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from memdetect.inputs.harmless import ascii_json, begins_command, escaped
 from memdetect.judging import Verdict
-from memdetect.render.shown import listed, untested
+from memdetect.render.shown import decision_words, listed, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -58,7 +58,7 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> s
     names = header.plan.detectors
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
     columns += [f"{name}{part}" for name in ("combined", *names) for part in ("", ":p")]
-    columns += ["suppressed", "files"]
+    columns += ["suppressed", "decided", "decisions", "files"]
     out = StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow([guard(name) for name in columns])
@@ -66,7 +66,8 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> s
         cells: list[Any] = [row.id, row.outcome, row.reason, row.prompt, row.image, row.source, row.line]
         for name in ("combined", *names):
             cells += [row.judged.get(name), row.p.get(name)]
-        writer.writerow([guard(cell) for cell in [*cells, row.suppressed, " ".join(row.files)]])
+        cells += [row.suppressed, row.decided, "; ".join(map(decision_words, row.decisions)), " ".join(row.files)]
+        writer.writerow([guard(cell) for cell in cells])
     return out.getvalue()
 
 

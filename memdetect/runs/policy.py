@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +16,7 @@ from memdetect.errors import MemdetectError
 from memdetect.files import SMALL, read_text
 from memdetect.runs.records import COPIES, FINDINGS, Outcome
 from memdetect.runs.repository import folders_above, inside
+from memdetect.runs.review import seen
 
 IGNORE_FILE = ".memdetectignore.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -26,17 +26,7 @@ Limit = Annotated[float, Field(ge=1e-6, lt=1)]
 Confidence = Annotated[float, Field(ge=0.5, lt=1)]
 Words = Annotated[str, Field(min_length=1, pattern=r"\S")]
 HEX = r"^[0-9a-f]{8,64}$"
-# Letters by their Unicode category that show nothing: fillers of Hangul, blanks of hieroglyphs.
-_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\U00013441\U00013442")
-
-
-def _seen(text: str) -> str:
-    if not any(unicodedata.category(c)[0] in "LN" and c not in _UNSEEN for c in text):
-        raise ValueError("holds no letter or digit that can be seen")
-    return text
-
-
-Said = Annotated[str, AfterValidator(_seen)]
+Said = Annotated[str, AfterValidator(seen)]
 
 
 class _Strict(BaseModel):

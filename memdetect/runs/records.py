@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from memdetect.copies.match import Match
+from memdetect.runs.review import LIFTED, Reviewed, Ruling, fingerprint, strictest
 
 SCHEMA = 1
 Status = Literal["ok", "nonfinite", "unreadable"]
@@ -58,7 +59,7 @@ class Result(Measurement):
 
     p: `combined`, which decides, and each detector's own, which describes. judged: the scores that these are of, less
     what a base gives the same prompt; without clean scores `combined` is that of the first detector that decides.
-    suppressed: who answers for the finding.
+    suppressed: who answers for the finding. decisions: what people decided of it, from the files given to a gate.
     """
 
     judged: dict[str, float | None] = {}
@@ -66,6 +67,27 @@ class Result(Measurement):
     outcome: Outcome
     reason: str = ""
     suppressed: str = ""
+    decisions: list[Reviewed] = []
+
+    @property
+    def decided(self) -> Ruling | None:
+        """What people's decisions come to."""
+        return strictest(self.decisions)
+
+    @property
+    def ranked_as(self) -> Outcome:
+        """The outcome by which it is listed: its own, or that of a copy where a person says that it is one."""
+        return "copy" if self.decided == "copy" else self.outcome
+
+    @property
+    def lifted(self) -> bool:
+        """Whether people say that it is no copy."""
+        return self.decided in LIFTED
+
+    @property
+    def fingerprint(self) -> str:
+        """What the finding is about, in 16 hex digits."""
+        return fingerprint(self.prompt, self.sha256, self.matches)
 
     @property
     def score(self) -> float | None:

@@ -8,9 +8,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from memdetect.copies.alignment_words import aligned_words, alignment
 from memdetect.copies.index import try_open
-from memdetect.copies.match import Affine, Box, Match
+from memdetect.copies.match import Box, Match
+from memdetect.copies.overlay import aligned
 from memdetect.files import written
 from memdetect.runs.records import Result
+from memdetect.runs.review import strength
 
 PAIRS = 24
 COLUMNS = 3
@@ -18,7 +20,6 @@ SIDE = 128
 TEXT = 76  # pixels below a pair
 GAP = 12
 INK, COPY, PART, OTHER = (30, 30, 30), (190, 30, 30), (200, 110, 0), (110, 110, 110)
-OUTSIDE = (222, 222, 222)  # of an aligned output: where the training image has something and the output ends
 
 Pair = tuple[Result, Match]
 
@@ -36,20 +37,14 @@ def strongest_pairs(results: Sequence[Result], count: int = PAIRS) -> list[Pair]
     pairs: list[Pair] = []
     for row in results:
         if row.matches:
-            pairs.append((row, max(row.matches, key=_strength)))
-    return sorted(pairs, key=lambda pair: _strength(pair[1]), reverse=True)[:count]
-
-
-def _strength(match: Match) -> tuple[bool, float, float]:
-    """A copy before a part, of parts the larger one, else the more similar."""
-    part = (match.agreed or 0.0) if match.partial_found else -1.0
-    return match.copy_found, 0.0 if match.copy_found else part, match.similarity
+            pairs.append((row, max(row.matches, key=strength)))
+    return sorted(pairs, key=lambda pair: strength(pair[1]), reverse=True)[:count]
 
 
 def pairs_of(row: Result) -> list[Pair]:
     """Each image of an item with its nearest training image, a copy or a part before what is merely similar."""
     seeds = sorted({match.seed for match in row.matches})
-    return [(row, max((m for m in row.matches if m.seed == seed), key=_strength)) for seed in seeds]
+    return [(row, max((m for m in row.matches if m.seed == seed), key=strength)) for seed in seeds]
 
 
 def write_pairs(folder: Path, results: Sequence[Result]) -> Path | None:
@@ -100,16 +95,6 @@ def _tiles(folder: Path, row: Result, match: Match) -> Sequence[_Tile]:
     if match.affine is None or output is None or trained is None or not apart or alignment(match.affine) is None:
         return _Tile(output), _Tile(trained, region)
     return _Tile(output), _Tile(aligned(output, trained.size, match.affine), region), _Tile(trained, region)
-
-
-def aligned(output: Image.Image, size: tuple[int, int], affine: Affine) -> Image.Image:
-    """An output as it lies on a training image of this size (width, height); light grey where it has nothing."""
-    a, b, c, d, e, f = affine
-    (width, height), (across, down) = size, output.size
-    pixels = (a * across / width, b * across / height, c * across, d * down / width, e * down / height, f * down)
-    return output.convert("RGB").transform(
-        size, Image.Transform.AFFINE, pixels, Image.Resampling.BILINEAR, fillcolor=OUTSIDE
-    )
 
 
 def _draw(sheet: Image.Image, corner: tuple[int, int], tiles: Sequence[_Tile], pair: Pair, width: int) -> None:

@@ -84,7 +84,7 @@ def test_formats_by_suffix_and_by_name(folder: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("report.html", "no format goes by this name; end it in .txt .json"),
+        ("report.htm", "no format goes by this name; end it in .txt .json"),
         ("report", "no format goes by this name"),
         ("csv=", "no format goes by this name"),
         ("xml=a.b", "no format goes by this name"),

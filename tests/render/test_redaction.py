@@ -171,7 +171,19 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
     """A field that is new here has to be kept or redacted on purpose: add it to one of the two sets."""
     kept = {"schema_version", "index", "line", "seeds", "scores", "files", "status", "p", "judged", "outcome"}
     kept |= {"one_colour", "kind", "novelty"}
-    changed = {"id", "prompt", "image", "sha256", "source", "meta", "matches", "notes", "reason", "suppressed"}
+    changed = {
+        "id",
+        "prompt",
+        "image",
+        "sha256",
+        "source",
+        "meta",
+        "matches",
+        "notes",
+        "reason",
+        "suppressed",
+        "decisions",
+    }
     assert set(Result.model_fields) == kept | changed >= set(Measurement.model_fields)
     assert set(Match.model_fields) == {
         *("seed", "rank", "similarity", "similar", "p", "tile", "ssim", "copy_found", "note"),

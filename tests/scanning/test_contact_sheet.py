@@ -10,15 +10,14 @@ from synthetic_runs import INDEX, header
 
 from memdetect.cli import run
 from memdetect.copies.match import Affine, Match
+from memdetect.copies.overlay import OUTSIDE, aligned
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Result
 from memdetect.scanning.contact_sheet import (
     GAP,
-    OUTSIDE,
     PART,
     SIDE,
     TEXT,
-    aligned,
     lines_of,
     pairs_of,
     strongest_pairs,

@@ -1,6 +1,8 @@
 """What a run is judged by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from typer import Option
@@ -14,6 +16,7 @@ class Judging:
 
     base: what the model was fine-tuned from, by whatever `load` takes: the same prompts drawn by it, `base_rounds`
     times, are what scores are ranked among. A limit that is None is that of the policy's file, else the default.
+    review: files of what people decided of findings, see `runs.review`.
     """
 
     panel: ClassVar[str] = "Judging"
@@ -75,10 +78,15 @@ class Judging:
         Option("--max-one-colour", help="Largest share of the images that may have a single colour; 0.05."),
     ] = None
 
+    review: Annotated[
+        Sequence[Path],
+        Option("--review", metavar="FILE", help="What people decided, as review.jsonl has it; repeatable."),
+    ] = ()
+
     @property
     def limits(self) -> dict[str, Any]:
         """The limits of the policy by name; None where none is given."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in NO_LIMITS}
 
 
-NO_LIMITS = frozenset({"calibration", "base", "base_rounds", "policy"})
+NO_LIMITS = frozenset({"calibration", "base", "base_rounds", "policy", "review"})
