@@ -21,6 +21,7 @@ from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
     check_fits,
+    check_whole,
     memory_of,
     open_pipeline,
     opening_hint,
@@ -227,7 +228,9 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
     try:
         if isinstance(where, Path):
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
-        return open_pipeline(where, DTYPES[dtype], loading)
+        pipe = open_pipeline(where, DTYPES[dtype], loading)
+        check_whole(pipe, loading)
+        return pipe
     except MemdetectError as problem:
         raise unopened(str(where), problem) from None
     except Exception as problem:  # of several libraries: what a damaged folder can make them raise has no end
