@@ -22,6 +22,7 @@ from memdetect.adapters.downloads import not_fetched, patient
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
     check_fits,
+    check_whole,
     memory_of,
     open_pipeline,
     opening_hint,
@@ -240,7 +241,9 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
         if isinstance(where, Path):
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
         with patient(where):
-            return open_pipeline(where, DTYPES[dtype], loading)
+            pipe = open_pipeline(where, DTYPES[dtype], loading)
+        check_whole(pipe, loading)
+        return pipe
     except MemdetectError as problem:
         raise unopened(str(where), problem) from None
     except Exception as problem:  # of several libraries: what a damaged folder can make them raise has no end

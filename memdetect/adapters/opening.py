@@ -68,6 +68,15 @@ def _configuration(loading: Loading) -> Path:
     return Path(hf_hub_download(str(loading.config), INDEX, local_files_only=loading.offline)).parent
 
 
+def check_whole(pipe: Any, loading: Loading) -> None:
+    """MemdetectError for a network of which the files hold no weights for some layers; spread ones are left alone."""
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    for name, part in {} if loading.device_map else parts.items():
+        if lacking := [key for key, value in part.state_dict().items() if value.device.type == "meta"]:
+            said = f"{len(lacking)} tensors of {name}, such as {lacking[0]!r:.120}, are in none of its files"
+            raise MemdetectError(f"{said}; fetch them again")
+
+
 @dataclass(frozen=True, slots=True)
 class _Shaped:
     """A tensor of a file that is not read: its shape is all that tells models apart."""

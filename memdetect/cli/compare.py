@@ -54,7 +54,7 @@ def compare_command(
     found = redact_comparison(found) if wanted.redact else found
     if wanted.format == "table":
         write(comparison_table(found, colour=colourful(), width=terminal_width()))
-    else:
+    elif wanted.format:
         write(COMPARED[wanted.format](found))
     for name, path in wanted.files:
         save(path, COMPARED[name](found))

@@ -88,7 +88,8 @@ def _record(row: Any, digests: tuple[str, ...], decision: Any, told: tuple[str, 
 
 def _lines(row: Any, run: Path) -> Iterator[str]:
     """What a person has to see of a finding."""
-    from memdetect.render.shown import decision_words, plain, subject
+    from memdetect.inputs.harmless import plain
+    from memdetect.render.shown import decision_words, subject
     from memdetect.runs.review import strongest_match
 
     best = strongest_match(row.matches)

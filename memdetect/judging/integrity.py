@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import read_regular
 from memdetect.judging.calibration import Calibration
+from memdetect.judging.outcome import Rule
 from memdetect.judging.rows import Row
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
@@ -77,3 +78,10 @@ def _shards(folder: RunFolder, digests: Mapping[str, str]) -> Iterator[str]:
     for name, digest in digests.items():
         if noted.get(name) != digest:
             yield f"shards/{name} is not what the journal says was written; delete it and scan again"
+
+
+def integrity(altered: Sequence[str]) -> Iterator[Rule]:
+    """A rule where something was altered after it was fixed or measured; the first three are named."""
+    if altered:
+        more = f"; and {len(altered) - 3} more" if len(altered) > 3 else ""
+        yield Rule("integrity", "inconclusive", f"{'; '.join(altered[:3])}{more}", len(altered), 0)

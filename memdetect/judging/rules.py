@@ -151,13 +151,6 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     return tuple(made)
 
 
-def integrity(altered: Sequence[str]) -> Iterator[Rule]:
-    """A rule where something was altered after it was fixed or measured; the first three are named."""
-    if altered:
-        more = f"; and {len(altered) - 3} more" if len(altered) > 3 else ""
-        yield Rule("integrity", "inconclusive", f"{'; '.join(altered[:3])}{more}", len(altered), 0)
-
-
 def _complete(found: Findings) -> Rule:
     measured, planned = len({item.row.id for item in found.items}), found.header.planned
     if len(found.items) != measured:

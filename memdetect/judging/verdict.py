@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
+from memdetect.judging.integrity import integrity
 from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
 from memdetect.judging.ranks import (
     Rank,
@@ -21,7 +22,7 @@ from memdetect.judging.ranks import (
 from memdetect.judging.results import Judged, Results
 from memdetect.judging.reviewing import rulings
 from memdetect.judging.rows import Row, rows_of
-from memdetect.judging.rules import Findings, flagging_ranks, integrity, rate_of, rules, shift_of
+from memdetect.judging.rules import Findings, flagging_ranks, rate_of, rules, shift_of
 from memdetect.judging.search_rules import (
     NO_THRESHOLD,
     alike,

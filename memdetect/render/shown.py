@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from math import inf
 
+from memdetect.inputs.harmless import plain
 from memdetect.judging.results import Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase

@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from memdetect import scan
 from memdetect.adapters import load
@@ -204,6 +204,15 @@ def test_the_configurations_of_a_single_file_are_checked(copy, tmp_path):
     part(copy)
     with pytest.raises(MemdetectError, match="the part 'unet' is"):
         load(file, Loading(device="cpu", config=str(copy)))
+
+
+def test_a_tensor_that_the_weights_lack_is_named(copy):
+    (file,) = (copy / "unet").glob("*.safetensors")
+    held = load_file(file)
+    held["conv_in.weights"] = held.pop("conv_in.weight")
+    save_file(held, file, {"format": "pt"})
+    with pytest.raises(MemdetectError, match=r"could not be opened: .*'?conv_in.weight"):
+        load(copy, Loading(device="cpu"))
 
 
 @pytest.mark.parametrize(
