@@ -14,9 +14,10 @@ from memdetect.detectors.agreement_pictures import AGREEMENT_EMBEDDER, embedded,
 from memdetect.detectors.condition_jacobian import CONDITION_JACOBIAN
 from memdetect.detectors.gap_sharpness import GAP_SHARPNESS, GAP_SHARPNESS_JVP
 from memdetect.detectors.own_loss import CLID
-from memdetect.detectors.text_norm import TEXT_NORM
+from memdetect.detectors.text_norm import TEXT_NORM, end_norm
 from memdetect.inputs.bundled import model_folder
 from memdetect.probing import Probe, Sampler, generators, probe_prompts
+from memdetect.probing.attention import Text
 from memdetect.probing.batches import seed_of
 from memdetect.probing.decoding import Decoded, Pictures
 from memdetect.probing.trace import Trace
@@ -76,6 +77,9 @@ def test_the_sharpness_of_the_gap_exactly_and_by_differences_on_a_network(any_pi
 
 
 def test_the_norm_is_that_of_the_text_encoders_end_token(pipe):
+    """A tiny encoder's last norm makes all tokens alike, so that by hand the place of the end is asked as well."""
+    text = Text(torch.tensor([[[3.0, 4], [6, 8], [0, 1]], [[5, 12], [0, 2], [8, 15]]]), (1, 2))
+    assert end_norm(text).tolist() == [10.0, 17.0]
     found = TEXT_NORM.score(probed(pipe, TEXT_NORM))[:, 0]
     for prompt, value in zip(PROMPTS, found, strict=True):
         ids = pipe.tokenizer(prompt).input_ids
