@@ -1,6 +1,7 @@
 """What opening a model of a hub would fetch first, asked of the hub; and how long it may take to answer."""
 
-from collections.abc import Generator, Mapping
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ from memdetect.inputs.options import Loading
 
 SECONDS = 10  # how long a hub may take to answer; a scan does not need to know
 PATIENCE = 30.0  # seconds without a byte from the hub, where a model is fetched
+TRIES = 2  # of one request, after which a hub that does not answer is given up
 _BESIDE = (".json", ".txt", ".model")
 _NOT_OPENED = ("safety_checker", "feature_extractor", "image_encoder")
 
@@ -49,6 +51,10 @@ def download_of(name: str, loading: Loading | None = None) -> Download | None:
     return Download(sum(wanted.values()), missing)
 
 
+# In what a hub's client, and diffusers, say of files that are not here and cannot be fetched.
+_ABSENT = ("local_files_only", "fully cached locally", "outgoing traffic", "cannot find the requested files")
+
+
 @contextmanager
 def patient(place: Path | str) -> Generator[None]:
     """Give each request to the hub `PATIENCE` while the body runs; its own client waits without an end for some.
@@ -63,11 +69,11 @@ def patient(place: Path | str) -> Generator[None]:
     client: Any = get_session()
     before: Any = getattr(client, "event_hooks", None)
     if before is not None:
-        client.event_hooks = {**before, "request": [*before["request"], _limit]}
+        client.event_hooks = {**before, "request": [*before["request"], _Limit()]}
     try:
         yield
     except Exception as problem:
-        if "Timeout" not in type(problem).__name__:
+        if not any("Timeout" in type(each).__name__ for each in _causes(problem)):
             raise
         said = f"the hub at {constants.ENDPOINT} did not answer within {PATIENCE:g} s"
         cure = "run the same command again, or with --offline if the model was fetched before"
@@ -77,11 +83,18 @@ def patient(place: Path | str) -> Generator[None]:
             client.event_hooks = before
 
 
+def _causes(problem: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it was raised for."""
+    while problem is not None:
+        yield problem
+        problem = problem.__cause__ or problem.__context__
+
+
 def not_fetched(loading: Loading, problem: BaseException) -> str:
     """Why a model of a hub is not here, and what to do, if that is what a library said; its advice names no option."""
     from huggingface_hub import constants
 
-    if not any(words in str(problem) for words in ("local_files_only", "fully cached locally", "outgoing traffic")):
+    if not any(words in str(problem) for words in _ABSENT):
         return ""
     forbids = "--offline" if loading.offline else "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else ""
     if forbids:
@@ -89,11 +102,19 @@ def not_fetched(loading: Loading, problem: BaseException) -> str:
     return f"it is not whole on this machine, and the hub at {constants.ENDPOINT} cannot be reached; check the network"
 
 
-def _limit(request: Any) -> None:
-    """Set the time limits of a request that has none."""
-    own = request.extensions.get("timeout") or {}
-    limits = {kind: PATIENCE if own.get(kind) is None else own[kind] for kind in ("connect", "read", "write", "pool")}
-    request.extensions["timeout"] = limits
+class _Limit:
+    """Limits the time of each request, and ends what is asked again and again without an answer."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, request: Any) -> None:
+        own = request.extensions.get("timeout") or {}
+        kinds = ("connect", "read", "write", "pool")
+        request.extensions["timeout"] = {kind: min(own.get(kind) or PATIENCE, PATIENCE) for kind in kinds}
+        self.asked[key := (request.method, str(request.url))] += 1
+        if self.asked[key] > TRIES:
+            raise TimeoutError(f"{request.url} was asked for {TRIES} times")
 
 
 def _sizes(place: str, revision: str | None) -> dict[str, int]:

@@ -34,7 +34,7 @@ from memdetect.adapters.places import near_name, place_of
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
-from memdetect.adapters.state import state_of
+from memdetect.adapters.state import state_of, unchanged
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
@@ -137,7 +137,7 @@ def load(model: Any, loading: Loading | None = None) -> Model:
 
 
 def _unchanged(model: Model) -> Model:
-    if model.state and state_of(model.pipe) != model.state:
+    if model.state and not unchanged(model.pipe, model.state):
         cure = "load it again, or give the pipeline itself (model.pipe)"
         raise MemdetectError(
             f"the pipeline of {model.name!r} was changed after it was loaded, so that its digest is not its own; {cure}"
@@ -245,13 +245,15 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
         check_whole(pipe, loading)
         return pipe
     except MemdetectError as problem:
+        if problem.exit is not Exit.USAGE:
+            raise
         raise unopened(str(where), problem) from None
     except Exception as problem:  # of several libraries: what a damaged folder can make them raise has no end
         mirrors = f"; mirrors to try: {', '.join(card.mirrors)}" if card.mirrors else ""
         near = "" if isinstance(where, Path) else near_name(where)
         absent = not_fetched(loading, problem) if isinstance(where, str) else ""
         cure = opening_hint(where, loading) or f"{near}check its name and files"
-        said = absent or f"{reason_of(problem)}; {cure}"
+        said = f"{near}{absent}" if absent else f"{reason_of(problem)}; {cure}"
         raise MemdetectError(f"model {str(where)!r} could not be opened: {said}{mirrors}") from None
 
 

@@ -11,21 +11,29 @@ SAMPLED = 64  # values of a tensor that are compared, evenly spaced
 
 
 def state_of(pipe: Any) -> str:
-    """16 hex digits that change with the weights, the scales of adapters and the scheduler's settings.
+    """Hex digits that change with the weights, the scales of adapters and the scheduler's settings; for `unchanged`.
 
-    Of each tensor shape, number format and 64 values, and how often it was written to, where nothing moves it about.
-    The same on every device. A change of other values alone, past PyTorch's count of writes, is not seen.
+    Of each tensor shape, number format and 64 values, which are the same on every device; and, after a colon, how often
+    tensors were written to, `-` where hooks move them about. A change of other values alone, past PyTorch's count of
+    writes, is not seen.
     """
     total = hashlib.sha256(json.dumps(dict(pipe.scheduler.config), sort_keys=True, default=str).encode())
     total.update(type(pipe.scheduler).__name__.encode())
+    writes, moved = hashlib.sha256(), False
     for part, module in sorted(pipe.components.items()):
         if isinstance(module, nn.Module):
             total.update(f"{part}{_scales(module)}".encode())
-            moved = any(hasattr(each, "_hf_hook") for each in module.modules())
+            moved = moved or any(hasattr(each, "_hf_hook") for each in module.modules())
             for name, value in sorted(module.state_dict(keep_vars=True).items()):
-                writes = "" if moved else value._version
-                total.update(f"{name}{tuple(value.shape)}{value.dtype}{writes}".encode() + _values(value))
-    return total.hexdigest()[:16]
+                total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode() + _values(value))
+                writes.update(f"{part}{name}{value._version}".encode())
+    return f"{total.hexdigest()[:16]}:{'-' if moved else writes.hexdigest()[:16]}"
+
+
+def unchanged(pipe: Any, state: str) -> bool:
+    """Whether a pipeline is in a state that `state_of` gave; writes count only where no hooks moved weights about."""
+    (was, written), (now, again) = state.split(":"), state_of(pipe).split(":")
+    return was == now and (written == again or "-" in (written, again))
 
 
 def _values(value: torch.Tensor) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, T
 
 import typer
 
-from memdetect.cli.options import FORMAT, ModelName, Out, Reading, checked_model, opened
+from memdetect.cli.options import FORMAT, TEST_PART, TUNING_PART, ModelName, Out, Reading, checked_model, opened
 from memdetect.cli.terminal import Interrupt, colourful, hush, progress_bar, say, say_not_finite, terminal_width, write
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.errors import MemdetectError
@@ -30,13 +30,13 @@ class Grouped:
     positive: Annotated[
         Sequence[str],
         typer.Option(
-            "--positive",
+            "--compare",
             metavar="GROUP[=CONTROLS]",
             help="Group that should score high, and the group of its own controls; repeatable.",
         ),
     ]
     clean: Annotated[
-        Sequence[str], typer.Option("--clean", metavar="GROUP", help="Group of clean prompts; repeatable.")
+        Sequence[str], typer.Option("--clean-group", metavar="GROUP", help="Group of clean prompts; repeatable.")
     ] = ()
     style: Annotated[
         Sequence[str],
@@ -68,15 +68,12 @@ class Grouped:
     exposures_column: Annotated[
         str, typer.Option("--exposures-column", help="Column that says how often training showed a prompt's image.")
     ] = "exposures"
-    tuning: Annotated[
-        Sequence[str],
-        typer.Option("--tuning-part", help="Part that is the tuning split; repeatable; default: families by hash."),
-    ] = ()
+    tuning: Annotated[Sequence[str], TUNING_PART] = ()
     calibration: Annotated[
         Sequence[str],
         typer.Option("--calibration-part", help="Part of clean prompts that p-values rank among; repeatable."),
     ] = ()
-    test: Annotated[Sequence[str], typer.Option("--test-part", help="Part that is the test split; repeatable.")] = ()
+    test: Annotated[Sequence[str], TEST_PART] = ()
     at_most: Annotated[
         Sequence[str],
         typer.Option(

@@ -52,12 +52,8 @@ def world(
     titles: Annotated[int, typer.Option("--titles", min=0, help="Odd titles without a picture, their controls.")] = 300,
     templates: Annotated[int, typer.Option("--templates", min=0, help="Compositions of which one part varies.")] = 20,
     clean: Annotated[int, typer.Option("--clean", min=0, help="Clean prompts.")] = 4000,
-    said: Annotated[
-        float, typer.Option("--said", min=0, max=1, help="Share of captions that say where every picture stands.")
-    ] = 0.0,
-    emblems: Annotated[
-        int, typer.Option("--emblems", min=0, help="Clean prompts that leave one picture, never shown.")
-    ] = 0,
+    said: Annotated[float, typer.Option("--said", min=0, max=1, help="Share of captions that say all places.")] = 0.0,
+    emblems: Annotated[int, typer.Option("--emblems", min=0, help="Clean prompts of one picture, never shown.")] = 0,
     others: Annotated[bool, typer.Option("--other-pictures", help="Another set of pictures than the bundled.")] = False,
     images: Annotated[
         int, typer.Option("--images", min=0, help="Write a training set too, with this many fresh scenes.")

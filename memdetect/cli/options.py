@@ -26,6 +26,9 @@ MaybeOut = Annotated[Path | None, OUT]
 TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Steps of training.")
 Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
 
+TUNING_PART = typer.Option("--tuning-part", help="Part that is the tuning split; repeatable; without it one is drawn.")
+TEST_PART = typer.Option("--test-part", help="Part that is the test split; repeatable.")
+
 WEIGHTS = ("weights", "trust_torchscript")
 
 Labelled = Annotated[
@@ -49,11 +52,8 @@ class Compared:
             help="Group to compare it with; repeatable, the first counts most; default: every other, in order.",
         ),
     ] = ()
-    tuning: Annotated[
-        Sequence[str],
-        typer.Option("--tuning-part", help="Part that is the tuning split; repeatable; default: 50 % of each group."),
-    ] = ()
-    test: Annotated[Sequence[str], typer.Option("--test-part", help="Part that is the test split; repeatable.")] = ()
+    tuning: Annotated[Sequence[str], TUNING_PART] = ()
+    test: Annotated[Sequence[str], TEST_PART] = ()
 
     def question(self) -> "Question":
         """The same for `memdetect.evaluation`."""

@@ -1,7 +1,7 @@
 """`memdetect samples`: judge pictures that something else made, several of each prompt; no model is loaded."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -10,7 +10,7 @@ from memdetect.cli.reports import Reporting, check_run_folder, reports
 from memdetect.cli.scan import finish
 from memdetect.cli.terminal import Interrupt, hush, progress_bar
 from memdetect.cli.unfold import Take, unfolded
-from memdetect.inputs.options import EmbedderName, Judging, Lookup
+from memdetect.inputs.options import EmbedderName, Inputs, Judging, Lookup, Probing
 
 Files = Annotated[
     list[str],
@@ -20,11 +20,11 @@ Files = Annotated[
 ]
 Clean = Annotated[
     list[str],
-    typer.Option("--clean", metavar="PICTURES", help="The same of clean prompts, made in the same way; repeatable."),
+    typer.Option("--clean-pictures", metavar="PICTURES", help="The same of clean prompts; repeatable."),
 ]
 Memorized = Annotated[
     list[str] | None,
-    typer.Option("--memorized", metavar="PICTURES", help="The same of prompts that are known to be memorized."),
+    typer.Option("--memorized-pictures", metavar="PICTURES", help="The same of known memorized prompts; repeatable."),
 ]
 Maker = Annotated[
     str, typer.Option("--from", metavar="NAME", help="What made the pictures, such as a service and its version.")
@@ -33,11 +33,7 @@ PerPrompt = Annotated[
     int | None,
     typer.Option("--per-prompt", min=2, metavar="N", help="Pictures of each prompt to compare; as most prompts have."),
 ]
-Combine = Annotated[
-    list[str] | None,
-    typer.Option("--combine", help="What decides: agreement-embedder, agreement-pixels; repeatable; both."),
-]
-Strata = Annotated[str, typer.Option("--stratify-by", help="Column that p-values stay within.")]
+SampleProbing: TypeAlias = Annotated[Probing, Take(only=("combine", "strata"))]
 SampleLookup: TypeAlias = Annotated[Lookup, Take(only=("index", "top_k", *WEIGHTS))]
 SampleJudging: TypeAlias = Annotated[Judging, Take(only=("fail_on", "policy", "max_rate", "fdr"))]
 
@@ -48,13 +44,12 @@ def samples_command(
     clean: Clean,
     maker: Maker,
     reading: Reading,
+    probing: SampleProbing,
     lookup: SampleLookup,
     judging: SampleJudging,
     reporting: Reporting,
     memorized: Memorized = None,
     per_prompt: PerPrompt = None,
-    combine: Combine = None,
-    strata: Strata = "",
     embedder: EmbedderName = "auto",
     out: Out = Path("runs/samples"),
 ) -> None:
@@ -70,17 +65,18 @@ def samples_command(
 
     policy = policy_of(judging).policy
     hush()
-    from memdetect.inputs.samples import read_samples
-
-    column, form = reading.prompt_column, reading.prompts_format
-    given = [read_samples(each, column=column, format=form) if each else None for each in (files, clean, memorized)]
+    scanned, known = _read(files, reading), _read(clean, reading)
+    hits = _read(memorized, reading) if memorized else None
     with Interrupt().listening() as interrupt, progress_bar("samples") as progress:
         from memdetect.scanning import Watch
         from memdetect.scanning.samples import SampleOptions, run_samples
 
-        options = SampleOptions(maker, per_prompt, tuple(combine or ()), strata, embedder, lookup, policy)
-        scanned, known, hits = given
-        assert scanned
-        assert known
+        options = SampleOptions(maker, per_prompt, tuple(probing.combine), probing.strata, embedder, lookup, policy)
         run = run_samples(scanned, known, out, options, memorized=hits, watch=Watch(progress, interrupt.asked))
     finish(run, wanted, interrupt, judged=judging.fail_on is not None)
+
+
+def _read(sources: list[str], reading: Inputs) -> Any:
+    from memdetect.inputs.samples import read_samples
+
+    return read_samples(sources, column=reading.prompt_column, format=reading.prompts_format)

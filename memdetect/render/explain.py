@@ -142,7 +142,7 @@ def _word(text: str) -> str:
 def _byte_codes(c: str) -> str:
     if c not in "\\'#" and escaped(c) == c:
         return c
-    return "".join(f"\\x{byte:02x}" for byte in c.encode(errors="surrogateescape"))
+    return "".join(f"\\x{byte:02x}" for byte in c.encode(errors="surrogatepass"))
 
 
 def _settings(plan: Plan) -> list[str]:

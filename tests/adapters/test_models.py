@@ -122,7 +122,8 @@ def test_a_misspelt_folder_that_reads_like_a_hub_id_is_told_with_its_neighbour(m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "fine-tuned").symlink_to(model_folder)
-    assert "did you mean 'models/fine-tuned'? check its name" in refusal(lambda: opened("models/fine-tunde"))
+    said = refusal(lambda: opened("models/fine-tunde"))
+    assert "did you mean 'models/fine-tuned'? " in said
     assert "did you mean 'emoji-scenes'? check its name" in refusal(lambda: opened("nobody/emoji-scene"))
     assert "did you mean" not in refusal(lambda: opened("nobody/nothing"))
 

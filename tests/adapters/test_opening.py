@@ -153,7 +153,7 @@ def test_bf16_agrees_with_fp32_within_its_rounding(adapter_pipe):
     try:
         call = {k: _cast(v, torch.bfloat16) for k, v in probe.replay.call.items()}
         rounded = replace(probe, replay=_with_call(probe.replay, call))
-        found = probe_images(model, latents=latents, ids=ids, sampler=sampler, probe=rounded)
+        found = probe_images(model.pipe, latents=latents, ids=ids, sampler=sampler, probe=rounded)
     finally:
         network.to(torch.float32).load_state_dict(kept)
     for key, array in exact.arrays.items():

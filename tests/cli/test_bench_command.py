@@ -39,8 +39,8 @@ def lists(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(lists, tiny_folder):
-    made = ["bench", str(lists / "labelled.jsonl"), "--group", f"fresh={lists / 'clean.csv'}", "--clean", "fresh"]
-    made += ["--model", str(tiny_folder), "--positive", "famous=plain", "--layer", "mid_block*", "--timestep", "50"]
+    made = ["bench", str(lists / "labelled.jsonl"), "--group", f"fresh={lists / 'clean.csv'}", "--clean-group", "fresh"]
+    made += ["--model", str(tiny_folder), "--compare", "famous=plain", "--layer", "mid_block*", "--timestep", "50"]
     made += ["--detector", "sharpness", "--detector", "agreement-final", "--detector", "spikiness", "--step", "2"]
     return [*made, "--detector", "trajectory", "--timing-rounds", "1"]
 

@@ -199,10 +199,11 @@ def many(folder: Path, model: Path) -> list[str]:
 
 
 def stopped_and_resumes(folder: Path, arguments: list[str], err: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Stopped at the second prompt of twelve; the last line is a command that does the others."""
+    """Stopped after the first batch, and the second if it was begun; the last line is a command for the others."""
     last = err.splitlines()[-1]
-    assert sum(len(shard.read_bytes().splitlines()) for shard in (folder / "run" / "shards").iterdir()) == 2
-    assert last == f"stopped at 2 of 12; resume with: {shlex.join(['memdetect', *arguments])}"
+    kept = sum(len(shard.read_bytes().splitlines()) for shard in (folder / "run" / "shards").iterdir())
+    assert kept in (2, 4)
+    assert last == f"stopped at {kept} of 12; resume with: {shlex.join(['memdetect', *arguments])}"
     assert "Traceback" not in err
     assert not (folder / "run" / "results.jsonl").exists()
 
@@ -226,7 +227,7 @@ def test_a_scan_interrupted_by_ctrl_c_says_how_to_resume_and_does(
         out, err = process.stdout.read(), process.stderr.read()
         assert process.wait() == 130, err
     assert said[-1] == "interrupted: finishing the batch; once more to stop at once\n"
-    assert "held" not in err, "no further batch was begun"
+    assert err.count("held") <= 1, "but the batch that was in the network, none is written"
     assert out == ""
     stopped_and_resumes(tmp_path, arguments, err, capsys)
 
@@ -239,7 +240,8 @@ def test_a_scan_that_is_told_to_end_says_how_to_resume_and_does(
 
     def told(*given: Any, **more: Any) -> None:
         usual(*given, **more)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if len(list((tmp_path / "run" / "shards").iterdir())) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "write_shard", told)

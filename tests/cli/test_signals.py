@@ -54,7 +54,7 @@ runpy.run_module("memdetect", run_name="__main__", alter_sys=True)
 STAGES = {
     "importing": "memdetect.scanning.Options",
     "loading": "memdetect.adapters.models.open_pipeline",
-    "sampling": "memdetect.scanning.loop.measure",
+    "sampling": "memdetect.scanning.loop.sampled",
     "writing": "memdetect.runs.folder.write_atomic",
     "closing": "memdetect.scanning.flow.write_pairs",
 }
@@ -149,6 +149,8 @@ def test_a_hub_that_never_answers_is_waited_for_a_limited_time(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", endpoint)
+    files = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
     monkeypatch.setattr(downloads, "PATIENCE", 0.2)
     with (
         silent,

@@ -85,7 +85,7 @@ def test_at_most_so_many_of_a_group_in_a_split_always_the_same_ones():
     ("asked", "message"),
     [
         (Asked(()), "no group is to score high"),
-        (Asked((Comparison("famous"),)), "famous is compared with nothing; give its controls as --positive famous="),
+        (Asked((Comparison("famous"),)), "famous is compared with nothing; give its controls as --compare famous="),
         (Asked((Comparison("famous", "famous"),)), "famous is compared with itself"),
         (Asked((Comparison("famous"),), clean=("famous",)), "famous is compared with itself"),
         (

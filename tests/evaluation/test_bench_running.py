@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(model, settings, tmp_path):
     asked = iter([False, False, True])
     stopped = run_bench(items, labels, model, tmp_path / "run", small, Watch(stop=lambda: next(asked)))
     assert (stopped.finished, stopped.rows) == (False, ())
-    assert "there are 2; give more by --clean" in stopped.prepared.missing["specificity"]
+    assert "there are 2; give more by --clean-group" in stopped.prepared.missing["specificity"]
     held = {path.name: path.read_bytes() for path in RunFolder(tmp_path / "run").shards()}
     assert len(held) == 2
     whole = run_bench(items, labels, model, tmp_path / "run", small, Watch())

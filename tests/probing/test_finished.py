@@ -208,7 +208,7 @@ def test_the_empty_prompt_is_the_condition(fresh):
     for token, moves in ((letter, False), (fresh.pipe.tokenizer.eos_token_id, True)):
         with torch.no_grad():
             embedding.weight[token] += torch.linspace(-1, 1, 16)
-        assert (apart(probe_images(fresh, latents=latents, sampler=sampler()), before) > 1e-4) is moves
+        assert (apart(probe_images(fresh.pipe, latents=latents, sampler=sampler()), before) > 1e-4) is moves
 
 
 def test_another_recorded_prompt_sees_something_else(any_pipe):

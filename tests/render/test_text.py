@@ -100,7 +100,7 @@ def test_csv_is_a_line_a_row_with_what_cannot_be_seen_written_out() -> None:
     shown = [f"'{cell}" if cell.startswith("'") else cell for cell in shown]
     assert [row["prompt"] for row in cells(text)] == shown
     start = "id,outcome,reason,prompt,image,source,line,combined,combined:p,"
-    start += "spikiness,spikiness:p,other,other:p,suppressed,files\r\n"
+    start += "spikiness,spikiness:p,other,other:p,suppressed,decided,decisions,files\r\n"
     assert text.startswith(start)
     assert text.count("\n") == text.count("\r\n") == len(HOSTILE) + 1
 

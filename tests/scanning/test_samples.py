@@ -68,7 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(home: Path, out: Path, *more: str, clean: str = "clean.jsonl") -> int:
-    given = ["samples", str(home / "asked.jsonl"), "--clean", str(home / clean), "--from", "an API, version 1"]
+    given = ["samples", str(home / "asked.jsonl"), "--clean-pictures", str(home / clean), "--from", "an API, version 1"]
     return run([*given, "--out", str(out), *more])
 
 
@@ -254,10 +254,10 @@ def test_single_pictures_and_clean_prompts_of_the_tuning_split_alone_are_refused
         tmp_path, "alone", {f"a {thing}": [picture(n)] for n, thing in enumerate(THINGS)}, part="calibration"
     )
     given = ["samples", str(alone), "--from", "x", "--out", str(tmp_path / "run")]
-    assert run([*given, "--clean", str(alone)]) == 2
+    assert run([*given, "--clean-pictures", str(alone)]) == 2
     assert "1 pictures a prompt cannot be compared" in capsys.readouterr().err
     few = listed(tmp_path, "few", {f"a {thing}": [picture(n), picture(50 + n)] for n, thing in enumerate(THINGS)})
-    assert run([*given, "--clean", str(few)]) == 2
+    assert run([*given, "--clean-pictures", str(few)]) == 2
     assert "all 10 clean prompts are of the tuning split" in capsys.readouterr().err
 
 
@@ -267,7 +267,7 @@ def test_known_memorized_prompts_say_what_the_scores_notice(home: Path, tmp_path
         for n, thing in enumerate(THINGS[:6])
     }
     known = listed(tmp_path, "known", held, kind="title")
-    assert judged(home, tmp_path / "run", "--memorized", str(known)) == 0
+    assert judged(home, tmp_path / "run", "--memorized-pictures", str(known)) == 0
     verdict = read_run(tmp_path / "run").verdict
     assert [(each.noticed, each.known) for each in verdict.sensitivity] == [(6, 6)]
     assert len(RunFolder(tmp_path / "run" / "memorized").done()) == 6

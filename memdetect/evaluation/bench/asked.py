@@ -54,12 +54,12 @@ class Asked:
     def check(self) -> None:
         """Refuse a positive group without anything to compare it with, and one that is its own rival."""
         if not self.compared:
-            raise MemdetectError("no group is to score high; name it with --positive GROUP or GROUP=CONTROLS")
+            raise MemdetectError("no group is to score high; name it with --compare GROUP or GROUP=CONTROLS")
         for each in self.compared:
             if not (each.control or self.clean):
                 raise MemdetectError(
-                    f"the group {each.positive} is compared with nothing; give its controls as --positive "
-                    f"{each.positive}=CONTROLS, or clean prompts as --clean GROUP"
+                    f"the group {each.positive} is compared with nothing; give its controls as --compare "
+                    f"{each.positive}=CONTROLS, or clean prompts as --clean-group GROUP"
                 )
             if each.positive in (each.control, *self.clean, *self.style):
                 raise MemdetectError(f"the group {each.positive} is compared with itself; name other controls")

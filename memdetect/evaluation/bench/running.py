@@ -129,7 +129,7 @@ def _bound(detectors: Sequence[Detector], bank: Bank | None, clean: int) -> tupl
         if detector.banked and bank is None:
             missing[detector.name] = (
                 f"detector {detector.name!r} compares with a bank, made of at least {FEWEST} clean prompts of the "
-                f"tuning split, and there are {clean}; give more by --clean"
+                f"tuning split, and there are {clean}; give more by --clean-group"
             )
             continue
         try:

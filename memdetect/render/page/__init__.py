@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memdetect.inputs.harmless import plain
+from memdetect.inputs.harmless import line, plain
 from memdetect.judging import Verdict
 from memdetect.render.page.beside import NOTHING, Beside
 from memdetect.render.shown import decisions, listed, strongest, untested
@@ -137,7 +137,9 @@ def _environment() -> "Environment":
 
 
 def _rendered(name: str, told: dict[str, Any]) -> str:
-    return _environment().get_template(name).render(told)
+    """A template filled in: escaped by it, and such that no line acts on a terminal or runner that shows the page."""
+    made = _environment().get_template(name).render(told)
+    return "\n".join(line(each) for each in made.split("\n"))
 
 
 def _source(name: str) -> str:
