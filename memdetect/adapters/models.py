@@ -35,6 +35,7 @@ from memdetect.adapters.points import Point, any_module, list_points, resolve, s
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
 from memdetect.adapters.state import state_of, unchanged
+from memdetect.adapters.whole import drawing_no_weights
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
@@ -240,7 +241,7 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
     try:
         if isinstance(where, Path):
             check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
-        with patient(where):
+        with patient(where), drawing_no_weights():
             pipe = open_pipeline(where, DTYPES[dtype], loading)
         check_whole(pipe, loading)
         return pipe

@@ -251,3 +251,16 @@ def test_what_chooses_a_class_by_itself_is_not_listed():
         listed = [name for name in names if PARTS[library.__name__].fullmatch(name)]
         assert not [name for name in listed if name.startswith(("AutoModel", "AutoPipeline", "AutoTokenizer", "AutoP"))]
         assert not [name for name in listed if "Pipeline" in name and not name.endswith(("Model", "Scheduler"))]
+
+
+def test_a_tensor_that_a_text_encoder_lacks_is_named_and_never_drawn_at_random(copy):
+    """transformers draws it and goes on, so that every picture and score would be another network's."""
+    path = next((copy / "text_encoder").glob("*.safetensors"))
+    held = load_file(path)
+    lost = next(name for name in sorted(held) if name.endswith("layer_norm2.weight"))
+    del held[lost]
+    save_file(held, path, {"format": "pt"})
+    with pytest.raises(
+        MemdetectError, match=r"1 tensors of a network of transformers, such as '.*layer_norm2\.weight'"
+    ):
+        load(str(copy))
