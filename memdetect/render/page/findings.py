@@ -145,7 +145,7 @@ def _where(row: Result) -> str:
 def _facts(header: Header, row: Result, best: Match | None) -> Iterator[Fact]:
     score, p = row.score, row.p.get("combined")
     if best is not None:
-        yield "Training image", plain(best.key, 120) + (f" [{plain(best.path, 200)}]" if best.path else "")
+        yield "Training image", plain(best.key, 120) + (f", {plain(best.path, 200)}" if best.path else "")
         yield "Similarity", f"{best.similarity:.3f} by the embedder" + _chance(best.p)
         yield from _pixels(best)
     if header.index:
