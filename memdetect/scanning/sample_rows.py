@@ -146,11 +146,12 @@ def _finished(row: Measurement, pictures: Sequence[_Picture], desk: Desk, images
     names = [f"{row.index:07d}-{k}{_suffix(picture.path)}" for k, picture in enumerate(pictures)]
     for name, picture in zip(names, pictures, strict=True):
         write_atomic(images / name, picture.path.read_bytes())
-    status = row.status
+    read = row.status
     row = checked(row, None, seen, desk.evidence, ways)
-    return row.model_copy(
-        update={"files": [f"images/{n}" for n in names], "status": row.status if status == "ok" else status}
-    )
+    searched = desk.evidence is None or {match.seed for match in row.matches} == set(range(len(pictures)))
+    whole = read == "ok" and searched and not row.one_colour  # also of pictures beyond those that are compared
+    status = row.status if whole or (read == "ok" and row.status != "ok") else "unreadable"
+    return row.model_copy(update={"files": [f"images/{name}" for name in names], "status": status})
 
 
 def _suffix(path: Path) -> str:

@@ -3,8 +3,10 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.samples import read_samples, usual_count
 from memdetect.judging.run import judge, read_run
 from memdetect.runs.folder import RunFolder
+from memdetect.scanning import soundness
 
 SIDE = 64
 TUNING, CLEAN, EACH = 12, 40, 2
@@ -162,6 +165,34 @@ def test_a_prompt_without_enough_pictures_is_inconclusive(home: Path, tmp_path: 
     row = next(row for row in read_run(tmp_path / "run").results if row.prompt == rows[0]["prompt"])
     assert row.outcome == "inconclusive"
     assert reason in " ".join(row.notes)
+
+
+@pytest.mark.parametrize("fault", ["blank", "unsearched"])
+def test_a_picture_beyond_those_compared_that_tells_nothing_is_no_clear(
+    home: Path, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of its three pictures are compared; the third has one colour, or nothing was found of it in the index."""
+    for name in ("clean", "asked"):
+        shutil.copytree(home / name, tmp_path / name)
+    third = picture(55_555) if fault == "unsearched" else Image.new("RGB", (SIDE, SIDE))
+    third.save(tmp_path / "asked" / "0-2.png")
+    rows = (home / "asked.jsonl").read_text("utf-8").splitlines()
+    more = {**json.loads(rows[0]), "image": "asked/0-2.png"}
+    (tmp_path / "asked.jsonl").write_text("\n".join([*rows, json.dumps(more)]), encoding="utf-8")
+    shutil.copy(home / "few.jsonl", tmp_path)
+    usual = soundness.search
+
+    def blind(images: Any, sound: Any, *rest: Any) -> Any:
+        found = usual(images, sound, *rest)
+        kept = [match for match in found.matches if match.seed < 2]
+        return replace(found, matches=kept, missed=[k for k in sound if k >= 2])
+
+    if fault == "unsearched":
+        monkeypatch.setattr(soundness, "search", blind)
+    assert judged(tmp_path, tmp_path / "run", "--index", str(home / "i"), "--per-prompt", "2", clean="few.jsonl") == 0
+    row = next(row for row in read_run(tmp_path / "run").results if len(row.files) == 3)
+    assert row.outcome == "inconclusive"
+    assert ("single colour" if fault == "blank" else "was not searched") in row.reason
 
 
 def test_agreement_is_the_mean_over_all_pairs() -> None:
