@@ -59,7 +59,7 @@ def by_embedder(pictures: Pictures, embedder: Embeds) -> float:
     return float(np.mean(alike(asked[[i for i, _ in pairs]], held[[k for _, k in pairs]])))
 
 
-BY_PIXELS = PictureDetector("agreement-pixels", by_pixels, "the same picture every time, by its pixels", REFERENCE)
+BY_PIXELS = PictureDetector("agreement-thumbnails", by_pixels, "the same picture every time, by its pixels", REFERENCE)
 BY_EMBEDDER = PictureDetector(
     "agreement-embedder", by_embedder, "the same picture every time, by an embedder", REFERENCE
 )
