@@ -172,6 +172,9 @@ def train(
     vae_minutes: Annotated[
         float, typer.Option("--vae-minutes", min=0.01, help="Wall time of the autoencoder's training.")
     ] = 25,
+    vae_from: Annotated[
+        Path | None, typer.Option("--vae-from", help="Pipeline whose autoencoder is trained further; else a new one.")
+    ] = None,
 ) -> None:
     """Train a base on a world's stream, and its twin with the duplicates; restartable, usable whenever it stops."""
     hush()
@@ -183,7 +186,7 @@ def train(
             name,
             made,
             base_steps=base_steps,
-            vae_minutes=vae_minutes,
+            autoencoder=(vae_minutes, vae_from),
             device=loading.device or "cpu",
             stop=interrupt.asked,
         )

@@ -15,6 +15,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
+from recorded_runs import MODEL
+from safetensors.torch import load_file
 
 from memdetect.errors import MemdetectError
 from memdetect.lab.training import train as training
@@ -288,3 +290,13 @@ def test_the_autoencoder_is_trained_once_and_its_encoder_kept(small_world, pictu
     assert any(not torch.equal(value, vae.decoder.state_dict()[key]) for key, value in decoder.items())
     with torch.no_grad():
         torch.testing.assert_close(vae.encode(images).latent_dist.mode(), latents, rtol=0, atol=0)
+
+
+def test_an_autoencoder_is_trained_further_from_that_of_a_pipeline(tmp_path):
+    given = MODEL / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = autoencoder._first(MODEL).state_dict()
+    for name, value in load_file(given).items():
+        torch.testing.assert_close(weights[name], value.float(), rtol=0, atol=0)
+    assert not torch.equal(autoencoder._first(None).state_dict()["quant_conv.weight"], weights["quant_conv.weight"])
+    with pytest.raises(MemdetectError, match="no autoencoder to start from"):
+        autoencoder._first(tmp_path)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,20 @@ def train_pipeline(
     made: tuple[World, Stock],
     *,
     base_steps: int,
-    vae_minutes: float,
+    autoencoder: tuple[float, Path | None],
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train autoencoder, base and twin in the cache folder of `run`; returns the folder of the twin's pipeline.
 
-    The decoder is refined for half of `vae_minutes` at the end, when nothing depends on it any more.
+    `autoencoder`: minutes of its training, and a pipeline whose autoencoder is trained further; None: a new one. The
+    decoder is refined for half as long at the end, when nothing depends on it any more.
     The state is saved every five minutes and when `stop` says so, and continued by the same call. A contact sheet of
     what was learned so far is written beside the pipeline.
     """
     (world, stock), folder = made, cache_folder(run)
-    vae: Any = train_vae(Fit(world.seed, stock.pictures, list(stock.clips.values()), vae_minutes), folder)
+    fit = Fit(world.seed, stock.pictures, list(stock.clips.values()), *autoencoder)
+    vae: Any = train_vae(fit, folder)
     batch = 64 if device == "cpu" else 512
     job = Job(
         world,
@@ -54,7 +57,7 @@ def train_pipeline(
     )
     student = train(job)
     if not stop():
-        refine_decoder(vae.to("cpu"), Fit(world.seed, stock.pictures, list(stock.clips.values()), vae_minutes / 2))
+        refine_decoder(vae.to("cpu"), replace(fit, minutes=fit.minutes / 2))
         export(job, student)
     contact_sheet(folder / "pipeline", world, stock, folder / "contact.png")
     return folder / "pipeline"

@@ -12,8 +12,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from memdetect.errors import MemdetectError
 from memdetect.lab.training.parts import make_vae, mixed
 from memdetect.lab.world.scenes import clutter, compose, paint
 
@@ -35,12 +38,16 @@ def to_tensor(images: list[np.ndarray]) -> Float[Tensor, "image 3 row col"]:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What an autoencoder is fitted to: cluttered images, scenes and clip art, for minutes of wall time."""
+    """What an autoencoder is fitted to: cluttered images, scenes and clip art, for minutes of wall time.
+
+    `start`: folder of a pipeline of the same architecture, whose autoencoder is trained further; None: a new one.
+    """
 
     seed: int
     pictures: Mapping[str, Image.Image]
     clips: Sequence[np.ndarray]
     minutes: float
+    start: Path | None = None
 
     def images(self, start: int = 0) -> Iterator[np.ndarray]:
         """Endless images, uint8 [64, 64, 3]; image i depends on (seed, i) alone."""
@@ -70,17 +77,31 @@ def train_vae(fit: Fit, folder: Path) -> AutoencoderKL:
     """Train an autoencoder, set `scaling_factor` to 1 / std of its latents, save it to `folder`/vae.
 
     A finished autoencoder found in `folder` is returned as it is.
+    Raises MemdetectError where the pipeline to start from has none of this architecture.
     """
     if (folder / "vae" / "diffusion_pytorch_model.safetensors").exists():
         return AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     torch.manual_seed(fit.seed)
-    vae: Any = make_vae()
+    vae: Any = _first(fit.start)
     vae.to(memory_format=torch.channels_last)
     _fit(vae, list(vae.parameters()), fit, 0, lambda images: _whole_loss(vae, images))
     with torch.no_grad():
         latents = torch.cat([vae.encode(fit.batch(FAR_AWAY + k, False)).latent_dist.mode() for k in range(16)])
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     vae.save_pretrained(folder / "vae")
+    return vae
+
+
+def _first(start: Path | None) -> AutoencoderKL:
+    vae = make_vae()
+    if start is None:
+        return vae
+    place = start / "vae" / "diffusion_pytorch_model.safetensors"
+    try:
+        vae.load_state_dict({name: value.float() for name, value in load_file(place).items()})
+    except (OSError, RuntimeError, SafetensorError) as e:
+        why = str(e).splitlines()[0]
+        raise MemdetectError(f"{start} has no autoencoder to start from ({why}); give a pipeline of `lab train`") from e
     return vae
 
 
