@@ -113,6 +113,22 @@ def copy_evidence(
 
 
 @unfolded
+def said(
+    labelled: Annotated[Path, typer.Argument(help="Run of a world's labelled.jsonl.")],
+    clean: Annotated[Path, typer.Argument(help="Run of its clean-test.jsonl.")],
+    reference: Annotated[Path, typer.Argument(help="Run that its calibration was made of, NAME.run.")],
+) -> None:
+    """What detectors tell, and which clean prompts they flag, by whether captions say where everything stands."""
+    hush()
+    from memdetect.lab.world.said import tables
+    from memdetect.runs.folder import RunFolder
+
+    runs = [list(RunFolder(path).measurements()) for path in (labelled, clean, reference)]
+    for line in tables(*runs):
+        write(f"{line}\n")
+
+
+@unfolded
 def text_control(
     prompts: Annotated[
         list[str] | None, typer.Argument(help="Prompt files with group and family, such as labelled.jsonl.")
@@ -195,4 +211,4 @@ def _write_json(path: Path | None, data: Any) -> None:
         write_atomic(path, json.dumps(data, indent=1) + "\n")
 
 
-COMMANDS = (dose_response, copy_evidence, separation, power, text_control, pixel_rule, embedder_trial)
+COMMANDS = (dose_response, copy_evidence, said, separation, power, text_control, pixel_rule, embedder_trial)
