@@ -10,22 +10,30 @@ from typer.core import TyperGroup
 # Name of a command -> its module in memdetect.cli, and there a function, or the Typer app of further commands.
 COMMANDS = {
     "scan": ("scan", "scan_command"),
-    "calibrate": ("calibrate", "calibrate_command"),
     "samples": ("samples", "samples_command"),
+    "match": ("match", "match_command"),
+    "index": ("index", "app"),
     "gate": ("gate", "gate_command"),
-    "compare": ("compare", "compare_command"),
     "report": ("report", "report_command"),
     "review": ("review", "review_command"),
-    "sweep": ("sweep", "sweep_command"),
-    "bench": ("bench", "bench_command"),
     "explain": ("explain", "explain_command"),
-    "match": ("match", "match_command"),
+    "compare": ("compare", "compare_command"),
+    "calibrate": ("calibrate", "calibrate_command"),
     "doctor": ("doctor", "doctor_command"),
     "models": ("models", "models_command"),
     "layers": ("models", "layers_command"),
-    "index": ("index", "app"),
+    "sweep": ("sweep", "sweep_command"),
+    "bench": ("bench", "bench_command"),
     "steer": ("steer", "app"),
     "lab": ("lab", "app"),
+}
+
+# Panel of the help -> its commands.
+PANELS = {
+    "Find copies": ("scan", "samples", "match", "index"),
+    "Decide": ("gate", "report", "review", "explain", "compare"),
+    "Prepare": ("calibrate", "doctor", "models", "layers"),
+    "Study detectors and models": ("sweep", "bench", "steer", "lab"),
 }
 
 
@@ -62,6 +70,7 @@ class LazyGroup(TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         self.commands = Commands()
+        _no_type_of_help(self)
 
 
 def _command(name: str) -> Any:
@@ -71,6 +80,16 @@ def _command(name: str) -> Any:
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command(name)(found)
         found = alone
-    command = typer.main.get_command(found)
+    command: Any = typer.main.get_command(found)
     command.name = name
+    command.rich_help_panel = next((panel for panel, names in PANELS.items() if name in names), None)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        _no_type_of_help(each)
     return command
+
+
+def _no_type_of_help(command: Any) -> None:
+    """Typer shows --help as an option that takes a value."""
+    option = command.get_help_option(typer.Context(command))
+    if option is not None:
+        option.metavar = ""
