@@ -118,7 +118,7 @@ def _limit(given: str) -> tuple[str, int]:
 
 
 LabelledFiles = Annotated[
-    list[str] | None, typer.Argument(metavar="LABELLED...", help="Prompt files with a column of groups.")
+    list[str] | None, typer.Argument(metavar="LABELLED", help="Prompt files with a column of groups.")
 ]
 Steps = Annotated[
     list[int] | None,

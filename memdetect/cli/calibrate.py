@@ -17,7 +17,7 @@ from memdetect.inputs.options import Inputs, Loading, Probing, Sampling
 Clean = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="CLEAN...", help="Files of prompts that are known to be clean and drawn like those to be scanned."
+        metavar="CLEAN", help="Files of prompts that are known to be clean and drawn like those to be scanned."
     ),
 ]
 Memorized = Annotated[

@@ -13,7 +13,7 @@ from memdetect.cli.world import WorldPlace, world_of
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Judging
 
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders written by memdetect scan.")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders written by memdetect scan.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures into this file as well.")]
 Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="PNG", help="Draw the figure into this file; needs the extra `report`.")

@@ -20,7 +20,7 @@ Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, mad
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="SOURCE...", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
+        metavar="SOURCE", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
     ),
 ]
 

@@ -39,7 +39,7 @@ WEIGHTS = ("weights", "trust_torchscript")
 
 Labelled = Annotated[
     list[str],
-    typer.Argument(metavar="LABELLED...", help="Prompt files with a column group."),
+    typer.Argument(metavar="LABELLED", help="Prompt files with a column group."),
 ]
 
 

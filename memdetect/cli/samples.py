@@ -15,7 +15,7 @@ from memdetect.inputs.options import EmbedderName, Inputs, Judging, Lookup, Prob
 Files = Annotated[
     list[str],
     typer.Argument(
-        metavar="PICTURES...",
+        metavar="PICTURES",
         help="Lists of prompts with an image in each row, or folders that hold a folder for each prompt.",
     ),
 ]

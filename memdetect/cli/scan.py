@@ -18,7 +18,7 @@ from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
 Files = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin.",
     ),
 ]

@@ -46,7 +46,7 @@ Strength = Annotated[
     str,
     typer.Option("--strength", metavar="X,X,...", help="Strengths to steer with, such as 0,0.5,1; 0 is no steering."),
 ]
-Prompts = Annotated[list[str], typer.Argument(metavar="PROMPTS...", help="Prompt files, or - for stdin.")]
+Prompts = Annotated[list[str], typer.Argument(metavar="PROMPTS", help="Prompt files, or - for stdin.")]
 Ground = Annotated[
     str | None,
     typer.Option(
