@@ -1,4 +1,4 @@
-"""docs/extending.md does what it says."""
+"""docs/how-to/add-an-adapter.md does what it says."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from memdetect.adapters import ADAPTERS, Adapter, add_adapter, load
 from memdetect.errors import MemdetectError
 
-TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[1] / "docs" / "how-to" / "add-an-adapter.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_an_unknown_class_is_told_how_to_add_a_row(rows):
         pass
 
     with pytest.raises(
-        MemdetectError, match=r"'OtherPipeline' is not supported; .*add_adapter.*docs/extending.md"
+        MemdetectError, match=r"'OtherPipeline' is not supported; .*add_adapter.*docs/how-to/add-an-adapter.md"
     ) as e:
         load(OtherPipeline())
     assert "\n" not in str(e.value)

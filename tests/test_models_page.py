@@ -1,4 +1,4 @@
-"""docs/models.md has a row for every adapter, and the operations that the script counts."""
+"""docs/reference/models.md has a row for every adapter, and the operations that the script counts."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from memdetect.adapters import ADAPTERS, list_points
 from memdetect.adapters.points import resolve
 from memdetect.detectors import BUILT_IN
 
-PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
 adapters = script("adapters")
 
 
