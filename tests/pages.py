@@ -141,7 +141,7 @@ def sentences(text: str) -> Iterator[str]:
     for paragraph in re.split(r"\n\s*\n|\n\s*(?=[-*] |\d+\. )", prose(text)):
         plain = re.sub(r"[*_]{1,2}(?=\w|\S)|(?<=\S)[*_]{1,2}", "", " ".join(paragraph.split()))
         plain = re.sub(r"^(?:[-*]|\d+\.)\s+", "", plain)
-        for sentence in re.split(r"(?<=[.!?])[\"')\]]*\s+(?=[A-Z\"'(\[0-9]|code)", plain):
+        for sentence in re.split(r"(?<=[.!?])[\"')\]]*\s+(?=[\w\"'(\[])", plain):
             if re.search(r"\w", sentence):
                 yield sentence
 
