@@ -56,7 +56,7 @@ def cli_page() -> str:
         MADE,
         "# Commands and options\n",
         "Every command of `memdetect`, with every option, as `--help` shows them. "
-        "An option marked *required* has no default.\n",
+        "A word in *ITALICS* stands for what an option takes; some options can be given several times.\n",
     ]
     top = typer.main.get_command(app)
     for panel, names in PANELS.items():
@@ -87,7 +87,7 @@ def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
         panels.setdefault(panel, []).append(_argument(each) if argument else _option(each, context))
     first = sorted(panels, key=lambda panel: ("Arguments", "Options", panel).index(panel))
     for panel in first:
-        heads = ("argument", "meaning") if panel == "Arguments" else ("option", "takes", "meaning", "default")
+        heads = ("argument" if panel == "Arguments" else "option", "meaning")
         yield "\n".join([f"*{panel}*\n", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *panels[panel], ""])
 
 
@@ -96,24 +96,24 @@ def _argument(argument: Any) -> str:
 
 
 def _option(option: Any, context: Any) -> str:
-    names = [*option.opts, *option.secondary_opts]
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
     takes = option.display_type_rich(context) or ""
     choice = takes.startswith("<") and "|" in takes
-    values = ", ".join(f"`{value}`" for value in takes.strip("<>").split("|")) if choice else f"`{takes}`"
-    cells = [", ".join(f"`{name}`" for name in names), values if takes else "", _cell(option.help), _default(option)]
-    return f"| {' | '.join(cells)} |"
+    one_of = f" One of {', '.join(f'`{value}`' for value in takes.strip('<>').split('|'))}." if choice else ""
+    word = f" *{takes}*".replace("|", "\\|") if takes and not choice else ""
+    return f"| {names}{word} | {_cell(option.help)}{one_of}{_default(option)} |"
 
 
 def _default(option: Any) -> str:
     value = option.default.value if isinstance(option.default, Enum) else option.default
     if option.required:
-        return "*required*"
+        return " *Required.*"
     if isinstance(value, bool):
         on, *off = [*option.opts[:1], *option.secondary_opts[:1]]
-        return f"`{on if value else off[0]}`" if off else ""
+        return f" Default: `{on if value else off[0]}`." if off else ""
     if isinstance(value, tuple):
         value = " ".join(map(str, value))
-    return "" if value is None or value == "" else f"`{value}`"
+    return "" if value is None or value == "" else f" Default: `{value}`."
 
 
 def _cell(text: str | None) -> str:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pages import DOCS, ROOT, name_of, pages, prose, sentences, words, without_code
+from pages import DOCS, ROOT, name_of, pages, prose, sentences, without_code, words
 
 LONGEST = 30  # words
 README_LINES = 150
