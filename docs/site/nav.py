@@ -1,6 +1,7 @@
 """A hook of the site's build: the navigation, by what a reader wants, from the folders of docs/.
 
-In a folder pages stand in the order in which docs/index.md names them, then those that it does not name.
+In a folder pages stand in the order in which docs/index.md names them, then those that it does not name. A page goes by
+its title, without the name of its folder before it.
 """
 
 import re
@@ -33,6 +34,13 @@ def navigation(docs: Path) -> list[dict[str, Any]]:
     sections: list[dict[str, Any]] = [{"Start": "index.md"}]
     for folder, title in FOLDERS.items():
         pages = sorted((path.relative_to(docs).as_posix() for path in (docs / folder).rglob("*.md")), key=place)
-        sections.append({title: pages})
+        sections.append({title: [_entry(docs, page, f"{title}: ") for page in pages]})
     beside = sorted((path.name for path in docs.glob("*.md") if path.name != "index.md"), key=place)
     return [*sections, {"More": beside}]
+
+
+def _entry(docs: Path, page: str, before: str) -> Any:
+    """A page, with a title of its own where its heading begins with the name of the folder."""
+    heading = re.search(r"^# (.+)$", (docs / page).read_text(encoding="utf-8"), re.MULTILINE)
+    short = heading[1].removeprefix(before) if heading else ""
+    return {f"{short[0].upper()}{short[1:]}": page} if heading and short != heading[1] else page

@@ -53,8 +53,8 @@ ROOMS = {
 def cli_page() -> str:
     """Every command with its options, by panel, as the command line itself has them."""
     parts = [
-        MADE,
         "# Commands and options\n",
+        MADE,
         "Every command of `memdetect`, with every option, as `--help` shows them. "
         "A word in *ITALICS* stands for what an option takes; some options can be given several times.\n",
     ]
@@ -125,8 +125,8 @@ def _cell(text: str | None) -> str:
 def messages_page() -> str:
     """Return the text of an expression, with … for what is only known when it is raised."""
     parts = [
-        MADE,
         "# Every error message\n",
+        MADE,
         "Every problem that memdetect expects ends a command with one line on stderr: what was found, what was "
         "expected, and what to do. In Python the same line is that of a `memdetect.errors.MemdetectError`. "
         "This page lists the lines, so that a search finds them; `…` stands for a name, a number or a path.\n",
@@ -164,8 +164,8 @@ def python_page() -> str:
     """The public names, the records of options and the files of the detectors, for mkdocstrings to fill in."""
     names = dict(sorted(memdetect._HOME.items(), key=lambda item: ORDER.index(item[0])))
     made = [
-        MADE,
         "# Python\n",
+        MADE,
         "`import memdetect` gives ten names. Each has its docstring below, with shapes, units and what it raises; "
         "the site fills them in where this page holds `:::`.\n",
         "## Functions and records\n",

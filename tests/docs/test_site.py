@@ -96,10 +96,20 @@ def test_what_a_page_loads_is_there(site: Path) -> None:
 
 
 def test_the_navigation_names_every_page_once() -> None:
-    named = [page for section in nav.navigation(DOCS) for pages in section.values() for page in
-             ([pages] if isinstance(pages, str) else pages)]  # fmt: skip
+    parts = [part for section in nav.navigation(DOCS) for part in section.values()]
+    entries = [entry for part in parts for entry in ([part] if isinstance(part, str) else part)]
+    named = [entry if isinstance(entry, str) else next(iter(entry.values())) for entry in entries]
     assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
     assert named[0] == "index.md"
+
+
+def test_a_page_goes_by_its_title_without_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "measured").mkdir()
+    (tmp_path / "index.md").write_text("# All\n[b](measured/b.md) [a](measured/a.md)\n")
+    for name, heading in {"a": "Measured: speed", "b": "Other", "c": "Measured: costs", "index": "Measured"}.items():
+        (tmp_path / "measured" / f"{name}.md").write_text(f"# {heading}\n")
+    section = next(each["Measured"] for each in nav.navigation(tmp_path) if "Measured" in each)
+    assert section == ["measured/index.md", "measured/b.md", {"Speed": "measured/a.md"}, {"Costs": "measured/c.md"}]
 
 
 def test_the_search_finds_an_option_and_a_message(site: Path) -> None:
