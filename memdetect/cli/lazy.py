@@ -10,20 +10,20 @@ from typer.core import TyperGroup
 # Name of a command -> its module in memdetect.cli, and there a function, or the Typer app of further commands.
 COMMANDS = {
     "scan": ("scan", "scan_command"),
+    "calibrate": ("calibrate", "calibrate_command"),
     "samples": ("samples", "samples_command"),
-    "match": ("match", "match_command"),
-    "index": ("index", "app"),
     "gate": ("gate", "gate_command"),
+    "compare": ("compare", "compare_command"),
     "report": ("report", "report_command"),
     "review": ("review", "review_command"),
+    "sweep": ("sweep", "sweep_command"),
+    "bench": ("bench", "bench_command"),
     "explain": ("explain", "explain_command"),
-    "compare": ("compare", "compare_command"),
-    "calibrate": ("calibrate", "calibrate_command"),
+    "match": ("match", "match_command"),
     "doctor": ("doctor", "doctor_command"),
     "models": ("models", "models_command"),
     "layers": ("models", "layers_command"),
-    "sweep": ("sweep", "sweep_command"),
-    "bench": ("bench", "bench_command"),
+    "index": ("index", "app"),
     "steer": ("steer", "app"),
     "lab": ("lab", "app"),
 }
@@ -31,8 +31,8 @@ COMMANDS = {
 # Panel of the help -> its commands.
 PANELS = {
     "Find copies": ("scan", "samples", "match", "index"),
-    "Decide": ("gate", "report", "review", "explain", "compare"),
     "Prepare": ("calibrate", "doctor", "models", "layers"),
+    "Decide": ("gate", "compare", "report", "review", "explain"),
     "Study detectors and models": ("sweep", "bench", "steer", "lab"),
 }
 
