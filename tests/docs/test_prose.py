@@ -1,4 +1,4 @@
-"""The pages read easily: sentences of at most 30 words, plain words, and a README of one sitting."""
+"""The pages are easy to read: sentences of at most 30 words, plain words, and a README of one sitting."""
 
 import re
 
@@ -10,7 +10,37 @@ README_LINES = 150
 README = ROOT / "README.md"
 SHORT = [README, *pages("", "tutorial", "how-to", "explanation")]
 SHORT = [path for path in SHORT if path.name not in ("decisions.md", "glossary.md")]
-WORDED = [*SHORT, *pages("measured"), DOCS / "decisions.md"]
+WORDED = [DOCS / "glossary.md", *SHORT, *pages("measured"), DOCS / "decisions.md"]
+
+
+def unused(glossary):
+    """The words of the glossary's table of words that the pages do not use."""
+    section = glossary.split("\n## Words that are not used here\n")[1]
+    return [word.strip() for cell in re.findall(r"^\| ([^|-][^|]*) \|", section, re.M)[1:] for word in cell.split(",")]
+
+
+def used(text, banned):
+    """Which of the banned words stand in the prose of a page."""
+    plain = " ".join(prose(text).split())
+    return [word for word in banned if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", plain, re.IGNORECASE)]
+
+
+BANNED = unused((DOCS / "glossary.md").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", WORDED, ids=name_of)
+def test_words_that_are_not_used_are_not_used(path):
+    assert used(path.read_text("utf-8"), BANNED) == []
+
+
+def test_words_are_found_in_prose_alone():
+    banned = unused(
+        "# G\n\n## Words that are not used here\n\n| not | but |\n|---|---|\n| a dose, hits | x |\n| just | y |\n"
+    )
+    assert banned == ["a dose", "hits", "just"]
+    assert used("It hits. A\ndose-response, `just` | a table\n| just |\n```\njust\n```\n", banned) == ["hits"]
+    assert used("Just a\ndose.", banned) == ["a dose", "just"]
+    assert {"peak", "simply", "of course"} <= {*BANNED}
 
 
 @pytest.mark.parametrize("path", SHORT, ids=name_of)
