@@ -33,7 +33,7 @@ MODULES = {
 }  # fmt: skip
 NEEDED_BY_OTHERS = {"accelerate": "diffusers' device maps and offloading"}
 RUN = {"beartype": "pytest's --jaxtyping-packages", "build": "", "hatchling": "", "pyright": "", "ruff": ""}
-RUN |= {"pytest-xdist": "pytest -n 2"}
+RUN |= {"pytest-xdist": "pytest -n 2", "mkdocs-material": "mkdocs build", "mkdocstrings": "mkdocs build"}
 PARTS = {"pydantic_core": "pydantic"}  # which asks for one version of it
 BY_NAME = ("import_module", "find_spec")
 
@@ -84,15 +84,18 @@ def test_the_build_backend_satisfies_its_own_requirement():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"lab", "lora", "parquet", "report", "sscd", "test"}
-    needed = {Requirement(line).name for extra in ("lab", "lora", "report") for line in EXTRAS[extra]}
+    assert set(EXTRAS) == {"docs", "lab", "lora", "parquet", "report", "sscd", "test"}
+    needed = {Requirement(line).name for extra in ("docs", "lab", "lora", "report") for line in EXTRAS[extra]}
     assert needed <= {Requirement(line).name for line in EXTRAS["test"]}, "the suite runs without skipping these"
 
 
 def imported(*folders: str) -> set[str]:
     """Top-level modules that the files of folders import, by statement or by name, without Python's own and ours."""
     found: set[str] = set()
-    own = {"memdetect", *(path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))}
+    own = {
+        "memdetect",
+        *(path.stem for folder in ("tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")),
+    }
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
@@ -117,7 +120,7 @@ def modules(names: set[str]) -> set[str]:
 
 
 def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported():
-    names = declared(*(set(EXTRAS) - {"test"}))
+    names = declared(*(set(EXTRAS) - {"test", "docs"}))
     assert imported("memdetect") == modules(names - set(NEEDED_BY_OTHERS))
 
 

@@ -20,7 +20,9 @@ from memdetect.inputs.options import Indexing
 from memdetect.inputs.prompts import item_id
 from memdetect.scanning import Judging, Loading, Lookup, Probing, Run, Sampling
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOW_TO = (ROOT / "docs" / "how-to" / "use-from-python.md").read_text(encoding="utf-8")
 QUICK = Sampling(num_seeds=2, steps=1)
 PROMPTS = ["a cat", "a red dog"]
 
@@ -31,12 +33,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_readmes_python_runs_as_it_stands(
-    pipe: Any, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", [README.split("## Python\n")[1].split("\n## ")[0], HOW_TO], ids=["README", "how-to"])
+def test_the_python_of_a_page_runs_as_it_stands(
+    page: str, pipe: Any, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    section = README.split("## Python\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-    assert len(blocks) == 4
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert blocks
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", lambda _name: pipe)
     fill(here / "photos", range(12), (32, 32))
     (here / "made").mkdir()
@@ -49,9 +51,9 @@ def test_the_readmes_python_runs_as_it_stands(
     assert Path(names["found"][0].matches[0].path).name == "0003.png"
     assert names["run"].header.policy["fail_on"] == "copy"
     assert (here / "calibration.json").is_file()
-    listed = re.search(r"^Ten names: ((?:`\w+`(?:, )?)+)", section, flags=re.MULTILINE)
+    listed = re.search(r"en names: ((?:`\w+`(?:, )?)+)", page)
     assert listed
-    assert sorted(re.findall(r"`(\w+)`", section.split(". A model")[0])) == sorted(memdetect.__all__)
+    assert sorted(re.findall(r"`(\w+)`", listed[1])) == sorted(memdetect.__all__)
 
 
 def test_a_run_is_read_as_scan_gave_it(pipe: Any) -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # docs/decisions.md and CHANGELOG.md tell how things were, in the words of then.
 PAGES = [
     path
-    for pattern in ("README.md", "docs/*.md", "benchmarks/*.md", "models/*/README.md", "sample_prompts/*.md")
+    for pattern in ("README.md", "docs/**/*.md", "benchmarks/*.md", "models/*/README.md", "sample_prompts/*.md")
     for path in sorted(ROOT.glob(pattern))
     if path.name != "decisions.md"
 ]

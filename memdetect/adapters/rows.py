@@ -118,7 +118,7 @@ def adapter_of(pipeline: str) -> Adapter:
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise MemdetectError(
         f"pipeline class {pipeline!r} is not supported; {hint}(have: {', '.join(ADAPTERS)}); "
-        "`memdetect.adapters.add_adapter(Adapter(...))` adds a row, see docs/extending.md"
+        "`memdetect.adapters.add_adapter(Adapter(...))` adds a row, see docs/how-to/add-an-adapter.md"
     )
 
 

@@ -31,7 +31,8 @@ def _version(wanted: bool) -> bool:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, metavar="", help="Print the version and stop."),
     ] = False,
 ) -> None:
     """Find which prompts and images of a diffusion model come back as copies of its training data."""

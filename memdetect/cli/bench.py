@@ -32,7 +32,7 @@ class Grouped:
         typer.Option(
             "--compare",
             metavar="GROUP[=CONTROLS]",
-            help="Group that should score high, and the group of its own controls; repeatable.",
+            help="Group that should score high, and the group of its controls; repeatable.",
         ),
     ]
     clean: Annotated[
@@ -43,26 +43,32 @@ class Grouped:
         typer.Option(
             "--style",
             metavar="GROUP",
-            help="Group of another kind that nobody memorized: what style alone scores; default: the controls.",
+            help="Group that is written otherwise and not memorized: what style alone scores; "
+            "repeatable. Default: the controls.",
         ),
     ] = ()
     dose: Annotated[
         Sequence[str],
         typer.Option(
-            "--dose", metavar="GROUP", help="Group of the dose-response curve; repeatable; default: the pairs."
+            "--dose",
+            metavar="GROUP",
+            help="Group of the dose-response curve; repeatable. Default: the groups of --compare.",
         ),
     ] = ()
     group: Annotated[
         Sequence[str],
-        typer.Option("--group", metavar="NAME=FILE", help="List of prompts that are all of one group; repeatable."),
+        typer.Option(
+            "--group", metavar="NAME=FILE", help="Prompt file whose prompts are all of one group; repeatable."
+        ),
     ] = ()
     group_column: Annotated[
-        str, typer.Option("--group-column", help="Column of the groups, in files that have one.")
+        str, typer.Option("--group-column", help="Column that holds the groups, in files that have one.")
     ] = "group"
     family_column: Annotated[
         str,
         typer.Option(
-            "--family-column", help="Column of near-duplicates that count as one; else prompts that begin alike do."
+            "--family-column",
+            help="Column of the near-duplicates that count as one; without it, prompts that begin alike do.",
         ),
     ] = "family"
     exposures_column: Annotated[
@@ -71,13 +77,15 @@ class Grouped:
     tuning: Annotated[Sequence[str], TUNING_PART] = ()
     calibration: Annotated[
         Sequence[str],
-        typer.Option("--calibration-part", help="Part of clean prompts that p-values rank among; repeatable."),
+        typer.Option(
+            "--calibration-part", help="Part of the clean prompts that p-values are ranked among; repeatable."
+        ),
     ] = ()
     test: Annotated[Sequence[str], TEST_PART] = ()
     at_most: Annotated[
         Sequence[str],
         typer.Option(
-            "--at-most", metavar="[GROUP=]N", help="At most so many prompts of a group in a split; repeatable."
+            "--at-most", metavar="[GROUP=]N", help="Most prompts to take of a group in each split; repeatable."
         ),
     ] = ()
 
@@ -110,15 +118,15 @@ def _limit(given: str) -> tuple[str, int]:
 
 
 LabelledFiles = Annotated[
-    list[str] | None, typer.Argument(metavar="LABELLED...", help="Prompt files with a column of groups.")
+    list[str] | None, typer.Argument(metavar="LABELLED", help="Prompt files with a column of groups.")
 ]
 Steps = Annotated[
     list[int] | None,
     typer.Option(
-        "--step", min=1, help="Step of the run to try detectors at, from 1; repeatable; default: ten of them."
+        "--step", min=1, help="Sampling step at which to try the detectors, from 1; repeatable. Default: ten of them."
     ),
 ]
-Rounds = Annotated[int, typer.Option("--timing-rounds", min=0, metavar="N", help="Rounds of timing; 0: none.")]
+Rounds = Annotated[int, typer.Option("--timing-rounds", min=0, metavar="N", help="Rounds of timing; 0 = none.")]
 
 
 @unfolded

@@ -16,7 +16,9 @@ from memdetect.inputs.options import Inputs, Loading, Probing, Sampling
 
 Clean = Annotated[
     list[str] | None,
-    typer.Argument(metavar="CLEAN...", help="Files of prompts known to be clean, drawn like those to be scanned."),
+    typer.Argument(
+        metavar="CLEAN", help="Files of prompts that are known to be clean and drawn like those to be scanned."
+    ),
 ]
 Memorized = Annotated[
     list[str] | None,

@@ -13,9 +13,11 @@ from memdetect.cli.world import WorldPlace, world_of
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Judging
 
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders written by memdetect scan.")]
-Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here as well.")]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw the figure; needs the `report` extra.")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders written by memdetect scan.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures into this file as well.")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="PNG", help="Draw the figure into this file; needs the extra `report`.")
+]
 Reported: TypeAlias = Annotated[Compared, Take(only=("test",), default=Compared(""))]
 Discoveries: TypeAlias = Annotated[Judging, Take(only=("calibration", "fdr"))]
 
@@ -25,9 +27,12 @@ def separation(
     runs: Runs,
     compared: Compared,
     groups: Annotated[
-        Path | None, typer.Option("--groups", help="JSON lines with id, group and part, where the inputs had none.")
+        Path | None,
+        typer.Option("--groups", help="JSON lines with id, group and part, for runs whose inputs had none."),
     ] = None,
-    grids: Annotated[bool, typer.Option("--grids", help="Print the AUROC of every cell as well.")] = False,
+    grids: Annotated[
+        bool, typer.Option("--grids", help="Print the AUROC of every layer and timestep as well.")
+    ] = False,
     json_file: Json = None,
 ) -> None:
     """How well the scores of finished runs tell one group from others: AUROC by layer and timestep, with intervals."""
@@ -48,12 +53,14 @@ def power(
     labelled: Annotated[Path | None, typer.Option("--labelled", help="Run of prompts with a column `group`.")] = None,
     pair: Annotated[
         Sequence[str],
-        typer.Option("--pair", metavar="GROUP=CONTROL", help="Repeatable; default: the groups of a `lab` world."),
+        typer.Option(
+            "--pair", metavar="GROUP=CONTROL", help="Group and its control; repeatable. Default: those of a lab world."
+        ),
     ] = (),
     test_split: Annotated[
-        bool, typer.Option("--test-split", help="Of prompts without parts, only the test split, drawn by hash.")
+        bool, typer.Option("--test-split", help="Of prompts without parts, take only the test split, drawn by hash.")
     ] = False,
-    splits: Annotated[int, typer.Option("--splits", min=1, help="Re-splits of the clean scores.")] = 200,
+    splits: Annotated[int, typer.Option("--splits", min=1, help="Number of re-splits of the clean scores.")] = 200,
     json_file: Json = None,
 ) -> None:
     """Realised rates of calibrated p-values and power by group; exit 1 when a rate is outside its 95 % interval."""
@@ -85,7 +92,11 @@ def dose_response(
     run: Annotated[Path, typer.Argument(help="Run of its labelled.jsonl.")],
     place: Annotated[
         tuple[str, str, str],
-        typer.Option("--place", metavar="DETECTOR LAYERS T", help="Scores to show; a mean over layers that match."),
+        typer.Option(
+            "--place",
+            metavar="DETECTOR LAYERS T",
+            help="Scores to show: detector, layers and timestep; the mean over the layers that match.",
+        ),
     ] = ("spikiness", "up_blocks.0.resnets.*", "50"),
     plot: Plot = None,
 ) -> None:
@@ -133,10 +144,14 @@ def text_control(
     prompts: Annotated[
         list[str] | None, typer.Argument(help="Prompt files with group and family, such as labelled.jsonl.")
     ] = None,
-    shuffles: Annotated[int, typer.Option("--shuffles", min=1, help="Shuffles of the labels to compare with.")] = 200,
+    shuffles: Annotated[
+        int, typer.Option("--shuffles", min=1, help="Number of shuffles of the labels to compare with.")
+    ] = 200,
     assignments: Annotated[
         int,
-        typer.Option("--assignments", min=0, help="Random assignments of the bundled world to compare, from 2 on."),
+        typer.Option(
+            "--assignments", min=0, help="Number of random assignments of the bundled world to compare, from 2 on."
+        ),
     ] = 0,
 ) -> None:
     """Whether captions alone tell memorized prompts from their controls: they must not."""
@@ -177,9 +192,13 @@ def embedder_trial(
     embedders: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Embedders; default: scenes, pdq, pixels.")
     ] = None,
-    indexed: Annotated[int, typer.Option("--indexed", min=2, help="Scenes in the index.")] = 2000,
-    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of each kind, at most as indexed.")] = 300,
-    strangers: Annotated[int, typer.Option("--strangers", min=1, help="Scenes that are not in the index.")] = 2000,
+    indexed: Annotated[int, typer.Option("--indexed", min=2, help="Number of scenes in the index.")] = 2000,
+    queries: Annotated[
+        int, typer.Option("--queries", min=1, help="Number of queries of each kind, at most as many as are indexed.")
+    ] = 300,
+    strangers: Annotated[
+        int, typer.Option("--strangers", min=1, help="Number of scenes that are not in the index.")
+    ] = 2000,
 ) -> None:
     """Damaged copies that an embedder finds in an index of scenes; redraws and siblings that it takes for copies."""
     hush()

@@ -31,7 +31,7 @@ class CompareReporting:
 @unfolded
 def compare_command(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="Run folder of the earlier model or settings.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Run folder of the later ones.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Run folder of the later model or settings.")],
     judging: ComparePolicy,
     reporting: CompareReporting,
     fail_on: Annotated[

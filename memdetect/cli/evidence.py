@@ -10,10 +10,12 @@ from memdetect.cli.terminal import colourful, hush, progress_bar, say, terminal_
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.inputs.options import Indexing, Seed
 
-app = typer.Typer(help="Damaged copies of real pictures, and pictures that are none.", no_args_is_help=True)
+app = typer.Typer(
+    help="Damaged copies of real pictures, and pictures that are none.", no_args_is_help=True, add_completion=False
+)
 
 Folder = Annotated[
-    Path | None, typer.Option("--folder", help="Folder of the pictures; default: in the user's cache folder.")
+    Path | None, typer.Option("--folder", help="Folder of the pictures. Default: in the user's cache folder.")
 ]
 IndexOf: TypeAlias = Annotated[Indexing, Take(only=("embedder", "level"))]
 
@@ -23,7 +25,7 @@ IndexOf: TypeAlias = Annotated[Indexing, Take(only=("embedder", "level"))]
 def fetch(
     folder: Folder = None,
     debs: Annotated[
-        Path | None, typer.Option("--debs", help="Folder of .deb files to take the pictures of; nothing is fetched.")
+        Path | None, typer.Option("--debs", help="Folder of .deb files to take the pictures from; nothing is fetched.")
     ] = None,
 ) -> None:
     """Fetch Debian packages with real pictures by apt-get and store each picture once, scaled to 1024 px."""
@@ -45,14 +47,14 @@ def run(
     indexing: IndexOf,
     lookup: EmbedderFile,
     folder: Folder = None,
-    per_damage: Annotated[int, typer.Option("--per-damage", min=1, help="Damaged copies of each kind.")] = 50,
+    per_damage: Annotated[int, typer.Option("--per-damage", min=1, help="Number of damaged copies of each kind.")] = 50,
     damage: Annotated[
-        list[str] | None, typer.Option("--damage", help="Only this damage; repeatable; default: all.")
+        list[str] | None, typer.Option("--damage", help="Damage to try; repeatable. Default: all.")
     ] = None,
     negatives: Annotated[
-        int, typer.Option("--negatives", min=0, help="At most so many pictures that are no copies; 0 = all.")
+        int, typer.Option("--negatives", min=0, help="Most pictures that are no copies to look up; 0 = all.")
     ] = 0,
-    side: Annotated[int, typer.Option("--side", min=32, help="Longer side of the queries in pixels.")] = 512,
+    side: Annotated[int, typer.Option("--side", min=32, help="Longer side of the queried pictures, in pixels.")] = 512,
     seed: Seed = 0,
 ) -> None:
     """Build an index of real pictures and count which damaged copies, and which other pictures, it says are copies.

@@ -17,7 +17,9 @@ def explain_command(
     pairs: Annotated[
         Path | None,
         typer.Option(
-            "--pairs", metavar="PNG", help="Draw its images beside their training images, aligned with them, as well."
+            "--pairs",
+            metavar="PNG",
+            help="Draw the item's images beside their training images, aligned, into this file.",
         ),
     ] = None,
 ) -> None:

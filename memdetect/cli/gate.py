@@ -14,7 +14,7 @@ from memdetect.cli.unfold import unfolded
 
 @unfolded
 def gate_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are judged as one.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders; several are judged as one.")],
     judging: GateJudging,
     reporting: Reporting,
 ) -> None:

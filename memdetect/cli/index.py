@@ -11,14 +11,16 @@ from memdetect.cli.unfold import unfolded
 from memdetect.inputs.harmless import ascii_json
 from memdetect.inputs.options import Indexing
 
-app = typer.Typer(help="Make an index of the training images, look at it, check it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make an index of the training images, look at it, check it.", no_args_is_help=True, add_completion=False
+)
 
 
 Folder = Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder, made by index build.")]
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="SOURCE...", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
+        metavar="SOURCE", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
     ),
 ]
 

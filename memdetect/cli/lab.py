@@ -17,7 +17,9 @@ from memdetect.cli.world import OnCpu, RunName, WorldPlace, world_of
 from memdetect.errors import Exit
 from memdetect.inputs.options import Seed
 
-app = typer.Typer(help="Make the bundled model again: pictures, world, training.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make the bundled model again: pictures, world, training.", no_args_is_help=True, add_completion=False
+)
 
 app.command("relu-dae")(relu_dae)
 app.add_typer(evidence, name="evidence")
@@ -26,6 +28,16 @@ FinishedRun = Annotated[
     Path, typer.Argument(metavar="RUN", help="Finished run with its images, such as one of clean-test.jsonl.")
 ]
 EXPOSURES = "0:30,1:30,9:30,36:30,144:30,576:30,2304:60"
+Pictures = Annotated[Path | None, typer.Option("--pictures", help="Folder of your own pictures, NAME.png each.")]
+Exposures = Annotated[str, typer.Option("--exposures", help="Exposures, each with its number of scenes.")]
+Templates = Annotated[int, typer.Option("--templates", min=0, help="Number of compositions of which one part varies.")]
+Emblems = Annotated[
+    int, typer.Option("--emblems", min=0, help="Number of clean prompts of a single picture that is never shown.")
+]
+Others = Annotated[
+    bool, typer.Option("--other-pictures", help="Use another set of pictures than that of the bundled model.")
+]
+Images = Annotated[int, typer.Option("--images", min=0, help="Write a training set too, with this many fresh scenes.")]
 
 
 @app.command()
@@ -44,20 +56,16 @@ def fetch() -> None:
 def world(
     out: Out,
     seed: Seed = 0,
-    pictures: Annotated[
-        Path | None, typer.Option("--pictures", help="Folder of your own pictures, NAME.png each.")
-    ] = None,
-    exposures: Annotated[str, typer.Option("--exposures", help="Exposures and how many scenes get them.")] = EXPOSURES,
-    verbatim: Annotated[int, typer.Option("--verbatim", min=0, help="Clip arts under odd titles.")] = 60,
-    titles: Annotated[int, typer.Option("--titles", min=0, help="Odd titles without a picture, their controls.")] = 300,
-    templates: Annotated[int, typer.Option("--templates", min=0, help="Compositions of which one part varies.")] = 20,
-    clean: Annotated[int, typer.Option("--clean", min=0, help="Clean prompts.")] = 4000,
-    said: Annotated[float, typer.Option("--said", min=0, max=1, help="Share of captions that say all places.")] = 0.0,
-    emblems: Annotated[int, typer.Option("--emblems", min=0, help="Clean prompts of one picture, never shown.")] = 0,
-    others: Annotated[bool, typer.Option("--other-pictures", help="Another set of pictures than the bundled.")] = False,
-    images: Annotated[
-        int, typer.Option("--images", min=0, help="Write a training set too, with this many fresh scenes.")
-    ] = 0,
+    pictures: Pictures = None,
+    exposures: Exposures = EXPOSURES,
+    verbatim: Annotated[int, typer.Option("--verbatim", min=0, help="Number of clip arts under odd titles.")] = 60,
+    titles: Annotated[int, typer.Option("--titles", min=0, help="Number of odd titles without a picture.")] = 300,
+    templates: Templates = 20,
+    clean: Annotated[int, typer.Option("--clean", min=0, help="Number of clean prompts.")] = 4000,
+    said: Annotated[float, typer.Option("--said", min=0, max=1, help="Share of captions that tell every place.")] = 0.0,
+    emblems: Emblems = 0,
+    others: Others = False,
+    images: Images = 0,
 ) -> None:
     """Draw a world at random: how often each labelled image is shown, and what it looks like; a training set if asked.
 
@@ -83,7 +91,8 @@ def world(
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder with world.json and truth.jsonl.")],
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run of labelled.jsonl: measure what was reproduced again.")
+        Path | None,
+        typer.Option("--run", help="Run of labelled.jsonl, by which what was reproduced is measured again."),
     ] = None,
 ) -> None:
     """Make a world again from its seed and compare every label and every pixel; exit 4 if anything differs."""
@@ -142,7 +151,9 @@ def copied(run: FinishedRun, where: WorldPlace) -> None:
 def recognised(
     run: FinishedRun,
     where: WorldPlace,
-    scenes: Annotated[int, typer.Option("--scenes", min=64, help="Renderings to train the classifier on.")] = 24_000,
+    scenes: Annotated[
+        int, typer.Option("--scenes", min=64, help="Number of renderings to train the classifier on.")
+    ] = 24_000,
 ) -> None:
     """Train a small classifier on fresh renderings and count which pictures it sees: named by the caption, or not."""
     hush()
@@ -167,13 +178,14 @@ def train(
     loading: OnCpu,
     name: RunName = "emoji-scenes",
     base_steps: Annotated[
-        int, typer.Option("--base-steps", min=1, help="Steps on the stream alone, before the duplicates.")
+        int, typer.Option("--base-steps", min=1, help="Training steps on the stream alone, before the duplicates come.")
     ] = 1500,
     vae_minutes: Annotated[
-        float, typer.Option("--vae-minutes", min=0.01, help="Wall time of the autoencoder's training.")
+        float, typer.Option("--vae-minutes", min=0.01, help="Minutes that the training of the autoencoder takes.")
     ] = 25,
     vae_from: Annotated[
-        Path | None, typer.Option("--vae-from", help="Pipeline whose autoencoder is trained further; else a new one.")
+        Path | None,
+        typer.Option("--vae-from", help="Pipeline whose autoencoder is trained further. Default: a new one."),
     ] = None,
 ) -> None:
     """Train a base on a world's stream, and its twin with the duplicates; restartable, usable whenever it stops."""
@@ -200,7 +212,8 @@ def prompts(
     where: WorldPlace,
     out: Out,
     truth: Annotated[
-        Path | None, typer.Option("--truth", help="Folder with a judged truth.jsonl: memorized.jsonl is written too.")
+        Path | None,
+        typer.Option("--truth", help="Folder with a judged truth.jsonl, with which memorized.jsonl is written too."),
     ] = None,
 ) -> None:
     """Write the prompt files of a world into the folder --out: labelled, release and clean-*.jsonl."""

@@ -28,6 +28,14 @@ COMMANDS = {
     "lab": ("lab", "app"),
 }
 
+# Panel of the help -> its commands.
+PANELS = {
+    "Find copies": ("scan", "samples", "match", "index"),
+    "Prepare": ("calibrate", "doctor", "models", "layers"),
+    "Decide": ("gate", "compare", "report", "review", "explain"),
+    "Study detectors and models": ("sweep", "bench", "steer", "lab"),
+}
+
 
 class Commands(MutableMapping[str, Any]):
     """The commands by name, each imported and made when it is looked up."""
@@ -62,6 +70,7 @@ class LazyGroup(TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         self.commands = Commands()
+        _no_type_of_help(self)
 
 
 def _command(name: str) -> Any:
@@ -71,6 +80,16 @@ def _command(name: str) -> Any:
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command(name)(found)
         found = alone
-    command = typer.main.get_command(found)
+    command: Any = typer.main.get_command(found)
     command.name = name
+    command.rich_help_panel = next((panel for panel, names in PANELS.items() if name in names), None)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        _no_type_of_help(each)
     return command
+
+
+def _no_type_of_help(command: Any) -> None:
+    """Typer shows --help as an option that takes a value."""
+    option = command.get_help_option(typer.Context(command))
+    if option is not None:
+        option.metavar = ""

@@ -20,11 +20,11 @@ def lora(
     loading: OnDevice,
     out: Out,
     train_steps: Annotated[int, TRAIN_STEPS] = 500,
-    rank: Annotated[int, typer.Option("--rank", min=1, help="Rank of what is added to each layer.")] = 8,
-    rate: Annotated[float, typer.Option("--rate", help="Learning rate.")] = 1e-3,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures a step.")] = 8,
+    rank: Annotated[int, typer.Option("--rank", min=1, help="Rank of the matrices that are added to each layer.")] = 8,
+    rate: Annotated[float, typer.Option("--rate", help="Learning rate of the training.")] = 1e-3,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures in each training step.")] = 8,
     convolutions: Annotated[
-        bool, typer.Option("--convolutions", help="On the residual blocks too, not on attention alone.")
+        bool, typer.Option("--convolutions", help="Adapt the residual blocks too, not attention alone.")
     ] = False,
     seed: Seed = 0,
 ) -> None:

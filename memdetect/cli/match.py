@@ -11,7 +11,7 @@ from memdetect.cli.unfold import unfolded
 from memdetect.errors import Exit
 from memdetect.inputs.options import MaxPixels
 
-Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders, globs, or lists of paths.")]
+Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Images, folders, globs, or lists of paths.")]
 Form = Annotated[Literal["table", "json", "csv"], FORMAT]
 
 

@@ -2,6 +2,7 @@
 
 from memdetect.cli.options import ModelName
 from memdetect.cli.terminal import hush, write
+from memdetect.cli.unfold import unfolded
 from memdetect.inputs.options import Loading
 
 
@@ -15,6 +16,7 @@ def models_command() -> None:
         write(f"{name}\t{card.licence}\t{card.about}\n")
 
 
+@unfolded
 def layers_command(model: ModelName) -> None:
     """List the layers of a model that can be probed; aliases first."""
     hush()

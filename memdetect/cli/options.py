@@ -15,25 +15,31 @@ from memdetect.inputs.options import Inputs, Judging, Loading, Lookup, Probing, 
 if TYPE_CHECKING:
     from memdetect.evaluation import Question
 
-FORMAT = typer.Option("--format", "-f", help="What to print on stdout.")
-MODEL = typer.Option("--model", "-m", help="Bundled name, folder, .safetensors file or hub id. No default.")
+FORMAT = typer.Option("--format", "-f", help="Format of what is printed on stdout.")
+MODEL = typer.Option(
+    "--model", "-m", help="Model to load: a bundled name, a folder, a .safetensors file or a hub id. It has no default."
+)
 
 ModelName = Annotated[str, MODEL]
 ModelBeside = Annotated[str | None, MODEL]  # of an embedder that ships with a model
-OUT = typer.Option("--out", metavar="PATH", parser=path_of, help="Folder or file that this command makes.")
+OUT = typer.Option(
+    "--out", metavar="PATH", parser=path_of, help="Folder or file in which this command keeps its result."
+)
 Out = Annotated[Path, OUT]
 MaybeOut = Annotated[Path | None, OUT]
-TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Steps of training.")
-Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
+TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Number of training steps.")
+Count = Annotated[int, typer.Option("--count", min=1, help="Number of items to make.")]
 
-TUNING_PART = typer.Option("--tuning-part", help="Part that is the tuning split; repeatable; without it one is drawn.")
+TUNING_PART = typer.Option(
+    "--tuning-part", metavar="PART", help="Part that is the tuning split; repeatable. Without it, one is drawn."
+)
 TEST_PART = typer.Option("--test-part", help="Part that is the test split; repeatable.")
 
 WEIGHTS = ("weights", "trust_torchscript")
 
 Labelled = Annotated[
     list[str],
-    typer.Argument(metavar="LABELLED...", help="Prompt files with a column group."),
+    typer.Argument(metavar="LABELLED", help="Prompt files with a column group."),
 ]
 
 
@@ -43,13 +49,17 @@ class Compared:
 
     panel: ClassVar[str] = "Groups"
     positive: Annotated[
-        str, typer.Option("--positive", help="Group that should score high, such as the memorized prompts.")
+        str,
+        typer.Option(
+            "--positive", metavar="GROUP", help="Group that should score high, such as the memorized prompts."
+        ),
     ]
     against: Annotated[
         Sequence[str],
         typer.Option(
             "--against",
-            help="Group to compare it with; repeatable, the first counts most; default: every other, in order.",
+            metavar="GROUP",
+            help="Group to compare with; repeatable, the first counts most. Default: every other group, in order.",
         ),
     ] = ()
     tuning: Annotated[Sequence[str], TUNING_PART] = ()
@@ -67,8 +77,13 @@ Reading: TypeAlias = Annotated[Inputs, Take(only=("prompt_column", "prompts_form
 OnDevice: TypeAlias = Annotated[Loading, Take(only=("device",))]
 EmbedderFile: TypeAlias = Annotated[Lookup, Take(only=WEIGHTS, panel="Embedder")]
 ScanJudging: TypeAlias = Annotated[
-    Judging, Take(only=("calibration", "base", "base_rounds", "fail_on", "policy", "max_rate", "fdr"))
+    Judging,
+    Take(
+        only=("calibration", "base", "base_rounds", "fail_on", "policy", "max_rate", "fdr"),
+        front=("calibration", "fail_on"),
+    ),
 ]
+ScanLookup: TypeAlias = Annotated[Lookup, Take(front=("index", "train_images"))]
 GateJudging: TypeAlias = Annotated[Judging, Take(without=("base", "base_rounds"))]
 CleanLookup: TypeAlias = Annotated[Lookup, Take(without=("train_images", "instance_prompt"))]
 Near: TypeAlias = Annotated[

@@ -17,7 +17,7 @@ Written: TypeAlias = Annotated[Reporting, Take(without=("format",))]
 
 @unfolded
 def report_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are judged as one.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders; several are judged as one.")],
     judging: GateJudging,
     reporting: Written,
 ) -> None:

@@ -34,7 +34,7 @@ OUTPUT = typer.Option(
     "--output",
     "-o",
     metavar="[FORMAT=]FILE",
-    help="Write a report as well; repeatable; the format by name or by the file's suffix.",
+    help="Write a report into a file as well; repeatable. The suffix tells the format, or its name before the =.",
 )
 REDACT = typer.Option("--redact", help="Leave prompts, paths, captions, names and pixels out of every output.")
 
@@ -50,7 +50,9 @@ class Reporting:
     evidence: Annotated[
         Evidence | None,
         typer.Option(
-            "--evidence", help="Of the images: none, hash, or thumbs. Default: hash if CI is set, else thumbs."
+            "--evidence",
+            help="What reports keep of the images: nothing, their hashes, or thumbnails. Default: "
+            "hash if CI is set, else thumbs.",
         ),
     ] = None
 

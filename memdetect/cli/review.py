@@ -18,7 +18,10 @@ ASKED = "c copy, s similar, n not a copy, o needs the owner, Enter later, q stop
 
 def review_command(
     run: Annotated[Path, typer.Argument(help="Run folder of a finished scan, with its images.")],
-    name: Annotated[str, typer.Option("--reviewer", help="Who decides; stands beside every decision.")],
+    name: Annotated[
+        str,
+        typer.Option("--reviewer", metavar="NAME", help="Name of whoever decides; it stands beside every decision."),
+    ],
     out: MaybeOut = None,
 ) -> None:
     """Decide on the findings of a run; each decision is a line of review.jsonl, which gate --review reads.

@@ -15,23 +15,38 @@ from memdetect.inputs.options import EmbedderName, Inputs, Judging, Lookup, Prob
 Files = Annotated[
     list[str],
     typer.Argument(
-        metavar="PICTURES...", help="Lists of prompts with an image in each row, or folders with a folder a prompt."
+        metavar="PICTURES",
+        help="Lists of prompts with an image in each row, or folders that hold a folder for each prompt.",
     ),
 ]
 Clean = Annotated[
     list[str],
-    typer.Option("--clean-pictures", metavar="PICTURES", help="The same of clean prompts; repeatable."),
+    typer.Option(
+        "--clean-pictures",
+        metavar="PICTURES",
+        help="Pictures of prompts known to be clean, given as the others are; repeatable.",
+    ),
 ]
 Memorized = Annotated[
     list[str] | None,
-    typer.Option("--memorized-pictures", metavar="PICTURES", help="The same of known memorized prompts; repeatable."),
+    typer.Option(
+        "--memorized-pictures",
+        metavar="PICTURES",
+        help="Pictures of prompts known to be memorized, given as the others are; repeatable.",
+    ),
 ]
 Maker = Annotated[
-    str, typer.Option("--from", metavar="NAME", help="What made the pictures, such as a service and its version.")
+    str,
+    typer.Option("--from", metavar="NAME", help="What made the pictures, such as the name and version of a service."),
 ]
 PerPrompt = Annotated[
     int | None,
-    typer.Option("--per-prompt", min=2, metavar="N", help="Pictures of each prompt to compare; as most prompts have."),
+    typer.Option(
+        "--per-prompt",
+        min=2,
+        metavar="N",
+        help="Pictures of each prompt to compare. Default: as many as most prompts have.",
+    ),
 ]
 SampleProbing: TypeAlias = Annotated[Probing, Take(only=("combine", "strata"))]
 SampleLookup: TypeAlias = Annotated[Lookup, Take(only=("index", "top_k", *WEIGHTS))]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from memdetect.cli.gate import conclude
-from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checked_model, say_loading
+from memdetect.cli.options import ModelName, Out, ScanJudging, ScanLookup, asked_for, checked_model, say_loading
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lines
 from memdetect.cli.unfold import unfolded
@@ -18,13 +18,21 @@ from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
 Files = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Prompt files (txt, jsonl, json, csv, tsv, .gz), images, folders, globs, or - for stdin.",
     ),
 ]
-SaveImages = Annotated[bool, typer.Option("--save-images/--no-save-images", help="Keep the generated images.")]
+SaveImages = Annotated[
+    bool,
+    typer.Option(
+        "--save-images/--no-save-images",
+        rich_help_panel="Sampling",
+        help="Keep the generated images in the run folder.",
+    ),
+]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the plan and what it can show; load no weights, make no image.")
+    bool,
+    typer.Option("--dry-run", help="Print the plan, its cost and what it can show; load no weights and make no image."),
 ]
 
 
@@ -35,7 +43,7 @@ def scan_command(
     loading: Loading,
     sampling: Sampling,
     probing: Probing,
-    lookup: Lookup,
+    lookup: ScanLookup,
     judging: ScanJudging,
     reporting: Reporting,
     files: Files = None,

@@ -38,13 +38,22 @@ from memdetect.cli.unfold import Take, unfolded
 from memdetect.inputs.harmless import ascii_json
 from memdetect.inputs.options import Loading
 
-app = typer.Typer(help="Steer a model along a direction, and measure how it answers.", no_args_is_help=True)
+app = typer.Typer(
+    help="Steer a model along a direction, and measure how it answers.", no_args_is_help=True, add_completion=False
+)
 
-Strength = Annotated[str, typer.Option("--strength", help="Strengths, such as 0,0.5,1; 0 is no steering.")]
-Prompts = Annotated[list[str], typer.Argument(metavar="PROMPTS...", help="Prompt files, or - for stdin.")]
+Strength = Annotated[
+    str,
+    typer.Option("--strength", metavar="X,X,...", help="Strengths to steer with, such as 0,0.5,1; 0 is no steering."),
+]
+Prompts = Annotated[list[str], typer.Argument(metavar="PROMPTS", help="Prompt files, or - for stdin.")]
 Ground = Annotated[
     str | None,
-    typer.Option("--ground", help="Background that the edit aims at, R,G,B; else it is told by the embedder."),
+    typer.Option(
+        "--ground",
+        metavar="R,G,B",
+        help="Background colour that the edit aims at, R,G,B; without it, the embedder tells the edit.",
+    ),
 ]
 
 

@@ -28,24 +28,38 @@ class References:
 
     panel: ClassVar[str] = "References"
     shown: Annotated[
-        Sequence[str], typer.Option("--with", help="Prompts or images that show the edit; repeatable.")
+        Sequence[str],
+        typer.Option("--with", metavar="PROMPTS", help="Prompts or images that show the edit; repeatable."),
     ] = ()
-    without: Annotated[Sequence[str], typer.Option("--without", help="The same without the edit; repeatable.")] = ()
+    without: Annotated[
+        Sequence[str],
+        typer.Option("--without", metavar="PROMPTS", help="Prompts or images without the edit; repeatable."),
+    ] = ()
     references: Annotated[
-        int | None, typer.Option("--references", min=1, help="References a side; fewer are an error.")
+        int | None, typer.Option("--references", min=1, help="Number of references on each side; fewer are an error.")
     ] = None
     method: Annotated[
         Literal["mean", "difference", "orthogonal"] | None,
-        typer.Option("--method", help="Default: difference where there are references without the edit, else mean."),
+        typer.Option(
+            "--method",
+            help="How the direction is made. Default: difference if there are references without the edit, else mean.",
+        ),
     ] = None
-    normalise: Annotated[bool, typer.Option("--normalise", help="Scale to the references' mean length.")] = False
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Scale the direction to the references' mean length.")
+    ] = False
     layers: Layers = ()
     at: Annotated[
         Literal["output", "hidden"],
-        typer.Option("--at", help="output: what a layer returns; hidden: where a scan probes it."),
+        typer.Option("--at", help="Where to steer: output is what a layer returns, hidden is where a scan probes it."),
     ] = "output"
     timestep: Annotated[
-        int, typer.Option("--reference-timestep", min=0, help="Where references are probed; later for coarse traits.")
+        int,
+        typer.Option(
+            "--reference-timestep",
+            min=0,
+            help="Timestep at which the references are probed; a later one for coarse traits.",
+        ),
     ] = 10
     embedder: EmbedderName = "auto"
 
@@ -55,12 +69,14 @@ class Steered:
     """A vector, and where it steers. Window: START:END of the steps, from 0, or the last ones; None = all of them."""
 
     panel: ClassVar[str] = "Steering"
-    vector: Annotated[Path, typer.Option("--vector", help="Vector made by steer build.")]
+    vector: Annotated[Path, typer.Option("--vector", help="Vector file made by `memdetect steer build`.")]
     layers: Layers = ()
-    window: Annotated[str | None, typer.Option("--window", help="Steps to steer, START:END, from 0; all.")] = None
-    last: Annotated[int | None, typer.Option("--last", min=1, help="Steer the last so many steps.")] = None
+    window: Annotated[
+        str | None, typer.Option("--window", metavar="START:END", help="Steps to steer, counted from 0. Default: all.")
+    ] = None
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Number of last steps to steer.")] = None
     skip_last: Annotated[
-        int | None, typer.Option("--skip-last", min=0, help="Leave out the very last so many steps.")
+        int | None, typer.Option("--skip-last", min=0, help="Number of steps at the very end to leave out.")
     ] = None
 
     def steps(self, count: int) -> "Window":

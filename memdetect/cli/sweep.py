@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from memdetect.evaluation.sweep import Choice
 
 HeatMap = Annotated[
-    Path | None, typer.Option("--heat-map", help="PNG or SVG of the AUROC by layer and timestep, to write as well.")
+    Path | None, typer.Option("--heat-map", help="Draw the AUROC by layer and timestep into this PNG or SVG.")
 ]
-WriteCard = Annotated[bool, typer.Option("--write-card", help="Write the chosen point into the model's card.")]
+WriteCard = Annotated[
+    bool, typer.Option("--write-card", help="Write the chosen layer and timestep into the model's card.")
+]
 
 
 @unfolded

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from typer.models import ParameterInfo
+from typer.models import OptionInfo, ParameterInfo
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Given
@@ -21,6 +21,7 @@ class Take:
     """What a command takes of a record: `only` some of its options, or all `without` some.
 
     required: of these, what has no default here. default: a record with defaults of this command. panel: its title.
+    front: options that stand in the first panel of the help instead, among those that most people need.
     """
 
     only: Sequence[str] = ()
@@ -28,6 +29,7 @@ class Take:
     required: Sequence[str] = ()
     default: Any = None
     panel: str = ""
+    front: Sequence[str] = ()
 
     def holds(self, name: str) -> bool:
         """Whether an option of the record is taken."""
@@ -103,7 +105,8 @@ def _record(hint: Any) -> _Unfolded | None:
         if take.holds(each.name):
             default = getattr(take.default, each.name) if take.default is not None else _default(each)
             default = Parameter.empty if each.name in take.required else default
-            parameter, made.made[each.name] = _option(each.name, hints[each.name], default, panel)
+            place = None if each.name in take.front else panel
+            parameter, made.made[each.name] = _option(each.name, hints[each.name], default, place)
             made.parameters.append(parameter)
     return made
 
@@ -116,10 +119,22 @@ def _option(name: str, hint: Any, default: Any, panel: str | None = None) -> tup
     given = next((note for note in notes if isinstance(note, Given)), None) or _given(base)
     if given.type in (Path, Path | None) and option.parser is None:
         option.parser, option.metavar = path_of, option.metavar or "PATH"
+    if isinstance(option, OptionInfo) and option.metavar is None:
+        option.metavar = _metavar(str(option.default), given.type)
     if default is not Parameter.empty and (isinstance(default, Mapping) or default == ()):
         default = None
     plain = _without_none(given.type) if default is Parameter.empty else given.type
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[plain, option]), given.made
+
+
+def _metavar(name: str, hint: Any) -> str | None:
+    """What the help says that an option takes: nothing for a switch, its choices, N, X, or the end of its name."""
+    kinds = {part for part in get_args(hint) or (hint,) if part is not type(None)}
+    if bool in kinds:
+        return ""
+    if any(isinstance(kind, EnumType) for kind in kinds):
+        return None
+    return "N" if int in kinds else "X" if float in kinds else name.rpartition("-")[2].upper()
 
 
 def _default(each: Field[Any]) -> Any:

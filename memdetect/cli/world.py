@@ -16,13 +16,17 @@ class WorldPlace:
 
     panel: ClassVar[str] = "World"
     folder: Annotated[
-        Path | None, typer.Option("--world", help="Folder of a world; the bundled one where none has to be given.")
+        Path | None,
+        typer.Option(
+            "--world",
+            help="Folder of a world, made by `memdetect lab world`; else the bundled one, where that can serve.",
+        ),
     ] = None
     seed: Seed = 0
 
 
 OnCpu: TypeAlias = Annotated[Loading, Take(only=("device",), default=Loading(device="cpu"))]
-RunName = Annotated[str, typer.Option("--name", help="Name of the run in the cache; the same one resumes.")]
+RunName = Annotated[str, typer.Option("--name", help="Name of the training run in the cache; the same name resumes.")]
 
 
 def world_of(where: WorldPlace) -> Any:

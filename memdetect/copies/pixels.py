@@ -25,8 +25,8 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 class CopyRule:
     """A pair is a copy when its worst tile is at most `tile` apart and its MS-SSIM at least `ssim`.
 
-    The defaults lie between damaged copies and redraws of the bundled world (docs/ground-truth.md). Two images that
-    were aligned are compared where they overlap, which has to be at least `larger` of the area of one of them, and
+    The defaults lie between damaged copies and redraws of the bundled world (docs/measured/ground-truth.md). Two images
+    that were aligned are compared where they overlap, which has to be at least `larger` of the area of one of them, and
     `smaller` of that of the other. Where `telling` of the training image has contrast, and `repeats` of that agrees in
     structure, the pair is a copy in other colours. Where `least` of it has contrast, and `repeats` of that agrees in
     structure and colour, the pixels need no other evidence: few parts have contrast, and all of them came back.

@@ -34,7 +34,7 @@ def specificity(bank: Bank | None) -> Detector:
         needs=(EARLY_CLEAN,),
         score=score,
         unit="1 (logarithm of a ratio of distances)",
-        reference="agreement against the ten nearest of other prompts, own; see docs/detectors.md",
+        reference="agreement against the ten nearest of other prompts, own; see docs/reference/detectors.md",
         alias="agreement-specific",
         seeds="prompt",
         banked=True,

@@ -114,7 +114,7 @@ def page(name: str) -> list[list[str]]:
 
 def test_every_row_of_the_page_of_inputs_has_its_forms_and_every_form_its_row():
     rows = {told.row for told in (*FOLDERS.values(), *WRITTEN.values(), *LORAS.values(), *PICTURES.values())}
-    cells = [cell for table in page("inputs.md") for cell in table]
+    cells = [cell for table in page("reference/inputs.md") for cell in table]
     assert len(cells) == len(set(cells))
     held = {row: [cell for cell in cells if cell.startswith(row)] for row in rows}
     assert {row: found for row, found in held.items() if len(found) != 1} == {}
@@ -133,6 +133,6 @@ CAPTIONS = {
 
 
 def test_every_row_of_the_page_of_loras_has_its_forms():
-    rows = page("lora.md")[0]
+    rows = page("reference/captions.md")[0]
     assert [sum(cell.startswith(start) for start in CAPTIONS) for cell in rows] == [1] * len(CAPTIONS)
     assert {name for names in CAPTIONS.values() for name in names} <= FOLDERS.keys()

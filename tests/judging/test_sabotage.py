@@ -161,7 +161,7 @@ def test_clean_scores_that_hold_memorized_prompts_or_others_are_not_green(scenes
     assert gate(scenes / "clean", "--calibration", tmp_path / "none.json") == Exit.USAGE
 
 
-# Greens that somebody asked for: docs/green.md lists them
+# Greens that somebody asked for: docs/reference/verdicts.md lists them
 
 
 def entry(row_id: str, **changes: str) -> str:

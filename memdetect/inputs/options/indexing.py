@@ -23,21 +23,28 @@ class Indexing:
     embedder: EmbedderName = "auto"
     held_out: Annotated[
         Sequence[File],
-        Option("--held-out", help="Images known not to be copies, for the threshold; repeatable."),
+        Option("--held-out", help="Images known not to be copies, from which the threshold is found; repeatable."),
         Given(list[str] | None, lambda given: tuple(given or ())),
     ] = ()
     level: Annotated[
         float | None,
-        Option("--threshold-level", min=1e-9, max=0.5, help="Share of non-copies above the threshold; 0.001."),
+        Option(
+            "--threshold-level",
+            min=1e-9,
+            max=0.5,
+            help="Share of non-copies that may lie above the threshold. Default: 0.001.",
+        ),
     ] = None
-    factory: Annotated[str | None, Option("--factory", help="Flat, or IVFn,SQ8; by size if not given.")] = None
+    factory: Annotated[
+        str | None, Option("--factory", help="FAISS index type: Flat, or IVFn,SQ8. Default: by the number of images.")
+    ] = None
     training_set: Annotated[
         int | None,
         Option(
             "--training-set",
             min=1,
             metavar="N",
-            help="Distinct pictures of the whole training set; sources are a part of it.",
+            help="Number of distinct pictures in the whole training set, of which the sources are a part.",
         ),
     ] = None
     as_trained: Annotated[
@@ -48,13 +55,19 @@ class Indexing:
             help="Index the squares that training cut out of pictures: shorter side SIZE, from the centre or anywhere.",
         ),
     ] = None
-    append: Annotated[bool, Option("--append", help="Add to the index that is there.")] = False
-    replace: Annotated[bool, Option("--replace", help="Put the new index in the place of one.")] = False
+    append: Annotated[bool, Option("--append", help="Add the images to the index that is there already.")] = False
+    replace: Annotated[bool, Option("--replace", help="Replace the index that is there already.")] = False
     null_queries: Annotated[
-        int, Option("--null-queries", min=1, metavar="N", help="At most so many images for the threshold.")
+        int, Option("--null-queries", min=1, metavar="N", help="Most images to find the threshold with.")
     ] = 4999
     planted: Annotated[
-        int, Option("--planted", min=0, metavar="N", help="Damaged copies to look up when it is built.")
+        int,
+        Option(
+            "--planted",
+            min=0,
+            metavar="N",
+            help="Number of damaged copies to look up once the index is built; they show what it finds.",
+        ),
     ] = 200
     batch_size: BatchSize = 64
     max_pixels: MaxPixels = 64_000_000

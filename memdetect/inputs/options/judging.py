@@ -21,66 +21,102 @@ class Judging:
 
     panel: ClassVar[str] = "Judging"
     calibration: Annotated[
-        File | None, Option("--calibration", help="File of clean scores, instead of the model's or the run's own.")
+        File | None,
+        Option(
+            "--calibration",
+            help="File of clean scores, made by `memdetect calibrate`. Default: those kept with the run or the model.",
+        ),
     ] = None
     base: Annotated[
         Any,
-        Option("--base", help="Model that this one was fine-tuned from: scores are ranked among what it draws."),
+        Option(
+            "--base",
+            help="Model that this one was fine-tuned from; scores are ranked among those of its "
+            "images of the same prompts.",
+        ),
         Given(str | None),
     ] = None
     base_rounds: Annotated[
         int | None,
         Option(
-            "--base-rounds", min=2, metavar="N", help="How often the base draws each prompt; 20 to 40 by their number."
+            "--base-rounds",
+            min=2,
+            metavar="N",
+            help="How often the base draws each prompt. Default: 20 to 40, by the number of prompts.",
         ),
     ] = None
     fail_on: Annotated[
         Literal["copy", "partial-copy", "suspicious", "none"] | None,
-        Option("--fail-on", help="Outcomes that fail: copy, partial-copy (or worse), suspicious (or worse), none."),
+        Option(
+            "--fail-on",
+            metavar="OUTCOME",
+            help="Outcomes that fail the run: copy; partial-copy or worse; suspicious or worse; or none.",
+        ),
     ] = None
     policy: Annotated[
-        File | None, Option("--policy", help="File with the policy, instead of memdetect.toml or pyproject.toml.")
+        File | None, Option("--policy", help="File with the policy. Default: memdetect.toml, else pyproject.toml.")
     ] = None
     max_rate: Annotated[
         float | None,
-        Option("--max-rate", help="Limit for the upper bound of the share of prompt families that are flagged."),
+        Option(
+            "--max-rate",
+            help="Largest share of prompt families that may be flagged, by the share's upper confidence bound.",
+        ),
     ] = None
-    fdr: Annotated[float | None, Option("--fdr", help="Tolerated share of false ones among the findings; 0.05.")] = None
-    level: Annotated[float | None, Option("--level", help="Level at which --max-rate counts; 0.01.")] = None
-    confidence: Annotated[float | None, Option("--confidence", help="Confidence of bounds; 0.95.")] = None
+    fdr: Annotated[
+        float | None,
+        Option(
+            "--fdr", help="Tolerated share of false alarms among the findings (false discovery rate). Default: 0.05."
+        ),
+    ] = None
+    level: Annotated[
+        float | None,
+        Option("--level", help="Largest p-value of a prompt that --max-rate counts as flagged. Default: 0.01."),
+    ] = None
+    confidence: Annotated[
+        float | None, Option("--confidence", help="Confidence level of all bounds. Default: 0.95.")
+    ] = None
     min_coverage: Annotated[
-        float | None, Option("--min-coverage", help="Least share of the training set that the index has to cover.")
+        float | None,
+        Option(
+            "--min-coverage", help="Smallest share of the training set that the index has to hold. Default: no limit."
+        ),
     ] = None
     max_undetectable: Annotated[
         float | None,
-        Option("--max-undetectable", help="Largest share of the items that may stay without a p-value; none."),
+        Option("--max-undetectable", help="Largest share of the items that may stay without a p-value. Default: 0."),
     ] = None
     delta: Annotated[
         float | None,
         Option(
             "--delta",
-            help="Guarantee error rates for this calibration set with probability 1 - DELTA; "
-            "default: on average over such sets.",
+            help="Guarantee the error rates for this calibration set with probability 1 - DELTA. "
+            "Default: on average over such sets.",
         ),
     ] = None
     min_sensitivity: Annotated[
         float | None,
         Option(
             "--min-sensitivity",
-            help="Least share of known memorized prompts that the detectors have to find; 0.5.",
+            help="Smallest share of known memorized prompts that the detectors have to find. Default: 0.5.",
         ),
     ] = None
     min_recall: Annotated[
-        float | None, Option("--min-recall", help="Least share of planted copies that the index has to find; 0.9.")
+        float | None,
+        Option("--min-recall", help="Smallest share of planted copies that the index has to find. Default: 0.9."),
     ] = None
     max_one_colour: Annotated[
         float | None,
-        Option("--max-one-colour", help="Largest share of the images that may have a single colour; 0.05."),
+        Option("--max-one-colour", help="Largest share of the images that may be of a single colour. Default: 0.05."),
     ] = None
 
     review: Annotated[
         Sequence[Path],
-        Option("--review", metavar="FILE", help="What people decided, as review.jsonl has it; repeatable."),
+        Option(
+            "--review",
+            metavar="FILE",
+            help="File of people's decisions, written by `memdetect review` or by the report; repeatable.",
+        ),
     ] = ()
 
     @property

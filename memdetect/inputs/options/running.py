@@ -15,17 +15,23 @@ class Inputs:
 
     panel: ClassVar[str] = "Inputs"
     labels: Annotated[
-        str | None, Option("--labels", help="Class labels instead of files: 0,1,2, or a file with one on each line.")
+        str | None,
+        Option("--labels", help="Class labels to scan instead of files: 0,1,2, or a file with one on each line."),
     ] = None
     unconditional: Annotated[
         int | None,
-        Option("--unconditional", min=1, metavar="N", help="So many images without a prompt instead of files."),
+        Option("--unconditional", min=1, metavar="N", help="Scan N images made without a prompt, instead of files."),
     ] = None
     prompt_column: Annotated[
-        str | None, Option("--prompt-column", help="Column of the prompts, if it is not found by itself.")
+        str | None,
+        Option("--prompt-column", help="Column that holds the prompts, if it is not called prompt, caption or text."),
     ] = None
     prompts_format: Annotated[
-        str | None, Option("--prompts-format", help="Read files as txt, jsonl, json, csv or tsv.")
+        str | None,
+        Option(
+            "--prompts-format",
+            help="Format of the prompt files, if their suffix does not tell it: txt, jsonl, json, csv or tsv.",
+        ),
     ] = None
 
 
@@ -37,26 +43,42 @@ class Loading:
     """
 
     panel: ClassVar[str] = "Model"
-    device: Annotated[str | None, Option("--device", help="cpu, cuda, cuda:N or mps; the best there is.")] = None
+    device: Annotated[
+        str | None,
+        Option("--device", help="Where to compute: cpu, cuda, cuda:N or mps. Default: the fastest there is."),
+    ] = None
     dtype: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None,
-        Option("--dtype", help="Number format; auto: the card's, else bf16 or fp16 on a GPU, fp32 elsewhere."),
+        Option(
+            "--dtype",
+            help="Number format of the weights. Default: that of the model's card, else bf16 or fp16 "
+            "on a GPU, fp32 elsewhere.",
+        ),
     ] = None
     loras: Annotated[
         Sequence[str],
-        Option("--lora", metavar="PATH[@SCALE]", help="LoRA weights, .safetensors; repeatable; needs peft."),
+        Option(
+            "--lora",
+            metavar="PATH[@SCALE]",
+            help="LoRA weights to add, a .safetensors file; repeatable. Needs the extra `lora`.",
+        ),
     ] = ()
     revision: Annotated[str | None, Option("--revision", help="Branch, tag or commit of the model on its hub.")] = None
     variant: Annotated[str | None, Option("--variant", help="Variant of the weight files, such as fp16.")] = None
     config: Annotated[
-        str | None, Option("--config", help="Folder or hub id with the configurations of a single file.")
+        str | None, Option("--config", help="Folder or hub id that configures a model given as a single file.")
     ] = None
-    cpu_offload: Annotated[bool, Option("--cpu-offload", help="Networks wait in main memory until they run.")] = False
-    vae_tiling: Annotated[bool, Option("--vae-tiling", help="Decode large images in tiles.")] = False
+    cpu_offload: Annotated[
+        bool, Option("--cpu-offload", help="Keep each network in main memory until it runs; this saves GPU memory.")
+    ] = False
+    vae_tiling: Annotated[bool, Option("--vae-tiling", help="Decode large images in tiles; this saves memory.")] = False
     device_map: Annotated[
-        str | None, Option("--device-map", help="How networks are spread over devices, such as balanced.")
+        str | None,
+        Option("--device-map", metavar="PLAN", help="How to spread the networks over devices, such as balanced."),
     ] = None
-    offline: Annotated[bool, Option("--offline", help="Fetch nothing: folders, files and what is cached.")] = False
+    offline: Annotated[bool, Option("--offline", help="Download nothing: use folders, files and what is cached.")] = (
+        False
+    )
 
     @property
     def unusual(self) -> dict[str, Any]:
@@ -70,14 +92,29 @@ class Sampling:
     """How images are made. call: further arguments of the pipeline, such as height."""
 
     panel: ClassVar[str] = "Sampling"
-    num_seeds: Annotated[int | None, Option("--num-seeds", min=1, metavar="N", help="Images for each prompt.")] = None
+    num_seeds: Annotated[
+        int | None,
+        Option("--num-seeds", min=1, metavar="N", help="Images to make for each prompt."),
+    ] = None
     seed: Seed = 0
-    steps: Annotated[int | None, Option("--steps", min=1, metavar="N", help="Sampling steps.")] = None
-    guidance_scale: Annotated[float | None, Option("--guidance-scale", help="Classifier-free guidance.")] = None
+    steps: Annotated[
+        int | None,
+        Option(
+            "--steps", min=1, metavar="N", help="Sampling steps for each image. Without it, the model's card decides."
+        ),
+    ] = None
+    guidance_scale: Annotated[
+        float | None,
+        Option("--guidance-scale", help="Scale of classifier-free guidance. Without it, the model's card decides."),
+    ] = None
     batch_size: BatchSize = 16
     call: Annotated[
         Mapping[str, Any],
-        Option("--call", metavar="NAME=VALUE", help="Further argument of the pipeline; repeatable."),
+        Option(
+            "--call",
+            metavar="NAME=VALUE",
+            help="Further argument of the diffusers pipeline, such as height=512; repeatable.",
+        ),
         Given(list[str] | None, pipeline_arguments),
     ] = field(default_factory=dict[str, Any])
 
@@ -95,23 +132,46 @@ class Probing:
     stay within.
     """
 
-    panel: ClassVar[str] = "Probing and detectors"
+    panel: ClassVar[str] = "Detectors"
     layers: Layers = ()
-    timesteps: Annotated[Sequence[int], Option("--timestep", help="Timestep to probe at; repeatable.")] = ()
+    timesteps: Annotated[
+        Sequence[int], Option("--timestep", help="Timestep at which images are noised and probed; repeatable.")
+    ] = ()
     sigmas: Annotated[
         Sequence[float],
-        Option("--sigma", help="Noise over signal to probe at, instead of timesteps: the nearest; repeatable."),
+        Option(
+            "--sigma",
+            help="Noise level (noise over signal) to probe at, instead of a timestep; repeatable. The "
+            "nearest is taken.",
+        ),
     ] = ()
-    detectors: Annotated[Sequence[str], Option("--detector", help="Detector; repeatable; the first one decides.")] = ()
+    detectors: Annotated[
+        Sequence[str],
+        Option(
+            "--detector",
+            help="Detector to run; repeatable. The first decides, unless --combine or the model's card names others.",
+        ),
+    ] = ()
     combine: Annotated[
-        Sequence[str], Option("--combine", help="Detectors that decide together; repeatable, at most three.")
+        Sequence[str],
+        Option(
+            "--combine", metavar="DETECTOR", help="Detector that takes part in the decision; repeatable, at most three."
+        ),
     ] = ()
     by: Annotated[
         Literal["max", "sum"],
-        Option("--combine-by", help="How several that decide become one: the largest surprise, or the sum of all."),
+        Option(
+            "--combine-by",
+            help="How several deciding detectors become one score: the largest surprise, or the sum of all.",
+        ),
     ] = "max"
     strata: Annotated[
-        str, Option("--stratify-by", help="Column that p-values stay within, the same in calibration and scan.")
+        str,
+        Option(
+            "--stratify-by",
+            metavar="COLUMN",
+            help="Column of the prompt files: a prompt is ranked only among clean prompts with the same value.",
+        ),
     ] = ""
 
 
@@ -124,22 +184,36 @@ class Lookup:
     """
 
     panel: ClassVar[str] = "Training images"
-    index: Annotated[File | None, Option("--index", "-i", help="Index of the training images.")] = None
+    index: Annotated[
+        File | None,
+        Option(
+            "--index",
+            "-i",
+            help="Index of the training images, made by `memdetect index build`; images are looked up in it.",
+        ),
+    ] = None
     search: Annotated[
-        bool, Option("--search/--no-index", help="Look outputs up in the index given, else in the model's own.")
+        bool,
+        Option(
+            "--search/--no-index", help="Look images up in the index given, else in the one that ships with the model."
+        ),
     ] = True
     top_k: Annotated[
-        int, Option("--top-k", min=1, metavar="N", help="Nearest training images kept for each image.")
+        int, Option("--top-k", min=1, metavar="N", help="Nearest training images to keep for each image.")
     ] = 3
     train_images: Annotated[
-        File | None, Option("--train-images", help="Folder of the training pictures, with their captions.")
+        File | None, Option("--train-images", help="Folder of your training pictures and their captions.")
     ] = None
     instance_prompt: Annotated[
         str | None, Option("--instance-prompt", help="Caption of every training picture that has none of its own.")
     ] = None
     weights: Annotated[
-        File | None, Option("--weights", help="File with the embedder's weights, where it needs one.")
+        File | None, Option("--weights", help="File with the weights of the embedder, if it needs one.")
     ] = None
     trust_torchscript: Annotated[
-        bool, Option("--trust-torchscript", help="Open weights of an embedder that can run code.")
+        bool,
+        Option(
+            "--trust-torchscript",
+            help="Open embedder weights in a format that can run code; only for files that you trust.",
+        ),
     ] = False

@@ -36,16 +36,28 @@ def pipeline_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 
 # Options of several records and commands.
-Layers = Annotated[Sequence[str], Option("--layer", help="Layer: name, glob or alias; repeatable.")]
+Layers = Annotated[
+    Sequence[str],
+    Option("--layer", help="Layer to probe: a name, a glob, or an alias that `memdetect layers` lists; repeatable."),
+]
 BatchSize = Annotated[
-    int, Option("--batch-size", min=1, metavar="N", help="Images at once; sampling halves it where they do not fit.")
+    int,
+    Option(
+        "--batch-size",
+        min=1,
+        metavar="N",
+        help="Images to compute at once; sampling halves it where memory does not suffice.",
+    ),
 ]
 Seed = Annotated[int, Option("--seed", min=0, metavar="N", help="Seed of everything that is drawn at random.")]
 EmbedderName = Annotated[
     str,
     Option(
         "--embedder",
-        help="What turns an image into a vector; auto: the model's own, else SSCD if found, else pdq-tiles.",
+        help="What turns an image into a vector. auto: the model's own embedder, else SSCD if it "
+        "is installed, else pdq-tiles.",
     ),
 ]
-MaxPixels = Annotated[int, Option("--max-pixels", min=1, metavar="N", help="Larger images are not opened.")]
+MaxPixels = Annotated[
+    int, Option("--max-pixels", min=1, metavar="N", help="Most pixels that an image may have to be opened.")
+]
