@@ -49,7 +49,9 @@ def test_a_detector_is_added_as_the_page_says(pipe):
     assert list(scores) == ["agreement", "contrast"]
     assert scores["contrast"].shape == (2, 4)
     whole = Need(lambda step: step.clean, LAST)
-    kept = replace(names["CONTRAST"], name="kept", needs=(whole,), score=lambda trace: deviation(trace.output(whole)[0]))
+    kept = replace(
+        names["CONTRAST"], name="kept", needs=(whole,), score=lambda trace: deviation(trace.output(whole)[0])
+    )
     again = memdetect.score(pipe, ["a cat on a mat", "a red dog"], detectors=[kept])
     np.testing.assert_allclose(scores["contrast"], again["kept"], rtol=1e-5)
 
