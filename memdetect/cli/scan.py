@@ -13,7 +13,7 @@ from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checke
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lines
 from memdetect.cli.unfold import unfolded
-from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Sharing
 
 Files = Annotated[
     list[str] | None,
@@ -38,6 +38,7 @@ def scan_command(
     lookup: Lookup,
     judging: ScanJudging,
     reporting: Reporting,
+    sharing: Sharing,
     files: Files = None,
     out: Out = Path("runs/scan"),
     save_images: SaveImages = True,
@@ -61,7 +62,7 @@ def scan_command(
         from memdetect.scanning import Options, Watch, run_scan
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images)
+        settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images, sharing=sharing)
         if dry_run:
             print_plan(requests, model, settings)
         with progress_bar("scan") as progress:

@@ -143,3 +143,24 @@ class Lookup:
     trust_torchscript: Annotated[
         bool, Option("--trust-torchscript", help="Open weights of an embedder that can run code.")
     ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How a run is shared by processes, on one machine or many. shard_size counts at the first start of a run."""
+
+    panel: ClassVar[str] = "More than one process"
+    shard_size: Annotated[
+        int | None,
+        Option("--shard-size", min=1, metavar="N", help="Items of a shard, fixed at the first start: 16 images."),
+    ] = None
+    rank: Annotated[
+        int | None,
+        Option("--rank", min=0, metavar="R", help="Number of this process, from 0; also from Slurm, torchrun."),
+    ] = None
+    world: Annotated[int | None, Option("--world", min=1, metavar="W", help="Number of processes at this run.")] = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Rank and world, where neither is given those of a single process."""
+        return self.rank or 0, self.world or 1
