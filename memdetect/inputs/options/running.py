@@ -159,6 +159,9 @@ class Sharing:
         Option("--rank", min=0, metavar="R", help="Number of this process, from 0; also from Slurm, torchrun."),
     ] = None
     world: Annotated[int | None, Option("--world", min=1, metavar="W", help="Number of processes at this run.")] = None
+    workers: Annotated[
+        int | None, Option("--workers", min=1, metavar="N", help="Start so many processes here, one a GPU.")
+    ] = None
 
     @property
     def place(self) -> tuple[int, int]:
