@@ -103,7 +103,7 @@ def make_run(folder: Path, records: int, clean: int, shard: int = 64) -> None:
         scores = {name: Score(score=0.25, cells=cells(rng)) for name in PLAN.detectors}
         rows.append(Measurement(index=i, id=name, prompt=prompt, source="p", scores=scores))
     for i in range(0, records, shard):
-        run.write_shard(rows[i : i + shard])
+        run.write_shard(i // shard, rows[i : i + shard])
     write_atomic(folder / "calibration.json", calibration.cut(PLAN).model_dump_json() + "\n")
 
 

@@ -1,11 +1,15 @@
 """Files that are read within a limit, files that are written whole or not at all, folders with one writer at a time."""
 
 import errno
+import hashlib
 import os
 import re
+import socket
 import stat
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 
@@ -13,30 +17,74 @@ from memdetect.errors import MemdetectError
 
 LARGEST = 2**30  # bytes of a file that is read as a whole
 SMALL = 2**24  # of one that people write, such as a policy
-LEFT = re.compile(r"\..+\.(\d+)\.tmp")  # a temporary file, with the number of the process that writes it
+LEFT = re.compile(r"\..+\.([\w-]+)\.(\d+)-(\d+)\.tmp")  # a temporary file, with the process that writes it
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL)
+POLL = 0.2  # seconds between two tries to lock
 GIVEN = re.compile(r"/(dev|proc/self)/fd/\d+|/dev/stdin")  # what a shell makes of <(command)
 
 
+@cache
+def host() -> str:
+    """The name of this machine, of letters, digits, - and _ only; a long one is cut, and told apart by its hash."""
+    name = socket.gethostname()
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:32] or "-"
+    return plain if plain == name else f"{plain[:23]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def process() -> str:
+    """This process as names of files call it: HOST.PID-START. START counts from the start of the machine, not a clock.
+
+    A later process of the same number on a machine of the same name has another START, where the system tells it.
+    """
+    return f"{host()}.{os.getpid()}-{_started(os.getpid())}"
+
+
+def lives(number: int, started: int) -> bool:
+    """Whether the process of this machine with this number and START still runs, as far as can be told."""
+    return _runs(number) and (not started or _started(number) == started)
+
+
+def _started(number: int) -> int:
+    """When a process began, in ticks since the machine did; 0 where the system does not tell (no /proc)."""
+    try:
+        with open(f"/proc/{number}/stat", "rb") as file:  # noqa: PTH123
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 @contextmanager
-def only_writer(lock: Path, folder: Path) -> Generator[None]:
+def only_writer(lock: Path, folder: Path, waiting: Callable[[], bool] | None = None) -> Generator[None]:
     """Keep other writers out of `folder` through the file `lock`, which is made, and removed when the body ends.
 
-    Raises MemdetectError (usage) when another process holds the lock, or when the file cannot be made.
+    waiting: asked several times a second while another process holds the lock; with it the lock is waited for until
+    it answers False. Raises MemdetectError (usage) when another process holds the lock, or when the file cannot be
+    made.
     """
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        # Not through a link, which may lead to a file of somebody's.
-        opened = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    except OSError as problem:
-        raise MemdetectError(f"cannot write to {folder}: {problem.strerror}; choose another --out") from None
-    with os.fdopen(opened, "r+") as file:
-        if not _lock(file.fileno(), lock):
+    while not _opened_and_locked(lock, folder, opened := list[int]()):
+        if waiting is None or not waiting():
             raise MemdetectError(f"another process is writing to {folder}; wait for it or choose another --out")
+        time.sleep(POLL)
+    with os.fdopen(opened[0], "r+"):
         try:
             yield
         finally:
             with suppress(OSError):  # gone with its folder, or open on Windows
                 lock.unlink()
+
+
+def _opened_and_locked(lock: Path, folder: Path, opened: list[int]) -> bool:
+    """Open a file and lock it, its number put into `opened`; False when another process holds it."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        # Not through a link, which may lead to a file of somebody's.
+        opened.append(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666))
+    except OSError as problem:
+        raise MemdetectError(f"cannot write to {folder}: {problem.strerror}; choose another --out") from None
+    held = _lock(opened[0], lock)
+    if not held:
+        os.close(opened.pop())
+    return held
 
 
 def _lock(descriptor: int, path: Path) -> bool:
@@ -95,10 +143,67 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     A link is replaced, not followed. Raises OSError that names the file.
     """
     data = content.encode() if isinstance(content, str) else content
-    with written(path) as temporary, temporary.open("wb") as file:
+    with written(path) as temporary:
+        _put(temporary, data)
+
+
+def write_new(path: Path, content: str | bytes) -> bool:
+    """Write a file that nobody has written yet, whole or not at all; False, and nothing changed, if it is there.
+
+    Of several writers, on one machine or many, the first wins. Both the file and its name are synced. Where the disk
+    has no links, one that is written in the same instant may be replaced. Raises OSError that names the file.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if os.path.lexists(path):
+        return False
+    temporary = temporary_of(path)
+    try:
+        with named(path):
+            temporary.unlink(missing_ok=True)
+            _put(temporary, data)
+            made = _linked(temporary, path)
+            sync_folder(path.parent)
+            return made
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file its name unless another has it; False if so."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        # A server whose answer was lost is asked again, and finds the link that it made.
+        return temporary.stat().st_nlink > 1
+    except OSError as problem:
+        if problem.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            return False
+        temporary.replace(path)
+    return True
+
+
+def _put(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk, where the system can be asked to."""
+    with suppress(OSError):  # Windows opens no folder, and some file systems do not sync one
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def temporary_of(path: Path) -> Path:
+    """What this process calls a file that is to become `path`."""
+    return path.with_name(f".{path.name}.{process()}.tmp")
 
 
 @contextmanager
@@ -107,7 +212,7 @@ def written(path: Path) -> Generator[Path]:
 
     Raises OSError that names `path`, whatever the body was writing.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     try:
         with named(path):
             temporary.unlink(missing_ok=True)  # of a killed process of this number; if it is a link, never followed
@@ -129,16 +234,13 @@ def named(path: Path) -> Generator[None]:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed processes left in a folder; those of another process that runs stay.
-
-    This process has none there yet: what bears its number is of a former one.
-    """
+    """Delete the temporary files that killed processes of this machine left in a folder; all others stay."""
     try:
         found = [(entry, LEFT.fullmatch(entry.name)) for entry in os.scandir(folder)]
     except OSError:
         return
     for entry, left in found:
-        if left and (int(left[1]) == os.getpid() or not _runs(int(left[1]))):
+        if left and left[1] == host() and not lives(int(left[2]), int(left[3])):
             with suppress(OSError):
                 os.unlink(entry.path)  # noqa: PTH108 - a link itself, not what it leads to
 

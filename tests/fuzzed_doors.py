@@ -148,9 +148,9 @@ def run_doors(home: Path) -> Iterator[Door]:
     yield Door("calibration.json", folder / "calibration.json", damage.damaged_json, forms)
     given = [[*gate, "--calibration", str(home / "clean.json")]]
     yield Door("--calibration", home / "clean.json", damage.damaged_json, given)
-    yield Door("shards", folder / "shards/0000004.jsonl", damage.damaged_lines, forms)
+    yield Door("shards", folder / "shards/0000000001.jsonl", damage.damaged_lines, forms)
     yield Door("results.jsonl", folder / "results.jsonl", damage.damaged_lines, [explain])
-    yield Door("journal.jsonl", folder / "journal.jsonl", damage.damaged_lines, [gate])
+    yield Door("journal", RunFolder(folder).journal.own, damage.damaged_lines, [gate])
     yield Door("memdetect.toml", home / "memdetect.toml", damage.damaged_toml, [gate])
     yield Door("suppressions", home / ".memdetectignore.toml", damage.damaged_toml, [gate])
 

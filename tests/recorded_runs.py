@@ -33,7 +33,7 @@ class Scene:
         run = RunFolder(folder)
         run.open(self.header)
         for i in range(0, len(self.rows), SHARD):
-            run.write_shard(self.rows[i : i + SHARD], seconds=1.0)
+            run.write_shard(i // SHARD, self.rows[i : i + SHARD], seconds=1.0)
         if self.calibration:
             write_atomic(folder / "calibration.json", self.calibration.model_dump_json() + "\n")
         return folder

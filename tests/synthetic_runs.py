@@ -165,7 +165,7 @@ def write_run(
     run, listed = RunFolder(folder), list(rows)
     run.open(_planned(head, listed))
     for i in range(0, len(listed), shard):
-        run.write_shard(listed[i : i + shard], seconds=1.0)
+        run.write_shard(i // shard, listed[i : i + shard], seconds=1.0)
     if clean:
         write_atomic(folder / "calibration.json", clean.cut(head.plan).model_dump_json() + "\n")
     return folder

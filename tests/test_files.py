@@ -10,7 +10,22 @@ from typing import Any
 import pytest
 
 from memdetect.errors import MemdetectError
-from memdetect.files import clear_leftovers, only_writer, read_given, read_regular, read_text, write_atomic
+from memdetect.files import (
+    clear_leftovers,
+    host,
+    only_writer,
+    read_given,
+    read_regular,
+    read_text,
+    temporary_of,
+    write_atomic,
+)
+
+
+def began(number: int) -> int:
+    """When a process began, in ticks; 1 for one that is gone."""
+    path = Path(f"/proc/{number}/stat")
+    return int(path.read_bytes().rpartition(b")")[2].split()[19]) if path.exists() else 1
 
 
 def held(folder: Path) -> list[str]:
@@ -61,7 +76,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 def test_a_written_file_takes_the_place_of_a_link_and_leaves_what_it_led_to(tmp_path: Path) -> None:
     (theirs := tmp_path / "theirs").write_text("keep", encoding="utf-8")
     (path := tmp_path / "out").symlink_to(theirs)
-    (tmp_path / f".out.{os.getpid()}.tmp").symlink_to(theirs)
+    temporary_of(path).symlink_to(theirs)
     write_atomic(path, "new")
     assert (path.read_text(encoding="utf-8"), path.is_symlink()) == ("new", False)
     assert theirs.read_text(encoding="utf-8") == "keep"
@@ -92,7 +107,8 @@ def test_what_killed_processes_left_is_deleted_and_nothing_of_a_living_one(tmp_p
     with subprocess.Popen([sys.executable, "-c", "input()"], **pipes) as living:
         with subprocess.Popen([sys.executable, "-c", ""]) as ended:
             ended.wait()
-        names = {n: tmp_path / f".results.jsonl.{n}.tmp" for n in (living.pid, ended.pid, os.getpid())}
+        names = {n: tmp_path / f".r.jsonl.{host()}.{n}-{began(n)}.tmp" for n in (living.pid, ended.pid)}
+        names[0] = tmp_path / f".r.jsonl.{host()}.{living.pid}-{began(living.pid) - 1}.tmp"  # of a former one
         for path in (*names.values(), tmp_path / "my.1.tmp", tmp_path / ".hidden"):
             path.write_text("x", encoding="utf-8")
         clear_leftovers(tmp_path)

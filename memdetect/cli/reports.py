@@ -18,14 +18,14 @@ LIKE_REPORTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".html", ".sarif", ".x
 RUN_FILES = (
     "run.json",
     "results.jsonl",
-    "journal.jsonl",
+    "journal",
     "calibration.json",
     "review.jsonl",
     "shards",
     "images",
     "given",
 )
-MADE = ("pairs.png", "base", "train.index", ".lock")  # what a run may hold besides
+MADE = ("pairs.png", "base", "train.index", "attempts", "parts", ".lock")  # what a run may hold besides
 
 
 Format = Literal["table", "json", "jsonl", "csv", "md", "github", "html", "sarif", "junit", "card", "intoto"]

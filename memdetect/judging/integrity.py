@@ -74,9 +74,9 @@ def _inputs(header: Header, rows: Sequence[Row] | Sequence[Measurement]) -> Iter
 
 def _shards(folder: RunFolder, digests: Mapping[str, str]) -> Iterator[str]:
     events = (event for event in folder.events() if event.get("event") == "shard")
-    noted = {str(event.get("file")): event.get("sha256") for event in events}
+    noted = {(str(event.get("file")), str(event.get("sha256"))) for event in events}
     for name, digest in digests.items():
-        if noted.get(name) != digest:
+        if (name, digest) not in noted:
             yield f"shards/{name} is not what the journal says was written; delete it and scan again"
 
 

@@ -56,7 +56,7 @@ class Tally:
 
     unreadable, nonfinite, truncated: items. images: of the items that could be used; copied: those that are copies;
     partial: those that repeat a part of a training image, and are copies of none; similar: those near a training image
-    by the embedder whose pixels differ.
+    by the embedder whose pixels differ. lost: items that killed whoever measured them.
     """
 
     unreadable: int = 0
@@ -66,6 +66,7 @@ class Tally:
     copied: int = 0
     partial: int = 0
     similar: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,12 @@ class Verdict:
     @property
     def usable(self) -> str:
         """Of how many items there are values, in words; those that could not be read, or gave none, are named."""
-        lost = (self.tally.unreadable, "could not be read"), (self.tally.nonfinite, "gave no finite values")
-        said = "; ".join(f"{count} {what}" for count, what in lost if count)
+        lost = {
+            "could not be read": self.tally.unreadable,
+            "gave no finite values": self.tally.nonfinite,
+            "could not be measured": self.tally.lost,
+        }
+        said = "; ".join(f"{count} {what}" for what, count in lost.items() if count)
         return f"{self.measured - self.unusable} of {self.planned} items measured{f' ({said})' if said else ''}"
 
     @property

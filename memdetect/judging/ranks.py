@@ -14,6 +14,11 @@ from memdetect.judging.statistics.conformal import rank, simes_levels
 from memdetect.runs.plan import Plan
 
 SMALLEST_STRATUM, SMALLEST_KIND = 200, 100  # clean prompts of one of several
+UNUSABLE: Mapping[str, str] = {
+    "unreadable": "the input could not be read as a whole",
+    "nonfinite": "the network gave values that are not finite",
+    "lost": "it could not be measured",
+}
 
 
 class Rank(NamedTuple):
@@ -227,10 +232,8 @@ def rank_of(row: Row, score: float | None, reference: ReferenceScores | Unranked
 
     unlike: whether its text is like that of no clean prompt.
     """
-    if row.status != "ok":
-        unreadable = row.status == "unreadable"
-        what = "the input could not be read as a whole" if unreadable else "the network gave values that are not finite"
-        return Unranked(what)
+    if row.status in UNUSABLE:
+        return Unranked(UNUSABLE[row.status])
     if isinstance(reference, Unranked):
         return reference
     if apart := _of_another_kind(row, reference):

@@ -287,6 +287,7 @@ def _tally(rows: Sequence[Row], plan: Plan) -> Tally:
     return Tally(
         unreadable=status["unreadable"],
         nonfinite=status["nonfinite"],
+        lost=status["lost"],
         truncated=sum(any("truncated" in note for note in row.notes) for row in usable if row.notes),
         images=sum(images_of(row, plan) for row in usable),
         copied=sum(len({match.seed for match in row.matches if match.copy_found}) for row in matched),

@@ -129,6 +129,7 @@ def _set_aside(header: Header, tally: Tally) -> list[str]:
         "further columns of prompts that were not scanned": header.dropped.get("further", 0),
         "unreadable": tally.unreadable,
         "not finite": tally.nonfinite,
+        "not to be measured": tally.lost,
         "truncated": tally.truncated,
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]

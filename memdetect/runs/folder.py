@@ -3,28 +3,28 @@
 import hashlib
 import json
 import os
-import socket
-import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import clear_leftovers, named, only_writer, open_regular, read_regular, write_atomic
+from memdetect.files import clear_leftovers, only_writer, read_regular, write_new, written
 from memdetect.runs.header import Header, read_header
+from memdetect.runs.journal import Journal
 from memdetect.runs.records import Measurement, Result
+from memdetect.runs.sharding import Sharding, numbered
 
-JOURNAL = "journal.jsonl"
+MADE = ("shards", "images", "journal")  # folders of a run from its start
 
 
 class RunFolder:
-    """One run on disk. A shard is written to a temporary file, synced and renamed: it is there whole or not at all."""
+    """One run on disk, which any number of processes write to. A shard is there whole or not at all; the first wins."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.journal = path, Journal(path)
 
     def open(self, header: Header) -> Header:
         """Create the folder, or continue the run that it holds; returns the header in force, which is sealed.
@@ -35,16 +35,17 @@ class RunFolder:
         """
         try:
             self._refuse_links()
-            (self.path / "shards").mkdir(parents=True, exist_ok=True)
-            (self.path / "images").mkdir(exist_ok=True)
-            for folder in (self.path, self.path / "shards", self.path / "images"):
+            for name in MADE:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.path / "shards"):
                 clear_leftovers(folder)
             if (held := self.continued(header)) is None:
-                for name in ("shards", "images"):
-                    if any((self.path / name).iterdir()):
+                for name in MADE:
+                    if any((self.path / name).iterdir()) and not (self.path / "run.json").exists():
                         raise MemdetectError(f"{self.path} holds {name} but no run.json; choose another --out")
-                held = header.sealed()
-                write_atomic(self.path / "run.json", held.model_dump_json(indent=1) + "\n")
+                write_new(self.path / "run.json", header.sealed().model_dump_json(indent=1) + "\n")
+                held = self.continued(header)
+                assert held is not None
         except OSError as problem:
             raise self._unwritable(problem) from None
         if held.calibration != header.calibration:
@@ -65,13 +66,15 @@ class RunFolder:
     def continued(self, header: Header, later: Collection[str] = ()) -> Header | None:
         """The header of the run that is here already, None for none; writes nothing.
 
-        later: keys of the plan that are not known yet. Raises MemdetectError (usage) that names the first key in which
+        later: keys of the plan that are not known yet. The size of its shards is its own: another batch size does not
+        change it. Raises MemdetectError (usage) that names the first key in which
         plan or policy differ; what a policy suppresses may change between two calls.
         """
         if not (self.path / "run.json").exists():
             return None
         held = self.header()
         resume = "choose another --out, or give the same inputs and options to resume"
+        later = {*later, "shard_size"}
         _same(self.path, "plan", _of_plan(held, later), _of_plan(header, later), resume)
         bar = "choose another --out, or resume with the same policy and judge by another with gate"
         _same(self.path, "policy", _of_policy(held), _of_policy(header), bar)
@@ -81,70 +84,83 @@ class RunFolder:
         """The run's header; MemdetectError when there is none, or when it lacks what judging needs."""
         return read_header(self.path / "run.json")
 
-    def write_shard(self, rows: Sequence[Measurement], **facts: Any) -> None:
-        """Append one shard, named after its first item, once the journal holds its sha256 beside facts about it.
+    def write_shard(self, number: int, rows: Sequence[Measurement], **facts: Any) -> bool:
+        """Write a shard, once the journal holds its sha256 beside facts about it; False if somebody else wrote it.
 
         In this order a crash between the two leaves a line too many in the journal, never a shard that it lacks.
         """
         data = "".join(row.model_dump_json() + "\n" for row in rows)
-        name = f"{rows[0].index:07d}.jsonl"
+        path = self.shard(number)
         digest = hashlib.sha256(data.encode()).hexdigest()
-        self.note("shard", file=name, sha256=digest, first=rows[0].index, items=len(rows), **facts)
-        write_atomic(self.path / "shards" / name, data)
+        self.note("shard", file=path.name, sha256=digest, first=rows[0].index, items=len(rows), **facts)
+        return write_new(path, data)
+
+    def shard(self, number: int) -> Path:
+        """The file of a shard's rows: the proof that it was measured."""
+        return self.path / "shards" / f"{numbered(number)}.jsonl"
+
+    def todo(self, sharding: Sharding) -> list[int]:
+        """The numbers of the shards that are not there yet; the folder is listed once, and no file is opened."""
+        try:
+            held = {entry.name for entry in os.scandir(self.path / "shards")}
+        except FileNotFoundError:
+            held = set[str]()
+        return [k for k in range(sharding.count) if f"{numbered(k)}.jsonl" not in held]
+
+    def pictures(self, number: int) -> Path:
+        """The folder of a shard's images."""
+        return self.path / "images" / numbered(number)
 
     def shards(self) -> list[Path]:
         """The shard files, in the order of the plan."""
         return sorted((self.path / "shards").glob("*.jsonl"))
 
+    def part(self, key: str) -> Path:
+        """Where the rows of some items of a shard are kept that is cut up."""
+        return self.path / "parts" / f"{key}.jsonl"
+
+    def write_part(self, key: str, rows: Sequence[Measurement]) -> None:
+        """Keep the rows of some items of a shard; the first writer wins."""
+        (self.path / "parts").mkdir(exist_ok=True)
+        write_new(self.part(key), "".join(row.model_dump_json() + "\n" for row in rows))
+
+    def forget_parts(self, key: str) -> None:
+        """Remove the parts of a shard that is whole now; key: its number in a name."""
+        for path in (self.path / "parts").glob(f"{key}_*.jsonl"):
+            path.unlink(missing_ok=True)
+
     def measurements(self) -> Iterator[Measurement]:
         """All measurements in the order of the plan; MemdetectError names a shard that is damaged."""
         for shard in self.shards():
-            for number, line in enumerate(read_regular(shard).splitlines(), 1):
-                try:
-                    yield Measurement.model_validate_json(line)
-                except ValidationError:
-                    raise MemdetectError(
-                        f"{shard}, line {number} is damaged; delete this shard and run the same command again",
-                        Exit.ERROR,
-                    ) from None
+            yield from self.rows_of(shard)
 
-    def done(self) -> set[str]:
-        """Ids that are measured already."""
-        return {row.id for row in self.measurements()}
+    def rows_of(self, shard: Path) -> Iterator[Measurement]:
+        """The rows of a file; MemdetectError names one that is damaged."""
+        for number, line in enumerate(read_regular(shard).splitlines(), 1):
+            try:
+                yield Measurement.model_validate_json(line)
+            except ValidationError:
+                raise MemdetectError(
+                    f"{shard}, line {number} is damaged; delete this shard and run the same command again",
+                    Exit.ERROR,
+                ) from None
 
     def note(self, event: str, **facts: Any) -> None:
-        """Append an event with time and host to the journal, below a line that a crash may have cut."""
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        with named(self.path / JOURNAL), os.fdopen(os.open(self.path / JOURNAL, flags, 0o666), "a+b") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-            cut = file.read(1) not in (b"", b"\n")
-            file.write(b"\n" * cut + json.dumps({**line, "event": event, **facts}).encode() + b"\n")
+        """Append an event to this process's journal."""
+        self.journal.note(event, **facts)
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The events of the journal, oldest first, without lines that a crash has cut."""
-        for line in self._noted():
-            with suppress(ValueError, RecursionError):
-                found = json.loads(line)
-                if isinstance(found, dict):
-                    yield {str(key): value for key, value in found.items()}
-
-    def torn(self) -> str:
-        """A line where the journal holds some that a crash has cut, which count for nothing; else ""."""
-        count = len(self._noted()) - sum(1 for _ in self.events())
-        return f"{self.path / JOURNAL}: left out {count} line{'s' * (count > 1)} that a crash cut off" if count else ""
-
-    def _noted(self) -> list[bytes]:
-        path = self.path / JOURNAL
-        if not path.exists():
-            return []
-        with open_regular(path) as file:
-            return file.read().splitlines()
+        """The events of all journals, those of one process in their order."""
+        return self.journal.events()
 
     def write_results(self, results: Iterable[Result]) -> Path:
         """Write results.jsonl and return its path."""
         path = self.path / "results.jsonl"
-        write_atomic(path, "".join(row.model_dump_json() + "\n" for row in results))
+        with written(path) as temporary, temporary.open("wb") as file:
+            for row in results:
+                file.write(row.model_dump_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
         return path
 
     def results(self) -> list[Result]:
@@ -163,9 +179,13 @@ class RunFolder:
         return found
 
     @contextmanager
-    def locked(self) -> Generator[None]:
-        """Keep other writers out while this one writes; MemdetectError when one is there, or nothing can be written."""
-        with only_writer(self.path / ".lock", self.path):
+    def locked(self, waiting: Callable[[], bool] | None = None) -> Generator[None]:
+        """Keep others out while this process opens or closes the run; shards are written without.
+
+        waiting: asked while another one is there, until it answers False. MemdetectError when one is there, or nothing
+        can be written.
+        """
+        with only_writer(self.path / ".lock", self.path, waiting):
             yield
 
     def _unwritable(self, problem: OSError) -> MemdetectError:

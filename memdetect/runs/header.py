@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean, read_regular
 from memdetect.runs.plan import MOST, Plan, Whole
+from memdetect.runs.sharding import Sharding
 
 SHARES = ("coverage", "recall", "share")  # what a key of an index ends in when its number is from 0 to 1
 Count = Annotated[int, Field(ge=0, le=MOST)]
@@ -95,10 +96,11 @@ class Header(_Strict):
     index: name, digest, rows and coverage of the training images that were searched; {} = none were. opening: how the
     weights were opened, where not as usual (LoRA, revision and the like). policy, policy_digest, plan_digest,
     calibration (its digest): the bar, fixed before the first image. wording: how well the prompts can be told from the
-    calibration's by their text alone. seal: sha256, in hex, of all other fields, set when the header is written.
+    calibration's by their text alone. device: the class of what the run was begun on (cpu, cuda, mps); threads: how
+    many it computes with there, None = not told. seal: sha256, in hex, of all other fields, set when it is written.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     memdetect: str
     created: str
     model: str
@@ -115,7 +117,14 @@ class Header(_Strict):
     plan_digest: str = ""
     calibration: str = ""
     wording: Annotated[dict[str, Any], AfterValidator(_wording_facts)] = {}
+    device: str = ""
+    threads: Whole | None = None
     seal: str = ""
+
+    @property
+    def sharding(self) -> Sharding:
+        """How the items are cut into shards."""
+        return Sharding(self.planned, self.plan.shard_size, self.plan.turns)
 
     def sealed(self) -> "Header":
         """The same header with the seal of its fields as they stand."""

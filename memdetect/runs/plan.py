@@ -84,7 +84,7 @@ class Plan(Settings):
     layers, timesteps: where finished images are probed, () = they are not.
     strata: a column that p-values stay within. index: digest of the index that outputs are looked up in, top_k: how
     many neighbours are kept of it; base: digest of the network whose drawings scores are ranked among; "" and None =
-    there is none.
+    there is none. shard_size: items of a shard; turns: items at which prompts turn into images or back (`Sharding`).
     """
 
     inputs: str
@@ -101,6 +101,8 @@ class Plan(Settings):
     index: str = ""
     top_k: Whole | None = None
     base: str = ""
+    shard_size: Whole = 16
+    turns: tuple[Annotated[int, Field(ge=1, le=MOST)], ...] = ()
 
     @property
     def settings(self) -> Settings:
@@ -113,6 +115,8 @@ class Plan(Settings):
             raise ValueError(f"readings are of {', '.join(self.readings)}, expected {', '.join(self.detectors)}")
         if other := next((name for name in self.combine if name not in self.detectors), ""):
             raise ValueError(f"combine names {other}, and the detectors are {', '.join(self.detectors)}")
+        if list(self.turns) != sorted(set(self.turns)):
+            raise ValueError("turns do not ascend")
         probed = {RUN, *((layer, str(t)) for layer in self.layers for t in self.timesteps)}
         for name, reading in self.readings.items():
             if other := next((place for place in reading.places if place not in probed), None):

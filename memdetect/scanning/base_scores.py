@@ -50,15 +50,15 @@ def base_calibration(
     other = _bench(base, bench, rounds)
     folder = RunFolder(out / FOLDER)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.locked():
+    with folder.locked(watch.waits):
         header = folder.open(header_of(other, requests))
-        if not sample_all(requests.items, other, folder, watch):
-            return None
-        rows = unaltered(folder)
-        if lost := sum(row.status != "ok" for row in rows):
-            note = f"{lost} of {len(rows)} prompts are not finite on the base: they stay inconclusive"
-            watch.progress(len(rows), len(rows), note)
-        return calibration_of_base(header, rows, bench, rounds)
+    if not sample_all(requests.items, other, folder, header, watch):
+        return None
+    rows = unaltered(folder)
+    if lost := sum(row.status != "ok" for row in rows):
+        note = f"{lost} of {len(rows)} prompts are not finite on the base: they stay inconclusive"
+        watch.progress(len(rows), len(rows), note)
+    return calibration_of_base(header, rows, bench, rounds)
 
 
 def _bench(base: Model, bench: Bench, rounds: int) -> Bench:

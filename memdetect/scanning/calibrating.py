@@ -101,11 +101,11 @@ def _measured(
 ) -> tuple[Header, list[Measurement]] | None:
     """Header and finite rows of a run of prompts; None when it was stopped."""
     folder.path.parent.mkdir(parents=True, exist_ok=True)
-    with folder.locked():
+    with folder.locked(watch.waits):
         header = folder.open(header_of(bench, requests))
-        if not sample_all(requests.items, bench, folder, watch):
-            return None
-        rows = [row for row in unaltered(folder) if row.status == "ok"]
+    if not sample_all(requests.items, bench, folder, header, watch):
+        return None
+    rows = [row for row in unaltered(folder) if row.status == "ok"]
     if not rows:
         raise MemdetectError(f"none of {header.planned} prompts has finite scores; scan the model to see why")
     return header, rows
@@ -246,7 +246,7 @@ def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:
     """Make the images of a prompt again, from the same seeds, and keep them."""
     again = replace(bench, options=replace(bench.options, save_images=True))
     request = Request(row.id, row.prompt, None, row.source, row.line, row.meta)
-    (made,) = measure([(row.index, request)], again, folder.path / "images")
+    (made,) = measure([(row.index, request)], again, folder.pictures(folder.header().sharding.holding(row.index)))
     if made.status != "ok":
         raise MemdetectError(
             f"clean prompt {row.id} cannot be searched for copies: {made.notes[-1]}; use --dtype fp32 or bf16, "

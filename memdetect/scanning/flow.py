@@ -1,33 +1,56 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from memdetect.adapters import Model, load
-from memdetect.copies.matching import Evidence
 from memdetect.detectors import find
 from memdetect.detectors.bank import Bank, bank_file, read_bank
-from memdetect.errors import Exit, MemdetectError
+from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.prompts import Requests
 from memdetect.judging import judge
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds
-from memdetect.judging.integrity import altered, shard_digests
 from memdetect.judging.run import Run
 from memdetect.judging.telling import kinds_in
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
-from memdetect.runs.policy import Policy
-from memdetect.runs.records import Measurement
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
-from memdetect.scanning.contact_sheet import write_pairs
+from memdetect.scanning.closing import closed
 from memdetect.scanning.given_files import check_files, check_labels
-from memdetect.scanning.loop import Watch, sample_all
+from memdetect.scanning.loop import Watch, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
 from memdetect.scanning.prepare import Bench, Options, prepare
+from memdetect.scanning.worker import Opened
+
+
+@dataclass(frozen=True, slots=True)
+class ScanJob:
+    """A scan as `run_scan` takes it: what a worker in another process is made of, if model and inputs pickle."""
+
+    requests: Requests
+    model: Any
+    out: Path
+    options: Options = field(default_factory=Options)
+
+    def opened(self) -> Opened:
+        """Open the model, and the run in its folder; what comes before it, such as the base's run, is measured too."""
+        ready = open_scan(self, Watch())
+        assert isinstance(ready, Ready)
+        return opened_with(ready.bench, self.requests.items, ready.folder, ready.header)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A scan before its first shard. kept: the clean scores that it is judged by."""
+
+    bench: Bench
+    folder: RunFolder
+    header: Header
+    kept: Calibration | None
 
 
 def run_scan(
@@ -35,14 +58,31 @@ def run_scan(
 ) -> Run:
     """Examine prompts and images with a model and keep everything in the run folder `out`.
 
-    model: what `load` takes. The same call again continues where it stopped; `stop` is asked before every batch. A
-    base draws the prompts first, in `out`/base. Raises MemdetectError.
+    model: what `load` takes. The same call again continues where it stopped, also while others are at it; `stop` is
+    asked before every batch. A base draws the prompts first, in `out`/base. Raises MemdetectError.
     """
-    options = options or Options()
-    check_files(options)
-    check_labels(requests, model)
-    options, watch = with_base(model, options), watch or Watch()
-    loaded, file = load(model, options.loading), options.judging.calibration
+    job, watch = ScanJob(requests, model, out, options or Options()), watch or Watch()
+    ready = open_scan(job, watch)
+    if isinstance(ready, Run):
+        return ready
+    bench, folder, header = ready.bench, ready.folder, ready.header
+    policy, evidence = job.options.policy, bench.evidence
+    if not sample_all(requests.items, bench, folder, header, watch):
+        return closed(folder, header, ready.kept, policy, evidence, interrupted=True)
+    with folder.locked(watch.waits):
+        return closed(folder, header, ready.kept, policy, evidence, interrupted=False)
+
+
+def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
+    """Load the model, check all settings, and open the run folder; the run as it is, where its base was stopped.
+
+    One process at a time opens a run; others wait for it.
+    """
+    requests, out = job.requests, job.out
+    check_files(job.options)
+    check_labels(requests, job.model)
+    options = with_base(job.model, job.options)
+    loaded, file = load(job.model, options.loading), options.judging.calibration
     check_labels(requests, loaded)
     clean = None if options.judging.base else calibration_of(loaded, Path(file) if file else None)
     bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
@@ -52,24 +92,29 @@ def run_scan(
         bench = _without_bank(bench, different, images=images)
     _refuse_another(requests, bench, out)
     calibration = clean if options.judging.base is None else _of_base(requests, bench, out, watch)
-    base, pictures = options.judging.base is not None, options.lookup.train_images
-    if base and calibration is None:
+    if options.judging.base is not None and calibration is None:
         header = header_of(bench, requests)
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
-    if pictures and options.lookup.search:
-        bench = with_own_index(bench, Path(pictures), out, out / FOLDER / "images" if base else None)
+    folder = RunFolder(out)
+    with folder.locked(watch.waits):
+        return _opened(requests, bench, folder, calibration)
+
+
+def _opened(requests: Requests, bench: Bench, folder: RunFolder, calibration: Calibration | None) -> Ready:
+    """The run folder with its header and clean scores, and the index of the training pictures, if it is to have one."""
+    asked = bench.options
+    if asked.lookup.train_images and asked.lookup.search:
+        drawn = folder.path / FOLDER / "images" if asked.judging.base is not None else None
+        bench = with_own_index(bench, Path(asked.lookup.train_images), folder.path, drawn)
     header = header_of(bench, requests, calibration)
     kept = calibration.cut(header.plan) if calibration else None
-    folder = RunFolder(out)
-    with folder.locked():
-        header = folder.open(header)
-        if kept:
-            write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
-        # Of a run that goes on with other clean scores, kinds are those of the first.
-        if kept and kept.digest == header.calibration:
-            bench = replace(bench, kinds=kinds_in(calibration))
-        finished = sample_all(requests.items, bench, folder, watch)
-        return closed(folder, header, kept, options.policy, bench.evidence, interrupted=not finished)
+    header = folder.open(header)
+    if kept:
+        write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
+    # Of a run that goes on with other clean scores, kinds are those of the first.
+    if kept and kept.digest == header.calibration:
+        bench = replace(bench, kinds=kinds_in(calibration))
+    return Ready(bench, folder, header, kept)
 
 
 def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool) -> Bench:
@@ -140,39 +185,3 @@ def bank_of_calibration(model: Model, calibration: Calibration | None, file: Pat
             f"the bank of {home}, {bank_file(home).name}, {what}; keep both together, or calibrate again"
         )
     return found
-
-
-def seen_from_here(row: Measurement, evidence: Evidence) -> Measurement:
-    """An item with the paths of its training images seen from the present working folder, not a former one."""
-    folder = str(evidence.index.folder)
-    paths = [evidence.index.row(match.row).seen_from(folder) for match in row.matches]
-    if paths == [match.path for match in row.matches]:
-        return row
-    moved = [m.model_copy(update={"path": path}) for m, path in zip(row.matches, paths, strict=True)]
-    return row.model_copy(update={"matches": moved})
-
-
-def closed(
-    folder: RunFolder,
-    header: Header,
-    calibration: Calibration | None,
-    policy: Policy,
-    evidence: Evidence | None,
-    *,
-    interrupted: bool,
-) -> Run:
-    """The run in a folder, judged; its results and its sheet of pairs are written, unless it was interrupted."""
-    rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
-    found = (seen_from_here(row, evidence) for row in rows) if evidence else rows
-    changed = altered(folder, header, rows, shard_digests(folder))
-    made, verdict = judge(header, found, calibration, policy, altered=changed)
-    results = list(made)
-    if not interrupted:
-        if verdict.measured != header.planned:
-            raise MemdetectError(
-                f"{folder.path} holds {verdict.measured} of {header.planned} items; run the same command again",
-                Exit.ERROR,
-            )
-        folder.write_results(results)
-        write_pairs(folder.path, results)
-    return Run(folder.path, header, results, verdict, interrupted)

@@ -1,22 +1,21 @@
-"""The one sampling loop: items that are not done yet, shard by shard, into a run folder.
+"""The one sampling loop: shards that are not there yet, one after the other, whoever else is at the run."""
 
-While a shard goes through the network, the images of the one before are looked up and kept by a second thread.
-"""
-
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Request
 from memdetect.runs.folder import RunFolder
-from memdetect.runs.records import Measurement
+from memdetect.runs.header import Header
+from memdetect.runs.sharding import Rank
 from memdetect.scanning.measure import Indexed, Sampled, sampled
 from memdetect.scanning.prepare import Bench
-
-Kept = tuple[list[Measurement], Mapping[str, Any]]
+from memdetect.scanning.worker import Opened, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,94 +25,109 @@ class Watch:
     progress: Callable[[int, int, str], None] = lambda _done, _planned, _note: None
     stop: Callable[[], bool] = lambda: False
 
+    def waits(self) -> bool:
+        """Whether to go on waiting for another process; a stop ends it as a Ctrl-C does."""
+        if self.stop():
+            raise KeyboardInterrupt
+        return True
 
-def sample_all(items: Sequence[Request], bench: Bench, folder: RunFolder, watch: Watch) -> bool:
-    """Measure every item that the folder does not hold; False when it was stopped before the last one.
 
-    What went through the network is kept, also when it was stopped.
+def sample_all(items: Sequence[Request], bench: Bench, folder: RunFolder, header: Header, watch: Watch) -> bool:
+    """Measure every shard that the folder does not hold; False when it was stopped before the last one.
+
+    The options of the bench say which shards are taken first. What went through the network is kept, also when it was
+    stopped. Raises MemdetectError for another class of device than the run was begun on.
     """
-    folder.note("start", device=bench.model.device, batch_size=bench.sampler.batch_size)
-    size = max(1, bench.sampler.batch_size // bench.sampler.num_seeds)
-    return go_through(items, lambda shard: sampled(shard, bench, folder.path / "images"), size, folder, watch)
+    device, size = bench.model.device, bench.sampler.batch_size
+    with as_begun(header, device):
+        folder.note("start", device=device, batch_size=size, threads=torch.get_num_threads())
+        return go_through(opened_with(bench, items, folder, header), watch, Rank(*bench.options.sharing.place))
 
 
-def go_through(
-    items: Sequence[Request], step: Callable[[list[Indexed]], Sampled], size: int, folder: RunFolder, watch: Watch
-) -> bool:
-    """Take what the folder does not hold through `step`, at most `size` items at a time, and keep what it gives.
+def opened_with(bench: Bench, items: Sequence[Request], folder: RunFolder, header: Header) -> Opened:
+    """An open run whose shards go through the network of a bench."""
 
-    False when it was stopped before the last one.
+    def step(shard: list[Indexed], images: Path) -> Sampled:
+        return sampled(shard, bench, images)
+
+    return Opened(items, step, folder, header)
+
+
+@contextmanager
+def as_begun(header: Header, device: str) -> Generator[None]:
+    """Compute as the run was begun: on its class of device and, on processors, with its number of threads.
+
+    The last bits of a score depend on both.
     """
-    done = folder.done()
-    watch.progress(len(done), len(items), folder.torn())
+    kind = device.partition(":")[0]
+    if header.device and kind != header.device:
+        raise MemdetectError(
+            f"the run was begun on {header.device}, and this process has {kind}; give --device, or choose another --out"
+        )
+    before = torch.get_num_threads()
+    if header.threads and header.threads != before:
+        torch.set_num_threads(header.threads)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def go_through(opened: Opened, watch: Watch, rank: Rank | None = None) -> bool:
+    """Have one worker measure what the run lacks, and keep it; False when it was stopped before the last shard.
+
+    When it returns True every shard is there. Raises the error of a shard that failed.
+    """
+    worker, folder = Worker(opened), opened.folder
+    left = set(worker.todo())
+    planned = worker.sharding.items
+    done = planned - sum(len(worker.sharding.span(k)) for k in left)
+    watch.progress(done, planned, folder.journal.torn())
     stopped = False
 
-    def tell(written: Iterable[Kept]) -> None:
-        for rows, notes in written:
-            done.update(row.id for row in rows)
-            watch.progress(len(done), len(items), _say(notes))
-
-    with _Keeper(folder) as keeper:
-        for shard in _shards(items, done, size):
+    def numbers() -> Iterator[int]:
+        nonlocal stopped
+        for number in in_order(worker, rank or Rank()):
             if stopped := watch.stop():
-                break
-            keeper.take(step(shard))
-            tell(keeper.written(waiting=1))
-        tell(keeper.written(waiting=0))
-    folder.note("interrupted" if stopped else "finished", done=len(done))
+                return
+            yield number
+
+    for outcome in worker.through(numbers()):
+        if outcome.problem:
+            raise outcome.problem
+        if outcome.number in left:
+            left.discard(outcome.number)
+            done += len(worker.sharding.span(outcome.number))
+        watch.progress(done, planned, _say(outcome.notes))
+    if not stopped:
+        worker.tidy()
+    folder.note("interrupted" if stopped else "finished", done=done if stopped else planned)
     return not stopped
 
 
-class _Keeper:
-    """Finishes shards in a thread of its own, one after the other, and writes them into the run folder."""
+def in_order(worker: Worker, rank: Rank) -> Iterator[int]:
+    """The shards that are left, as a rank takes them, until none is left.
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder, self.last = folder, time.monotonic()
-        self.thread = ThreadPoolExecutor(1, "memdetect-keeper")
-        self.pending: deque[Future[Kept]] = deque()
-
-    def __enter__(self) -> "_Keeper":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.thread.shutdown(cancel_futures=True)
-
-    def take(self, shard: Sampled) -> None:
-        """Have a shard finished and written; `seconds` of the journal are those since the shard before."""
-        self.pending.append(self.thread.submit(self._keep, shard))
-
-    def written(self, waiting: int) -> Iterator[Kept]:
-        """The rows and notes of shards that are written, until at most so many are waited for."""
-        while len(self.pending) > waiting:
-            yield self.pending.popleft().result()
-
-    def _keep(self, shard: Sampled) -> Kept:
-        rows = shard.finish()
-        now = time.monotonic()
-        self.folder.write_shard(rows, seconds=now - self.last, **shard.notes)
-        self.last = now
-        return rows, shard.notes
-
-
-def _shards(items: Sequence[Request], done: set[str], size: int) -> Iterator[list[Indexed]]:
-    """Items not done yet, in unbroken runs of one kind, of at most `size` items.
-
-    Unbroken, so that the shards in the order of their first items hold all items in the order of the plan.
+    First every world-th from its own number on; then what others have left, from the end. One that somebody is at
+    comes last, and is measured twice if nothing else is left: whoever is at it may be dead.
     """
-    shard: list[Indexed] = []
-    for index, request in enumerate(items):
-        if request.id in done:
-            continue
-        if shard and (len(shard) == size or not _follows(shard[-1], index, request)):
-            yield shard
-            shard = []
-        shard.append((index, request))
-    if shard:
-        yield shard
+    given = set[int]()
 
+    def free(numbers: Iterator[int]) -> Iterator[int]:
+        for number in numbers:
+            if number not in given and not worker.taken(number):
+                given.add(number)
+                yield number
 
-def _follows(last: Indexed, index: int, request: Request) -> bool:
-    return index == last[0] + 1 and (request.image is None) == (last[1].image is None)
+    yield from free(k for k in worker.todo() if k % rank.world == rank.rank)
+    while left := [k for k in worker.todo() if k not in given]:
+        before = len(given)
+        yield from free(reversed(left))
+        if len(given) == before:
+            number = left[-1 - rank.rank % len(left)]
+            given.add(number)
+            yield number
 
 
 def _say(notes: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Measure one shard: sample or open, probe and score; then look its images up and keep them."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from memdetect.judging.telling import told_fields
 from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.probing.batches import Batching
 from memdetect.probing.trace import Trace
-from memdetect.runs.records import Measurement, Score
+from memdetect.runs.records import Measurement, Score, Status
+from memdetect.runs.sharding import numbered
 from memdetect.scanning.prepare import Bench
 from memdetect.scanning.scoring import scores_in
 from memdetect.scanning.soundness import checked
@@ -43,7 +45,7 @@ class Sampled:
 
 
 def measure(shard: Sequence[Indexed], bench: Bench, images: Path) -> list[Measurement]:
-    """Measure one shard of prompts or of images; returns its rows."""
+    """Measure one shard of prompts or of images; returns its rows. images: the folder for those of the shard."""
     return sampled(shard, bench, images).finish()
 
 
@@ -108,7 +110,11 @@ def _sampled_images(shard: Sequence[Indexed], bench: Bench) -> Sampled:
     size = image_size(bench.model, bench.sampler.call)
     opened = [_open(request.image or Path(), size) for _, request in shard]
     good = [(item, given) for item, given in zip(shard, opened, strict=True) if isinstance(given, _Given)]
-    lost = [_unreadable(item, given) for item, given in zip(shard, opened, strict=True) if isinstance(given, str)]
+    lost = [
+        unmeasured(item, given, "unreadable")
+        for item, given in zip(shard, opened, strict=True)
+        if isinstance(given, str)
+    ]
     if not good:
         return Sampled(lambda: lost, {})
     trace = probe_images(
@@ -169,17 +175,19 @@ def digest_of(path: Path) -> str:
         return ""
 
 
-def _unreadable(item: Indexed, reason: str) -> Measurement:
+def unmeasured(item: Indexed, reason: str, status: Status = "lost") -> Measurement:
+    """The row of an item that cannot be measured, with the reason."""
     index, request = item
     return Measurement(
         index=index,
         id=request.id,
-        image=str(request.image),
-        sha256=digest_of(request.image or Path()),
+        prompt=request.prompt,
+        image=str(request.image) if request.image else None,
+        sha256=digest_of(request.image) if request.image else "",
         source=request.source,
         line=request.line,
         meta=dict(request.meta),
-        status="unreadable",
+        status=status,
         notes=[reason],
     )
 
@@ -213,9 +221,12 @@ def _decoded(trace: Trace, bench: Bench, batching: Batching) -> list[list[Decode
 
 
 def _save(images: Sequence[Decoded], index: int, folder: Path) -> list[str]:
-    """Save the images of an item as images/INDEX-k.png; returns these names."""
-    names = [f"{index:07d}-{k}.png" for k in range(len(images))]
+    """Save the images of an item as FOLDER/INDEX-k.png, synced; returns these names as seen from the run's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{numbered(index)}-{k}.png" for k in range(len(images))]
     for name, image in zip(names, images, strict=True):
-        with written(folder / name) as temporary:  # in the place of a link, not through it
-            Image.fromarray(image.pixels).save(temporary, "PNG")
-    return [f"images/{name}" for name in names]
+        with written(folder / name) as temporary, temporary.open("wb") as file:  # in a link's place, not through it
+            Image.fromarray(image.pixels).save(file, "PNG")
+            file.flush()
+            os.fsync(file.fileno())
+    return [f"images/{folder.name}/{name}" for name in names]

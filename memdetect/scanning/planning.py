@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from memdetect import __version__
 from memdetect.adapters import load
@@ -20,20 +21,22 @@ from memdetect.copies.matching import Evidence
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.files import open_regular
-from memdetect.inputs.options import Lookup
+from memdetect.inputs.options import Lookup, Sharing
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.text_shift import compare_wording
-from memdetect.probing import image_size
+from memdetect.probing import Sampler, image_size
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import found_by
 from memdetect.runs.plan import RUN, Plan, Reading, Settings, inputs_digest
 from memdetect.runs.policy import Policy
+from memdetect.runs.sharding import turns_of
 from memdetect.scanning.prepare import Bench, deciding
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 # Noise of images and probes comes from (run seed, item id, k): of two prompts it is independent, whatever the run seed.
 NOISE = "own for each item"
+FEWEST_IMAGES = 16  # of a shard, where a batch holds fewer
 
 
 def settings_of(bench: Bench) -> Settings:
@@ -74,7 +77,14 @@ def plan_of(bench: Bench, requests: Requests) -> Plan:
         index=index.get("digest", ""),
         top_k=index.get("top_k"),
         base=load(asked.judging.base).digest if asked.judging.base is not None else "",
+        shard_size=shard_size(asked.sharing, bench.sampler),
+        turns=tuple(turns_of(request.image is not None for request in requests.items)),
     )
+
+
+def shard_size(asked: Sharing, sampler: Sampler) -> int:
+    """How many items a shard of a new run has: as asked for, else those of 16 images or of a larger batch."""
+    return asked.shard_size or max(1, max(FEWEST_IMAGES, sampler.batch_size) // sampler.num_seeds)
 
 
 def _check_strata(requests: Requests, column: str) -> None:
@@ -107,6 +117,8 @@ def header_of(bench: Bench, requests: Requests, calibration: Calibration | None 
         dropped={name: getattr(requests, name) for name in ("blank", "repeated", "beside", "further")},
         index=index | (named_index(asked.lookup, bench.evidence) if bench.evidence else {}),
         opening=bench.model.loading.unusual,
+        device=(device := bench.model.device.partition(":")[0]),
+        threads=torch.get_num_threads() if device == "cpu" else None,
         **bar_of(asked.policy, made, requests.items, calibration),
     )
 

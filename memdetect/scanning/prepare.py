@@ -15,7 +15,7 @@ from memdetect.detectors.bank import Bank
 from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
-from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Sharing
 from memdetect.inputs.prompts import Requests
 from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
@@ -43,6 +43,7 @@ class Options:
     policy: Policy = field(default_factory=Policy)
     save_images: bool = True
     memorized: Requests | None = None
+    sharing: Sharing = field(default_factory=Sharing)
 
     def base_of(self, model: Any) -> Any:
         """The base that is given; of a model with LoRAs whose training pictures are known, the model without them."""

@@ -17,7 +17,7 @@ from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import outside
 from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
-from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling, Sharing
 from memdetect.inputs.prompts import Requests
 from memdetect.inputs.wording import family_key
 from memdetect.judging.calibration import Calibration
@@ -35,6 +35,7 @@ RECORDS: Mapping[str, type[Any]] = {
     "probing": Probing,
     "lookup": Lookup,
     "judging": Judging,
+    "sharing": Sharing,
 }
 
 
@@ -46,6 +47,7 @@ class Told(TypedDict, total=False):
     probing: Probing
     lookup: Lookup
     judging: Judging
+    sharing: Sharing
     progress: Callable[[int, int, str], None]
     stop: Callable[[], bool]
 

@@ -1,7 +1,7 @@
 """The record of a prompt whose pictures were given: what they have in common, and which training images they repeat."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -22,11 +22,14 @@ from memdetect.judging.kinds import Kinds
 from memdetect.judging.telling import told_fields
 from memdetect.probing import Decoded
 from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
 from memdetect.runs.plan import RUN
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Score
-from memdetect.scanning.measure import Indexed, Sampled, digest_of
+from memdetect.runs.sharding import numbered
+from memdetect.scanning.measure import Indexed, Sampled, digest_of, unmeasured
 from memdetect.scanning.soundness import checked
+from memdetect.scanning.worker import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +76,22 @@ def content_of(pictures: Sequence[Path]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def taken(
-    samples: Samples, desk: Desk, folder: RunFolder, kinds: Kinds | None = None
-) -> Callable[[Sequence[Indexed]], Sampled]:
-    """What opens and compares the pictures of some prompts; when it is finished, they are looked up and kept."""
+def opened_samples(
+    samples: Samples, desk: Desk, folder: RunFolder, header: Header, kinds: Kinds | None = None
+) -> Opened:
+    """An open run whose shards are pictures: opened and compared, and when they are finished, looked up and kept."""
 
-    def step(shard: Sequence[Indexed]) -> Sampled:
+    def step(shard: Sequence[Indexed], images: Path) -> Sampled:
         told = told_fields([request.prompt or "" for _, request in shard], kinds)
         made = [_row(item, samples.pictures[item[1].id], desk) for item in shard]
         rows = [(row.model_copy(update=fields), kept) for (row, kept), fields in zip(made, told, strict=True)]
-        return Sampled(lambda: [_finished(row, kept, desk, folder.path / "images") for row, kept in rows], {})
+        return Sampled(lambda: [_finished(row, kept, desk, images) for row, kept in rows], {})
 
-    return step
+    def lost(item: Indexed, reason: str) -> Measurement:
+        row = unmeasured(item, reason)
+        return row.model_copy(update={"sha256": content_of(samples.pictures[item[1].id])})
+
+    return Opened(samples.requests.items, step, folder, header, lost)
 
 
 def _row(item: Indexed, paths: Sequence[Path], desk: Desk) -> tuple[Measurement, list[_Picture]]:
@@ -143,7 +150,8 @@ def _finished(row: Measurement, pictures: Sequence[_Picture], desk: Desk, images
     """The record with its matches, once the pictures' files are kept in the run folder as they are."""
     seen = [Decoded(np.asarray(picture.image), finite=True) for picture in pictures]
     ways = {k: picture.ways for k, picture in enumerate(pictures)}
-    names = [f"{row.index:07d}-{k}{_suffix(picture.path)}" for k, picture in enumerate(pictures)]
+    images.mkdir(parents=True, exist_ok=True)
+    names = [f"{numbered(row.index)}-{k}{_suffix(picture.path)}" for k, picture in enumerate(pictures)]
     for name, picture in zip(names, pictures, strict=True):
         write_atomic(images / name, picture.path.read_bytes())
     read = row.status
@@ -151,7 +159,7 @@ def _finished(row: Measurement, pictures: Sequence[_Picture], desk: Desk, images
     searched = desk.evidence is None or {match.seed for match in row.matches} == set(range(len(pictures)))
     whole = read == "ok" and searched and not row.one_colour  # also of pictures beyond those that are compared
     status = row.status if whole or (read == "ok" and row.status != "ok") else "unreadable"
-    return row.model_copy(update={"files": [f"images/{name}" for name in names], "status": status})
+    return row.model_copy(update={"files": [f"images/{images.name}/{name}" for name in names], "status": status})
 
 
 def _suffix(path: Path) -> str:

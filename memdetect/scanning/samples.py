@@ -26,10 +26,10 @@ from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.plan import GIVEN, RUN, Plan, Reading, inputs_digest
 from memdetect.runs.records import Measurement
-from memdetect.scanning.flow import closed
+from memdetect.scanning.closing import closed
 from memdetect.scanning.loop import Watch, go_through
 from memdetect.scanning.planning import bar_of, named_index, searched
-from memdetect.scanning.sample_rows import Desk, SampleOptions, content_of, taken
+from memdetect.scanning.sample_rows import Desk, SampleOptions, content_of, opened_samples
 
 SHARD = 16  # prompts
 CLEAN, KNOWN = "clean", "memorized"  # folders within that of the run
@@ -59,12 +59,14 @@ def run_samples(
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
     header = _header(scanned, desk, made)
     kept, folder = made.cut(header.plan), RunFolder(out)
-    with folder.locked():
+    with folder.locked(watch.waits):
         header = folder.open(header)
         write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
-        kinds = kinds_in(made) if kept.digest == header.calibration else None
-        whole = go_through(scanned.requests.items, taken(scanned, desk, folder, kinds), SHARD, folder, watch)
-        return closed(folder, header, kept, options.policy, desk.evidence, interrupted=not whole)
+    kinds = kinds_in(made) if kept.digest == header.calibration else None
+    if not go_through(opened_samples(scanned, desk, folder, header, kinds), watch):
+        return closed(folder, header, kept, options.policy, desk.evidence, interrupted=True)
+    with folder.locked(watch.waits):
+        return closed(folder, header, kept, options.policy, desk.evidence, interrupted=False)
 
 
 def _check(clean: Samples, memorized: Samples | None) -> None:
@@ -128,6 +130,7 @@ def _plan(samples: Samples, desk: Desk) -> Plan:
         strata=options.strata,
         index=facts.get("digest", ""),
         top_k=facts.get("top_k"),
+        shard_size=SHARD,
     )
 
 
@@ -171,11 +174,11 @@ def _calibration(clean: Samples, memorized: Samples | None, desk: Desk, out: Pat
 def _measured(samples: Samples, desk: Desk, folder: RunFolder, watch: Watch) -> tuple[Header, list[Measurement]] | None:
     """Header and usable rows of a run of known prompts; None when it was stopped."""
     folder.path.parent.mkdir(parents=True, exist_ok=True)
-    with folder.locked():
+    with folder.locked(watch.waits):
         header = folder.open(_header(samples, desk))
-        if not go_through(samples.requests.items, taken(samples, desk, folder), SHARD, folder, watch):
-            return None
-        rows = [row for row in folder.measurements() if row.status == "ok"]
+    if not go_through(opened_samples(samples, desk, folder, header), watch):
+        return None
+    rows = [row for row in folder.measurements() if row.status == "ok"]
     if not rows:
         raise MemdetectError(f"none of {header.planned} clean prompts has {desk.count} pictures; give more of each")
     return header, rows

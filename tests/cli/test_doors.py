@@ -103,7 +103,7 @@ def test_what_is_no_regular_file_is_one_line(given: list[str], work: Path, capsy
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-@pytest.mark.parametrize("part", ["run.json", "shards/0000000.jsonl", "calibration.json", "journal.jsonl"])
+@pytest.mark.parametrize("part", ["run.json", "shards/0000000000.jsonl", "calibration.json"])
 def test_a_part_of_a_run_that_is_no_file_is_one_line(
     part: str, kind: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_part_of_a_run_that_is_no_file_is_one_line(
     assert f"{part}' is a pipe or a device; name a regular file\n" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("part", ["run.json", "shards", "journal.jsonl", "images", "results.jsonl"])
+@pytest.mark.parametrize("part", ["run.json", "shards", "journal", "images", "results.jsonl"])
 def test_links_in_a_circle_are_no_fault_of_ours(part: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if (path := work / "run" / part).exists():
         path.rename(work / "former")
@@ -220,7 +220,7 @@ def test_a_run_with_a_link_in_it_is_not_continued(work: Path) -> None:
     theirs = work / "theirs"
     theirs.mkdir()
     head = RunFolder(work / "run").header()
-    for part in ("images", "shards", "journal.jsonl", "results.jsonl", "pairs.png", "calibration.json"):
+    for part in ("images", "shards", "journal", "results.jsonl", "pairs.png", "calibration.json"):
         shutil.copytree(work / "run", work / part)
         (path := work / part / part).is_dir() and shutil.rmtree(path)
         path.unlink(missing_ok=True)

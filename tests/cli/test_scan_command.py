@@ -195,7 +195,7 @@ runpy.run_module("memdetect", run_name="__main__", alter_sys=True)
 def many(folder: Path, model: Path) -> list[str]:
     (folder / "prompts.txt").write_text("\n".join(f"cat {i}" for i in range(12)), encoding="utf-8")
     arguments = ["scan", str(folder / "prompts.txt"), "--model", str(model), "--out", str(folder / "run")]
-    return [*arguments, "--batch-size", "2", "--no-save-images", "--format", "jsonl", *FAST]
+    return [*arguments, "--batch-size", "2", "--shard-size", "2", "--no-save-images", "--format", "jsonl", *FAST]
 
 
 def stopped_and_resumes(folder: Path, arguments: list[str], err: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,5 +30,5 @@ def run(tmp_path: Path) -> Path:
     rows.append(measurement(999, "seen", {"up_blocks.0.resnets.0": {"10": [None], "50": [1.0]}}))
     folder = RunFolder(tmp_path / "run")
     (folder.path / "shards").mkdir(parents=True)
-    folder.write_shard(rows)
+    folder.write_shard(0, rows)
     return folder.path

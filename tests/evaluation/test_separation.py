@@ -30,6 +30,6 @@ def test_a_run_becomes_tables(run, capsys, tmp_path):
 def test_an_unlabelled_run_is_refused(tmp_path, capsys):
     folder = RunFolder(tmp_path / "run")
     (folder.path / "shards").mkdir(parents=True)
-    folder.write_shard([Measurement(index=0, id="x", prompt="a", source="p")])
+    folder.write_shard(0, [Measurement(index=0, id="x", prompt="a", source="p")])
     assert memdetect(["lab", "separation", str(folder.path), "--positive", "duplicated"]) == 2
     assert "item x has no group" in capsys.readouterr().err

@@ -30,6 +30,11 @@ def shards(folder: Path) -> list[Path]:
     return sorted((folder / "shards").glob("*.jsonl"))
 
 
+def file_of(folder: Path, name: str) -> Path:
+    """A file of a run, which has one journal."""
+    return next((folder / name).iterdir()) if name == "journal" else folder / name
+
+
 def lines_of(shard: Path) -> list[Json]:
     return [json.loads(line) for line in shard.read_text(encoding="utf-8").splitlines()]
 
@@ -65,13 +70,13 @@ def edit(file: str, change: Callable[[Json], Any], folder: Path) -> None:
 
 def cut(file: str, share: float, folder: Path) -> None:
     """Keep the first part of a file."""
-    path = shards(folder)[0] if file == "shard" else folder / file
+    path = shards(folder)[0] if file == "shard" else file_of(folder, file)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
 
 
 def drop(file: str, folder: Path) -> None:
-    (shards(folder)[int(file)] if file.isdigit() else folder / file).unlink()
+    (shards(folder)[int(file)] if file.isdigit() else file_of(folder, file)).unlink()
 
 
 def drop_row(number: int, folder: Path) -> None:
@@ -144,7 +149,7 @@ def dropped() -> Iterator[Sabotage]:
     for i in range(8):
         yield Sabotage(f"shard {i} is missing", "clean", partial(drop, str(i)), frozenset({INCONCLUSIVE}))
     for scene, code in (("clean", INCONCLUSIVE), ("memorizing", FAIL)):
-        yield Sabotage("the journal is missing", scene, partial(drop, "journal.jsonl"), frozenset({code}))
+        yield Sabotage("the journal is missing", scene, partial(drop, "journal"), frozenset({code}))
         yield Sabotage("the clean scores are missing", scene, partial(drop, "calibration.json"), frozenset({code}))
         yield Sabotage("the header is missing", scene, partial(drop, "run.json"), frozenset({USAGE}))
 
@@ -223,9 +228,9 @@ def edited_clean_scores() -> Iterator[Sabotage]:
 
 
 def cut_off() -> Iterator[Sabotage]:
-    for file in ("run.json", "calibration.json", "shard", "journal.jsonl"):
+    for file in ("run.json", "calibration.json", "shard", "journal"):
         for share in (0.0, 0.2, 0.5, 0.9):
-            codes = frozenset({INCONCLUSIVE} if file in ("shard", "journal.jsonl") else {USAGE})
+            codes = frozenset({INCONCLUSIVE} if file in ("shard", "journal") else {USAGE})
             yield Sabotage(f"{file} cut at {share:.0%}", "clean", partial(cut, file, share), codes)
 
 

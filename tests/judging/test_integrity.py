@@ -80,38 +80,42 @@ def test_a_mended_seal_does_not_mend_the_digests(folder: Path) -> None:
 
 
 def test_an_edited_shard_is_named(folder: Path) -> None:
-    shard = folder / "shards" / "0000008.jsonl"
+    shard = folder / "shards" / "0000000001.jsonl"
     edit_line = shard.read_text(encoding="utf-8").replace('"score":', '"score": ', 1)
     shard.write_text(edit_line, encoding="utf-8")
-    said = "shards/0000008.jsonl is not what the journal says was written; delete it and scan again"
+    said = "shards/0000000001.jsonl is not what the journal says was written; delete it and scan again"
     assert gated(folder) == (Exit.INCONCLUSIVE, (said,))
-    with pytest.raises(MemdetectError, match=r"run was altered: shards/0000008\.jsonl") as caught:
+    with pytest.raises(MemdetectError, match=r"run was altered: shards/0000000001\.jsonl") as caught:
         unaltered(RunFolder(folder))
     assert caught.value.exit == Exit.ERROR
 
 
 def test_another_prompt_under_an_old_id_is_not_what_was_planned(folder: Path) -> None:
     """Also where the shard came in the regular way."""
-    rows = [r.model_copy(update={"prompt": "a cat"}) if r.id == "i9" else r for r in read_runs([folder]).rows]
-    RunFolder(folder).write_shard(rows[8:16])
+    run = RunFolder(folder)
+    rows = [r.model_copy(update={"prompt": "a cat"}) if r.id == "i9" else r for r in run.measurements()]
+    run.shard(1).unlink()
+    assert run.write_shard(1, rows[8:16])
     assert gated(folder) == (Exit.INCONCLUSIVE, (INPUTS,))
 
 
-def test_a_shard_that_was_written_anew_counts_by_its_last_note(folder: Path) -> None:
-    rows = read_runs([folder]).rows
-    RunFolder(folder).write_shard([r.model_copy(update={"notes": ["again"]}) for r in rows[8:16]])
+def test_a_shard_that_was_written_anew_counts_by_any_of_its_notes(folder: Path) -> None:
+    run = RunFolder(folder)
+    rows = list(run.measurements())
+    run.shard(1).unlink()
+    assert run.write_shard(1, [r.model_copy(update={"notes": ["again"]}) for r in rows[8:16]])
     assert gated(folder) == (Exit.OK, ())
 
 
 def test_a_shard_without_a_note_is_named_and_a_cut_note_hides_no_other(folder: Path) -> None:
-    journal = folder / "journal.jsonl"
+    (journal,) = RunFolder(folder).journal.files()
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[1:]) + lines[0][:20])
     RunFolder(folder).note("start")
     assert [e["event"] for e in RunFolder(folder).events()] == ["shard"] * 3 + ["start"]
     code, said = gated(folder)
     assert (code, len(said)) == (Exit.INCONCLUSIVE, 1)
-    assert said[0].startswith("shards/0000000.jsonl is not what the journal says")
+    assert said[0].startswith("shards/0000000000.jsonl is not what the journal says")
     journal.write_bytes(b'[]\n{"event": "shard", "file": [1], "sha256": {}}\n\xff\n')
     assert len(gated(folder)[1]) == 4
     journal.unlink()
@@ -120,9 +124,9 @@ def test_a_shard_without_a_note_is_named_and_a_cut_note_hides_no_other(folder: P
 
 def test_a_crash_between_note_and_shard_leaves_a_run_that_resumes(folder: Path) -> None:
     rows = list(read_runs([folder]).rows)
-    (folder / "shards" / "0000024.jsonl").unlink()
-    RunFolder(folder).note("shard", file="0000024.jsonl", sha256="0" * 64)
-    RunFolder(folder).write_shard(rows[24:])
+    (folder / "shards" / "0000000003.jsonl").unlink()
+    RunFolder(folder).note("shard", file="0000000003.jsonl", sha256="0" * 64)
+    RunFolder(folder).write_shard(3, rows[24:])
     assert gated(folder) == (Exit.OK, ())
 
 
@@ -155,7 +159,8 @@ def test_the_content_of_given_images_is_part_of_the_inputs(tmp_path: Path) -> No
         [("i0", None, "1" * 64), ("i1", given[1].prompt, None)]
     )
     for sha256, said in (("2" * 64, INPUTS), ("", "1 given images were measured without their sha256")):
-        RunFolder(folder).write_shard([given[0].model_copy(update={"sha256": sha256}), given[1]])
+        RunFolder(folder).shard(0).unlink()
+        RunFolder(folder).write_shard(0, [given[0].model_copy(update={"sha256": sha256}), given[1]])
         assert read_runs([folder]).altered[0].startswith(said)
 
 

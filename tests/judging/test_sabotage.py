@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from recorded_runs import MODEL, clean_scores, recorded, scene
-from sabotages import SABOTAGES, Sabotage, each_row, shards, untouched
+from sabotages import SABOTAGES, Sabotage, each_row, file_of, shards, untouched
 
 from memdetect.cli import run
 from memdetect.errors import Exit
@@ -108,12 +108,12 @@ def test_runs_that_are_mixed_are_never_green(scenes: Path) -> None:
 
 def exchange(name: str) -> Callable[[Path, Path], None]:
     def change(scenes: Path, folder: Path) -> None:
-        shutil.copyfile(scenes / "clean" / name, folder / name)
+        shutil.copyfile(file_of(scenes / "clean", name), file_of(folder, name))
 
     return change
 
 
-@pytest.mark.parametrize("name", ["run.json", "calibration.json", "journal.jsonl"])
+@pytest.mark.parametrize("name", ["run.json", "calibration.json", "journal"])
 def test_files_of_another_run_are_seen(name: str, scenes: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(scenes / "memorizing", tmp_path / "run")
     exchange(name)(scenes, folder)

@@ -47,5 +47,5 @@ def _run_of(folder, images: dict[str, list[np.ndarray]], world: World | None = N
         seeds = list(range(len(arrays)))
         prompt = prompts.get(name, "p")
         rows.append(Measurement(index=i, id=name, prompt=prompt, source="s", seeds=seeds, scores={}, files=files))
-    run.write_shard(rows)
+    run.write_shard(0, rows)
     return folder

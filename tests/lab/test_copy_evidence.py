@@ -53,7 +53,7 @@ def make_run(folder: Path, items, index: dict) -> Path:
         for file, image in zip(files, images, strict=True):
             Image.fromarray(image).save(folder / file)
         rows.append(Measurement(index=i, id=name, prompt="a", source="p", files=files, matches=matches))
-    run.write_shard(rows)
+    run.write_shard(0, rows)
     header = Header(
         memdetect="0", created="", model="m", versions={}, plan=plan_of(**PLAN), planned=len(rows), index=index
     )

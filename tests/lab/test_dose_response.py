@@ -33,12 +33,13 @@ def world(tmp_path):
     (folder.path / "shards").mkdir(parents=True)
     cells = [{"up_blocks.0.resnets.0": {"50": [float(row.exposures), float(k)]}} for k, row in enumerate(rows)]
     folder.write_shard(
+        0,
         [
             Measurement(
                 index=k, id=row.id, prompt="a", source="p", scores={"spikiness": Score(score=0.0, cells=cells[k])}
             )
             for k, row in enumerate(rows)
-        ]
+        ],
     )
     return tmp_path
 

@@ -190,21 +190,22 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
         *("affine", "agreed", "p_agreed", "region", "partial_found"),
         *("key", "row", "path", "caption"),
     }
-    kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped"}
+    kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped", "device", "threads"}
     kept |= {"policy_digest", "plan_digest", "calibration"}
     assert set(Header.model_fields) == kept | {
         *("model", "plan", "default_point", "index", "opening", "policy", "wording", "seal"),
     }
     kept = {"model", "adapter", "dtype", "scheduler", "steps", "guidance_scale", "size", "noise", "inputs", "num_seeds"}
     kept |= {"seed", "detectors", "readings", "combine", "by", "bank", "layers", "timesteps", "top_k"}
+    kept |= {"shard_size", "turns"}
     assert set(Plan.model_fields) == kept | set(OWN)
 
 
 @pytest.fixture
 def pixels(tmp_path: Path) -> tuple[Path, bytes]:
     content = bytes(range(256)) * 4
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "0000000-0.png").write_bytes(content)
+    (tmp_path / "images" / "0000000000").mkdir(parents=True)
+    (tmp_path / "images" / "0000000000" / "0000000000-0.png").write_bytes(content)
     (tmp_path.parent / "outside.png").write_bytes(content)
     return tmp_path, content
 
@@ -216,7 +217,7 @@ def shown(folder: Path, evidence: Any, files: list[str]) -> list[str]:
 
 def test_evidence(pixels: tuple[Path, bytes]) -> None:
     folder, content = pixels
-    name = "images/0000000-0.png"
+    name = "images/0000000000/0000000000-0.png"
     assert shown(folder, "none", [name]) == []
     assert shown(folder, "thumbs", [name]) == [name]
     assert shown(folder, "hash", [name]) == [f"sha256:{hashlib.sha256(content).hexdigest()}"]
@@ -228,7 +229,7 @@ def test_evidence(pixels: tuple[Path, bytes]) -> None:
 def test_no_report_holds_a_pixel(name: str, evidence: Any, pixels: tuple[Path, bytes]) -> None:
     """Neither as they are nor in base64 or hex, from any start."""
     folder, content = pixels
-    header, results, verdict = run(["a cat"], files=["images/0000000-0.png"])
+    header, results, verdict = run(["a cat"], files=["images/0000000000/0000000000-0.png"])
     text = FORMATS[name](header, with_evidence(results, evidence, folder), verdict)
     for start in range(3):
         assert base64.b64encode(content[start : start + 24]).decode()[:28] not in text

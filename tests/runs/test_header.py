@@ -83,7 +83,7 @@ FAULTS = [
     *(("wording", value) for value in ({"low": 7}, {"low": "x"}, {"auroc": -1}, {"word": 1})),
     ("dropped", {"blank": "some"}),
     *(("opening", value) for value in ({"loras": 3}, {"revision": 1.5}, ["x"])),
-    *(("schema_version", value) for value in (4, 6, "5")),
+    *(("schema_version", value) for value in (5, 7, "6")),
     *((f"plan.{key}", value) for key in ("adapter", "scheduler", "noise") for value in (None, GONE)),
     *(("plan.size", value) for value in ([64], "64", ["a", 64], GONE)),
     ("plan.top_k", 0),

@@ -10,11 +10,12 @@ import pytest
 from synthetic_runs import plan_of
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import write_atomic
+from memdetect.files import temporary_of, write_atomic
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Result, Score
+from memdetect.runs.sharding import Sharding
 
 PLAN = {
     **{"inputs": "aa", "model": "bb", "dtype": "fp32", "seed": 0, "num_seeds": 1, "steps": 4, "guidance_scale": 7.5},
@@ -78,28 +79,31 @@ def test_the_content_is_synced_before_the_rename(tmp_path: Path, monkeypatch: py
 
 
 def test_measurements_come_back_in_the_order_of_the_plan(folder: RunFolder) -> None:
-    folder.write_shard([row(2), row(3)])
-    folder.write_shard([row(0), row(1)])
+    assert folder.write_shard(1, [row(2), row(3)])
+    assert folder.write_shard(0, [row(0), row(1)])
     assert list(folder.measurements()) == [row(0), row(1), row(2), row(3)]
-    assert folder.done() == {"id-0", "id-1", "id-2", "id-3"}
+    assert folder.todo(Sharding(6, 2)) == [2]
 
 
 def test_a_half_written_shard_counts_for_nothing(folder: RunFolder) -> None:
     """What a process that was killed while writing left behind is no shard."""
-    folder.write_shard([row(0)])
-    (folder.path / "shards" / ".0000001.jsonl.4711.tmp").write_text('{"index": 1, "id"')
-    assert folder.done() == {"id-0"}
+    folder.write_shard(0, [row(0)])
+    temporary_of(folder.shard(1)).write_text('{"index": 1, "id"')
+    assert list(folder.measurements()) == [row(0)]
+    assert folder.todo(Sharding(2, 1)) == [1]
 
 
 @pytest.mark.parametrize(
     "damage", [b'{"index": 3, "id"', b"\xff\xfe", b"{}", b""], ids=["cut", "binary", "{}", "empty"]
 )
 def test_a_damaged_shard_is_named_with_its_line(damage: bytes, folder: RunFolder) -> None:
-    folder.write_shard([row(0)])
-    shard = folder.path / "shards" / "0000002.jsonl"
+    folder.write_shard(0, [row(0)])
+    shard = folder.shard(1)
     shard.write_bytes(row(2).model_dump_json().encode() + b"\n" + damage + b"\n")
-    with pytest.raises(MemdetectError, match=r"shards/0000002\.jsonl, line 2 is damaged; delete this shard") as raised:
-        folder.done()
+    with pytest.raises(
+        MemdetectError, match=r"shards/0000000001\.jsonl, line 2 is damaged; delete this shard"
+    ) as raised:
+        list(folder.measurements())
     assert raised.value.exit == Exit.ERROR
 
 
@@ -169,14 +173,14 @@ def test_keys_that_are_not_known_yet_are_not_compared(folder: RunFolder) -> None
 
 def test_a_shard_is_noted_before_it_is_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash between the two leaves a line too many, never a shard without one."""
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        folder.write_shard([row(0)], seconds=1.5)
+        folder.write_shard(0, [row(0)], seconds=1.5)
     monkeypatch.undo()
     (event,) = folder.events()
     digest = hashlib.sha256((row(0).model_dump_json() + "\n").encode()).hexdigest()
     assert {key: event[key] for key in ("event", "file", "sha256", "items", "seconds")} == {
-        **{"event": "shard", "file": "0000000.jsonl", "sha256": digest, "items": 1, "seconds": 1.5}
+        **{"event": "shard", "file": "0000000000.jsonl", "sha256": digest, "items": 1, "seconds": 1.5}
     }
     assert folder.shards() == []
 
@@ -248,7 +252,7 @@ def test_the_lock_goes_when_its_body_fails(folder: RunFolder) -> None:
 def test_the_journal_is_a_json_object_a_line(folder: RunFolder) -> None:
     folder.note("start", device="cpu", what='line\nbreak, "quotes", \x1b[31m')
     folder.note("shard", halved=[(4, 2)], seconds=0.5)
-    lines = [json.loads(line) for line in (folder.path / "journal.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in folder.journal.own.read_text().splitlines()]
     assert [line["event"] for line in lines] == ["start", "shard"]
     assert lines[0]["what"] == 'line\nbreak, "quotes", \x1b[31m'
     assert lines[1]["halved"] == [[4, 2]]

@@ -11,6 +11,7 @@ from synthetic_runs import header, row, write_run
 
 from memdetect.copies.match import Match
 from memdetect.errors import MemdetectError
+from memdetect.files import host, temporary_of
 from memdetect.runs.folder import RunFolder
 
 DEAD = 2**22 + 1  # a number that no process has: above the largest of Linux
@@ -26,17 +27,17 @@ def folder(tmp_path: Path) -> RunFolder:
 )
 def test_a_torn_line_of_the_journal_is_dropped_and_said(tail: bytes, folder: RunFolder) -> None:
     before = list(folder.events())
-    assert folder.torn() == ""
-    with (folder.path / "journal.jsonl").open("ab") as file:
+    assert folder.journal.torn() == ""
+    with folder.journal.own.open("ab") as file:
         file.write(tail)
     assert list(folder.events()) == before
-    assert folder.torn() == f"{folder.path / 'journal.jsonl'}: left out 1 line that a crash cut off"
+    assert folder.journal.torn() == f"{folder.path / 'journal'}: left out 1 line that a crash cut off"
     folder.note("start")
     assert [event["event"] for event in folder.events()] == [*(event["event"] for event in before), "start"]
 
 
 def test_every_cut_of_the_journal_leaves_the_lines_before_it(folder: RunFolder) -> None:
-    path = folder.path / "journal.jsonl"
+    path = folder.journal.own
     data, events = path.read_bytes(), list(folder.events())
     for length in range(len(data)):
         path.write_bytes(data[:length])
@@ -45,23 +46,24 @@ def test_every_cut_of_the_journal_leaves_the_lines_before_it(folder: RunFolder) 
 
 
 def test_opening_deletes_what_killed_processes_left(folder: RunFolder) -> None:
-    for name in (f".run.json.{DEAD}.tmp", f"shards/.0000000.jsonl.{DEAD}.tmp", f"images/.0000000-0.png.{DEAD}.tmp"):
-        (folder.path / name).write_text("half", encoding="utf-8")
-    (mine := folder.path / f".results.jsonl.{os.getppid()}.tmp").write_text("half", encoding="utf-8")
+    for name in (".run.json", "shards/.0000000000.jsonl"):
+        (folder.path / f"{name}.{host()}.{DEAD}-7.tmp").write_text("half", encoding="utf-8")
+    (mine := temporary_of(folder.path / "results.jsonl")).write_text("half", encoding="utf-8")
+    (theirs := folder.path / f"shards/.0000000001.jsonl.another-host.{DEAD}-7.tmp").write_text("half", encoding="utf-8")
     folder.open(folder.header())
-    assert list(folder.path.rglob("*.tmp")) == [mine]
+    assert set(folder.path.rglob("*.tmp")) == {mine, theirs}
 
 
 def test_a_full_disk_names_the_journal(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder.path / "journal.jsonl").unlink()
-    (folder.path / "journal.jsonl").symlink_to("/dev/full")
+    folder.journal.own.unlink()
+    folder.journal.own.symlink_to("/dev/full")
     monkeypatch.setattr(os, "O_NOFOLLOW", 0)
     with pytest.raises(OSError, match="No space left on device") as told:
         folder.note("start")
-    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(folder.path / "journal.jsonl"))
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(folder.journal.own))
 
 
-@pytest.mark.parametrize("part", ["images", "shards", "journal.jsonl", "results.jsonl", "pairs.png", ".lock", "base"])
+@pytest.mark.parametrize("part", ["images", "shards", "journal", "results.jsonl", "pairs.png", ".lock", "base"])
 def test_a_link_in_a_run_is_refused_before_anything_is_written(part: str, folder: RunFolder, tmp_path: Path) -> None:
     (theirs := tmp_path / "theirs").mkdir()
     if (path := folder.path / part).exists():
@@ -73,8 +75,8 @@ def test_a_link_in_a_run_is_refused_before_anything_is_written(part: str, folder
 
 
 def test_the_journal_is_not_written_through_a_link(folder: RunFolder, tmp_path: Path) -> None:
-    (folder.path / "journal.jsonl").unlink()
-    (folder.path / "journal.jsonl").symlink_to(tmp_path / "theirs")
+    folder.journal.own.unlink()
+    folder.journal.own.symlink_to(tmp_path / "theirs")
     with pytest.raises(OSError, match="symbolic links"):
         folder.note("start")
     assert not (tmp_path / "theirs").exists()

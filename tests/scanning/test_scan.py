@@ -23,7 +23,7 @@ from memdetect.runs.plan import RUN, Reading
 from memdetect.scanning import Run
 
 PROMPTS = ["a photo of a cat", "a red dog", "a blue cat and a dog", "dog", "a photo of a red cat"]
-OPTIONS = settings(steps=1, num_seeds=2, batch_size=4, save_images=False)  # two prompts a shard
+OPTIONS = settings(steps=1, num_seeds=2, batch_size=4, shard_size=2, save_images=False)  # two prompts a shard
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def values(run: Run) -> list[float]:
 
 
 def journal(run: Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run.folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    return list(RunFolder(run.folder).events())
 
 
 def after(shards: int) -> Callable[[], bool]:
@@ -117,9 +117,9 @@ def test_a_score_is_of_its_seeds_and_a_seed_the_mean_of_its_cells(
     own = plan.readings["agreement"]
     assert own == Reading(places=(RUN,), seeds="prompt", seen=AGREEMENT.seen)
     assert plan.readings["spikiness"].places == tuple((layer, t) for layer in plan.layers for t in ("50", "400"))
-    assert run.results[3].files == ["images/0000003-0.png", "images/0000003-1.png"]
+    assert run.results[3].files == [f"images/0000000001/0000000003-{k}.png" for k in (0, 1)]
     files = [run.folder / name for row in run.results for name in row.files]
-    assert len(set(files)) == len(list((run.folder / "images").iterdir())) == 10
+    assert len(set(files)) == len(list((run.folder / "images").glob("*/*.png"))) == 10
     assert {Image.open(file).size for file in files} == {(32, 32)}
 
 
@@ -180,8 +180,8 @@ def test_scores_depend_on_prompt_and_seed(whole: Run, pipe: Any, prompts: list[P
 def test_a_deleted_shard_is_made_again_in_its_place(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
     """What the message about a damaged shard asks for; the new shards must not run on behind the one in between."""
     folder = copied(whole, tmp_path)
-    for index in (0, 4):
-        (folder / "shards" / f"{index:07d}.jsonl").unlink()
+    for number in (0, 2):
+        RunFolder(folder).shard(number).unlink()
     again = scan(prompts, pipe, folder, changed(OPTIONS, batch_size=64))
     assert [row.index for row in again.results] == [0, 1, 2, 3, 4]
     assert values(again) == pytest.approx(values(whole), rel=1e-5)
@@ -378,7 +378,7 @@ def test_out_of_memory_while_decoding_is_recorded_too(
     monkeypatch.setattr(pipe.vae, "decode", no_memory)
     run = scan(prompts, pipe, tmp_path / "run", changed(OPTIONS, save_images=True))
     assert [event["halved"] for event in journal(run) if event["event"] == "shard"] == [[[4, 2]], [[4, 2]], []]
-    assert len(list((run.folder / "images").iterdir())) == 10
+    assert len(list((run.folder / "images").glob("*/*.png"))) == 10
 
 
 def test_no_memory_for_a_single_image_is_an_error_that_keeps_the_run(
@@ -460,7 +460,7 @@ def test_a_shard_that_was_edited_makes_the_scan_that_closes_it_inconclusive(
     (rule,) = [rule for rule in again.verdict.rules if rule.name == "integrity"]
     assert rule.reason == (
         "the items that were measured are not those that were planned; scan again; "
-        "shards/0000000.jsonl is not what the journal says was written; delete it and scan again"
+        "shards/0000000000.jsonl is not what the journal says was written; delete it and scan again"
     )
 
 

@@ -9,10 +9,11 @@ from PIL import Image
 
 import memdetect
 from memdetect.errors import Exit, MemdetectError
+from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Watch
 from memdetect.scanning.measure import digest_of
 
-OPTIONS = settings(steps=1, num_seeds=1, batch_size=2, save_images=True)
+OPTIONS = settings(steps=1, num_seeds=1, batch_size=2, shard_size=2, save_images=True)
 PROMPTS = [f"a {colour} {thing}" for colour in ("red", "blue", "odd") for thing in ("cat", "dog", "photo")]
 
 
@@ -31,14 +32,14 @@ def test_a_calibration_with_a_torn_journal_is_finished(
     out, notes = tmp_path / "c.json", list[str]()
     made = calibrate(clean, pipe, out, OPTIONS)
     out.unlink()
-    with (tmp_path / "c.run" / "journal.jsonl").open("ab") as file:
+    with RunFolder(tmp_path / "c.run").journal.own.open("ab") as file:
         file.write(tail)
     again = calibrate(clean, pipe, out, OPTIONS, watch=Watch(progress=lambda _d, _p, note: notes.append(note)))
     assert made is not None
     assert again is not None
     assert again.scores == made.scores
     cut = b"}" not in tail
-    assert ("".join(notes) == f"{tmp_path / 'c.run' / 'journal.jsonl'}: left out 1 line that a crash cut off") == cut
+    assert ("".join(notes) == f"{tmp_path / 'c.run' / 'journal'}: left out 1 line that a crash cut off") == cut
 
 
 def test_an_image_is_written_in_the_place_of_a_link_not_through_it(
@@ -46,7 +47,7 @@ def test_an_image_is_written_in_the_place_of_a_link_not_through_it(
 ) -> None:
     (theirs := tmp_path / "theirs.png").write_bytes(b"keep")
     whole = scan(clean, pipe, tmp_path / "run", OPTIONS)
-    (shard := tmp_path / "run" / "shards" / "0000000.jsonl").unlink()
+    (shard := tmp_path / "run" / "shards" / "0000000000.jsonl").unlink()
     (image := tmp_path / "run" / whole.results[0].files[0]).unlink()
     image.symlink_to(theirs)
     scan(clean, pipe, tmp_path / "run", OPTIONS)

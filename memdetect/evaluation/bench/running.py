@@ -79,11 +79,11 @@ def run_bench(
     if prepared is None:
         return None
     folder = RunFolder(out)
-    with folder.locked():
+    with folder.locked(watch.waits):
         header = folder.open(header_of(prepared.bench, requests))
-        if not sample_all(requests.items, prepared.bench, folder, watch):
-            return Measured(prepared, header, (), finished=False)
-        return Measured(prepared, header, tuple(unaltered(folder)), finished=True)
+    if not sample_all(requests.items, prepared.bench, folder, header, watch):
+        return Measured(prepared, header, (), finished=False)
+    return Measured(prepared, header, tuple(unaltered(folder)), finished=True)
 
 
 def prepare(

@@ -217,3 +217,27 @@ class Lookup:
             help="Open embedder weights in a format that can run code; only for files that you trust.",
         ),
     ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How a run is shared by processes, on one machine or many. shard_size counts at the first start of a run."""
+
+    panel: ClassVar[str] = "More than one process"
+    shard_size: Annotated[
+        int | None,
+        Option("--shard-size", min=1, metavar="N", help="Items of a shard, fixed at the first start: 16 images."),
+    ] = None
+    rank: Annotated[
+        int | None,
+        Option("--rank", min=0, metavar="R", help="Number of this process, from 0; also from Slurm, torchrun."),
+    ] = None
+    world: Annotated[int | None, Option("--world", min=1, metavar="W", help="Number of processes at this run.")] = None
+    workers: Annotated[
+        int | None, Option("--workers", min=1, metavar="N", help="Start so many processes here, one a GPU.")
+    ] = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Rank and world, where neither is given those of a single process."""
+        return self.rank or 0, self.world or 1
