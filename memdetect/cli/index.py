@@ -1,15 +1,17 @@
 """`memdetect index`: make an index of the training images, look at it, check it."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
 from memdetect.cli.options import FORMAT, EmbedderFile, ModelBeside, Out
 from memdetect.cli.terminal import hush, interrupted, progress_bar, say, write, write_lines
-from memdetect.cli.unfold import unfolded
+from memdetect.cli.unfold import Take, unfolded
 from memdetect.inputs.harmless import ascii_json
-from memdetect.inputs.options import Indexing
+from memdetect.inputs.options import Indexing, Ranked
 
 app = typer.Typer(
     help="Make an index of the training images, look at it, check it.", no_args_is_help=True, add_completion=False
@@ -23,32 +25,93 @@ Sources = Annotated[
         metavar="SOURCE", help="Folders of images, globs, images, or txt, jsonl, csv, tsv, parquet of paths."
     ),
 ]
+Shards = Annotated[
+    list[str],
+    typer.Argument(metavar="SHARD...", help="Embeddings: .npy, .parquet, a folder of .npy or of clip-retrieval."),
+]
+Parts = Annotated[list[Path], typer.Argument(metavar="PART...", help="All parts, in any order.")]
+Given: TypeAlias = Annotated[Indexing, Take(without=("as_trained",), required=("embedder",))]
+Merging: TypeAlias = Annotated[Indexing, Take(without=("as_trained", "append", "embedder"))]
 
 
 @app.command()
 @unfolded
 def build(
-    sources: Sources, indexing: Indexing, embedder_file: EmbedderFile, out: Out, model: ModelBeside = None
+    sources: Sources,
+    indexing: Indexing,
+    embedder_file: EmbedderFile,
+    out: Out,
+    ranked: Ranked,
+    model: ModelBeside = None,
 ) -> None:
     """Embed the training images, find the threshold above which an image is similar, and write the index folder --out.
 
-    --model names the model that the embedder ships with, if it does.
+    --model names the model that the embedder ships with, if it does. --rank and --world make a part, for index merge.
     """
-    hush()
     from memdetect.copies.asking import embedder_for, source_of
-    from memdetect.copies.index import BuildOptions, build_index
+    from memdetect.copies.index import build_index
 
+    options = _options(indexing, ranked)
     chosen, line = embedder_for(indexing, out, source_of(model, embedder_file))
+    _made(line, out, lambda progress: build_index(sources, chosen, out, options, progress))
+
+
+@app.command()
+@unfolded
+def add(
+    shards: Shards, indexing: Given, embedder_file: EmbedderFile, out: Out, ranked: Ranked, model: ModelBeside = None
+) -> None:
+    """Write an index of embeddings that --embedder made elsewhere, or append them to one, without the images.
+
+    Where an image is not there its pixels cannot be compared: no copy of it can be told, and what is near it stays
+    inconclusive. --rank and --world make a part of every W-th shard.
+    """
+    from memdetect.copies.asking import embedder_for, source_of
+    from memdetect.copies.index.adding import add_embeddings
+
+    options = _options(indexing, ranked)
+    chosen, line = embedder_for(indexing, out, source_of(model, embedder_file))
+    _made(line, out, lambda progress: add_embeddings(shards, chosen, out, options, progress))
+
+
+@app.command()
+@unfolded
+def merge(parts: Parts, indexing: Merging, embedder_file: EmbedderFile, out: Out, model: ModelBeside = None) -> None:
+    """Put the parts that index build made with --rank and --world together, as if one process had made the index."""
+    from memdetect.copies.asking import source_of
+    from memdetect.copies.embedders import choose_embedder
+    from memdetect.copies.index import BuildOptions, read_manifest
+    from memdetect.copies.index.merging import check_parts, merge_parts
+
+    named = [(str(part), read_manifest(part)) for part in parts]
+    check_parts(named)
+    chosen, line = choose_embedder(index=named[0][1].embedder.name, source=source_of(model, embedder_file))
+    _made(line, out, lambda progress: merge_parts(parts, chosen, out, BuildOptions.of(indexing), progress))
+
+
+def _options(indexing: Indexing, ranked: Ranked) -> Any:
+    """The options of a build, with this process's rank; a part says on stderr that it is one."""
+    from memdetect.copies.index import BuildOptions
+
+    rank = ranked.found
+    if not rank.whole:
+        say(f"part {rank.rank} of {rank.world}, by {rank.source}; put all parts together with memdetect index merge")
+    return replace(BuildOptions.of(indexing), rank=rank)
+
+
+def _made(line: str, out: Path, make: Callable[[Any], Any]) -> None:
+    """Make an index with a progress bar, and say what it is; line: of its embedder."""
+    hush()
     if line:
         say(line)
     try:
         with progress_bar("index") as progress:
-            made = build_index(sources, chosen, out, BuildOptions.of(indexing), progress)
+            made = make(progress)
     except KeyboardInterrupt as stopped:
         say("memdetect: interrupted; nothing was written")
         raise typer.Exit(int(interrupted(stopped))) from None
-    for line in _about(made.manifest):
-        say(line)
+    for each in _about(made.manifest):
+        say(each)
     write(f"{out}\n")
 
 
@@ -83,6 +146,8 @@ def _about(manifest: Any) -> list[str]:
     ]
     for what, counts in (("left out", manifest.skipped), ("noted", manifest.noted)):
         lines += [f"{what}: " + ", ".join(f"{n} {reason}" for reason, n in counts.items())] if counts else []
+    if manifest.part:
+        return [*lines, f"part {manifest.part.rank} of {manifest.part.world}: no threshold before they are merged"]
     lines += threshold_lines(manifest.model_dump(mode="json"))
     if manifest.threshold.duplicates:
         lines.append(f"{manifest.threshold.duplicates} copies among them were left out of that.")

@@ -12,7 +12,7 @@ from memdetect.copies.agreement import Laid, lay
 from memdetect.copies.align import COARSE, Asking, Prepared, Sizes
 from memdetect.copies.compared import Beside, Compared, compare, entire, plain
 from memdetect.copies.index import Index, Row
-from memdetect.copies.match import CHANGED, GONE, ONE_COLOUR, Affine, Box, Match
+from memdetect.copies.match import CHANGED, GONE, NO_PICTURE, ONE_COLOUR, Affine, Box, Match
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
 from memdetect.files import open_regular
@@ -33,11 +33,12 @@ class Opener:
 
     def image(self, match: Match) -> Image.Image | str:
         """What training saw of a picture, at most LARGEST pixels long; or why it cannot be had."""
-        path = Path(match.path)
+        path, row = Path(match.path), self.index.row(match.row)
+        if not row.pictured:
+            return NO_PICTURE
         try:
             with open_regular(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            row = self.index.row(match.row)
             if digest != row.sha256:
                 return CHANGED
             image = row.seen(open_image(path, max_pixels=max(MAX_PIXELS, row.pixels), way=row.decoded).image)

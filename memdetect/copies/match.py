@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 Finding = Literal["copy", "partial-copy", "similar", "clear", "inconclusive"]
 CHANGED = "the training image has changed since it was indexed"
 GONE = "the training image cannot be opened"
+NO_PICTURE = "the index has the embedding of this training image alone, so that its pixels cannot be compared"
 ONE_COLOUR = "one of the two has one colour, which is no copy"
 Affine = tuple[float, float, float, float, float, float]
 Box = tuple[float, float, float, float]
@@ -61,7 +62,7 @@ class Match(_Strict):
     @property
     def unseen(self) -> bool:
         """Whether the training image was not there to be compared, or a similar one was not compared."""
-        return self.note in (CHANGED, GONE) or (self.similar and self.tile is None)
+        return self.note in (CHANGED, GONE, NO_PICTURE) or (self.similar and self.tile is None)
 
 
 class Looked(_Strict):

@@ -6,10 +6,12 @@ Nothing is signed: this finds what was exchanged or edited by mistake or in pass
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import read_regular
 from memdetect.judging.calibration import Calibration
+from memdetect.judging.columns import distinct
 from memdetect.judging.outcome import Rule
 from memdetect.judging.rows import Row
 from memdetect.runs.folder import RunFolder
@@ -62,12 +64,12 @@ def _header(folder: RunFolder, header: Header) -> Iterator[str]:
 
 
 def _inputs(header: Header, rows: Sequence[Row] | Sequence[Measurement]) -> Iterator[str]:
-    if not len(rows) == len({row.id for row in rows}) == header.planned:
+    if not len(rows) == distinct(lambda: (row.id for row in rows), len(rows)) == header.planned:
         return  # said by the rule `complete`
     if bare := sum(row.image is not None and not row.sha256 for row in rows):
         yield f"{bare} given images were measured without their sha256, so that they may be others; scan again"
         return
-    order = sorted(rows, key=lambda row: row.index)
+    order = rows if all(a.index <= b.index for a, b in pairwise(rows)) else sorted(rows, key=lambda row: row.index)
     if header.plan.inputs != inputs_digest((row.id, row.prompt, row.sha256 or None) for row in order):
         yield "the items that were measured are not those that were planned; scan again"
 

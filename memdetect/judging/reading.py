@@ -12,7 +12,7 @@ from memdetect.errors import MemdetectError
 from memdetect.files import real
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.integrity import altered, exchanged
-from memdetect.judging.rows import Place, Reader, Records, Row, Shards
+from memdetect.judging.rows import Part, Place, Reader, Records, Rows, Shards
 from memdetect.judging.text_shift import FEWEST, compare_wording
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import SHARES, Header
@@ -60,16 +60,16 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
         _same(*found[0], folder, header)
     damaged: list[str] = []
     changed: list[str] = []
-    rows: list[Row] = []
+    rows = Reader(found[0][1].plan).rows()
     sizes: list[tuple[Path, int]] = []
     for folder, own in found:
-        part, digests = _read_rows(folder, own, damaged)
+        start, digests = len(rows), _read_rows(folder, own, damaged, rows)
+        part = Part(rows, start)
         where = f"{str(folder)!r}: " if len(found) > 1 else ""
         changed += [f"{where}{line}" for line in altered(RunFolder(folder), own, part, digests)]
-        rows += part
         sizes.append((folder, len(part)))
-    for i, row in enumerate(rows) if len(found) > 1 else ():
-        row.index = i
+    if len(found) > 1:
+        rows = rows.changed(index=range(len(rows)))
     header = _together([header for _, header in found])
     if calibration is not None:
         header, clean = _judged_by(calibration, header, rows)
@@ -87,7 +87,7 @@ def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:
     return sorted(found, key=lambda pair: (pair[1].model_dump_json(), str(real(pair[0]))))
 
 
-def _judged_by(file: Path, header: Header, rows: Sequence[Row]) -> tuple[Header, Calibration]:
+def _judged_by(file: Path, header: Header, rows: Rows) -> tuple[Header, Calibration]:
     """Clean scores of a file for these rows, and the header with their prompts' wording compared with those."""
     found = read_calibration(file)
     if found is None:
@@ -99,20 +99,21 @@ def _judged_by(file: Path, header: Header, rows: Sequence[Row]) -> tuple[Header,
     return header.model_copy(update={"wording": wording}), kept
 
 
-def _read_rows(folder: Path, header: Header, damaged: list[str]) -> tuple[list[Row], dict[str, str]]:
-    """Rows of a run, and the sha256 of each of its shards; each file is read once, each line parsed once."""
-    rows: list[Row] = []
+def _read_rows(folder: Path, header: Header, damaged: list[str], rows: Rows) -> dict[str, str]:
+    """Add the rows of a run; the sha256 of each of its shards. Each file is read once, each line parsed once."""
     digests: dict[str, str] = {}
     reader, parse = Reader(header.plan), Measurement.__pydantic_validator__.validate_json
     shards = Shards()
     for shard in RunFolder(folder).shards():
         for number, line in enumerate(shards.read(shard)):
             try:
-                rows.append(reader.row(parse(line), Place(shards, shard, number)))
+                found = parse(line)
             except ValidationError:
                 damaged.append(f"{shard}, line {number + 1} is damaged; delete this shard and scan again")
+            else:
+                reader.add(rows, found, Place(shards, shard, number))
         digests[shard.name] = shards.digests[shard]
-    return rows, digests
+    return digests
 
 
 def _same(first: Path, held: Header, other: Path, header: Header) -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import repeat
+from operator import itemgetter
 from typing import overload
 
 from memdetect.judging.calibration import Calibration
+from memdetect.judging.columns import Codes, Numbers
 from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
-from memdetect.judging.rows import Reader, Row
+from memdetect.judging.rows import Reader, Row, Rows
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import COPIES, Measurement, Outcome, Result
 from memdetect.runs.review import LIFTED, Ruling, strictest
@@ -47,6 +50,62 @@ class Judged:
     def unprovable(self) -> bool:
         """Whether it is said to be no copy, and its score, which no picture can refute, says otherwise."""
         return self.decided in LIFTED and self.counted == "suspicious"
+
+
+class Items(Sequence[Judged]):
+    """What was decided of each row, in columns: some 40 bytes an item; each is made when it is asked for."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._scores, self._p, self._rejected = Numbers(), Numbers(), bytearray()
+        self._ranked, self._told = Codes[Ranked](), Codes[tuple[Outcome, str]]()
+        self._suppressed: Mapping[int, str] = {}
+
+    def add(
+        self, score: float | None, ranked: Ranked, p: float | None, rejected: bool, told: tuple[Outcome, str]
+    ) -> None:
+        """What was decided of the next row; told: its outcome and the reason."""
+        self._scores.append(score)
+        self._ranked.append(ranked)
+        self._p.append(p)
+        self._rejected.append(rejected)
+        self._told.append(told)
+
+    def suppressed(self, answers: Mapping[int, str]) -> "Items":
+        """The same, with who answers for a finding, by its place."""
+        made = copy(self)
+        made._suppressed = answers
+        return made
+
+    def __len__(self) -> int:
+        return len(self._rejected)
+
+    @overload
+    def __getitem__(self, index: int) -> Judged: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Judged]: ...
+    def __getitem__(self, index: int | slice) -> Judged | list[Judged]:
+        places = range(len(self))[index]
+        return self._item(places) if isinstance(places, int) else list(map(self._item, places))
+
+    def __iter__(self) -> Iterator[Judged]:
+        outcomes, reasons = (map(itemgetter(k), self._told) for k in (0, 1))
+        answers = map(self._suppressed.get, range(len(self)), repeat("")) if self._suppressed else repeat("")
+        flags = map(bool, self._rejected)
+        return map(Judged, self.rows, self._scores, self._ranked, self._p, flags, outcomes, reasons, answers)
+
+    def _item(self, place: int) -> Judged:
+        outcome, reason = self._told[place]
+        return Judged(
+            self.rows[place],
+            self._scores[place],
+            self._ranked[place],
+            self._p[place],
+            bool(self._rejected[place]),
+            outcome,
+            reason,
+            self._suppressed.get(place, ""),
+        )
 
 
 class Results(Sequence[Result]):

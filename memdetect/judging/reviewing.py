@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from memdetect.errors import MemdetectError
@@ -64,8 +63,8 @@ def pictures(row: Measurement, home: Path) -> tuple[str, ...]:
 def with_decisions(records: Records, decisions: Sequence[Reviewed], homes: Sequence[Path]) -> Records:
     """The records of runs with what people decided of them; homes: the run folder of each. Raises as `found_in`."""
     found = found_in(decisions, records, homes)
-    rows = [replace(row, decisions=found.get(row.index, ())) for row in records.rows]
-    return Records(rows, records.plan)
+    places = {place: found[row.index] for place, row in enumerate(records.rows) if row.index in found}
+    return Records(records.rows.changed(decisions=places), records.plan)
 
 
 def rulings(items: Sequence[Judged]) -> Mapping[Ruling, int]:

@@ -1,7 +1,8 @@
 """What a gate asks of a run. Every rule that cannot be decided is inconclusive, never passed."""
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -9,10 +10,12 @@ from typing import Any
 
 from memdetect.inputs.wording import family_key, kind_of
 from memdetect.judging.calibration import Calibration
+from memdetect.judging.columns import distinct
 from memdetect.judging.outcome import Rule, Shift
 from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
-from memdetect.judging.results import Judged
+from memdetect.judging.results import Items, Judged
 from memdetect.judging.reviewing import review_rules
+from memdetect.judging.rows import Rows
 from memdetect.judging.search_rules import index_rules
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
@@ -34,10 +37,15 @@ class Findings:
     """
 
     header: Header
-    items: Sequence[Judged]
+    items: Items
     reference: ReferenceScores | Unranked
     calibration: Calibration | None
     sensitivity: Mapping[str, Sensitivity]
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of the items."""
+        return self.items.rows
 
     def ranked(self) -> list[Rank]:
         """Ranks of the items that have one and were not rejected."""
@@ -45,7 +53,7 @@ class Findings:
 
     def failing(self, policy: Policy) -> Counter[str]:
         """Findings, as people's decisions leave them, that the policy fails on and nobody answers for."""
-        counted = [(item.counted, item) for item in self.items if not item.suppressed]
+        counted = ((item.counted, item) for item in self.items if not item.suppressed)
         return Counter(as_ for as_, item in counted if as_ in policy.failing and not item.unprovable)
 
     @cached_property
@@ -105,9 +113,9 @@ def rate_of(found: Findings, policy: Policy) -> Rate | None:
     if isinstance(found.reference, Unranked):
         return None
     limits = flagging_ranks(found.reference, policy)
-    families = flagged_families(found.items, limits)
+    flagged, families = families_of(found.items, limits)
     n = found.reference.n
-    made = count_rate(sum(families.values()), len(families), n, policy.level, policy.confidence, policy.max_rate)
+    made = count_rate(flagged, families, n, policy.level, policy.confidence, policy.max_rate)
     return replace(made, rank=limits[n], copies=len(found.copied))
 
 
@@ -117,13 +125,29 @@ def flagged_families(items: Iterable[Judged], limits: Mapping[int, int]) -> dict
     limits: by the number of clean scores that an item was ranked among, the largest rank that counts.
     """
     families: dict[str, bool] = {}
+    for key, flagged in _flagged(items, limits):
+        families[key] = families.get(key, False) or flagged
+    return families
+
+
+def families_of(items: Iterable[Judged], limits: Mapping[int, int]) -> tuple[int, int]:
+    """How many families `flagged_families` flags, and how many it has; of each 8 bytes are kept, not its key."""
+    marks = array("q", (hash(key) & ~1 | flagged for key, flagged in _flagged(items, limits)))
+    last: int | None = None
+    families = flagged = 0
+    for mark in sorted(marks, reverse=True):  # of a family those that are flagged come first
+        if last is None or mark & ~1 != last:
+            families, flagged, last = families + 1, flagged + (mark & 1), mark & ~1
+    return flagged, families
+
+
+def _flagged(items: Iterable[Judged], limits: Mapping[int, int]) -> Iterator[tuple[str, bool]]:
+    """Of each item that could be judged its family, and whether it is a copy, also in part, or ranks within a limit."""
     for item in items:
         ranked, copied = item.ranked, _copied(item)
         if copied or isinstance(ranked, Rank):
             flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
-            key = family_key(item.row.meta, item.row.prompt)
-            families[key] = families.get(key, False) or flagged
-    return families
+            yield family_key(item.row.meta, item.row.prompt), flagged
 
 
 def flagging_ranks(reference: ReferenceScores | Unranked, policy: Policy) -> dict[int, int]:
@@ -152,7 +176,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
 
 
 def _complete(found: Findings) -> Rule:
-    measured, planned = len({item.row.id for item in found.items}), found.header.planned
+    measured, planned = distinct(lambda: (row.id for row in found.rows), len(found.rows)), found.header.planned
     if len(found.items) != measured:
         return Rule("complete", "inconclusive", f"{len(found.items) - measured} items are in the records twice")
     if measured == planned > 0:

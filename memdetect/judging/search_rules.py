@@ -1,10 +1,11 @@
 """What a gate asks of the search for training images: what could not be searched or compared is never passed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from memdetect.copies.alignment_words import aligned_words
 from memdetect.copies.match import Match
+from memdetect.judging.columns import Filtered
 from memdetect.judging.outcome import Rule
 from memdetect.judging.results import Judged
 from memdetect.judging.rows import Row
@@ -119,7 +120,7 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
     if reason := useless(index, policy):
         yield Rule("index", "inconclusive", reason)
         return
-    usable = [item for item in items if item.row.status == "ok"]
+    usable = Filtered(items, lambda item: item.row.status == "ok")
     missed = sum(item.outcome != "copy" and unsearched(item.row, header.plan) is not None for item in usable)
     if missed:
         reason = f"{len(usable) - missed} of {len(usable)} items were searched for in the index with all their images"
@@ -134,7 +135,7 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
     yield from _coverage(index, policy)
 
 
-def _similar(header: Header, usable: Sequence[Judged]) -> Rule:
+def _similar(header: Header, usable: Iterable[Judged]) -> Rule:
     """Images that are similar but no copies: no more than the threshold's level lets through."""
     level = header.index.get("level")
     if not isinstance(level, float) or not 0 < level < 1:

@@ -1,12 +1,12 @@
 """Which findings of a run somebody answers for, and which entries answer for nothing."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 
 from memdetect.copies.match import picture_of
-from memdetect.judging.results import Judged
+from memdetect.judging.results import Items, Judged
 from memdetect.judging.search_rules import parts
 from memdetect.runs.header import Header
 from memdetect.runs.policy import HEX, Ignore, Policy
@@ -70,14 +70,13 @@ def _covers(entry: Ignore, item: Judged) -> bool:
     return item.counted in COPIES and pictures == {picture_of(entry.copy_of or "")}
 
 
-def with_suppressed(items: Sequence[Judged], aside: Suppressions) -> Sequence[Judged]:
+def with_suppressed(items: Items, aside: Suppressions) -> Items:
     """Items in which every finding that somebody answers for says who, until when and why."""
     if not aside.used:
         return items
-    return [_answered(item, aside.used.get(item.row.id) if item.counted in FINDINGS else None) for item in items]
-
-
-def _answered(item: Judged, entry: Ignore | None) -> Judged:
-    if entry is None:
-        return item
-    return replace(item, suppressed=f"{entry.owner} until {entry.expires}: {entry.reason}")
+    found = {
+        place: f"{entry.owner} until {entry.expires}: {entry.reason}"
+        for place, item in enumerate(items)
+        if item.counted in FINDINGS and (entry := aside.used.get(item.row.id)) is not None
+    }
+    return items.suppressed(found)

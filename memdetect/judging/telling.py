@@ -1,16 +1,16 @@
 """From clean prompts to their kinds, and from these to the kinds of scanned ones."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import text_key, worded
 from memdetect.judging.calibration import Calibration, Item, Kind
+from memdetect.judging.columns import Codes, Numbers
 from memdetect.judging.kinds import FEWEST, Kinds, Told, central, find_kinds
-from memdetect.judging.rows import Row
+from memdetect.judging.rows import Rows
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement
@@ -112,11 +112,11 @@ def told_fields(prompts: Sequence[str], kinds: Kinds | None) -> list[dict[str, A
     return [{"kind": one.kind, "novelty": round(one.novelty, 6)} if one else {} for one in named]
 
 
-def retold(rows: Iterable[Row], made: Calibration) -> list[Row]:
+def retold(rows: Rows, made: Calibration) -> Rows:
     """Rows with the kinds that these clean prompts tell, in place of those of others; none where that cannot be.
 
     Raises ImportError without scikit-learn.
     """
-    held = list(rows)
-    told = told_fields([row.prompt or "" for row in held], kinds_in(made))
-    return [replace(row, **{"kind": "", "novelty": None, **one}) for row, one in zip(held, told, strict=True)]
+    told = told_fields([row.prompt or "" for row in rows], kinds_in(made))
+    kinds, novelties = Codes(one.get("kind", "") for one in told), Numbers(one.get("novelty") for one in told)
+    return rows.changed(kinds=kinds, novelties=novelties)

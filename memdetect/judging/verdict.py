@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
+from memdetect.judging.columns import Codes, Filtered, Numbers
 from memdetect.judging.integrity import integrity
 from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
 from memdetect.judging.ranks import (
@@ -19,9 +20,9 @@ from memdetect.judging.ranks import (
     rank_of,
     reference_scores,
 )
-from memdetect.judging.results import Judged, Results
+from memdetect.judging.results import Items, Judged, Results
 from memdetect.judging.reviewing import rulings
-from memdetect.judging.rows import Row, rows_of
+from memdetect.judging.rows import Row, Rows, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, rate_of, rules, shift_of
 from memdetect.judging.search_rules import (
     NO_THRESHOLD,
@@ -86,7 +87,8 @@ def judge(
     told = _told(rows_of(rows, header.plan), header, calibration)
     reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
     bar = _bar(reference, header, policy)
-    items = _judged(_centred(told, header.plan, calibration), bar, policy)
+    rows = _centred(told, header.plan, calibration)
+    items = _judged(rows, bar, policy)
     aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
     known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))
@@ -97,7 +99,7 @@ def judge(
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 
-def _told(rows: Sequence[Row], header: Header, calibration: Calibration | None) -> Sequence[Row]:
+def _told(rows: Rows, header: Header, calibration: Calibration | None) -> Rows:
     """Rows with the kinds that these very clean prompts tell; as they are where they were told by them, or none are."""
     if calibration is None or not calibration.kinds or header.calibration == calibration.cut(header.plan).digest:
         return rows
@@ -106,35 +108,35 @@ def _told(rows: Sequence[Row], header: Header, calibration: Calibration | None) 
 
         return retold(rows, calibration)
     except ImportError:  # where only a gate is installed: no kind is known, so that nothing can be ranked
-        return [replace(row, kind="", novelty=None) for row in rows]
+        return rows.changed(kinds=Codes("" for _ in rows), novelties=Numbers(None for _ in rows))
 
 
-def _centred(rows: Sequence[Row], plan: Plan, calibration: Calibration | None) -> Sequence[Row]:
+def _centred(rows: Rows, plan: Plan, calibration: Calibration | None) -> Rows:
     """Rows with scores less what the base gives the same prompt; without a base as they are."""
     if calibration is None or not calibration.base:
         return rows
-    named = [(row, zip(plan.deciding, row.scores, strict=True)) for row in rows]
-    return [
-        replace(row, scores=tuple(less_base(score, name, row.id, calibration) for name, score in scores))
-        for row, scores in named
-    ]
+    scores = tuple(
+        Numbers(less_base(row.scores[k], name, row.id, calibration) for row in rows)
+        for k, name in enumerate(plan.deciding)
+    )
+    return rows.changed(scores=scores)
 
 
-def _judged(rows: Sequence[Row], bar: _Bar, policy: Policy) -> list[Judged]:
+def _judged(rows: Rows, bar: _Bar, policy: Policy) -> Items:
     """Each row with its score, rank and p-value, whether it is rejected among all of them, and its outcome.
 
     Without clean scores several detectors are not combined, and the score is that of the first.
     """
     reference = bar.reference
-    scores = [reference.score(row.scores) if isinstance(reference, ReferenceScores) else row.scores[0] for row in rows]
-    unlike = _unlike(rows, bar)
-    ranks = [rank_of(row, score, reference, unlike=new) for row, score, new in zip(rows, scores, unlike, strict=True)]
+    scored = isinstance(reference, ReferenceScores)
+    scores = [reference.score(row.scores) if scored else row.scores[0] for row in rows]
+    asked = zip(rows, scores, _unlike(rows, bar), strict=True)
+    ranks = list(Codes(rank_of(row, score, reference, unlike=new) for row, score, new in asked))  # equal ones once
     p = p_values(ranks, policy.delta)
     rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
-    items: list[Judged] = []
+    items = Items(rows)
     for row, score, ranked, value, out in zip(rows, scores, ranks, p, rejected, strict=True):
-        outcome, reason = _outcome(row, ranked, value, out, bar)
-        items.append(Judged(row, score, ranked, value, out, outcome, reason))
+        items.add(score, ranked, value, out, _outcome(row, ranked, value, out, bar))
     return items
 
 
@@ -253,7 +255,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         fixed=_fixed(found.header, policy, clean),
         sensitivity=tuple(found.sensitivity[kind] for kind in found.kinds if kind in found.sensitivity),
         memorized=_memorized(found, rate, policy),
-        tally=_tally([item.row for item in found.items], found.header.plan),
+        tally=_tally(found.rows, found.header.plan),
         calibration=clean,
         decided=rulings(found.items),
     )
@@ -281,9 +283,9 @@ def _counts(items: Iterable[Judged]) -> Mapping[Outcome, int]:
 
 def _tally(rows: Sequence[Row], plan: Plan) -> Tally:
     """What a reader is told of all rows, beside their outcomes."""
-    usable = [row for row in rows if row.status == "ok"]
+    usable = Filtered(rows, lambda row: row.status == "ok")
     status = Counter(row.status for row in rows)
-    matched = [row for row in rows if row.matches]
+    matched = Filtered(rows, lambda row: bool(row.matches))
     return Tally(
         unreadable=status["unreadable"],
         nonfinite=status["nonfinite"],

@@ -87,7 +87,29 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
     lines += [_part_line(index["agreement"]), _pixel_line(index["agreement"])]
     found = found_by(index)
     lines.append(f"The index covers {coverage_phrase(found)}: clear says nothing of the rest.")
-    return [*lines, f"The index {finds_phrase(found)}."]
+    lines.append(f"The index {finds_phrase(found)}.")
+    return lines + ([search_line(index)] if index.get("recall") else []) + unseen_lines(index)
+
+
+def search_line(index: Mapping[str, Any]) -> str:
+    """What an approximate search finds of what an exact one finds, as it was measured when the index was made."""
+    recall, kind = index["recall"], f"{index['factory']}, {index['nprobe']} lists visited"
+    planted = ", ".join(f"{share:.1%} at cosine {cosine}" for cosine, share in recall["planted"].items())
+    return (
+        f"Searched approximately ({kind}; similarities are exact): of {recall['queries']} rows "
+        f"{recall['nearest']:.1%} "
+        f"of the nearest and {recall['ten']:.1%} of the ten nearest others are found, and of planted vectors {planted}."
+    )
+
+
+def unseen_lines(index: Mapping[str, Any]) -> list[str]:
+    """That some training images cannot be compared by pixels; none where all can."""
+    if not (unseen := index.get("unseen")):
+        return []
+    return [
+        f"Of {unseen} of its {index['count']} rows it has the embedding alone: no copy of these can be told, and "
+        "images near them are inconclusive."
+    ]
 
 
 def _part_line(limit: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from synthetic_runs import header, part, row
 
 from memdetect.copies.match import Match
 from memdetect.judging.ranks import Rank
-from memdetect.judging.results import Judged
+from memdetect.judging.results import Items, Judged
 from memdetect.judging.rows import rows_of
 from memdetect.judging.suppressions import suppressions, with_suppressed
 from memdetect.runs.policy import Ignore, Policy
@@ -143,8 +143,11 @@ def test_two_entries_for_one_id_serve_two_models() -> None:
 
 def test_a_finding_says_who_answers_for_it() -> None:
     aside = suppressions(Policy(ignore=(entry(),)), [found()], HEAD, TODAY)
-    rows = with_suppressed([found(), found(i=1), found("clear", i=2)], aside)
-    assert [r.suppressed for r in rows] == ["legal until 2027-01-01: licensed", "", ""]
+    items = Items(rows_of([found(i=i).row.measurement for i in range(3)], HEAD.plan))
+    for outcome in ("copy", "copy", "clear"):
+        items.add(1.0, Rank(1, 99), 0.01, True, (outcome, ""))
+    assert [item.suppressed for item in items] == ["", "", ""]
+    assert [item.suppressed for item in with_suppressed(items, aside)] == ["legal until 2027-01-01: licensed", "", ""]
 
 
 @given(

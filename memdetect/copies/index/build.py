@@ -1,26 +1,25 @@
 """Build an index folder: in a folder beside it, whole or not at all, one writer at a time."""
 
-import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
+from memdetect.copies.index.distinct import Keys, twice
 from memdetect.copies.index.draft import check_factory, choose_factory
 from memdetect.copies.index.embedder_protocol import Embeds, codes_of
-from memdetect.copies.index.manifest import CODES, FAISS, MANIFEST, REFERENCE, ROWS, VECTORS, Step, former
+from memdetect.copies.index.feeds import Feed, Files
+from memdetect.copies.index.manifest import CODES, ENTRIES, FAISS, MANIFEST, REFERENCE, ROWS, VECTORS, Step, former
 from memdetect.copies.index.nearest import Index, open_index
-from memdetect.copies.index.rows import stored_path
-from memdetect.copies.index.sources import Listed, listed
 from memdetect.copies.index.write import BuildOptions, Work, write
 from memdetect.copies.match import picture_of
 from memdetect.errors import MemdetectError
 from memdetect.files import only_writer, real
 
-FILES = frozenset({MANIFEST, VECTORS, CODES, ROWS, REFERENCE, FAISS})
+FILES = frozenset({MANIFEST, VECTORS, CODES, ROWS, REFERENCE, FAISS, ENTRIES})
 
 
 def _silent(done: int, planned: int, note: str) -> None:
@@ -40,6 +39,13 @@ def build_index(
     one beside it. Appending keeps the rows that are there, and calibrates anew. Raises MemdetectError (usage): no
     image, two rows of one key, a folder that is there already, an index of another embedder, another process building.
     """
+    return build_of(Files(sources), embedder, folder, options, progress)
+
+
+def build_of(
+    feed: Feed, embedder: Embeds, folder: Path | str, options: BuildOptions | None = None, progress: Step = _silent
+) -> Index:
+    """`build_index` of rows from anywhere. Raises as it does."""
     options, home = options or BuildOptions(), real(folder)
     check_options(options)
     if options.factory is not None:
@@ -48,28 +54,32 @@ def build_index(
         _recover(home)
         base = _existing(home, embedder, options)
         _fits(base, home, options)
-        planned = _check(sources, home, base)
-        if options.factory is not None:
+        planned, listing = _check(feed, home, base)
+        if options.factory is not None and options.rank.whole:
             # Refused here, not after embedding.
             choose_factory(planned + (len(base) if base else 0), options.factory, codes_of(embedder) is not None)
         if options.held_out:
-            _check(options.held_out, home, None)
+            _check(Files(options.held_out), home, None)
+        own = len(range(options.rank.rank, planned, options.rank.world))
         temporary = home.parent / f".{home.name}.{os.getpid()}.tmp"
         leftover = re.compile(re.escape(f".{home.name}.") + r"\d+\.tmp")
         for stale in [entry for entry in home.parent.iterdir() if leftover.fullmatch(entry.name)]:
             shutil.rmtree(stale, ignore_errors=True)
         try:
-            write(temporary, home, listed(sources), Work(embedder, options, progress, planned, base))
+            write(temporary, home, feed, Work(embedder, options, progress, own, base, listing))
             _move(temporary, home)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return open_index(folder, embedder, engine=options.engine)
+    return open_index(folder, embedder, engine=options.engine, parts=True)
 
 
 def check_options(options: BuildOptions) -> None:
     """Refuse options that contradict each other, and what does not say how training made squares."""
     if options.append and options.replace:
         raise MemdetectError("--append and --replace exclude each other; give one of them")
+    if not options.rank.whole and (options.append or options.held_out):
+        given = "--append" if options.append else "--held-out"
+        raise MemdetectError(f"a part of an index takes no {given}; give it to index merge, or without --world")
     _ = options.squares
 
 
@@ -110,32 +120,24 @@ def _existing(home: Path, embedder: Embeds, options: BuildOptions) -> Index | No
     return None
 
 
-def _check(sources: Sequence[str | Path], home: Path, base: Index | None) -> int:
-    """Count the images of the sources before any is opened. MemdetectError for a key that is there twice."""
-    keys: dict[bytes, int] = {}  # 16 bytes of a hash instead of the key: what a million rows need stays below 200 MB
-    old = range(len(base)) if base else range(0)
-    names = (base.row(i).key for i in old) if base else iter(())
-    for position, key in enumerate(_chain(names, sources, home)):
-        digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:16]
-        if position >= len(old) and picture_of(key) != key:
-            place = _place(sources, position - len(old))
+def _check(feed: Feed, home: Path, base: Index | None) -> tuple[int, str]:
+    """Count the images of a feed before any is opened, and digest their keys. MemdetectError for a key twice."""
+    keys, own = Keys(), Keys()
+    for row in base.rows if base else ():
+        keys.add(row.key)
+    old = len(keys)
+    for position, key in enumerate(feed.names(home)):
+        if feed.plain and picture_of(key) != key:
+            place = feed.place(position)
             raise MemdetectError(f"the key {key!r:.200} ends as those of crops and decodings; rename it: {place}")
-        first = keys.setdefault(digest, position)
-        if first != position:
-            where = [_place(sources, at - len(old)) if at >= len(old) else "the index" for at in (first, position)]
-            raise MemdetectError(f"the key {key!r:.200} is there twice: {where[0]}, and {where[1]}; leave one out")
-    return len(keys) - len(old)
-
-
-def _chain(names: Iterator[str], sources: Sequence[str | Path], home: Path) -> Iterator[str]:
-    yield from names
-    for entry in listed(sources):
-        yield entry.key or stored_path(entry.path, home)
-
-
-def _place(sources: Sequence[str | Path], position: int) -> str:
-    entry: Listed = next(islice(listed(sources), position, None))
-    return f"{entry.place} ({str(entry.path)!r})"
+        keys.add(key)
+        own.note(key)
+    names = chain((row.key for row in base.rows) if base else (), feed.names(home))
+    if (found := twice(keys, names)) is not None:
+        places, key = found
+        where = [feed.place(at - old) if at >= old else "the index" for at in places]
+        raise MemdetectError(f"the key {key!r:.200} is there twice: {where[0]}, and {where[1]}; leave one out")
+    return len(keys) - old, own.listing
 
 
 def recover(folder: Path) -> None:

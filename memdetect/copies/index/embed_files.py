@@ -35,11 +35,15 @@ WAITING = 2**26  # pixels of a batch: large images go in smaller ones
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An image that was taken in, its row, and what an index holds of it: its vector, or its codes."""
+    """An image that was taken in, its row, and what an index holds of it: its vector, or its codes.
+
+    entry: which of the images that were given it is, from 0.
+    """
 
     image: Image.Image
     row: Row
     vector: Shaped[np.ndarray, "*_form"]
+    entry: int = 0
 
 
 @dataclass(slots=True)
@@ -47,7 +51,9 @@ class Intake:
     """Opens and embeds images for an index in `home`. `skipped` and `noted` count, by reason, what was not as usual.
 
     as_trained: make of each picture the squares that training cut out of it, and a row of the whole as well where it is
-    not square; None = the whole alone. every: take each way of decoding that gives other pixels, a row for each.
+    not square; None = the whole alone. every: take each way of decoding that gives other pixels, a row for each. seen:
+    how many images were given; first: what was wrong with the first that could not be used; unseen: rows of embeddings
+    without a picture.
     """
 
     embedder: Embeds
@@ -60,14 +66,16 @@ class Intake:
     noted: Counter[str] = field(default_factory=Counter[str])
     seen: int = 0
     first: str = ""
+    unseen: int = 0
 
     def batches(self, entries: Iterable[Listed]) -> Iterator[list[Taken]]:
         """Images in their order, those of a batch embedded together. Memory holds one batch."""
-        waiting: list[tuple[Image.Image, Row]] = []
-        for entry in entries:
+        waiting: list[tuple[Image.Image, Row, int]] = []
+        for number, entry in enumerate(entries, self.seen):
             self.seen += 1
-            waiting += [view for image, row in self._open(entry) for view in self._views(image, row)]
-            if len(waiting) >= self.batch or sum(i.width * i.height for i, _ in waiting) >= WAITING:
+            opened = self._open(entry)
+            waiting += [(*view, number) for image, row in opened for view in self._views(image, row)]
+            if len(waiting) >= self.batch or sum(i.width * i.height for i, _, _ in waiting) >= WAITING:
                 yield from self._embedded(waiting)
                 waiting = []
         yield from self._embedded(waiting)
@@ -109,12 +117,12 @@ class Intake:
         self.first = self.first or problem
         return []
 
-    def _embedded(self, waiting: Sequence[tuple[Image.Image, Row]]) -> Iterator[list[Taken]]:
+    def _embedded(self, waiting: Sequence[tuple[Image.Image, Row, int]]) -> Iterator[list[Taken]]:
         if not waiting:
             return
-        vectors = as_held([image for image, _ in waiting], self.embedder)
+        vectors = as_held([image for image, _, _ in waiting], self.embedder)
         pairs = zip(waiting, vectors, sound(vectors), strict=True)
-        taken = [Taken(image, row, vector) for (image, row), vector, fit in pairs if fit]
+        taken = [Taken(image, row, vector, number) for (image, row, number), vector, fit in pairs if fit]
         if len(taken) < len(waiting):
             self.skipped["no embedding"] += len(waiting) - len(taken)
         if taken:

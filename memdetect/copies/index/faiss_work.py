@@ -22,6 +22,7 @@ Candidates = Callable[[NDArray[Any], int], NDArray[np.int64]]
 BLOCK = 2**15  # rows at once
 FEW = 4  # queries for which FAISS's plain loops beat a matrix product
 PER_LIST = 64  # training vectors; FAISS warns below 39
+IN_MEMORY = 2**22  # rows of which the codes are in memory while an index is filled
 SPARE = 4  # codes of each query beyond the images asked for
 DEEPER = (1, 8, 64)  # times as many codes, where the nearest are of too few images
 IMAGES = 2**12  # images at once whose codes are all compared
@@ -43,19 +44,65 @@ def blocks(vectors: NDArray[np.float16], size: int = BLOCK) -> Iterator[NDArray[
         yield vectors[start : start + size].astype(np.float32)
 
 
-def write(vectors: str, count: int, dim: int, factory: str, target: str) -> None:
-    """Train an IVF index on up to PER_LIST vectors a list, fill it with all, and write it to the file `target`."""
+def write(vectors: str, count: int, dim: int, factory: str, target: str, at_once: int = IN_MEMORY) -> None:
+    """Train an IVF index on up to PER_LIST vectors a list, fill it with all, and write it to the file `target`.
+
+    Of more than `at_once` rows no more are in memory: parts are written beside the target, and their lists are put
+    together. The file is the same, to the byte.
+    """
     import faiss
 
     held = mapped(vectors, count, dim)
     index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1  # else FAISS warns on stdout
-    wanted = min(count, PER_LIST * index.nlist)
+    lowest: Any = faiss.extract_index_ivf(index)
+    lowest.cp.min_points_per_centroid = 1  # else FAISS warns on stdout
+    wanted = min(count, PER_LIST * lowest.nlist)
     chosen = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
     index.train(held[chosen].astype(np.float32))
-    for block in blocks(held):
-        index.add(block)
-    faiss.write_index(index, target)
+    if count <= at_once or not hasattr(faiss, "OnDiskInvertedLists"):  # which FAISS for Windows lacks
+        for block in blocks(held):
+            index.add(block)
+        faiss.write_index(index, target)
+        return
+    parts: list[tuple[str, int]] = []
+    empty = faiss.serialize_index(index)
+    try:
+        for start in range(0, count, at_once):
+            part: Any = faiss.deserialize_index(empty)
+            for block in blocks(held[start : start + at_once]):
+                part.add(block)
+            parts.append((f"{target}.{start}", start))
+            faiss.write_index(part, parts[-1][0])
+        lowest.ntotal = index.ntotal = count
+        _together(faiss, index, parts, target)
+    finally:
+        for name, _ in parts:
+            Path(name).unlink(missing_ok=True)
+
+
+def _together(faiss: Any, index: Any, parts: list[tuple[str, int]], target: str) -> None:
+    """Write the file of `index`, which is empty, with the lists of the parts' files, each shifted by its first row.
+
+    The lists are the last that FAISS writes: their mark, how many, bytes a code, whether all sizes follow or those of
+    lists that are not empty, and then of each list its codes and its rows.
+    """
+    lowest = faiss.extract_index_ivf(index)
+    opened = [(faiss.read_index(name, faiss.IO_FLAG_MMAP), start) for name, start in parts]
+    held = [(faiss.extract_index_ivf(part).invlists, start) for part, start in opened]
+    sizes = np.array([sum(lists.list_size(i) for lists, _ in held) for i in range(lowest.nlist)], np.uint64)
+    whole = np.count_nonzero(sizes) > lowest.nlist // 2
+    named = sizes if whole else np.ravel([(i, n) for i, n in enumerate(sizes.tolist()) if n]).astype(np.uint64)
+    head = bytes(faiss.serialize_index(index))
+    mark = b"ilar" + np.array([lowest.nlist, lowest.code_size], np.uint64).tobytes()
+    with Path(target).open("wb") as file:
+        file.write(head[: head.rindex(mark)] + mark + (b"full" if whole else b"sprs"))
+        file.write(np.uint64(len(named)).tobytes() + named.tobytes())
+        for i in range(lowest.nlist):
+            own = [(lists, start, lists.list_size(i)) for lists, start in held]
+            for lists, _, size in own:
+                file.write(faiss.rev_swig_ptr(lists.get_codes(i), size * lowest.code_size).data if size else b"")
+            for lists, start, size in own:
+                file.write((faiss.rev_swig_ptr(lists.get_ids(i), size) + start).data if size else b"")
 
 
 def open_flat(vectors: str | NDArray[np.float16], count: int, dim: int) -> Candidates:
@@ -91,7 +138,7 @@ def open_file(path: str, count: int, dim: int, nprobe: int) -> Candidates:
     before = {name: getattr(faiss, f"get_deserialization_{name}", lambda: None)() for name in limits}
     try:
         _limit(faiss, limits)
-        index: Any = faiss.read_index(path)
+        index: Any = faiss.read_index(path, _flags(faiss))
     except RuntimeError as problem:
         reason = " ".join(str(problem).split())
         raise Refusal(f"{path!r} cannot be opened by FAISS ({reason}); build the index anew") from None
@@ -99,8 +146,13 @@ def open_file(path: str, count: int, dim: int, nprobe: int) -> Candidates:
         _limit(faiss, before)
     if (index.ntotal, index.d, index.metric_type) != (count, dim, faiss.METRIC_INNER_PRODUCT):
         raise Refusal(f"{path!r} holds {index.ntotal} vectors of {index.d}, expected {count} of {dim}; build it anew")
-    index.nprobe = nprobe
+    faiss.extract_index_ivf(index).nprobe = nprobe
     return lambda queries, k: index.search(queries, k)[1]
+
+
+def _flags(faiss: Any) -> int:
+    """How a file is read: its lists are mapped, so that memory holds what searches visit."""
+    return faiss.IO_FLAG_MMAP if hasattr(faiss, "OnDiskInvertedLists") else 0  # which FAISS for Windows lacks
 
 
 def open_codes(codes: str | NDArray[np.uint8], count: int, tiles: int, width: int) -> Candidates:

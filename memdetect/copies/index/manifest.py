@@ -8,121 +8,56 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from memdetect.copies.index.fields import (
+    Agreement,
+    Count,
+    EmbedderName,
+    FileSum,
+    Found,
+    Part,
+    Planted,
+    Recall,
+    Strict,
+    Threshold,
+)
 from memdetect.copies.index.views import AsTrained
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean, open_regular
 
-SCHEMA = 3
+SCHEMA = 4  # of an index with a field of FURTHER; the others are as they were in USUAL
+USUAL = 3
 MAX_BYTES = 2**24  # of a manifest, which has a few hundred
 BLOCK = 2**22
-FileName = Literal["vectors.f16", "codes.u8", "rows.jsonl", "nulls.json", "index.faiss"]
+FileName = Literal["vectors.f16", "codes.u8", "rows.jsonl", "nulls.json", "index.faiss", "entries.u64"]
 MANIFEST = "manifest.json"
 VECTORS: FileName = "vectors.f16"
 CODES: FileName = "codes.u8"
 ROWS: FileName = "rows.jsonl"
 REFERENCE: FileName = "nulls.json"
 FAISS: FileName = "index.faiss"
+ENTRIES: FileName = "entries.u64"  # of a part: for each row the number of its image in the whole list
 BINARY = "BinaryFlat"  # the factory of codes; all others are of vectors
 Step = Callable[[int, int, str], None]  # (done, planned, note), as a progress bar takes it
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Cosine = Annotated[float, Field(ge=-1, le=1)]
-Most = Annotated[float, Field(ge=0)]  # a limit for a share, which may be more than any
+FURTHER: dict[str, Any] = {"recall": None, "part": None, "unseen": 0}  # fields that are absent at these values
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileSum(_Strict):
-    """Size in bytes and sha256 (64 hex digits) of a file."""
-
-    size: Count
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class EmbedderName(_Strict):
-    """What turned the images into vectors: name, dimension, and fingerprint of weights and preprocessing.
-
-    tiles: how many codes of `dim` bits an image has in a binary index; 1 where it has a vector.
-    """
-
-    name: str
-    fingerprint: str
-    dim: int = Field(ge=1)
-    tiles: int = Field(default=1, ge=1)
-
-
-class Threshold(_Strict):
-    """Above which similarity an image counts as similar to a training image, and what that rests on.
-
-    similarity: the limit; exceeding it is the same as a p-value of at most `level`. None when no query gave any.
-    queries: how many images known not to be copies were looked up; rows: the size of the index they were looked up in;
-    duplicates: queries left out of that for a copy. shown: whether that many queries can show the level; else the limit
-    is the largest similarity of a non-copy, and a larger one has p = `attainable`, the smallest: 1 / (queries + 1).
-    """
-
-    similarity: Cosine | None
-    level: float = Field(gt=0, lt=1)
-    attainable: Annotated[float, Field(gt=0, le=1)]
-    shown: bool
-    queries: Count
-    rows: Count
-    duplicates: Count
-    source: Literal["held-out", "leave-one-out"]
-
-
-class Agreement(_Strict):
-    """Above which share of a training image that agrees a part of it counts as found, and what that rests on.
-
-    agreed: the limit, None when no query gave any (`copies.index.part`). queries: how many images known not to be
-    copies were laid on the training images nearest to them; pairs: how many pairs that were; duplicates: pairs left out
-    for copies; beyond: queries whose share exceeds the limit all the same. shown: whether the queries are enough to go
-    by; else the usual limits hold too.
-    """
-
-    agreed: Most | None
-    shown: bool
-    queries: Count
-    pairs: Count
-    duplicates: Count
-    beyond: Count
-    source: Literal["held-out", "leave-one-out"]
-
-
-class Planted(_Strict):
-    """Rows' own images, damaged mildly and looked up: how many, and the share found, similar, and called a copy."""
-
-    images: Count
-    recall_at_1: Share
-    similar: Share
-    copies: Share
-    damage: str
-
-
-class Found(_Strict):
-    """Rows' own images, changed in a geometric way and looked up: how many, the share similar, and called a copy."""
-
-    images: Count
-    similar: Share
-    copies: Share
-
-
-class Manifest(_Strict):
+class Manifest(Strict):
     """manifest.json. The same images under the same settings give the same text; nothing in it is a time.
 
     factory, nprobe: the FAISS index and how many of its lists a search visits. skipped: images left out, by reason;
     noted: changes made to images that were taken, by kind. count: vectors; pictures: distinct image files that they are
     of. training_set: how many distinct pictures the whole training set has, as far as is known; training_set_by: who
     says so, "" where it is not known. as_trained: how training made squares of pictures; None = the index holds them
-    whole. geometry: by kind of change, what planted copies of that kind gave. digest: sha256 of all other fields.
+    whole. geometry: by kind of change, what planted copies of that kind gave. recall: what an approximate search finds
+    of what an exact one finds; None = the search is exact. part: which part of a training set this is; None = no part.
+    unseen: rows of which the index has the embedding alone, and no picture. digest: sha256 of all other fields.
     """
 
-    schema_version: int = SCHEMA
+    schema_version: int = USUAL
     memdetect: str
     embedder: EmbedderName
     count: int = Field(ge=1)
@@ -132,12 +67,15 @@ class Manifest(_Strict):
     as_trained: AsTrained | None = None
     factory: str
     nprobe: int = Field(ge=1)
-    skipped: dict[str, Count] = {}
-    noted: dict[str, Count] = {}
+    skipped: dict[str, Count] = Field(default_factory=dict[str, Count])
+    noted: dict[str, Count] = Field(default_factory=dict[str, Count])
     threshold: Threshold
     agreement: Agreement
     planted: Planted
     geometry: dict[str, Found]
+    recall: Recall | None = None
+    part: Part | None = None
+    unseen: Count = 0
     files: dict[FileName, FileSum]
     digest: str = ""
 
@@ -157,12 +95,18 @@ class Manifest(_Strict):
 
     def text(self) -> str:
         """The file's only valid content."""
-        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+        return json.dumps(self.model_dump(mode="json", exclude=self._absent), indent=1) + "\n"
 
     def sealed(self) -> "Manifest":
-        """The manifest with its digest."""
-        body = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True)
-        return self.model_copy(update={"digest": hashlib.sha256(body.encode()).hexdigest()})
+        """The manifest with its schema version and its digest."""
+        version = USUAL if len(self._absent) == len(FURTHER) else SCHEMA
+        held = self.model_copy(update={"schema_version": version})
+        body = json.dumps(held.model_dump(mode="json", exclude={"digest", *self._absent}), sort_keys=True)
+        return held.model_copy(update={"digest": hashlib.sha256(body.encode()).hexdigest()})
+
+    @property
+    def _absent(self) -> set[str]:
+        return {name for name, value in FURTHER.items() if getattr(self, name) == value}
 
 
 def former(folder: Path) -> Path:
@@ -190,11 +134,12 @@ def read_manifest(folder: Path) -> Manifest:
     version = held.get("schema_version") if isinstance(held, dict) else None
     if type(version) is not int:
         raise MemdetectError(f"{str(path)!r} is no manifest of an index; give a folder that index build made")
-    if version != SCHEMA:
+    if version not in (USUAL, SCHEMA):
         anew = f"build it again with memdetect index build SOURCES --out {folder}"
         made, advice = ("a newer", "update memdetect") if version > SCHEMA else ("an older", anew)
         raise MemdetectError(
-            f"{str(path)!r} has schema {version}, made by {made} memdetect; this one reads {SCHEMA}: {advice}"
+            f"{str(path)!r} has schema {version}, made by {made} memdetect; "
+            f"this one reads {USUAL} and {SCHEMA}: {advice}"
         )
     return _parsed(path, data)
 
@@ -234,7 +179,8 @@ def verify(folder: Path, progress: Step | None = None) -> Manifest:
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Refuse files too many or too few, and sizes that do not fit the counts."""
-    needed = {manifest.stored, ROWS, REFERENCE} | ({FAISS} if manifest.factory not in ("Flat", BINARY) else set[str]())
+    needed = {manifest.stored, ROWS, REFERENCE} | ({ENTRIES} if manifest.part else set[str]())
+    needed |= {FAISS} if manifest.factory not in ("Flat", BINARY) else set[str]()
     each = (
         manifest.embedder.tiles * manifest.embedder.dim // 8 if manifest.stored == CODES else manifest.embedder.dim * 2
     )
@@ -260,7 +206,7 @@ def file_sum(path: Path) -> FileSum:
         raise MemdetectError(f"{str(path)!r} cannot be read ({problem.strerror}); give access to it") from None
 
 
-class ReferenceValues(_Strict):
+class ReferenceValues(Strict):
     """What images known not to be copies gave, ascending.
 
     similarity: of the nearest training image, by the embedder; agreed: the largest share of a training image near them

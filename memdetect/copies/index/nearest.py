@@ -87,7 +87,7 @@ class Index:
             "rank": rank,
             "row": index,
             "key": row.key,
-            "path": row.seen_from(self._seen),
+            "path": row.seen_from(self._seen) if row.pictured else row.path,
             "caption": row.caption or "",
             "similarity": similarity,
             "p": self.p_value(similarity),
@@ -112,17 +112,22 @@ def open_index(
     *,
     engine: Engine | None = None,
     progress: Step | None = None,
+    parts: bool = False,
 ) -> Index:
     """Open an index folder after every byte of it was checked against its manifest.
 
     embedder: what images will be looked up with; another one than the index was made with is refused. engine: "faiss",
     in this process; "process", FAISS in one of its own; or "numpy", a matrix product for Flat only. None = FAISS, but
-    on macOS numpy for Flat and a process for IVF. Raises MemdetectError (usage) that names the file at fault.
+    on macOS numpy for Flat and a process for IVF. parts: open a part of an index too, which has no threshold. Raises
+    MemdetectError (usage) that names the file at fault.
     """
     folder = Path(folder)
     for _ in range(REPLACED):
         manifest = verify(folder, progress)
         _refuse_one_way(folder, manifest)
+        if manifest.part and not parts:
+            mine = f"part {manifest.part.rank} of {manifest.part.world}"
+            raise MemdetectError(f"{str(folder)!r} is {mine} of an index; put them together with memdetect index merge")
         try:
             index = Index(folder, manifest, read_reference(folder), engine)
             if embedder is not None:

@@ -11,6 +11,8 @@ from memdetect.inputs.images import MAX_PIXELS, Way, open_image
 
 def row_image(row: Row, folder: Path) -> Image.Image | None:
     """What training saw of a row's picture: its crop, or the whole; None when the file cannot be opened any more."""
+    if not row.pictured:
+        return None
     image = try_open(row.file(folder), row.pixels, row.decoded)
     return image if image is None else row.seen(image)
 

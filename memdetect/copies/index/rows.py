@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.images import Way
 
 BLOCK = 2**24
+AT_ONCE = 4096  # rows that are parsed together
 
 
 class Row(BaseModel):
@@ -25,6 +26,7 @@ class Row(BaseModel):
     vector is of, if not the whole: left, top, right, bottom in pixels of the picture as decoded.
     path: with forward slashes, relative to the index folder where the image lies below the folder that holds the
     index, else absolute. key: the caller's name of it, or the path. sha256: of its file. width, height: in pixels.
+    Of an embedding without a picture: the path is what it was called, sha256 that of the vector, and the sizes are 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +44,11 @@ class Row(BaseModel):
         """The row as one line of JSON; one of a whole picture, decoded in the usual way, has no fields for these."""
         usual = {name for name in ("crop", "decoded") if getattr(self, name) == Row.model_fields[name].default}
         return self.model_dump_json(exclude=usual) + "\n"
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is a picture of it; else the index has its embedding alone."""
+        return self.width > 0
 
     def seen(self, image: Image.Image) -> Image.Image:
         """What training saw of the row's picture, given the picture as `decoded` has it."""
@@ -104,6 +111,18 @@ class RowFile:
             self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._ends: NDArray[np.int64] | None = None
 
+    def __iter__(self) -> Iterator[Row]:
+        """All rows in their order, a block in memory at a time. Raises as `many`."""
+        count = len(self)
+        for start in range(0, count, AT_ONCE):
+            yield from self.many(range(start, min(start + AT_ONCE, count)))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        if self._ends is None:
+            self._ends = self._line_ends()
+        return len(self._ends)
+
     def __getitem__(self, index: int) -> Row:
         """The row of a vector; MemdetectError as `many`."""
         return self.many([index])[0]
@@ -113,10 +132,8 @@ class RowFile:
 
         Raises MemdetectError (usage) past the last one, and for a line that is no row.
         """
-        if self._ends is None:
-            self._ends = self._line_ends()
-        if max(indices, default=0) >= len(self._ends):
-            raise self._damaged(f"it has {len(self._ends)} rows, and the index has more vectors")
+        if max(indices, default=0) >= len(self) or self._ends is None:
+            raise self._damaged(f"it has {len(self)} rows, and the index has more vectors")
         ends = self._ends[np.asarray(indices, np.int64)].tolist()
         starts = [int(self._ends[index - 1]) + 1 if index else 0 for index in indices]
         lines = [self._text[start:end] for start, end in zip(starts, ends, strict=True)]

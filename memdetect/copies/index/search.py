@@ -28,6 +28,7 @@ GROUP = 256  # scores whose maximum stands for them
 KEEP = 2**31  # bytes: vectors of at most that many stay in memory as float32 for the matrix product
 MARGIN = 4  # candidates beyond those asked for, to be ranked again
 IVF_MARGIN = 2  # times as many again where candidates come from 8-bit codes
+BIT_MARGIN, BIT_LEAST = 16, 128  # the same, and at least so many, where they come from codes of one bit a number
 
 
 @dataclass(slots=True)
@@ -96,9 +97,19 @@ class Searcher:
     def _part(self, queries: Queries, k: int) -> Found:
         if self._candidates is None:
             self._candidates = self._open()
-        wide = (k if self.factory == "Flat" else IVF_MARGIN * k) + MARGIN
-        rows = self._candidates(np.ascontiguousarray(queries), min(wide, self.count))
+        rows = self._candidates(np.ascontiguousarray(queries), min(self._wide(k), self.count))
         return _ranked(queries, rows, self.vectors, k)
+
+    def _wide(self, k: int) -> int:
+        """How many candidates are ranked again for k rows."""
+        if self.factory == "Flat":
+            return k + MARGIN
+        return max(BIT_MARGIN * k, BIT_LEAST) if self.factory.endswith("RaBitQ") else IVF_MARGIN * k + MARGIN
+
+    def exact(self, queries: Queries, k: int) -> Found:
+        """As `search`, of vectors, by comparing each query with every row: blocks of them are read, none is kept."""
+        rows = _product(self.vectors, keep=False)(np.ascontiguousarray(queries), min(k + MARGIN, self.count))
+        return _ranked(queries, rows, self.vectors, min(k, self.count))
 
     def _codes_part(self, queries: UInt8[np.ndarray, "query code byte"], k: int) -> Found:
         if self._candidates is None:
@@ -150,10 +161,10 @@ def _ranked(
     return np.take_along_axis(cosine, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _product(vectors: Float16[np.ndarray, "image dim"]) -> Candidates:
-    """The same by matrix product, without FAISS."""
+def _product(vectors: Float16[np.ndarray, "image dim"], keep: bool = True) -> Candidates:
+    """The same by matrix product, without FAISS. keep: hold the vectors as float32, where they take at most KEEP."""
     size = vectors.shape[0] * vectors.shape[1] * 4
-    kept = vectors.astype(np.float32) if size <= KEEP else None
+    kept = vectors.astype(np.float32) if keep and size <= KEEP else None
 
     def search(queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         parts = blocks(vectors) if kept is None else (kept[i : i + BLOCK] for i in range(0, len(kept), BLOCK))

@@ -18,6 +18,7 @@ from memdetect.inputs.tables import IMAGE_COLUMNS, LONGEST, PROMPT_COLUMNS
 
 LISTS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 KEY_COLUMNS = ("key", "id")
+PATH_COLUMNS = ("image_path", *IMAGE_COLUMNS, "url")  # of rows of embeddings
 Fields = Mapping[str, Any]
 
 
@@ -92,17 +93,26 @@ def _file(path: Path) -> Iterator[Listed]:
         return
     if suffix not in LISTS:
         raise _problem(str(path), None, f"is neither an image nor a list of paths ({' '.join(LISTS)}); rename it")
-    if suffix == ".parquet":
-        rows = enumerate(_parquet(path), 1)
-        yield from (_listed(path, number, row) for number, row in rows)
+    rows = enumerate(_parquet(path), 1) if suffix == ".parquet" else rows_of_list(path)
+    yield from (_listed(path, number, row) for number, row in rows)
+
+
+def rows_of_list(path: Path) -> Iterator[tuple[int, Fields]]:
+    """The rows of a list, txt, jsonl, csv, tsv or parquet, with their lines. MemdetectError that names a bad one.
+
+    Of parquet the columns that name an image, a key or a caption, whichever there are.
+    """
+    if path.suffix.lower() == ".parquet":
+        with _blame(path):
+            known = {*PATH_COLUMNS, *KEY_COLUMNS, *PROMPT_COLUMNS}
+            yield from enumerate(rows_in(path, [name for name in columns_of(path) if name in known]), 1)
         return
     try:
         opened = path.open(encoding="utf-8-sig", newline="")
     except OSError as problem:
         raise _problem(str(path), None, f"cannot be read ({problem.strerror}); give access to it") from None
     with opened as file:
-        read = {".txt": _lines, ".jsonl": _objects}.get(suffix, _table)
-        yield from (_listed(path, number, row) for number, row in read(path, file))
+        yield from {".txt": _lines, ".jsonl": _objects}.get(path.suffix.lower(), _table)(path, file)
 
 
 def _within(file: TextIO) -> Iterator[str]:
@@ -175,14 +185,16 @@ def _listed(source: Path, line: int, row: Fields) -> Listed:
             raise ValueError(f"no path among the columns {list(row)!s:.200}; name one {' or '.join(IMAGE_COLUMNS)}")
         key = next((row[name] for name in KEY_COLUMNS if row.get(name) not in (None, "")), None)
         caption = next((row[name] for name in PROMPT_COLUMNS if str(row.get(name) or "").strip()), None)
-        names = _text(path, "path"), None if key is None else _text(key, "key")
+        names = text_of(path, "path"), None if key is None else text_of(key, "key")
         place = f"{source}, line {line}"
-        return Listed(source.parent / names[0], names[1], None if caption is None else _text(caption, "caption"), place)
+        return Listed(
+            source.parent / names[0], names[1], None if caption is None else text_of(caption, "caption"), place
+        )
     except ValueError as problem:
         raise _problem(str(source), line, str(problem)) from None
 
 
-def _text(value: object, name: str) -> str:
+def text_of(value: object, name: str) -> str:
     """Text that can be written as UTF-8; a number counts as its digits. Raises ValueError."""
     if type(value) not in (int, float, str) or not str(value).strip():
         raise ValueError(f"the {name} is {value!r:.60}, expected text; correct it")

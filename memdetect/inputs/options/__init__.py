@@ -7,6 +7,7 @@ and help that stand here. None, and an empty sequence, mean that the model's car
 
 from memdetect.inputs.options.indexing import Indexing
 from memdetect.inputs.options.judging import Judging
+from memdetect.inputs.options.ranked import Ranked
 from memdetect.inputs.options.running import Inputs, Loading, Lookup, Probing, Sampling, Sharing
 from memdetect.inputs.options.shared import BatchSize, EmbedderName, File, Given, Layers, MaxPixels, Seed
 
@@ -23,6 +24,7 @@ __all__ = [
     "Lookup",
     "MaxPixels",
     "Probing",
+    "Ranked",
     "Sampling",
     "Seed",
     "Sharing",

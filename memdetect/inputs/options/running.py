@@ -6,7 +6,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from typer import Option
 
-from memdetect.inputs.options.shared import BatchSize, File, Given, Layers, Seed, pipeline_arguments
+from memdetect.inputs.options.shared import (
+    BatchSize,
+    File,
+    Given,
+    Layers,
+    RankNumber,
+    Seed,
+    World,
+    pipeline_arguments,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +237,8 @@ class Sharing:
         int | None,
         Option("--shard-size", min=1, metavar="N", help="Items of a shard, fixed at the first start: 16 images."),
     ] = None
-    rank: Annotated[
-        int | None,
-        Option("--rank", min=0, metavar="R", help="Number of this process, from 0; also from Slurm, torchrun."),
-    ] = None
-    world: Annotated[int | None, Option("--world", min=1, metavar="W", help="Number of processes at this run.")] = None
+    rank: RankNumber = None
+    world: World = None
     workers: Annotated[
         int | None, Option("--workers", min=1, metavar="N", help="Start so many processes here, one a GPU.")
     ] = None

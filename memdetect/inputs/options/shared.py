@@ -36,6 +36,11 @@ def pipeline_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 
 # Options of several records and commands.
+RankNumber = Annotated[
+    int | None,
+    Option("--rank", min=0, metavar="R", help="Number of this process, from 0; else as Slurm or torchrun says."),
+]
+World = Annotated[int | None, Option("--world", min=1, metavar="W", help="How many processes share the work.")]
 Layers = Annotated[
     Sequence[str],
     Option("--layer", help="Layer to probe: a name, a glob, or an alias that `memdetect layers` lists; repeatable."),

@@ -157,11 +157,11 @@ def test_files_of_another_index_are_refused(copy, index, untouched):
 def test_newer_and_foreign_manifests_say_so(copy, untouched):
     path = copy / MANIFEST
     held = json.loads(path.read_text())
-    path.write_text(json.dumps({**held, "schema_version": 4, "news": 1}))
-    assert "schema 4, made by a newer memdetect; this one reads 3: update memdetect" in refusal(copy)
+    path.write_text(json.dumps({**held, "schema_version": 5, "news": 1}))
+    assert "schema 5, made by a newer memdetect; this one reads 3 and 4: update memdetect" in refusal(copy)
     path.write_text(json.dumps({**held, "schema_version": 2}))
     anew = f"build it again with memdetect index build SOURCES --out {copy}"
-    assert refusal(copy).endswith(f"schema 2, made by an older memdetect; this one reads 3: {anew}")
+    assert refusal(copy).endswith(f"schema 2, made by an older memdetect; this one reads 3 and 4: {anew}")
     for foreign in ("{}", "[]", "null", '{"schema_version": "1"}', '{"schema_version": true}', '{"name": "npm"}'):
         path.write_text(foreign)
         assert "is no manifest of an index" in refusal(copy)
@@ -226,10 +226,10 @@ def test_faiss_reads_under_limits_that_are_restored(ivf, tiny, monkeypatch):
     seen = {}
     read = faiss.read_index
 
-    def watched(path):
+    def watched(path, flags):
         seen["bytes"] = faiss.get_deserialization_vector_byte_limit()
         seen["loops"] = faiss.get_deserialization_loop_limit()
-        return read(path)
+        return read(path, flags)
 
     before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
     monkeypatch.setattr(faiss, "read_index", watched)

@@ -1,0 +1,88 @@
+"""Which share of the work is this process's? From --rank and --world, or from what a cluster's scheduler sets."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from memdetect.errors import MemdetectError
+
+SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_STEP")
+TORCH = ("RANK", "WORLD_SIZE")
+KUBERNETES = "JOB_COMPLETION_INDEX"
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One of `world` processes that share the work: its number, from 0, and what said so ("" = nothing did)."""
+
+    rank: int
+    world: int
+    source: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether the work is this process's alone."""
+        return self.world == 1
+
+
+def rank_of(rank: int | None = None, world: int | None = None, environment: Mapping[str, str] = os.environ) -> Rank:
+    """The process's rank: what was given, else what the environment says, else 0 of 1.
+
+    Read are, in this order: a Slurm array (the task's number from the array's smallest, in its steps, and how many
+    tasks), RANK and WORLD_SIZE, and JOB_COMPLETION_INDEX, which Kubernetes sets, with `world`. A given `world`
+    stands in the place of the environment's. Raises MemdetectError (usage) for a rank without a world, and for a rank
+    outside of it.
+    """
+    if rank is not None and world is None:
+        raise MemdetectError(f"--rank {rank} is one of how many? give --world as well")
+    if rank is not None and world is not None:
+        return _within(rank, world, "--rank")
+    for read in (_slurm, _torch, _kubernetes):
+        if (found := read(environment, world)) is not None:
+            return _within(*found)
+    if world not in (None, 1):
+        raise MemdetectError(
+            f"--world {world} is given and no rank: --rank is not, nor is {SLURM[0]}, {TORCH[0]} or {KUBERNETES} set"
+        )
+    return Rank(0, 1, "")
+
+
+Found = tuple[int, int, str] | None
+
+
+def _slurm(environment: Mapping[str, str], world: int | None) -> Found:
+    task, least, count = (_number(environment, name) for name in SLURM[:3])
+    if task is None or least is None or count is None:
+        return None
+    step = max(_number(environment, SLURM[3]) or 1, 1)
+    if (task - least) % step:
+        raise MemdetectError(f"{SLURM[0]} is {task}, which is no step of {step} from {least}; give --rank and --world")
+    return (task - least) // step, world or count, SLURM[0]
+
+
+def _torch(environment: Mapping[str, str], world: int | None) -> Found:
+    rank, size = (_number(environment, name) for name in TORCH)
+    return None if rank is None or (world or size) is None else (rank, world or size or 1, TORCH[0])
+
+
+def _kubernetes(environment: Mapping[str, str], world: int | None) -> Found:
+    rank = _number(environment, KUBERNETES)
+    return None if rank is None or world is None else (rank, world, KUBERNETES)
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    """A variable as a number, None where it is not set or empty. MemdetectError (usage) for anything else."""
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise MemdetectError(f"{name} is {text!r:.40}, expected a number from 0; unset it, or give --rank and --world")
+    return int(text)
+
+
+def _within(rank: int, world: int, source: str) -> Rank:
+    if not 0 <= rank < world:
+        raise MemdetectError(
+            f"rank {rank} (by {source}) is none of {world}, expected 0 to {world - 1}; correct --rank or --world"
+        )
+    return Rank(rank, world, source)

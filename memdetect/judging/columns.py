@@ -1,0 +1,112 @@
+"""Columns of values, for as many items as there may be: numbers in arrays, texts in one, equal values once."""
+
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from math import isnan, nan
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
+AT_ONCE = 250_000  # texts of which the distinct ones are in memory together
+
+
+class Texts:
+    """Texts, or None, in their order: their bytes and 9 more each."""
+
+    def __init__(self) -> None:
+        self._data, self._ends, self._there = bytearray(), array("Q"), bytearray()
+
+    def append(self, text: str | None) -> None:
+        """Add the next text."""
+        self._data += b"" if text is None else text.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._data))
+        self._there.append(text is not None)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str | None:
+        if not self._there[index]:
+            return None
+        start = self._ends[index - 1] if index else 0
+        return self._data[start : self._ends[index]].decode("utf-8", "surrogatepass")
+
+
+class Numbers:
+    """Finite numbers, or None, in their order: 8 bytes each."""
+
+    def __init__(self, values: Iterable[float | None] = ()) -> None:
+        self._held = array("d", (nan if value is None else value for value in values))
+
+    def append(self, value: float | None) -> None:
+        """Add the next number."""
+        self._held.append(nan if value is None else value)
+
+    def __iter__(self) -> Iterator[float | None]:
+        return (None if value != value else value for value in self._held)
+
+    def __getitem__(self, index: int) -> float | None:
+        return None if isnan(value := self._held[index]) else value
+
+
+class Codes(Generic[H]):
+    """Values of which many are equal, in their order: 4 bytes each, and every distinct one once."""
+
+    def __init__(self, values: Iterable[H] = ()) -> None:
+        self._numbers, self._values, self._codes = dict[H, int](), list[H](), array("I")
+        for value in values:
+            self.append(value)
+
+    def append(self, value: H) -> None:
+        """Add the next value."""
+        number = self._numbers.setdefault(value, len(self._values))
+        if number == len(self._values):
+            self._values.append(value)
+        self._codes.append(number)
+
+    def __iter__(self) -> Iterator[H]:
+        return map(self._values.__getitem__, self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __getitem__(self, index: int) -> H:
+        return self._values[self._codes[index]]
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered(Generic[T]):
+    """Those of some items that a condition holds for, found anew each time that they are gone through."""
+
+    items: Iterable[T]
+    holds: Callable[[T], bool]
+
+    def __iter__(self) -> Iterator[T]:
+        return (item for item in self.items if self.holds(item))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(slots=True)
+class Shared(Generic[T]):
+    """Keeps one object for the same parts, and those alive: of the first `most` that are asked for."""
+
+    most: int = 4096
+    _held: dict[tuple[int, ...], T] = field(default_factory=dict[tuple[int, ...], T])
+
+    def of(self, value: T, *parts: object) -> T:
+        """The object kept for these very parts, or `value`, which has to hold them."""
+        key = tuple(map(id, parts))
+        if len(self._held) >= self.most:
+            return self._held.get(key, value)
+        return self._held.setdefault(key, value)
+
+
+def distinct(texts: Callable[[], Iterable[str]], count: int) -> int:
+    """How many of `count` texts are distinct; of many a part at a time is in memory, and they are gone through anew."""
+    parts = 1 + count // AT_ONCE
+    if parts == 1:
+        return len(set(texts()))
+    return sum(len({text for text in texts() if hash(text) % parts == part}) for part in range(parts))
