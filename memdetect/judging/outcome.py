@@ -51,6 +51,48 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptOf:
+    """Families of one kind that a screen should keep, and how many it keeps.
+
+    low: lower 95 % bound of that share (Clopper-Pearson, one-sided); interval: the two-sided one; in [0, 1].
+    """
+
+    kind: str
+    families: int
+    kept: int
+    low: float
+    interval: tuple[float, float]
+
+    @property
+    def phrase(self) -> str:
+        """The share in words."""
+        kind = f" of kind {self.kind}" if self.kind else ""
+        return f"{self.kept} of {self.families} families of findings{kind}, at least {self.low:.0%}"
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What a screen left out: prompts chosen to be sampled in full, and those left, of which nothing more was measured.
+
+    by: of what and how prompts were chosen, in words. known: what the screen keeps, of each kind that was left and is
+    known. reason: why prompts that were left cannot be passed, "" = they can. limit: the policy's.
+    """
+
+    chosen: int
+    left: int
+    by: str
+    known: tuple[KeptOf, ...]
+    reason: str
+    limit: float
+
+    @property
+    def keeps(self) -> str:
+        """What the screen keeps, in words."""
+        kept = ", ".join(one.phrase for one in self.known)
+        return f"the screen keeps {kept}" if kept else "what the screen misses is not stated"
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Items and images by what a reader is told of them.
 
@@ -82,7 +124,7 @@ class Verdict:
     the share of memorized prompt families, if those are flagged as often as the known ones; None where that is not
     known. tally: what a reader is told of all items and images. decided: how many items people decided what of.
     calibration: digest of the clean scores. policy_file: that the policy was read from, as seen from the root of its
-    repository; "" = there is none.
+    repository; "" = there is none. screened: what a screen left out, None = all prompts were sampled in full.
     """
 
     planned: int
@@ -110,6 +152,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     calibration: str = ""
     policy_file: str = ""
+    screened: Screened | None = None
 
     @property
     def complete(self) -> bool:
@@ -119,9 +162,12 @@ class Verdict:
     @property
     def usable(self) -> str:
         """Of how many items there are values, in words; those that could not be read, or gave none, are named."""
+        left = self.screened.left if self.screened else 0
         lost = (self.tally.unreadable, "could not be read"), (self.tally.nonfinite, "gave no finite values")
         said = "; ".join(f"{count} {what}" for count, what in lost if count)
-        return f"{self.measured - self.unusable} of {self.planned} items measured{f' ({said})' if said else ''}"
+        more = f", {left} screened only" if left else ""
+        whole = self.measured - self.unusable - left
+        return f"{whole} of {self.planned} items measured{f' ({said})' if said else ''}{more}"
 
     @property
     def verdict(self) -> Decision:
@@ -139,7 +185,8 @@ class Verdict:
     @property
     def scan_exit(self) -> Exit:
         """Exit code of a scan that does not judge: inconclusive when nothing could be used, else ok."""
-        return Exit.OK if self.measured > self.unusable else Exit.INCONCLUSIVE
+        left = self.screened.left if self.screened else 0
+        return Exit.OK if self.measured - left > self.unusable else Exit.INCONCLUSIVE
 
     @property
     def reasons(self) -> list[str]:

@@ -13,6 +13,11 @@ from memdetect.judging.statistics.combine import MOST, Tail, combined, fit_tail,
 from memdetect.judging.statistics.conformal import rank, simes_levels
 from memdetect.runs.plan import Plan
 
+UNUSABLE: Mapping[str, str] = {
+    "screened": "it was only screened",
+    "unreadable": "the input could not be read as a whole",
+    "nonfinite": "the network gave values that are not finite",
+}
 SMALLEST_STRATUM, SMALLEST_KIND = 200, 100  # clean prompts of one of several
 
 
@@ -228,9 +233,7 @@ def rank_of(row: Row, score: float | None, reference: ReferenceScores | Unranked
     unlike: whether its text is like that of no clean prompt.
     """
     if row.status != "ok":
-        unreadable = row.status == "unreadable"
-        what = "the input could not be read as a whole" if unreadable else "the network gave values that are not finite"
-        return Unranked(what)
+        return Unranked(UNUSABLE[row.status])
     if isinstance(reference, Unranked):
         return reference
     if apart := _of_another_kind(row, reference):

@@ -9,15 +9,16 @@ from typing import Any
 
 from memdetect.inputs.wording import family_key, kind_of
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.outcome import Rule, Shift
+from memdetect.judging.outcome import Rule, Screened, Shift
 from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
 from memdetect.judging.results import Judged
 from memdetect.judging.reviewing import review_rules
+from memdetect.judging.screen_recall import screen_rule
 from memdetect.judging.search_rules import index_rules
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
 from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
-from memdetect.judging.statistics.shift import all_below, bulk_check
+from memdetect.judging.statistics.shift import Bulk, all_below, bulk_check
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES
@@ -31,6 +32,7 @@ class Findings:
     """What the rules judge: every item as it was judged, and what it was judged by.
 
     sensitivity: of the deciding score, by kind of prompt; kinds of which no memorized prompt is known are not there.
+    screened: what a screen left out, None = nothing.
     """
 
     header: Header
@@ -38,6 +40,12 @@ class Findings:
     reference: ReferenceScores | Unranked
     calibration: Calibration | None
     sensitivity: Mapping[str, Sensitivity]
+    screened: Screened | None = None
+
+    @property
+    def left(self) -> int:
+        """How many prompts were only screened."""
+        return self.screened.left if self.screened else 0
 
     def ranked(self) -> list[Rank]:
         """Ranks of the items that have one and were not rejected."""
@@ -73,13 +81,26 @@ def shift_of(found: Findings) -> Shift:
         return Shift(dead=_dead(found))
     text = _wording(found)
     low = text.get("low")
-    bulk = bulk_check(found.ranked())
+    bulk = _bulk(found)
     every = [item.ranked for item in found.items if isinstance(item.ranked, Rank)]
     auroc = text.get("auroc") if low is not None else None
     uncompared = {key: str(text.get(key, "")) for key in ("missing", "few")}
     return Shift(
         auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every), _dead(found), **uncompared
     )
+
+
+def _bulk(found: Findings) -> tuple[Bulk, ...]:
+    """The bulk of p. Of a screened run only what is known of it: p-values of prompts left out are taken to be 1.
+
+    Too few small ones then show nothing, for they may be among those left out; too many still do.
+    """
+    ranks = found.ranked()
+    if not found.left or not ranks:
+        return bulk_check(ranks)
+    largest = max(ranked.n for ranked in ranks)
+    whole = bulk_check([*ranks, *([Rank(largest + 1, largest)] * found.left)])
+    return tuple(check for check in whole if check.z > 0)
 
 
 def _wording(found: Findings) -> Mapping[str, Any]:
@@ -101,8 +122,11 @@ def _dead(found: Findings) -> str:
 
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
-    """Families with an item flagged at the fixed level, or a copy, also in part, among those that could be judged."""
-    if isinstance(found.reference, Unranked):
+    """Families with an item flagged at the fixed level, or a copy, also in part, among those that could be judged.
+
+    None without p-values, and where prompts were only screened: those that were not are the strongest.
+    """
+    if isinstance(found.reference, Unranked) or found.left:
         return None
     limits = flagging_ranks(found.reference, policy)
     families = flagged_families(found.items, limits)
@@ -145,7 +169,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
         made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
         made += [] if found.header.index else [_sensitivity(found, policy)]
     made += [_undetectable(found, policy, scored), *index_rules(found.header, found.items, policy)]
-    made += review_rules(found.items, policy)
+    made += [*screen_rule(found.screened), *review_rules(found.items, policy)]
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
     return tuple(made)
@@ -257,6 +281,8 @@ def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
     lost: list[str] = []
     for item in found.items:
         ranked = item.ranked
+        if item.row.status == "screened":  # left to the rule `screen`
+            continue
         if scored and isinstance(ranked, Unranked) and item.outcome not in COPIES:
             lost.append(ranked.reason)
         elif item.outcome == "inconclusive" and (isinstance(ranked, Unranked) or ranked.rank > 1):
@@ -273,7 +299,8 @@ def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) 
     limit = policy.max_rate
     assert limit is not None
     if rate is None:
-        return Rule("max-rate", "inconclusive", "there are no p-values to count", None, limit)
+        why = "prompts that were only screened have no p-value" if found.left else "there are no p-values to count"
+        return Rule("max-rate", "inconclusive", why, None, limit)
     if not rate.rank:
         least = smallest_clean(policy.level, limit)
         reason = (

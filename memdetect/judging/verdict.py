@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
 from memdetect.judging.integrity import integrity
-from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
+from memdetect.judging.outcome import OUTCOMES, Screened, Tally, Verdict
 from memdetect.judging.ranks import (
     Rank,
     Ranked,
@@ -23,6 +23,8 @@ from memdetect.judging.results import Judged, Results
 from memdetect.judging.reviewing import rulings
 from memdetect.judging.rows import Row, rows_of
 from memdetect.judging.rules import Findings, flagging_ranks, rate_of, rules, shift_of
+from memdetect.judging.screen_recall import Asked, Recall, screened_of
+from memdetect.judging.screened import SCREENED
 from memdetect.judging.search_rules import (
     NO_THRESHOLD,
     alike,
@@ -52,7 +54,7 @@ class _Bar:
     """What BH needs at this size: smallest p, minimum number of detections, and clean prompts needed for a single one.
 
     plan, planned: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy. scored:
-    whether the policy asks for scores. reference: what they are ranked among.
+    whether the policy asks for scores. reference: what they are ranked among. screened: what a screen left out.
     """
 
     n: int
@@ -64,6 +66,19 @@ class _Bar:
     blind: bool
     scored: bool
     reference: ReferenceScores | Unranked
+    screened: Screened | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a run is judged by beside its records.
+
+    today, altered: as for `judge`. recall: what a screen is known to keep, and the screen that it has to be of.
+    """
+
+    today: date | None = None
+    altered: Sequence[str] = ()
+    recall: tuple[Recall, Asked] | None = None
 
 
 def judge(
@@ -81,17 +96,29 @@ def judge(
     decides which suppressions have expired (default: the day in UTC). altered: what is not as it was fixed or measured
     (`integrity.altered`), a line each. Pure: reads nothing, writes nothing.
     """
+    return judge_with(header, rows, calibration, policy, Beside(today, altered))
+
+
+def judge_with(
+    header: Header,
+    rows: Iterable[Measurement],
+    calibration: Calibration | None,
+    policy: Policy | None,
+    beside: Beside,
+) -> tuple[Sequence[Result], Verdict]:
+    """As `judge`, with what is known of a screen."""
     policy = policy or Policy()
     reference = reference_scores(header.plan, calibration)
     told = _told(rows_of(rows, header.plan), header, calibration)
     reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
-    bar = _bar(reference, header, policy)
+    screened = screened_of(header, told, *(beside.recall or (None, None)), policy)
+    bar = replace(_bar(reference, header, policy), screened=screened)
     items = _judged(_centred(told, header.plan, calibration), bar, policy)
-    aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
+    aside = suppressions(policy, items, header, beside.today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
     known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))
-    verdict = _verdict(Findings(header, items, reference, calibration, known), policy, bar, aside)
-    broken = tuple(integrity(altered))
+    verdict = _verdict(Findings(header, items, reference, calibration, known, screened), policy, bar, aside)
+    broken = tuple(integrity(beside.altered))
     said = (*(rule.reason for rule in broken), *_strangers(items, bar))
     results = Results(items, header.plan, reference, calibration)
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
@@ -183,6 +210,8 @@ def _bar(reference: ReferenceScores | Unranked, header: Header, policy: Policy) 
 
 def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
     """The worst that holds; `clear` only where everything that was asked could be searched, compared and ranked."""
+    if row.status == "screened":
+        return _left(bar)
     copied = next((match for match in row.matches if match.copy_found), None) if row.matches else None
     if copied is not None:
         return "copy", copy_reason(copied)
@@ -195,6 +224,14 @@ def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Ba
         seen = " and ".join(dict.fromkeys(s for name in bar.plan.deciding if (s := bar.plan.readings[name].seen)))
         return "suspicious", f"{seen}{': ' if seen else ''}p = {p:.2g} among {ranked.n} clean prompts"
     return _searched(row, bar) or _ranked(row, ranked, bar)
+
+
+def _left(bar: _Bar) -> tuple[Outcome, str]:
+    """Of a prompt that was only screened: clear only where what the screen keeps is stated, and is enough."""
+    screened = bar.screened
+    if screened is None or screened.reason:
+        return "inconclusive", f"{SCREENED}: {screened.keeps if screened else 'the run names no screen'}"
+    return "clear", f"{SCREENED}: below the cut of {screened.by}; {screened.keeps}"
 
 
 def _searched(row: Row, bar: _Bar) -> tuple[Outcome, str] | None:
@@ -240,7 +277,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         counts=_counts(found.items),
         calibrated=bar.n,
         missing=found.reference.reason if isinstance(found.reference, Unranked) else "",
-        unusable=sum(item.row.status != "ok" for item in found.items),
+        unusable=sum(item.row.status not in ("ok", "screened") for item in found.items),
         suppressed=sum(bool(item.suppressed) for item in found.items),
         detections=bar.detections,
         needed=bar.needed,
@@ -256,6 +293,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         tally=_tally([item.row for item in found.items], found.header.plan),
         calibration=clean,
         decided=rulings(found.items),
+        screened=bar.screened,
     )
     base = replace(base, basis=basis(base, found.header, found.calibration))
     return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean, read_regular
 from memdetect.runs.plan import MOST, Plan, Whole
+from memdetect.runs.screen import Screen
 
 SHARES = ("coverage", "recall", "share")  # what a key of an index ends in when its number is from 0 to 1
 Count = Annotated[int, Field(ge=0, le=MOST)]
@@ -95,7 +96,8 @@ class Header(_Strict):
     index: name, digest, rows and coverage of the training images that were searched; {} = none were. opening: how the
     weights were opened, where not as usual (LoRA, revision and the like). policy, policy_digest, plan_digest,
     calibration (its digest): the bar, fixed before the first image. wording: how well the prompts can be told from the
-    calibration's by their text alone. seal: sha256, in hex, of all other fields, set when the header is written.
+    calibration's by their text alone. screen: how the prompts that are sampled in full were chosen, None = all of them
+    are; plan and inputs are of all prompts. seal: sha256, in hex, of all other fields, set when the header is written.
     """
 
     schema_version: Literal[5] = 5
@@ -115,6 +117,7 @@ class Header(_Strict):
     plan_digest: str = ""
     calibration: str = ""
     wording: Annotated[dict[str, Any], AfterValidator(_wording_facts)] = {}
+    screen: Screen | None = None
     seal: str = ""
 
     def sealed(self) -> "Header":

@@ -9,7 +9,7 @@ from memdetect.copies.match import Match
 from memdetect.runs.review import LIFTED, Reviewed, Ruling, fingerprint, strictest
 
 SCHEMA = 1
-Status = Literal["ok", "nonfinite", "unreadable"]
+Status = Literal["ok", "nonfinite", "unreadable", "screened"]
 Outcome = Literal["copy", "partial-copy", "suspicious", "similar", "clear", "inconclusive"]
 FINDINGS: Sequence[Outcome] = ("copy", "partial-copy", "suspicious", "similar")  # the worst first
 COPIES: Sequence[Outcome] = FINDINGS[:2]  # a training image comes back, whole or in part
@@ -30,7 +30,8 @@ class Measurement(_Strict):
     """What was measured of one item; one line of a shard. Higher scores = more memorized; None = not finite.
 
     sha256: of the file of a given image, or over those of the pictures that were given for a prompt. kind, novelty: of
-    the prompt among the clean ones, as `judging.kinds` tells them. one_colour: which of its images have a single
+    the prompt among the clean ones, as `judging.kinds` tells them. status: `screened` = only by its first steps, whose
+    scores stand under `screen:NAME`; no image was made. one_colour: which of its images have a single
     colour, counted from 0.
     """
 

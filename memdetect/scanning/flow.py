@@ -15,8 +15,12 @@ from memdetect.judging import judge
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds
 from memdetect.judging.integrity import altered, shard_digests
+from memdetect.judging.rows import Records, rows_of
 from memdetect.judging.run import Run
+from memdetect.judging.screened import with_screened
+from memdetect.judging.screened_runs import known_of
 from memdetect.judging.telling import kinds_in
+from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
@@ -28,6 +32,16 @@ from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
 from memdetect.scanning.prepare import Bench, Options, prepare
+from memdetect.scanning.screening import (
+    Screener,
+    check_screening,
+    chosen,
+    keep_recall,
+    refuse_another,
+    screened,
+    screener_of,
+    write_results,
+)
 
 
 def run_scan(
@@ -41,35 +55,61 @@ def run_scan(
     options = options or Options()
     check_files(options)
     check_labels(requests, model)
+    check_screening(options)
     options, watch = with_base(model, options), watch or Watch()
     loaded, file = load(model, options.loading), options.judging.calibration
     check_labels(requests, loaded)
     clean = None if options.judging.base else calibration_of(loaded, Path(file) if file else None)
-    bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
-    images = all(r.prompt is None for r in requests.items)
-    bench = prepare(loaded, options, bank=bank, images=images)
-    if clean and bank and (different := clean.settings.difference(settings_of(bench))):
-        bench = _without_bank(bench, different, images=images)
+    bench = _bench(requests, loaded, options, clean)
+    made = screener_of(bench, requests, clean)
     _refuse_another(requests, bench, out)
     calibration = clean if options.judging.base is None else _of_base(requests, bench, out, watch)
     base, pictures = options.judging.base is not None, options.lookup.train_images
-    if base and calibration is None:
+    screen = screened(requests, made, out, watch) if made else None
+    if (base and calibration is None) or (made and screen is None):
         header = header_of(bench, requests)
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
     if pictures and options.lookup.search:
         bench = with_own_index(bench, Path(pictures), out, out / FOLDER / "images" if base else None)
-    header = header_of(bench, requests, calibration)
+    header = header_of(bench, requests, calibration).model_copy(update={"screen": screen})
+    return _in_full(requests, bench, RunFolder(out), header, (calibration, made), watch)
+
+
+def _in_full(
+    requests: Requests,
+    bench: Bench,
+    folder: RunFolder,
+    header: Header,
+    known: tuple[Calibration | None, Screener | None],
+    watch: Watch,
+) -> Run:
+    """Sample all prompts, or those that a screen chose, and judge the run.
+
+    known: what scores are ranked among, and the screen with what is known of it.
+    """
+    calibration, made = known
     kept = calibration.cut(header.plan) if calibration else None
-    folder = RunFolder(out)
     with folder.locked():
         header = folder.open(header)
         if kept:
             write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
+        keep_recall(folder.path, made, header)
         # Of a run that goes on with other clean scores, kinds are those of the first.
         if kept and kept.digest == header.calibration:
             bench = replace(bench, kinds=kinds_in(calibration))
-        finished = sample_all(requests.items, bench, folder, watch)
-        return closed(folder, header, kept, options.policy, bench.evidence, interrupted=not finished)
+        finished = sample_all(chosen(requests.items, header.screen), bench, folder, watch)
+        return closed(folder, header, kept, bench.options.policy, bench.evidence, interrupted=not finished)
+
+
+def _bench(requests: Requests, loaded: Model, options: Options, clean: Calibration | None) -> Bench:
+    """The settings, with the bank of the clean scores where it was made with the same."""
+    file = options.judging.calibration
+    bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
+    images = all(r.prompt is None for r in requests.items)
+    bench = prepare(loaded, options, bank=bank, images=images)
+    if clean and bank and (different := clean.settings.difference(settings_of(bench))):
+        return _without_bank(bench, different, images=images)
+    return bench
 
 
 def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool) -> Bench:
@@ -97,6 +137,7 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
     asked = bench.options.lookup
     own = asked.train_images is not None and asked.search
     held = RunFolder(out).continued(header_of(bench, requests), later=("index", "top_k") if own else ())
+    refuse_another(held, bench.options.screening, out)
     if held and own and not held.plan.index:
         raise MemdetectError(
             f"{out} holds a run with another plan: no index was searched, now that of {asked.train_images}; "
@@ -162,17 +203,21 @@ def closed(
     interrupted: bool,
 ) -> Run:
     """The run in a folder, judged; its results and its sheet of pairs are written, unless it was interrupted."""
-    rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
+    rows = folder.measurements()  # those of a scan that was resumed may come from another working folder
     found = (seen_from_here(row, evidence) for row in rows) if evidence else rows
-    changed = altered(folder, header, rows, shard_digests(folder))
-    made, verdict = judge(header, found, calibration, policy, altered=changed)
-    results = list(made)
+    every, changed = with_screened(folder.path, header, rows_of(found, header.plan))
+    changed += altered(folder, header, every, shard_digests(folder))
+    known = known_of([(folder.path, header)])
+    made, verdict = judge_with(
+        header, Records(every, header.plan), calibration, policy, Beside(altered=changed, recall=known)
+    )
+    results = made if header.screen else list(made)
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(
                 f"{folder.path} holds {verdict.measured} of {header.planned} items; run the same command again",
                 Exit.ERROR,
             )
-        folder.write_results(results)
+        write_results(folder, results)
         write_pairs(folder.path, results)
     return Run(folder.path, header, results, verdict, interrupted)

@@ -17,7 +17,7 @@ from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import outside
 from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
-from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling, Screening
 from memdetect.inputs.prompts import Requests
 from memdetect.inputs.wording import family_key
 from memdetect.judging.calibration import Calibration
@@ -35,6 +35,7 @@ RECORDS: Mapping[str, type[Any]] = {
     "probing": Probing,
     "lookup": Lookup,
     "judging": Judging,
+    "screening": Screening,
 }
 
 
@@ -51,7 +52,7 @@ class Told(TypedDict, total=False):
 
 
 class ScanOf(Told, total=False):
-    """What is scanned, one of these, and whether the generated images are kept."""
+    """What is scanned, one of these, whether the generated images are kept, and what is sampled in full."""
 
     prompts: Sequence[Prompt]
     images: Sequence[File | Image.Image]
@@ -59,6 +60,7 @@ class ScanOf(Told, total=False):
     unconditional: int
     files: Sequence[File]
     save_images: bool
+    screening: Screening
 
 
 class CalibrationOf(Told, total=False):

@@ -8,6 +8,7 @@ and help that stand here. None, and an empty sequence, mean that the model's car
 from memdetect.inputs.options.indexing import Indexing
 from memdetect.inputs.options.judging import Judging
 from memdetect.inputs.options.running import Inputs, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options.screening import Screening
 from memdetect.inputs.options.shared import BatchSize, EmbedderName, File, Given, Layers, MaxPixels, Seed
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "MaxPixels",
     "Probing",
     "Sampling",
+    "Screening",
     "Seed",
 ]
