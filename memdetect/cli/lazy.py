@@ -14,6 +14,7 @@ COMMANDS = {
     "samples": ("samples", "samples_command"),
     "gate": ("gate", "gate_command"),
     "compare": ("compare", "compare_command"),
+    "screen-recall": ("screen_recall", "screen_recall_command"),
     "report": ("report", "report_command"),
     "review": ("review", "review_command"),
     "sweep": ("sweep", "sweep_command"),

@@ -67,7 +67,7 @@ Reading: TypeAlias = Annotated[Inputs, Take(only=("prompt_column", "prompts_form
 OnDevice: TypeAlias = Annotated[Loading, Take(only=("device",))]
 EmbedderFile: TypeAlias = Annotated[Lookup, Take(only=WEIGHTS, panel="Embedder")]
 ScanJudging: TypeAlias = Annotated[
-    Judging, Take(only=("calibration", "base", "base_rounds", "fail_on", "policy", "max_rate", "fdr"))
+    Judging, Take(only=("calibration", "base", "base_rounds", "fail_on", "policy", "max_rate", "fdr", "screen_recall"))
 ]
 GateJudging: TypeAlias = Annotated[Judging, Take(without=("base", "base_rounds"))]
 CleanLookup: TypeAlias = Annotated[Lookup, Take(without=("train_images", "instance_prompt"))]

@@ -13,7 +13,7 @@ from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checke
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lines
 from memdetect.cli.unfold import unfolded
-from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Screening
 
 Files = Annotated[
     list[str] | None,
@@ -36,6 +36,7 @@ def scan_command(
     sampling: Sampling,
     probing: Probing,
     lookup: Lookup,
+    screening: Screening,
     judging: ScanJudging,
     reporting: Reporting,
     files: Files = None,
@@ -61,7 +62,7 @@ def scan_command(
         from memdetect.scanning import Options, Watch, run_scan
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images)
+        settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images, None, screening)
         if dry_run:
             print_plan(requests, model, settings)
         with progress_bar("scan") as progress:

@@ -159,8 +159,8 @@ def _notes(verdict: Verdict, aside: Suppressions) -> Iterator[str]:
 
 
 def _left(verdict: Verdict) -> Iterator[str]:
-    if verdict.screened and verdict.screened.left:
-        yield f"{verdict.screened.left} prompts were only screened, so that no rate of findings is bounded"
+    if verdict.left:
+        yield f"{verdict.left} prompts were only screened, so that no rate of findings is bounded"
 
 
 def _given_for(entry: Ignore) -> str:

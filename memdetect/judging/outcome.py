@@ -160,14 +160,22 @@ class Verdict:
         return self.measured == self.planned
 
     @property
+    def left(self) -> int:
+        """How many items were only screened."""
+        return self.screened.left if self.screened else 0
+
+    @property
+    def sampled(self) -> int:
+        """How many items were measured in full, or could not be used."""
+        return self.measured - self.left
+
+    @property
     def usable(self) -> str:
         """Of how many items there are values, in words; those that could not be read, or gave none, are named."""
-        left = self.screened.left if self.screened else 0
         lost = (self.tally.unreadable, "could not be read"), (self.tally.nonfinite, "gave no finite values")
         said = "; ".join(f"{count} {what}" for count, what in lost if count)
-        more = f", {left} screened only" if left else ""
-        whole = self.measured - self.unusable - left
-        return f"{whole} of {self.planned} items measured{f' ({said})' if said else ''}{more}"
+        more = f", {self.left} screened only" if self.left else ""
+        return f"{self.sampled - self.unusable} of {self.planned} items measured{f' ({said})' if said else ''}{more}"
 
     @property
     def verdict(self) -> Decision:
@@ -185,8 +193,7 @@ class Verdict:
     @property
     def scan_exit(self) -> Exit:
         """Exit code of a scan that does not judge: inconclusive when nothing could be used, else ok."""
-        left = self.screened.left if self.screened else 0
-        return Exit.OK if self.measured - left > self.unusable else Exit.INCONCLUSIVE
+        return Exit.OK if self.sampled > self.unusable else Exit.INCONCLUSIVE
 
     @property
     def reasons(self) -> list[str]:

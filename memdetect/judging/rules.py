@@ -1,124 +1,23 @@
 """What a gate asks of a run. Every rule that cannot be decided is inconclusive, never passed."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from math import ceil
-from typing import Any
 
-from memdetect.inputs.wording import family_key, kind_of
-from memdetect.judging.calibration import Calibration
-from memdetect.judging.outcome import Rule, Screened, Shift
+from memdetect.inputs.wording import family_key
+from memdetect.judging.findings import Findings, copied_in
+from memdetect.judging.outcome import Rule, Shift
 from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
 from memdetect.judging.results import Judged
 from memdetect.judging.reviewing import review_rules
 from memdetect.judging.screen_recall import screen_rule
 from memdetect.judging.search_rules import index_rules
-from memdetect.judging.sensitivity import Sensitivity
+from memdetect.judging.shift_rules import shift_rule
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
 from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
-from memdetect.judging.statistics.shift import Bulk, all_below, bulk_check
-from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES
-
-MAX_TEXT_SHIFT = 0.70
-UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the rules judge: every item as it was judged, and what it was judged by.
-
-    sensitivity: of the deciding score, by kind of prompt; kinds of which no memorized prompt is known are not there.
-    screened: what a screen left out, None = nothing.
-    """
-
-    header: Header
-    items: Sequence[Judged]
-    reference: ReferenceScores | Unranked
-    calibration: Calibration | None
-    sensitivity: Mapping[str, Sensitivity]
-    screened: Screened | None = None
-
-    @property
-    def left(self) -> int:
-        """How many prompts were only screened."""
-        return self.screened.left if self.screened else 0
-
-    def ranked(self) -> list[Rank]:
-        """Ranks of the items that have one and were not rejected."""
-        return [item.ranked for item in self.items if isinstance(item.ranked, Rank) and not item.rejected]
-
-    def failing(self, policy: Policy) -> Counter[str]:
-        """Findings, as people's decisions leave them, that the policy fails on and nobody answers for."""
-        counted = [(item.counted, item) for item in self.items if not item.suppressed]
-        return Counter(as_ for as_, item in counted if as_ in policy.failing and not item.unprovable)
-
-    @cached_property
-    def kinds(self) -> Counter[str]:
-        """How many items there are of each kind of prompt."""
-        return Counter(kind_of(item.row.meta) for item in self.items)
-
-    @cached_property
-    def copied(self) -> set[str]:
-        """The families with a copy, whole or in part, found or decided to be one."""
-        return {family_key(item.row.meta, item.row.prompt) for item in self.items if _copied(item)}
-
-
-def _copied(item: Judged) -> bool:
-    """Whether an item counts as a copy in rates: found to be one, whatever people say, or said to be one."""
-    return item.outcome in COPIES or item.counted in COPIES
-
-
-def shift_of(found: Findings) -> Shift:
-    """Compare the scanned prompts with the clean ones: by text (in the header) and in the bulk of p.
-
-    Where reference scores are of the same prompts on a base there is nothing to compare, and all may be memorized.
-    """
-    if found.calibration and found.calibration.base:
-        return Shift(dead=_dead(found))
-    text = _wording(found)
-    low = text.get("low")
-    bulk = _bulk(found)
-    every = [item.ranked for item in found.items if isinstance(item.ranked, Rank)]
-    auroc = text.get("auroc") if low is not None else None
-    uncompared = {key: str(text.get(key, "")) for key in ("missing", "few")}
-    return Shift(
-        auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every), _dead(found), **uncompared
-    )
-
-
-def _bulk(found: Findings) -> tuple[Bulk, ...]:
-    """The bulk of p. Of a screened run only what is known of it: p-values of prompts left out are taken to be 1.
-
-    Too few small ones then show nothing, for they may be among those left out; too many still do.
-    """
-    ranks = found.ranked()
-    if not found.left or not ranks:
-        return bulk_check(ranks)
-    largest = max(ranked.n for ranked in ranks)
-    whole = bulk_check([*ranks, *([Rank(largest + 1, largest)] * found.left)])
-    return tuple(check for check in whole if check.z > 0)
-
-
-def _wording(found: Findings) -> Mapping[str, Any]:
-    """What is known of the prompts' wording against that of these clean ones."""
-    text, ours = found.header.wording, found.calibration
-    other = ours is not None and text.get("calibration", "") not in ("", ours.cut(found.header.plan).digest)
-    return {"missing": "it was compared with other clean prompts"} if other else text
-
-
-def _dead(found: Findings) -> str:
-    """What gives most prompts the very same score measures nothing: which detector that decides does, "" for none."""
-    for place, name in enumerate(found.header.plan.deciding):
-        values = Counter(item.row.scores[place] for item in found.items if item.row.status == "ok")
-        del values[None]
-        most = max(values.values(), default=0)
-        if most > 1 and 2 * most >= values.total():
-            return f"{name} gives {most} of {values.total()} items the same score"
-    return ""
 
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
@@ -142,7 +41,7 @@ def flagged_families(items: Iterable[Judged], limits: Mapping[int, int]) -> dict
     """
     families: dict[str, bool] = {}
     for item in items:
-        ranked, copied = item.ranked, _copied(item)
+        ranked, copied = item.ranked, copied_in(item)
         if copied or isinstance(ranked, Rank):
             flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
             key = family_key(item.row.meta, item.row.prompt)
@@ -166,7 +65,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     scored = policy.asks_scores
     made = [_complete(found), _findings(found, policy, shift)]
     if scored:
-        made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
+        made += [_calibrated(found, policy, bar), shift_rule(shift), _unresolved(found, bar[1])]
         made += [] if found.header.index else [_sensitivity(found, policy)]
     made += [_undetectable(found, policy, scored), *index_rules(found.header, found.items, policy)]
     made += [*screen_rule(found.screened), *review_rules(found.items, policy)]
@@ -215,31 +114,6 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
         )
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with --index", n)
     return Rule("calibration", "pass", "", n)
-
-
-def _warnings(shift: Shift) -> Iterator[str]:
-    if shift.text and shift.low is not None:
-        yield f"the prompts can be told from the clean ones by their text (AUROC at least {shift.low:.2f})"
-    if shift.below:
-        yield "every prompt scores below every clean one; the detector is dead or its sign is wrong"
-    if shift.dead:
-        yield f"{shift.dead}; it measures nothing here"
-    for check in shift.bulk:
-        if check.shifted:
-            yield f"{check.share:.0%} of the prompts have p <= {check.level:.2g}"
-
-
-def _shift(shift: Shift) -> Rule:
-    reasons = list(_warnings(shift))
-    if not reasons:
-        return _compared(shift)
-    return Rule("shift", "inconclusive", f"{'; '.join(reasons)}; calibrate on prompts drawn like those scanned")
-
-
-def _compared(shift: Shift) -> Rule:
-    """Without a warning: whether the texts were compared wherever there was something to compare."""
-    said = f"{UNCOMPARED}: {shift.missing}" if shift.missing else ""
-    return Rule("shift", "inconclusive" if said else "pass", said)
 
 
 def _unresolved(found: Findings, needed: int) -> Rule:
