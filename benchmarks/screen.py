@@ -5,8 +5,9 @@
     python benchmarks/screen.py --only recall --full runs/labelled --mixed mixed.jsonl
 
 cost: the screen's own run over the full scan at `--steps`, of the same prompts on one machine, in turn; passes are
-counted as the denoiser runs. memory: screens of N and 4 N prompts. recall: `--full` is a finished scan of labelled prompts,
-`--mixed` a list that holds them among others; one screen measures all detectors, and each is asked what it keeps.
+counted as the denoiser runs. memory: screens of N and 4 N prompts. recall: `--full` is a finished scan of labelled
+prompts, `--mixed` a list that holds them among others; one screen measures all detectors, and each is asked what it
+keeps.
 """
 
 import argparse

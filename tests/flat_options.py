@@ -5,11 +5,18 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Screening
 from memdetect.inputs.prompts import Requests, read
 from memdetect.scanning import Options, Run, Watch, run_calibration, run_scan
 
-RECORDS = {"loading": Loading, "sampling": Sampling, "probing": Probing, "lookup": Lookup, "judging": Judging}
+RECORDS = {
+    "loading": Loading,
+    "sampling": Sampling,
+    "probing": Probing,
+    "lookup": Lookup,
+    "judging": Judging,
+    "screening": Screening,
+}
 
 
 def changed(settings: Options, **flat: Any) -> Options:

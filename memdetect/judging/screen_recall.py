@@ -70,17 +70,15 @@ class Recall(_Strict):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     def difference(self, asked: "Asked") -> str:
-        """In which key another screen, or the scan after it, differs from those measured, with both values; or ""."""
+        """In what another screen, or the scan after it, differs from those measured, with both values; "" = in nothing."""
         for key, ours in asked.facts().items():
-            if (theirs := getattr(self, key)) != ours:
-                said = [_named(one) for one in (theirs, ours)]
-                if isinstance(theirs, Settings) and isinstance(ours, Settings):
-                    name, *values = theirs.difference(ours) or (key, *said)
-                    key, said = (
-                        f"{name} of the {'screen' if key == 'screen' else 'full scan'}",
-                        [_named(v) for v in values],
-                    )
-                return f"another {key.replace('_', ' ')} ({said[0]}, here {said[1]})"
+            theirs, name = getattr(self, key), key
+            if theirs == ours:
+                continue
+            if isinstance(theirs, Settings) and isinstance(ours, Settings):
+                name, theirs, ours = theirs.difference(ours) or (key, theirs, ours)
+                name = f"{name} of the {'screen' if key == 'screen' else 'full scan'}"
+            return f"{name.replace('_', ' ')} {_named(theirs)} (here {_named(ours)})"
         return ""
 
     def kept_by(self, screen: Screen | None = None) -> dict[str, KeptOf]:
@@ -131,7 +129,9 @@ def asked_of(header: Header, made: Header) -> Asked:
 
 
 def _named(value: Any) -> str:
-    return f"{' and '.join(value) if isinstance(value, tuple) else value!r:.60}" if value != "" else "none"
+    if value is None or value == "":
+        return "none"
+    return " and ".join(map(str, value)) if isinstance(value, tuple) else f"{value!r:.60}"
 
 
 def _kept(one: Found, screen: Screen | None) -> bool:
