@@ -70,7 +70,7 @@ class Recall(_Strict):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     def difference(self, asked: "Asked") -> str:
-        """In what another screen, or the scan after it, differs from those measured, with both values; "" = in nothing."""
+        """In what another screen, or the scan after it, differs from those measured, with both values; "" for none."""
         for key, ours in asked.facts().items():
             theirs, name = getattr(self, key), key
             if theirs == ours:

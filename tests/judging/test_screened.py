@@ -291,5 +291,5 @@ def test_a_screened_run_is_judged_alone(tmp_path: Path) -> None:
 def test_the_header_refuses_a_screen_that_makes_no_sense() -> None:
     for changes in ({"p": 0.1}, {"share": None}, {"share": 1.0}, {"chosen": "3-"}, {"count": 9}):
         held = json.loads(screen_of([0, 1], {"sharpness": 1.0}).model_dump_json())
-        with pytest.raises(ValueError, match="screen|share|chosen"):
+        with pytest.raises(ValueError, match=r"screen|share|chosen"):
             Screen.model_validate_json(json.dumps({**held, **changes}))
