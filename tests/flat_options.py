@@ -5,13 +5,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Sharing
+from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Screening, Sharing
 from memdetect.inputs.prompts import Requests, read
 from memdetect.scanning import Options, Run, Watch, run_calibration, run_scan
 
 RECORDS = {
     **{"loading": Loading, "sampling": Sampling, "probing": Probing, "lookup": Lookup, "judging": Judging},
     "sharing": Sharing,
+    "screening": Screening,
 }
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "merge": ("merge", "merge_command"),
     "gate": ("gate", "gate_command"),
     "compare": ("compare", "compare_command"),
+    "screen-recall": ("screen_recall", "screen_recall_command"),
     "report": ("report", "report_command"),
     "review": ("review", "review_command"),
     "sweep": ("sweep", "sweep_command"),

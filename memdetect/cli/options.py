@@ -79,7 +79,7 @@ EmbedderFile: TypeAlias = Annotated[Lookup, Take(only=WEIGHTS, panel="Embedder")
 ScanJudging: TypeAlias = Annotated[
     Judging,
     Take(
-        only=("calibration", "base", "base_rounds", "fail_on", "policy", "max_rate", "fdr"),
+        only=("calibration", "base", "base_rounds", "fail_on", "policy", "max_rate", "fdr", "screen_recall"),
         front=("calibration", "fail_on"),
     ),
 ]

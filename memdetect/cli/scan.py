@@ -16,7 +16,7 @@ from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lin
 from memdetect.cli.unfold import unfolded
 from memdetect.cli.workers import is_worker
 from memdetect.errors import MemdetectError
-from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Sharing
+from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Screening, Sharing
 
 Files = Annotated[
     list[str] | None,
@@ -47,6 +47,7 @@ def scan_command(
     sampling: Sampling,
     probing: Probing,
     lookup: ScanLookup,
+    screening: Screening,
     judging: ScanJudging,
     reporting: Reporting,
     sharing: Sharing,
@@ -75,7 +76,9 @@ def scan_command(
         from memdetect.scanning import Options, Watch, run_scan
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images, sharing=sharing)
+        settings = Options(
+            loading, sampling, probing, lookup, judging, policy.policy, save_images, None, sharing, screening
+        )
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))

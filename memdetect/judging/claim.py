@@ -15,11 +15,22 @@ WAIVED = {
     "min_sensitivity": "what scores alone miss is not asked",
     "min_coverage": "how much of the training set the index covers, and what it had to leave out, is not asked",
     "min_recall": "whether the index finds a copy is not asked",
+    "min_screen_recall": "how much of what a full scan finds a screen keeps is not asked",
 }
 
 
 def basis(verdict: Verdict, header: Header, calibration: Calibration | None) -> str:
-    """What a verdict rests on, in a phrase: the training images that were searched, or what the score can notice."""
+    """What a verdict rests on, in a phrase: the training images that were searched, or what the score can notice.
+
+    Of a screened run it begins with how many of its prompts that was done for.
+    """
+    screened, rest = verdict.screened, _basis(verdict, header, calibration)
+    if screened is None or not screened.left:
+        return rest
+    return f"{screened.chosen} of {verdict.planned} prompts sampled in full, {screened.left} only screened; {rest}"
+
+
+def _basis(verdict: Verdict, header: Header, calibration: Calibration | None) -> str:
     index = header.index
     if index:
         count = index.get("pictures") or index.get("rows", 0)
@@ -36,6 +47,7 @@ def claim(verdict: Verdict, header: Header, calibration: Calibration | None) -> 
     parts = [
         verdict.basis[:1].upper() + verdict.basis[1:],
         f"the index {finds_phrase(header.index)}" if header.index else "",
+        _screened(verdict),
         _found(verdict),
         _decided(verdict),
         _bound(verdict),
@@ -45,6 +57,14 @@ def claim(verdict: Verdict, header: Header, calibration: Calibration | None) -> 
         "other prompts, seeds and settings were not tested",
     ]
     return f"{'; '.join(part for part in parts if part)}."
+
+
+def _screened(verdict: Verdict) -> str:
+    """By what prompts were only screened, and what that is known to keep of what a full scan finds."""
+    screened = verdict.screened
+    if screened is None or not screened.left:
+        return ""
+    return f"screened by {screened.by}: {screened.keeps}{' with 95 % confidence' if screened.known else ''}"
 
 
 def _found(verdict: Verdict) -> str:
@@ -125,6 +145,7 @@ def _notes(verdict: Verdict, aside: Suppressions) -> Iterator[str]:
     if verdict.calibrated and verdict.shift.low is None:
         why = verdict.shift.few or verdict.shift.missing
         yield f"the prompts' wording was not compared with that of the clean ones{': ' if why else ''}{why}"
+    yield from _left(verdict)
     if verdict.suppressed:
         yield f"{verdict.suppressed} findings are set aside by the policy"
     for entry in aside.expired:
@@ -135,6 +156,11 @@ def _notes(verdict: Verdict, aside: Suppressions) -> Iterator[str]:
         yield f"the suppression of {entry.id} answers for {_answers_for(entry)}, and not for what was found"
     for entry in aside.unused:
         yield f"the suppression of {entry.id} ({entry.owner}) matches no finding; remove it"
+
+
+def _left(verdict: Verdict) -> Iterator[str]:
+    if verdict.left:
+        yield f"{verdict.left} prompts were only screened, so that no rate of findings is bounded"
 
 
 def _given_for(entry: Ignore) -> str:

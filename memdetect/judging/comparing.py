@@ -15,7 +15,7 @@ from memdetect.judging.results import Judged, Results
 from memdetect.judging.rules import flagged_families, flagging_ranks
 from memdetect.judging.run import policy_of
 from memdetect.judging.statistics.paired import PairedShare, paired_share
-from memdetect.judging.verdict import judge
+from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES, FINDINGS, Outcome, Result
@@ -132,7 +132,9 @@ def compare(old: Path, new: Path, judging: Judging | None = None, fail_on: FailO
 
 
 def _judged(run: Runs, policy: Policy) -> tuple[Results, Verdict]:
-    results, verdict = judge(run.header, run.rows, run.calibration, policy, altered=run.altered)
+    results, verdict = judge_with(
+        run.header, run.rows, run.calibration, policy, Beside(altered=run.altered, recall=run.recall)
+    )
     assert isinstance(results, Results)
     return results, verdict
 

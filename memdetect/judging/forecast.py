@@ -11,12 +11,14 @@ from memdetect.copies.match import Match
 from memdetect.inputs.wording import Worded
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_STRATUM, ReferenceScores, Unranked, reference_scores
+from memdetect.judging.screen_recall import Asked, Recall
+from memdetect.judging.screened import as_screened
 from memdetect.judging.statistics.beta import beta_binomial_cdf
 from memdetect.judging.statistics.conformal import rank_at, simes_levels
 from memdetect.judging.statistics.multiple import chance_of_top, detections_needed, n_needed
 from memdetect.judging.statistics.rates import pass_probability, recommended_families, smallest_clean, smallest_families
 from memdetect.judging.telling import kinds_in, told_fields
-from memdetect.judging.verdict import judge
+from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES, Measurement, Score
@@ -91,10 +93,23 @@ def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
     )
 
 
-def with_obstacles(found: Forecast, header: Header, items: Sequence[Worded], made: Calibration | None) -> Forecast:
-    """The forecast with what `judge` says of an ideal run of these items: one without anything to find."""
+def with_obstacles(
+    found: Forecast,
+    header: Header,
+    items: Sequence[Worded],
+    made: Calibration | None,
+    recall: tuple[Recall, Asked] | None = None,
+) -> Forecast:
+    """The forecast with what `judge` says of an ideal run of these items: one without anything to find.
+
+    recall: what its screen is known to keep.
+    """
     rows = list(_ideal(header, items, reference_scores(header.plan, made), made))
-    _, verdict = judge(header, rows, made, Policy.model_validate_json(json.dumps(header.policy)))
+    if header.screen:
+        chosen = set(header.screen.positions)
+        rows = [row if row.index in chosen else as_screened(row) for row in rows]
+    policy = Policy.model_validate_json(json.dumps(header.policy))
+    _, verdict = judge_with(header, rows, made, policy, Beside(recall=recall))
     if verdict.verdict == "pass":
         return found
     return replace(found, obstacles=tuple(verdict.reasons), passing=0.0)

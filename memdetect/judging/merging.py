@@ -9,7 +9,7 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.files import read_regular, write_atomic, write_new
 from memdetect.judging.reading import read_runs
 from memdetect.judging.run import Judged
-from memdetect.judging.verdict import judge as judge_records
+from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 
@@ -29,9 +29,8 @@ def close(run: Path, waiting: Callable[[], bool] = lambda: True) -> Judged:
     found = read_runs([run])
     if found.damaged:
         raise MemdetectError(found.damaged[0], Exit.ERROR)
-    results, verdict = judge_records(
-        found.header, found.rows, found.calibration, found.policies[0], altered=found.altered
-    )
+    beside = Beside(altered=found.altered, recall=found.recall)
+    results, verdict = judge_with(found.header, found.rows, found.calibration, found.policies[0], beside)
     with folder.locked(waiting):
         folder.write_results(results)
     return Judged(found, results, verdict)
@@ -71,6 +70,8 @@ def _facts(one: Header, other: Header) -> Iterator[tuple[str, str, str]]:
     yield "their plan", one.plan.digest, other.plan.digest
     yield "their policy", one.policy_digest, other.policy_digest
     yield "their clean scores", one.calibration, other.calibration
+    chosen = [header.screen.model_dump_json() if header.screen else "" for header in (one, other)]
+    yield "what their screen chose", chosen[0], chosen[1]
 
 
 def _take(source: RunFolder, home: RunFolder, header: Header) -> None:

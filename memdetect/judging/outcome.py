@@ -51,6 +51,48 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptOf:
+    """Families of one kind that a screen should keep, and how many it keeps.
+
+    low: lower 95 % bound of that share (Clopper-Pearson, one-sided); interval: the two-sided one; in [0, 1].
+    """
+
+    kind: str
+    families: int
+    kept: int
+    low: float
+    interval: tuple[float, float]
+
+    @property
+    def phrase(self) -> str:
+        """The share in words."""
+        kind = f" of kind {self.kind}" if self.kind else ""
+        return f"{self.kept} of {self.families} families of findings{kind}, at least {self.low:.0%}"
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What a screen left out: prompts chosen to be sampled in full, and those left, of which nothing more was measured.
+
+    by: of what and how prompts were chosen, in words. known: what the screen keeps, of each kind that was left and is
+    known. reason: why prompts that were left cannot be passed, "" = they can. limit: the policy's.
+    """
+
+    chosen: int
+    left: int
+    by: str
+    known: tuple[KeptOf, ...]
+    reason: str
+    limit: float
+
+    @property
+    def keeps(self) -> str:
+        """What the screen keeps, in words."""
+        kept = ", ".join(one.phrase for one in self.known)
+        return f"the screen keeps {kept}" if kept else "what the screen misses is not stated"
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Items and images by what a reader is told of them.
 
@@ -83,7 +125,7 @@ class Verdict:
     the share of memorized prompt families, if those are flagged as often as the known ones; None where that is not
     known. tally: what a reader is told of all items and images. decided: how many items people decided what of.
     calibration: digest of the clean scores. policy_file: that the policy was read from, as seen from the root of its
-    repository; "" = there is none.
+    repository; "" = there is none. screened: what a screen left out, None = all prompts were sampled in full.
     """
 
     planned: int
@@ -111,11 +153,22 @@ class Verdict:
     notes: tuple[str, ...] = ()
     calibration: str = ""
     policy_file: str = ""
+    screened: Screened | None = None
 
     @property
     def complete(self) -> bool:
         """Whether every planned item was measured."""
         return self.measured == self.planned
+
+    @property
+    def left(self) -> int:
+        """How many items were only screened."""
+        return self.screened.left if self.screened else 0
+
+    @property
+    def sampled(self) -> int:
+        """How many items were measured in full, or could not be used."""
+        return self.measured - self.left
 
     @property
     def usable(self) -> str:
@@ -126,7 +179,8 @@ class Verdict:
             "could not be measured": self.tally.lost,
         }
         said = "; ".join(f"{count} {what}" for what, count in lost.items() if count)
-        return f"{self.measured - self.unusable} of {self.planned} items measured{f' ({said})' if said else ''}"
+        more = f", {self.left} screened only" if self.left else ""
+        return f"{self.sampled - self.unusable} of {self.planned} items measured{f' ({said})' if said else ''}{more}"
 
     @property
     def verdict(self) -> Decision:
@@ -144,7 +198,7 @@ class Verdict:
     @property
     def scan_exit(self) -> Exit:
         """Exit code of a scan that does not judge: inconclusive when nothing could be used, else ok."""
-        return Exit.OK if self.measured > self.unusable else Exit.INCONCLUSIVE
+        return Exit.OK if self.sampled > self.unusable else Exit.INCONCLUSIVE
 
     @property
     def reasons(self) -> list[str]:

@@ -18,6 +18,7 @@ UNUSABLE: Mapping[str, str] = {
     "unreadable": "the input could not be read as a whole",
     "nonfinite": "the network gave values that are not finite",
     "lost": "it could not be measured",
+    "screened": "it was only screened",
 }
 
 

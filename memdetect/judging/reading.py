@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from memdetect.errors import MemdetectError
 from memdetect.files import real
 from memdetect.judging.calibration import Calibration, read_calibration
-from memdetect.judging.integrity import altered, exchanged
-from memdetect.judging.rows import Part, Place, Reader, Records, Rows, Shards
+from memdetect.judging.integrity import exchanged
+from memdetect.judging.rows import Reader, Records, Rows
+from memdetect.judging.run_rows import add_run
+from memdetect.judging.screen_recall import Asked, Recall
+from memdetect.judging.screened_runs import known_of
 from memdetect.judging.text_shift import FEWEST, compare_wording
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import SHARES, Header
 from memdetect.runs.policy import Policy, held_policy
-from memdetect.runs.records import Measurement
 
 OWN = ("inputs", "seed")  # what runs that are judged together may differ in
 LOW = (*SHARES, "rows", "null_queries")  # facts of an index of which the smallest is the worst; of others the largest
@@ -28,7 +28,8 @@ class Runs:
     """A run, or several as one: header, measurements in order, clean scores, and lines that could not be read.
 
     altered: what is not as it was fixed or measured, a line each. policies: those that the runs were planned with.
-    folders: of each run in turn, with the number of its rows.
+    folders: of each run in turn, with the number of its rows. recall: what its screen is known to keep, and the screen
+    that this has to be of.
     """
 
     header: Header
@@ -38,6 +39,7 @@ class Runs:
     altered: tuple[str, ...] = ()
     policies: tuple[Policy, ...] = ()
     folders: tuple[tuple[Path, int], ...] = ()
+    recall: tuple[Recall, Asked] | None = None
 
     @property
     def homes(self) -> list[Path]:
@@ -45,14 +47,15 @@ class Runs:
         return [folder for folder, count in self.folders for _ in range(count)]
 
 
-def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
+def read_runs(folders: Sequence[Path], calibration: Path | None = None, recall: Path | None = None) -> Runs:
     """Read finished or unfinished runs. Damaged lines are named and left out, so that their items count as missing.
 
     calibration: a file of clean scores instead of the ones that the runs hold; the prompts' wording is compared with
-    theirs anew. Several runs are judged as one, over all their planned items: they have to share every setting but
-    inputs and seed, and their clean scores; they are read in an order of their own, so that the order in which they
-    are given changes nothing. Raises MemdetectError (usage) that names what they differ in, for a folder that is no
-    run, for a header without what judging needs, and for a file that is missing.
+    theirs anew. recall: a file of what a screen is known to keep, instead of the run's own. Several runs are judged as
+    one, over all their planned items: they have to share every setting but inputs and seed, and their clean scores;
+    they are read in an order of their own, so that the order in which they are given changes nothing. Raises
+    MemdetectError (usage) that names what they differ in, for a folder that is no run, for a header without what
+    judging needs, and for a file that is missing.
     """
     found = _in_order(folders)
     policies = tuple(held_policy(header.policy, str(folder / "run.json")) for folder, header in found)
@@ -63,22 +66,20 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
     rows = Reader(found[0][1].plan).rows()
     sizes: list[tuple[Path, int]] = []
     for folder, own in found:
-        start, digests = len(rows), _read_rows(folder, own, damaged, rows)
-        part = Part(rows, start)
-        where = f"{str(folder)!r}: " if len(found) > 1 else ""
-        changed += [f"{where}{line}" for line in altered(RunFolder(folder), own, part, digests)]
-        sizes.append((folder, len(part)))
+        start, where = len(rows), f"{str(folder)!r}: " if len(found) > 1 else ""
+        changed += [f"{where}{line}" for line in add_run(folder, own, rows, damaged)]
+        sizes.append((folder, len(rows) - start))
     if len(found) > 1:
         rows = rows.changed(index=range(len(rows)))
-    header = _together([header for _, header in found])
+    header, known = _together([header for _, header in found]), known_of(found, recall)
     if calibration is not None:
         header, clean = _judged_by(calibration, header, rows)
-        records = Records(rows, header.plan)
-        return Runs(header, records, clean, tuple(damaged), tuple(changed), policies, tuple(sizes))
-    kept = [read_calibration(folder / "calibration.json", own.calibration) for folder, own in found]
-    changed += list(dict.fromkeys(line for own in kept for line in exchanged(header, own)))
+    else:
+        kept = [read_calibration(folder / "calibration.json", own.calibration) for folder, own in found]
+        changed += list(dict.fromkeys(line for own in kept for line in exchanged(header, own)))
+        clean = kept[0]
     records = Records(rows, header.plan)
-    return Runs(header, records, kept[0], tuple(damaged), tuple(changed), policies, tuple(sizes))
+    return Runs(header, records, clean, tuple(damaged), tuple(changed), policies, tuple(sizes), known)
 
 
 def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:
@@ -97,23 +98,6 @@ def _judged_by(file: Path, header: Header, rows: Rows) -> tuple[Header, Calibrat
         return header, kept
     wording = {**compare_wording(rows, found), "calibration": kept.digest}
     return header.model_copy(update={"wording": wording}), kept
-
-
-def _read_rows(folder: Path, header: Header, damaged: list[str], rows: Rows) -> dict[str, str]:
-    """Add the rows of a run; the sha256 of each of its shards. Each file is read once, each line parsed once."""
-    digests: dict[str, str] = {}
-    reader, parse = Reader(header.plan), Measurement.__pydantic_validator__.validate_json
-    shards = Shards()
-    for shard in RunFolder(folder).shards():
-        for number, line in enumerate(shards.read(shard)):
-            try:
-                found = parse(line)
-            except ValidationError:
-                damaged.append(f"{shard}, line {number + 1} is damaged; delete this shard and scan again")
-            else:
-                reader.add(rows, found, Place(shards, shard, number))
-        digests[shard.name] = shards.digests[shard]
-    return digests
 
 
 def _same(first: Path, held: Header, other: Path, header: Header) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,8 +25,12 @@ _NO_COLUMNS: Mapping[str, Any] = {}
 
 @dataclass(slots=True)
 class Shards:
-    """The shards of a run as they were when they were judged; the lines of the last one that was asked for are kept."""
+    """The shards of a run as they were when they were judged; the lines of the last one that was asked for are kept.
 
+    turned: what is made of each measurement that is read.
+    """
+
+    turned: Callable[[Measurement], Measurement] | None = None
     digests: dict[Path, str] = field(default_factory=dict[Path, str])
     _last: Path | None = None
     _lines: list[bytes] = field(default_factory=list[bytes])
@@ -52,7 +56,8 @@ class Place:
 
     def read(self) -> Measurement:
         """The measurement, parsed once more."""
-        return Measurement.model_validate_json(self.shards.read(self.shard)[self.number])
+        found = Measurement.model_validate_json(self.shards.read(self.shard)[self.number])
+        return self.shards.turned(found) if self.shards.turned else found
 
 
 @lru_cache(1024)
@@ -181,7 +186,7 @@ class Rows(Sequence[Row]):
         self.decisions: Mapping[int, tuple[Reviewed, ...]] = {}
         self._measured: list[Measurement] = []
         self._files, self._lines = Codes[tuple[int, Path]](), array("I")
-        self._shards = list[Shards]()
+        self._shards, self._numbers = list[Shards](), dict[int, int]()
 
     def add(self, found: Measurement, scores: Sequence[float | None], place: Place | None) -> None:
         """Take in the next measurement, with its scores; place: where it was read, which is kept in its stead."""
@@ -212,9 +217,10 @@ class Rows(Sequence[Row]):
         if place is None:
             self._measured.append(found)
             return
-        if not self._shards or self._shards[-1] is not place.shards:
+        number = self._numbers.setdefault(id(place.shards), len(self._shards))
+        if number == len(self._shards):
             self._shards.append(place.shards)
-        self._files.append((len(self._shards) - 1, place.shard))
+        self._files.append((number, place.shard))
         self._lines.append(place.number)
 
     def held(self, place: int) -> Measurement:

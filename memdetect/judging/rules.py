@@ -3,114 +3,31 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from math import ceil
-from typing import Any
 
-from memdetect.inputs.wording import family_key, kind_of
-from memdetect.judging.calibration import Calibration
+from memdetect.inputs.wording import family_key
 from memdetect.judging.columns import distinct
+from memdetect.judging.findings import Findings, copied_in
 from memdetect.judging.outcome import Rule, Shift
 from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
-from memdetect.judging.results import Items, Judged
+from memdetect.judging.results import Judged
 from memdetect.judging.reviewing import review_rules
-from memdetect.judging.rows import Rows
+from memdetect.judging.screen_recall import screen_rule
 from memdetect.judging.search_rules import index_rules
-from memdetect.judging.sensitivity import Sensitivity
+from memdetect.judging.shift_rules import shift_rule
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
 from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
-from memdetect.judging.statistics.shift import all_below, bulk_check
-from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES
 
-MAX_TEXT_SHIFT = 0.70
-UNCOMPARED = "the prompts' wording was not compared with that of the clean ones"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the rules judge: every item as it was judged, and what it was judged by.
-
-    sensitivity: of the deciding score, by kind of prompt; kinds of which no memorized prompt is known are not there.
-    """
-
-    header: Header
-    items: Items
-    reference: ReferenceScores | Unranked
-    calibration: Calibration | None
-    sensitivity: Mapping[str, Sensitivity]
-
-    @property
-    def rows(self) -> Rows:
-        """The rows of the items."""
-        return self.items.rows
-
-    def ranked(self) -> list[Rank]:
-        """Ranks of the items that have one and were not rejected."""
-        return [item.ranked for item in self.items if isinstance(item.ranked, Rank) and not item.rejected]
-
-    def failing(self, policy: Policy) -> Counter[str]:
-        """Findings, as people's decisions leave them, that the policy fails on and nobody answers for."""
-        counted = ((item.counted, item) for item in self.items if not item.suppressed)
-        return Counter(as_ for as_, item in counted if as_ in policy.failing and not item.unprovable)
-
-    @cached_property
-    def kinds(self) -> Counter[str]:
-        """How many items there are of each kind of prompt."""
-        return Counter(kind_of(item.row.meta) for item in self.items)
-
-    @cached_property
-    def copied(self) -> set[str]:
-        """The families with a copy, whole or in part, found or decided to be one."""
-        return {family_key(item.row.meta, item.row.prompt) for item in self.items if _copied(item)}
-
-
-def _copied(item: Judged) -> bool:
-    """Whether an item counts as a copy in rates: found to be one, whatever people say, or said to be one."""
-    return item.outcome in COPIES or item.counted in COPIES
-
-
-def shift_of(found: Findings) -> Shift:
-    """Compare the scanned prompts with the clean ones: by text (in the header) and in the bulk of p.
-
-    Where reference scores are of the same prompts on a base there is nothing to compare, and all may be memorized.
-    """
-    if found.calibration and found.calibration.base:
-        return Shift(dead=_dead(found))
-    text = _wording(found)
-    low = text.get("low")
-    bulk = bulk_check(found.ranked())
-    every = [item.ranked for item in found.items if isinstance(item.ranked, Rank)]
-    auroc = text.get("auroc") if low is not None else None
-    uncompared = {key: str(text.get(key, "")) for key in ("missing", "few")}
-    return Shift(
-        auroc, low, low is not None and low > MAX_TEXT_SHIFT, bulk, all_below(every), _dead(found), **uncompared
-    )
-
-
-def _wording(found: Findings) -> Mapping[str, Any]:
-    """What is known of the prompts' wording against that of these clean ones."""
-    text, ours = found.header.wording, found.calibration
-    other = ours is not None and text.get("calibration", "") not in ("", ours.cut(found.header.plan).digest)
-    return {"missing": "it was compared with other clean prompts"} if other else text
-
-
-def _dead(found: Findings) -> str:
-    """What gives most prompts the very same score measures nothing: which detector that decides does, "" for none."""
-    for place, name in enumerate(found.header.plan.deciding):
-        values = Counter(item.row.scores[place] for item in found.items if item.row.status == "ok")
-        del values[None]
-        most = max(values.values(), default=0)
-        if most > 1 and 2 * most >= values.total():
-            return f"{name} gives {most} of {values.total()} items the same score"
-    return ""
-
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
-    """Families with an item flagged at the fixed level, or a copy, also in part, among those that could be judged."""
-    if isinstance(found.reference, Unranked):
+    """Families with an item flagged at the fixed level, or a copy, also in part, among those that could be judged.
+
+    None without p-values, and where prompts were only screened: those that were not are the strongest.
+    """
+    if isinstance(found.reference, Unranked) or found.left:
         return None
     limits = flagging_ranks(found.reference, policy)
     flagged, families = families_of(found.items, limits)
@@ -144,7 +61,7 @@ def families_of(items: Iterable[Judged], limits: Mapping[int, int]) -> tuple[int
 def _flagged(items: Iterable[Judged], limits: Mapping[int, int]) -> Iterator[tuple[str, bool]]:
     """Of each item that could be judged its family, and whether it is a copy, also in part, or ranks within a limit."""
     for item in items:
-        ranked, copied = item.ranked, _copied(item)
+        ranked, copied = item.ranked, copied_in(item)
         if copied or isinstance(ranked, Rank):
             flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
             yield family_key(item.row.meta, item.row.prompt), flagged
@@ -166,10 +83,10 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     scored = policy.asks_scores
     made = [_complete(found), _findings(found, policy, shift)]
     if scored:
-        made += [_calibrated(found, policy, bar), _shift(shift), _unresolved(found, bar[1])]
+        made += [_calibrated(found, policy, bar), shift_rule(shift), _unresolved(found, bar[1])]
         made += [] if found.header.index else [_sensitivity(found, policy)]
     made += [_undetectable(found, policy, scored), *index_rules(found.header, found.items, policy)]
-    made += review_rules(found.items, policy)
+    made += [*screen_rule(found.screened), *review_rules(found.items, policy)]
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
     return tuple(made)
@@ -217,31 +134,6 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
     return Rule("calibration", "pass", "", n)
 
 
-def _warnings(shift: Shift) -> Iterator[str]:
-    if shift.text and shift.low is not None:
-        yield f"the prompts can be told from the clean ones by their text (AUROC at least {shift.low:.2f})"
-    if shift.below:
-        yield "every prompt scores below every clean one; the detector is dead or its sign is wrong"
-    if shift.dead:
-        yield f"{shift.dead}; it measures nothing here"
-    for check in shift.bulk:
-        if check.shifted:
-            yield f"{check.share:.0%} of the prompts have p <= {check.level:.2g}"
-
-
-def _shift(shift: Shift) -> Rule:
-    reasons = list(_warnings(shift))
-    if not reasons:
-        return _compared(shift)
-    return Rule("shift", "inconclusive", f"{'; '.join(reasons)}; calibrate on prompts drawn like those scanned")
-
-
-def _compared(shift: Shift) -> Rule:
-    """Without a warning: whether the texts were compared wherever there was something to compare."""
-    said = f"{UNCOMPARED}: {shift.missing}" if shift.missing else ""
-    return Rule("shift", "inconclusive" if said else "pass", said)
-
-
 def _unresolved(found: Findings, needed: int) -> Rule:
     first = [item for item in found.items if isinstance(item.ranked, Rank) and item.ranked.rank == 1]
     top = [item for item in first if item.outcome not in (*COPIES, "suspicious")]
@@ -281,6 +173,8 @@ def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
     lost: list[str] = []
     for item in found.items:
         ranked = item.ranked
+        if item.row.status == "screened":  # left to the rule `screen`
+            continue
         if scored and isinstance(ranked, Unranked) and item.outcome not in COPIES:
             lost.append(ranked.reason)
         elif item.outcome == "inconclusive" and (isinstance(ranked, Unranked) or ranked.rank > 1):
@@ -297,7 +191,8 @@ def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) 
     limit = policy.max_rate
     assert limit is not None
     if rate is None:
-        return Rule("max-rate", "inconclusive", "there are no p-values to count", None, limit)
+        why = "prompts that were only screened have no p-value" if found.left else "there are no p-values to count"
+        return Rule("max-rate", "inconclusive", why, None, limit)
     if not rate.rank:
         least = smallest_clean(policy.level, limit)
         reason = (

@@ -10,7 +10,8 @@ from memdetect.inputs.options import File, Judging
 from memdetect.judging.outcome import Verdict
 from memdetect.judging.reading import Runs, read_runs
 from memdetect.judging.reviewing import with_decisions
-from memdetect.judging.verdict import judge as judge_records
+from memdetect.judging.verdict import Beside
+from memdetect.judging.verdict import judge_with as judge_records
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy, read_policy
 from memdetect.runs.records import Result
@@ -27,7 +28,7 @@ class Run:
 
     folder: Path
     header: Header
-    results: list[Result]
+    results: Sequence[Result]
     verdict: Verdict
     interrupted: bool = False
 
@@ -71,7 +72,8 @@ def judge_folders(folders: Sequence[Path], judging: Judging) -> Judged:
     Raises MemdetectError for what is no run, for runs that differ, for a policy or decisions that cannot be read, and
     for decisions about other pixels.
     """
-    found = read_runs(folders, Path(judging.calibration) if judging.calibration else None)
+    given = (Path(file) if file else None for file in (judging.calibration, judging.screen_recall))
+    found = read_runs(folders, *given)
     chosen = policy_of(judging, found.policies)
     reviews = read_reviews([Path(file) for file in judging.review])
     results, verdict = judge_records(
@@ -79,7 +81,7 @@ def judge_folders(folders: Sequence[Path], judging: Judging) -> Judged:
         with_decisions(found.rows, reviews, found.homes) if reviews else found.rows,
         found.calibration,
         chosen.policy,
-        altered=found.altered,
+        Beside(altered=found.altered, recall=found.recall),
     )
     notes = (f"judged by {chosen.source}", *verdict.notes)
     return Judged(found, results, replace(verdict, notes=notes, policy_file=chosen.file))
@@ -115,5 +117,7 @@ def read_run(folder: File) -> Run:
     """The run in a folder as `scan` returned it, judged by the policy that it was planned with."""
     found = read_runs([Path(folder)])
     policy = found.policies[0]
-    results, verdict = judge_records(found.header, found.rows, found.calibration, policy, altered=found.altered)
+    results, verdict = judge_records(
+        found.header, found.rows, found.calibration, policy, Beside(altered=found.altered, recall=found.recall)
+    )
     return Run(Path(folder), found.header, list(results), verdict, interrupted=not verdict.complete)

@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
 from memdetect.judging.columns import Codes, Filtered, Numbers
+from memdetect.judging.deciding import Bar, outcome_of
+from memdetect.judging.findings import Findings
 from memdetect.judging.integrity import integrity
 from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
 from memdetect.judging.ranks import (
     Rank,
-    Ranked,
     ReferenceScores,
     Unranked,
     less_base,
@@ -23,19 +24,16 @@ from memdetect.judging.ranks import (
 from memdetect.judging.results import Items, Judged, Results
 from memdetect.judging.reviewing import rulings
 from memdetect.judging.rows import Row, Rows, rows_of
-from memdetect.judging.rules import Findings, flagging_ranks, rate_of, rules, shift_of
+from memdetect.judging.rules import flagging_ranks, rate_of, rules
+from memdetect.judging.screen_recall import Asked, Recall, screened_of
 from memdetect.judging.search_rules import (
-    NO_THRESHOLD,
     alike,
-    copy_reason,
     images_of,
     no_threshold,
-    not_compared,
-    part_reason,
     parts,
-    unsearched,
 )
 from memdetect.judging.sensitivity import sensitivities
+from memdetect.judging.shift_rules import shift_of
 from memdetect.judging.statistics.conformal import simes_levels, smallest_n
 from memdetect.judging.statistics.multiple import benjamini_hochberg, detections_needed, n_needed
 from memdetect.judging.statistics.rates import Rate, memorized_share
@@ -49,22 +47,15 @@ REFUSAL = 0.05  # chance that any prompt of a known kind is refused
 
 
 @dataclass(frozen=True, slots=True)
-class _Bar:
-    """What BH needs at this size: smallest p, minimum number of detections, and clean prompts needed for a single one.
+class Beside:
+    """What a run is judged by beside its records.
 
-    plan, planned: of the run. searched: whether an index was searched; blind: whether that cannot tell a copy. scored:
-    whether the policy asks for scores. reference: what they are ranked among.
+    today, altered: as for `judge`. recall: what a screen is known to keep, and the screen that it has to be of.
     """
 
-    n: int
-    detections: int
-    needed: int
-    plan: Plan
-    planned: int
-    searched: bool
-    blind: bool
-    scored: bool
-    reference: ReferenceScores | Unranked
+    today: date | None = None
+    altered: Sequence[str] = ()
+    recall: tuple[Recall, Asked] | None = None
 
 
 def judge(
@@ -82,18 +73,30 @@ def judge(
     decides which suppressions have expired (default: the day in UTC). altered: what is not as it was fixed or measured
     (`integrity.altered`), a line each. Pure: reads nothing, writes nothing.
     """
+    return judge_with(header, rows, calibration, policy, Beside(today, altered))
+
+
+def judge_with(
+    header: Header,
+    rows: Iterable[Measurement],
+    calibration: Calibration | None,
+    policy: Policy | None,
+    beside: Beside,
+) -> tuple[Sequence[Result], Verdict]:
+    """As `judge`, with what is known of a screen."""
     policy = policy or Policy()
     reference = reference_scores(header.plan, calibration)
     told = _told(rows_of(rows, header.plan), header, calibration)
     reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
-    bar = _bar(reference, header, policy)
+    screened = screened_of(header, told, *(beside.recall or (None, None)), policy)
+    bar = replace(_bar(reference, header, policy), screened=screened)
     rows = _centred(told, header.plan, calibration)
     items = _judged(rows, bar, policy)
-    aside = suppressions(policy, items, header, today or datetime.now(UTC).date())
+    aside = suppressions(policy, items, header, beside.today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
     known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))
-    verdict = _verdict(Findings(header, items, reference, calibration, known), policy, bar, aside)
-    broken = tuple(integrity(altered))
+    verdict = _verdict(Findings(header, items, reference, calibration, known, screened), policy, bar, aside)
+    broken = tuple(integrity(beside.altered))
     said = (*(rule.reason for rule in broken), *_strangers(items, bar))
     results = Results(items, header.plan, reference, calibration)
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
@@ -122,7 +125,7 @@ def _centred(rows: Rows, plan: Plan, calibration: Calibration | None) -> Rows:
     return rows.changed(scores=scores)
 
 
-def _judged(rows: Rows, bar: _Bar, policy: Policy) -> Items:
+def _judged(rows: Rows, bar: Bar, policy: Policy) -> Items:
     """Each row with its score, rank and p-value, whether it is rejected among all of them, and its outcome.
 
     Without clean scores several detectors are not combined, and the score is that of the first.
@@ -136,11 +139,11 @@ def _judged(rows: Rows, bar: _Bar, policy: Policy) -> Items:
     rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
     items = Items(rows)
     for row, score, ranked, value, out in zip(rows, scores, ranks, p, rejected, strict=True):
-        items.add(score, ranked, value, out, _outcome(row, ranked, value, out, bar))
+        items.add(score, ranked, value, out, outcome_of(row, ranked, value, out, bar))
     return items
 
 
-def _unlike(rows: Sequence[Row], bar: _Bar) -> list[bool]:
+def _unlike(rows: Sequence[Row], bar: Bar) -> list[bool]:
     """Which rows are like no clean prompt: Benjamini-Hochberg over the run, of the conformal p-values of their novelty.
 
     If all prompts are of kinds that the clean ones have, the chance that any is refused is at most 5 %.
@@ -151,7 +154,7 @@ def _unlike(rows: Sequence[Row], bar: _Bar) -> list[bool]:
     return benjamini_hochberg([reference.new(row) for row in rows], REFUSAL, bar.planned)
 
 
-def _strangers(items: Sequence[Judged], bar: _Bar) -> Iterator[str]:
+def _strangers(items: Sequence[Judged], bar: Bar) -> Iterator[str]:
     """What to know of prompts that are newer than every clean one of their kind, and were not refused."""
     reference = bar.reference
     if isinstance(reference, Unranked) or not reference.novelties:
@@ -167,10 +170,10 @@ def _strangers(items: Sequence[Judged], bar: _Bar) -> Iterator[str]:
         )
 
 
-def _bar(reference: ReferenceScores | Unranked, header: Header, policy: Policy) -> _Bar:
+def _bar(reference: ReferenceScores | Unranked, header: Header, policy: Policy) -> Bar:
     n = 0 if isinstance(reference, Unranked) else reference.n
     smallest = simes_levels(n, policy.delta)[0] if policy.delta is not None and n > 1 else None
-    return _Bar(
+    return Bar(
         n=n,
         detections=detections_needed(n, header.planned, policy.fdr, smallest) if n else 0,
         needed=n_needed(header.planned, policy.fdr),
@@ -183,56 +186,7 @@ def _bar(reference: ReferenceScores | Unranked, header: Header, policy: Policy) 
     )
 
 
-def _outcome(row: Row, ranked: Ranked, p: float | None, rejected: bool, bar: _Bar) -> tuple[Outcome, str]:
-    """The worst that holds; `clear` only where everything that was asked could be searched, compared and ranked."""
-    copied = next((match for match in row.matches if match.copy_found), None) if row.matches else None
-    if copied is not None:
-        return "copy", copy_reason(copied)
-    if row.matches and (repeated := parts(row)):
-        return "partial-copy", part_reason(repeated[0])
-    if row.status != "ok":
-        why = ranked.reason if isinstance(ranked, Unranked) else ""
-        return "inconclusive", f"{why}: {row.notes[-1]}" if row.notes else why
-    if rejected and isinstance(ranked, Rank):
-        seen = " and ".join(dict.fromkeys(s for name in bar.plan.deciding if (s := bar.plan.readings[name].seen)))
-        return "suspicious", f"{seen}{': ' if seen else ''}p = {p:.2g} among {ranked.n} clean prompts"
-    return _searched(row, bar) or _ranked(row, ranked, bar)
-
-
-def _searched(row: Row, bar: _Bar) -> tuple[Outcome, str] | None:
-    """What the training images near an item say where it repeats none of them; None where they say nothing."""
-    if row.one_colour and len(set(row.one_colour)) >= images_of(row, bar.plan):
-        return "inconclusive", "its images have a single colour"
-    if not bar.searched:
-        return None
-    if (unseen := not_compared(row)) is not None:
-        may, near = ("be a copy", "similar") if unseen.similar else ("repeat a part of one", "near")
-        return "inconclusive", f"image {unseen.seed} may {may}: {unseen.note}; it is {near} to {unseen.key}"
-    if bar.blind:
-        return "inconclusive", NO_THRESHOLD
-    if (missed := unsearched(row, bar.plan)) is not None:
-        return "inconclusive", f"image {missed} was not searched for in the index"
-    near = alike(row)
-    return ("similar", f"image {near[0].seed} is similar to {near[0].key}, but the pixels differ") if near else None
-
-
-def _ranked(row: Row, ranked: Ranked, bar: _Bar) -> tuple[Outcome, str]:
-    """What the score says where the training images say nothing; under a policy on copies it is not asked."""
-    if bar.searched and not bar.scored:
-        return "clear", "no copy was found; scores were not judged"
-    if isinstance(bar.reference, ReferenceScores) and bar.reference.recalls(row):
-        return "inconclusive", "the prompt, or one of its family, is known to be memorized by this model"
-    if isinstance(ranked, Unranked):
-        return "inconclusive", ranked.reason
-    if ranked.rank == 1:
-        return "inconclusive", (
-            f"above all {ranked.n} clean prompts, but {bar.detections} such prompts or {bar.needed} clean ones "
-            "are needed"
-        )
-    return "clear", ""
-
-
-def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) -> Verdict:
+def _verdict(found: Findings, policy: Policy, bar: Bar, aside: Suppressions) -> Verdict:
     rate, shift = rate_of(found, policy), shift_of(found)
     asked = rules(found, policy, rate, shift, (bar.detections, bar.needed))
     clean = found.calibration.cut(found.header.plan).digest if found.calibration else ""
@@ -242,7 +196,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         counts=_counts(found.items),
         calibrated=bar.n,
         missing=found.reference.reason if isinstance(found.reference, Unranked) else "",
-        unusable=sum(item.row.status != "ok" for item in found.items),
+        unusable=sum(item.row.status not in ("ok", "screened") for item in found.items),
         suppressed=sum(bool(item.suppressed) for item in found.items),
         detections=bar.detections,
         needed=bar.needed,
@@ -258,6 +212,7 @@ def _verdict(found: Findings, policy: Policy, bar: _Bar, aside: Suppressions) ->
         tally=_tally(found.rows, found.header.plan),
         calibration=clean,
         decided=rulings(found.items),
+        screened=bar.screened,
     )
     base = replace(base, basis=basis(base, found.header, found.calibration))
     return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))

@@ -11,6 +11,7 @@ from memdetect.inputs.harmless import escaped, lines, plain
 from memdetect.runs.header import Header
 from memdetect.runs.plan import RUN, Plan
 from memdetect.runs.records import Result, Score
+from memdetect.runs.screen import NAMED
 
 
 def render_explanation(header: Header, row: Result) -> str:
@@ -20,7 +21,8 @@ def render_explanation(header: Header, row: Result) -> str:
     told += [plain(what, 500), f"from {plain(row.source, 200)}" + (f", line {row.line}" if row.line else "")]
     told += [f"note: {plain(note, 500)}" for note in row.notes]
     for name, score in row.scores.items():
-        told += ["", *_scores(name, score, row.judged.get(name), row.p.get(name))]
+        judged = score.score if name.startswith(NAMED) else row.judged.get(name)
+        told += ["", *_scores(name, score, judged, row.p.get(name))]
     p, score = row.p.get("combined"), row.judged.get("combined")
     if p is not None and score is not None:
         told += ["", f"p = {p:.4g} of {score:.4f}, which decides"]
@@ -53,6 +55,8 @@ def _mean(values: Sequence[float | None]) -> str:
 
 
 def _matches(row: Result, header: Header) -> list[str]:
+    if row.status == "screened":
+        return ["no image was made, so that no training image was searched"]
     if not header.index:
         return ["no training images were searched"]
     hits = {match.seed for match in row.matches if match.copy_found}

@@ -50,7 +50,8 @@ def _configuration(header: Header, verdict: Verdict) -> list[dict[str, Any]]:
         "fixedBeforeTheRun": verdict.fixed,
         "complete": verdict.complete,
         "planned": verdict.planned,
-        "measured": verdict.measured,
+        "measured": verdict.sampled,
+        "screenedOnly": verdict.left,
         "suppressed": verdict.suppressed,
         "counts": dict(verdict.counts),
     }

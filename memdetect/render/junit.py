@@ -31,7 +31,7 @@ def render_junit(header: Header, results: Sequence[Result], verdict: Verdict) ->
         rules = [_case("memdetect.policy", "verdict", "error", "no rule was judged, so that nothing is known")]
     fails = failing(str((verdict.policy or {}).get("fail_on", "suspicious")))
     open_ = any(rule.name == "findings" and rule.outcome == "inconclusive" for rule in verdict.rules)
-    items = [_item(row, fails, open_) for row in strongest(unclear(results))]
+    items = [*_left(verdict), *(_item(row, fails, open_) for row in strongest(unclear(results)))]
     root = _counted(ElementTree.Element("testsuites", name="memdetect"), [*rules, *items])
     policy = _suite(root, "memdetect.policy", rules)
     facts = {"verdict": verdict.verdict, "claim": verdict.claim, "model": header.model, "digest": header.plan.model}
@@ -42,6 +42,17 @@ def render_junit(header: Header, results: Sequence[Result], verdict: Verdict) ->
     _suite(root, "memdetect.findings", items)
     ElementTree.indent(root, " ")
     return f"{_DECLARATION}{ElementTree.tostring(root, 'us-ascii', xml_declaration=False).decode()}\n"
+
+
+def _left(verdict: Verdict) -> list[Case]:
+    """One case for all items that were only screened."""
+    screened = verdict.screened
+    if screened is None or not screened.left:
+        return []
+    kind = "error" if screened.reason else ""
+    return [
+        _case("memdetect.findings", f"{screened.left} items: screened only", kind, screened.reason or screened.keeps)
+    ]
 
 
 def _rule(rule: Rule) -> Case:

@@ -35,10 +35,13 @@ def _head(verdict: Verdict) -> Iterator[str]:
     yield ""
     yield text(verdict.claim, 4000)
     yield ""
-    yield f"| {' | '.join(OUTCOMES)} | suppressed | measured | planned |"
-    yield f"|{'---:|' * (len(OUTCOMES) + 3)}"
-    counts = [verdict.counts[name] for name in OUTCOMES]
-    yield f"| {' | '.join(map(str, [*counts, verdict.suppressed, verdict.measured, verdict.planned]))} |"
+    shown = {name: verdict.counts[name] for name in OUTCOMES}
+    shown |= {"suppressed": verdict.suppressed, "measured": verdict.sampled}
+    shown |= {"screened only": verdict.left} if verdict.left else {}
+    shown["planned"] = verdict.planned
+    yield f"| {' | '.join(shown)} |"
+    yield f"|{'---:|' * len(shown)}"
+    yield f"| {' | '.join(map(str, shown.values()))} |"
     yield ""
     if verdict.rules:
         yield "| rule | outcome | reason |"

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from memdetect.copies.match import Match
 from memdetect.files import real
 from memdetect.judging import Verdict
+from memdetect.judging.outcome import Screened
 from memdetect.runs.fingerprint import hashed_id, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
@@ -45,6 +46,7 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
         policy=_policy(verdict.policy) if verdict.policy else verdict.policy,
         basis=words(verdict.basis),
         sensitivity=known,
+        screened=_screened(verdict.screened),
         claim=words(verdict.claim),
         notes=tuple(words(note) for note in verdict.notes),
         policy_file=verdict.policy_file if verdict.policy_file in USUAL else "",
@@ -71,6 +73,14 @@ def _hash(folder: Path, name: str) -> str:
         return "missing"
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _screened(found: Screened | None) -> Screened | None:
+    """What a screen keeps, with hashes in place of the names of kinds."""
+    if found is None:
+        return None
+    known = tuple(replace(one, kind=short_hash(one.kind)) for one in found.known)
+    return replace(found, known=known, reason=re.sub(r"( of kind )[^,;]*", rf"\1{GONE}", found.reason))
 
 
 def _model(header: Header) -> str:

@@ -111,6 +111,8 @@ def _invocation(verdict: Verdict, left: int, most: int) -> dict[str, Any]:
     told = [(f"{left} more findings are not in this file, which holds the {most} worst", "warning")] if left else []
     if undecided := verdict.counts.get("inconclusive", 0):
         told.append((f"{undecided} items are inconclusive; none of them is among the results", "warning"))
+    if verdict.left:
+        told.append((f"{verdict.left} items were screened only: no image was made of them", "warning"))
     return {
         "executionSuccessful": verdict.complete,
         "exitCode": int(verdict.exit),
@@ -128,7 +130,8 @@ def _facts(header: Header, verdict: Verdict) -> dict[str, Any]:
         "claim": message(verdict.claim, 4000),
         "counts": {name: verdict.counts[name] for name in OUTCOMES if name in verdict.counts},
         "planned": verdict.planned,
-        "measured": verdict.measured,
+        "measured": verdict.sampled,
+        "screenedOnly": verdict.left,
         "suppressed": verdict.suppressed,
         "notTested": [message(phrase, 500) for phrase in untested(header)],
         "rules": [{"name": rule.name, "outcome": rule.outcome} for rule in verdict.rules],

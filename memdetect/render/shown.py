@@ -21,9 +21,10 @@ def subject(row: Result) -> str:
 
 
 def state(row: Result) -> str:
-    """The outcome of an item, whether the policy sets it aside, and what people decided of it."""
-    said = [row.outcome, "suppressed" if row.suppressed else "", f"decided: {row.decided}" if row.decided else ""]
-    return ", ".join(part for part in said if part)
+    """The outcome of an item; whether it was only screened, is set aside by the policy, and what people decided."""
+    screened = "screened only" if row.status == "screened" else ""
+    decided = f"decided: {row.decided}" if row.decided else ""
+    return ", ".join(part for part in (row.outcome, screened, "suppressed" if row.suppressed else "", decided) if part)
 
 
 def decision_words(one: Reviewed) -> str:
@@ -65,8 +66,14 @@ def listed(results: Sequence[Result]) -> list[Result]:
 
 
 def unclear(results: Sequence[Result]) -> list[Result]:
-    """The results that are not clear, in their own order: what a reader should look at, and what is inconclusive."""
-    return [results[i] for i, (outcome, _) in enumerate(_keys(results)) if outcome != ORDER["clear"]]
+    """The results that are not clear, in their own order: what a reader should look at, and what is inconclusive.
+
+    Prompts that were only screened are left out: they are many, and nothing more is known of each than of all.
+    """
+    found = [i for i, (outcome, _) in enumerate(_keys(results)) if outcome != ORDER["clear"]]
+    if isinstance(results, Results):
+        return [results[i] for i in found if results.items[i].row.status != "screened"]
+    return [results[i] for i in found if results[i].status != "screened"]
 
 
 def _keys(results: Sequence[Result]) -> list[tuple[int, float]]:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean, read_regular
 from memdetect.runs.plan import MOST, Plan, Whole
+from memdetect.runs.screen import Screen
 from memdetect.runs.sharding import Sharding
 
 SHARES = ("coverage", "recall", "share")  # what a key of an index ends in when its number is from 0 to 1
@@ -96,8 +97,9 @@ class Header(_Strict):
     index: name, digest, rows and coverage of the training images that were searched; {} = none were. opening: how the
     weights were opened, where not as usual (LoRA, revision and the like). policy, policy_digest, plan_digest,
     calibration (its digest): the bar, fixed before the first image. wording: how well the prompts can be told from the
-    calibration's by their text alone. device: the class of what the run was begun on (cpu, cuda, mps); threads: how
-    many it computes with there, None = not told. seal: sha256, in hex, of all other fields, set when it is written.
+    calibration's by their text alone. screen: how the prompts that are sampled in full were chosen, None = all of them
+    are; plan and inputs are of all prompts. device: the class of what the run was begun on (cpu, cuda, mps); threads:
+    how many it computes with there, None = not told. seal: sha256, in hex, of all other fields, set when it is written.
     """
 
     schema_version: Literal[6] = 6
@@ -117,13 +119,16 @@ class Header(_Strict):
     plan_digest: str = ""
     calibration: str = ""
     wording: Annotated[dict[str, Any], AfterValidator(_wording_facts)] = {}
+    screen: Screen | None = None
     device: str = ""
     threads: Whole | None = None
     seal: str = ""
 
     @property
     def sharding(self) -> Sharding:
-        """How the items are cut into shards."""
+        """How the items that are sampled in full are cut into shards."""
+        if self.screen:  # which chooses among prompts alone
+            return Sharding(self.screen.count, self.plan.shard_size)
         return Sharding(self.planned, self.plan.shard_size, self.plan.turns)
 
     def sealed(self) -> "Header":

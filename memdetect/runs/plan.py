@@ -141,8 +141,15 @@ class Plan(Settings):
 
 def inputs_digest(items: Iterable[tuple[str, str | None, str | None]]) -> str:
     """The sha256, in hex, of what a run is asked: id, prompt, and sha256 of the image file of each item, in order."""
-    lines = [f"[{_json(name)}, {_json(prompt)}, {_json(image)}]" for name, prompt, image in items]  # as json.dumps does
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(inputs_line(*item))
+    return digest.hexdigest()
+
+
+def inputs_line(name: str, prompt: str | None, image: str | None) -> bytes:
+    """What the digest of the inputs takes of an item, as json.dumps writes it."""
+    return f"[{_json(name)}, {_json(prompt)}, {_json(image)}]".encode()
 
 
 def _json(part: str | None) -> str:

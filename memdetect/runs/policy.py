@@ -72,7 +72,8 @@ class Policy(_Strict):
     but for this chance, instead of averaged over such sets; None = averaged. min_sensitivity: least lower 95 % bound of
     the share of labelled memorized prompts that the deciding detectors find, asked where no index was searched; 0 = not
     asked. min_recall: least share of planted copies that the searched index finds and calls copies. max_one_colour:
-    largest share of the images that may have a single colour.
+    largest share of the images that may have a single colour. min_screen_recall: least lower 95 % bound of the share of
+    findings that a screen keeps, where prompts were only screened.
     ignore: findings set aside.
     """
 
@@ -87,6 +88,7 @@ class Policy(_Strict):
     min_sensitivity: Share = 0.5
     min_recall: Share = 0.9
     max_one_colour: Part = 0.05
+    min_screen_recall: Share = 0.9
     ignore: tuple[Ignore, ...] = ()
 
     @property

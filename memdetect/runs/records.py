@@ -9,7 +9,7 @@ from memdetect.copies.match import Match
 from memdetect.runs.review import LIFTED, Reviewed, Ruling, fingerprint, strictest
 
 SCHEMA = 1
-Status = Literal["ok", "nonfinite", "unreadable", "lost"]
+Status = Literal["ok", "nonfinite", "unreadable", "lost", "screened"]
 Outcome = Literal["copy", "partial-copy", "suspicious", "similar", "clear", "inconclusive"]
 FINDINGS: Sequence[Outcome] = ("copy", "partial-copy", "suspicious", "similar")  # the worst first
 COPIES: Sequence[Outcome] = FINDINGS[:2]  # a training image comes back, whole or in part
@@ -31,7 +31,8 @@ class Measurement(_Strict):
 
     sha256: of the file of a given image, or over those of the pictures that were given for a prompt. kind, novelty: of
     the prompt among the clean ones, as `judging.kinds` tells them. one_colour: which of its images have a single
-    colour, counted from 0. status: `lost` = whoever measured it died, each time.
+    colour, counted from 0. status: `lost` = whoever measured it died, each time; `screened` = only by its first steps,
+    whose scores stand under `screen:NAME`, and no image was made.
     """
 
     schema_version: int = SCHEMA

@@ -1,7 +1,7 @@
 """The whole flow in one readable function, run_scan(); and run_calibration(), which shares its sampling loop."""
 
 from memdetect.inputs.captions import captioned, prompts_of
-from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Sharing
+from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Screening, Sharing
 from memdetect.judging.run import Run
 from memdetect.scanning.calibrating import Matcher, run_calibration
 from memdetect.scanning.flow import calibration_of, run_scan
@@ -19,6 +19,7 @@ __all__ = [
     "Probing",
     "Run",
     "Sampling",
+    "Screening",
     "Sharing",
     "Watch",
     "calibrate",

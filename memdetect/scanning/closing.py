@@ -1,11 +1,15 @@
 """The close of a run: its rows judged, results.jsonl and the sheet of pairs written, by whoever sees nothing left."""
 
+from functools import partial
+
 from memdetect.copies.matching import Evidence
 from memdetect.errors import Exit, MemdetectError
-from memdetect.judging import judge
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.integrity import altered, shard_digests
+from memdetect.judging.rows import Reader, Records
 from memdetect.judging.run import Run
+from memdetect.judging.run_rows import add_run
+from memdetect.judging.screened_runs import known_of
+from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
@@ -33,11 +37,14 @@ def closed(
     interrupted: bool,
 ) -> Run:
     """The run in a folder, judged; its results and its sheet of pairs are written, unless it was interrupted."""
-    rows = list(folder.measurements())  # those of a scan that was resumed may come from another working folder
-    found = (seen_from_here(row, evidence) for row in rows) if evidence else rows
-    changed = altered(folder, header, rows, shard_digests(folder))
-    made, verdict = judge(header, found, calibration, policy, altered=changed)
-    results = list(made)
+    rows, damaged = Reader(header.plan).rows(), list[str]()
+    turned = partial(seen_from_here, evidence=evidence) if evidence else None  # resumed from another working folder
+    changed = add_run(folder.path, header, rows, damaged, turned)
+    if damaged:
+        raise MemdetectError(damaged[0], Exit.ERROR)
+    beside = Beside(altered=changed, recall=known_of([(folder.path, header)]))
+    made, verdict = judge_with(header, Records(rows, header.plan), calibration, policy, beside)
+    results = made if header.screen else list(made)  # those of a screened run are many, and made when asked for
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

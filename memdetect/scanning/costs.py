@@ -90,19 +90,22 @@ def _levels(config: dict[str, Any], steps: int) -> Sequence[float]:
 def cost_lines(made: int, given: int, effort: Effort, clean: Calibration | None, folder: Path | None) -> Iterator[str]:
     """Images and passes, the time, and the memory, in words. made, given: images that are generated, and given ones."""
     passes = made * effort.passes + given * effort.probes
-    pace = clean.provenance.get("seconds_per_image") if clean else None
-    if clean and pace:
-        device, seconds = clean.provenance.get("device"), pace * passes / max(1, effort_of(clean, folder).passes)
-        time = f"about {_span(seconds)} at the calibration's pace ({pace:g} s an image on {device})"
-    else:
-        time = "time unknown: no calibration of this model tells its pace"
-    yield f"{made + given} images, {passes} passes of the denoiser; {time}"
+    yield f"{made + given} images, {passes} passes of the denoiser; {time_words(passes, clean, folder)}"
     held = folder.glob("*/*.safetensors") if folder else ()  # not the bank, which lies beside the card
     weights = sum(path.stat().st_size for path in held)
     if weights:
         yield f"memory: {_size(weights)} of weights on disk, twice that as fp32 if they are fp16, and the activations"
     else:
         yield "memory: unknown, the weights are not on this machine"
+
+
+def time_words(passes: int, clean: Calibration | None, folder: Path | None) -> str:
+    """How long so many passes take, as far as clean scores tell the model's pace."""
+    pace = clean.provenance.get("seconds_per_image") if clean else None
+    if clean is None or not pace:
+        return "time unknown: no calibration of this model tells its pace"
+    device, seconds = clean.provenance.get("device"), pace * passes / max(1, effort_of(clean, folder).passes)
+    return f"about {_span(seconds)} at the calibration's pace ({pace:g} s an image on {device})"
 
 
 def effort_of(clean: Calibration, folder: Path | None) -> Effort:

@@ -27,6 +27,7 @@ from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_scores import rounds_for
 from memdetect.scanning.costs import Effort, cost_lines, levels_in
 from memdetect.scanning.given_files import check_files, check_labels
+from memdetect.scanning.planned_screen import planned_screen, screen_lines
 from memdetect.scanning.planning import bar_of, index_facts, readings_of
 from memdetect.scanning.prepare import INDEX, Options, deciding, searched_index
 
@@ -83,14 +84,19 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
         yield f"the base {planned.base} draws each prompt {rounds} times; its scores are the reference"
     if made.get("sigmas") and clean:
         yield "which timesteps these are only the weights tell: whether the clean scores hold them is not known"
-    header = _header(requests, planned)
+    screen = planned_screen(requests, options, steps=made["steps"], num_seeds=made["num_seeds"])
+    header = _header(requests, planned).model_copy(update={"screen": screen.screen if screen else None})
     reference = _of_base(header, requests, rounds, str(planned.base)) if rounds else clean
     families = len({family_key(item.meta, item.prompt) for item in items})
     policy = options.policy
     found = forecast(len(items), families, _clean_count(reference, header, items), policy)
-    yield from forecast_lines(with_obstacles(found, header, items, reference), policy)
+    known = screen.recall if screen else None
+    yield from forecast_lines(with_obstacles(found, header, items, reference, known), policy)
     drawn = sum(item.prompt is not None for item in items)
     each = made["num_seeds"]
+    if screen:
+        yield from screen_lines(screen, made["guidance_scale"], clean, folder)
+        drawn = screen.count
     yield from cost_lines(drawn * (1 + rounds) * each, (len(items) - drawn) * each, _effort(planned), clean, folder)
 
 

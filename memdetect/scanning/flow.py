@@ -17,6 +17,7 @@ from memdetect.judging.run import Run
 from memdetect.judging.telling import kinds_in
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.closing import closed
 from memdetect.scanning.given_files import check_files, check_labels
@@ -24,6 +25,15 @@ from memdetect.scanning.loop import Watch, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
 from memdetect.scanning.prepare import Bench, Options, prepare
+from memdetect.scanning.screening import (
+    Screener,
+    check_screening,
+    chosen,
+    keep_recall,
+    refuse_another,
+    screened,
+    screener_of,
+)
 from memdetect.scanning.worker import Opened
 
 
@@ -37,20 +47,21 @@ class ScanJob:
     options: Options = field(default_factory=Options)
 
     def opened(self) -> Opened:
-        """Open the model, and the run in its folder; what comes before it, such as the base's run, is measured too."""
+        """Open the model, and the run in its folder; a base or a screen before it is measured too."""
         ready = open_scan(self, Watch())
         assert isinstance(ready, Ready)
-        return opened_with(ready.bench, self.requests.items, ready.folder, ready.header)
+        return opened_with(ready.bench, ready.items, ready.folder, ready.header)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A scan before its first shard. kept: the clean scores that it is judged by."""
+    """A scan before its first shard. kept: the clean scores that it is judged by. items: those sampled in full."""
 
     bench: Bench
     folder: RunFolder
     header: Header
     kept: Calibration | None
+    items: Sequence[Request]
 
 
 def run_scan(
@@ -67,54 +78,75 @@ def run_scan(
         return ready
     bench, folder, header = ready.bench, ready.folder, ready.header
     policy, evidence = job.options.policy, bench.evidence
-    if not sample_all(requests.items, bench, folder, header, watch):
+    if not sample_all(ready.items, bench, folder, header, watch):
         return closed(folder, header, ready.kept, policy, evidence, interrupted=True)
     with folder.locked(watch.waits):
         return closed(folder, header, ready.kept, policy, evidence, interrupted=False)
 
 
 def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
-    """Load the model, check all settings, and open the run folder; the run as it is, where its base was stopped.
+    """Load the model, check all settings, and open the run folder; the run as it is, where a base or screen stopped.
 
-    One process at a time opens a run; others wait for it.
+    A base draws the prompts, and a screen chooses among them, before the run is opened. One process at a time opens a
+    run; others wait for it.
     """
     requests, out = job.requests, job.out
     check_files(job.options)
     check_labels(requests, job.model)
+    check_screening(job.options)
     options = with_base(job.model, job.options)
     loaded, file = load(job.model, options.loading), options.judging.calibration
     check_labels(requests, loaded)
     clean = None if options.judging.base else calibration_of(loaded, Path(file) if file else None)
-    bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
-    images = all(r.prompt is None for r in requests.items)
-    bench = prepare(loaded, options, bank=bank, images=images)
-    if clean and bank and (different := clean.settings.difference(settings_of(bench))):
-        bench = _without_bank(bench, different, images=images)
+    bench = _bench(requests, loaded, options, clean)
+    made = screener_of(bench, requests, clean)
     _refuse_another(requests, bench, out)
     calibration = clean if options.judging.base is None else _of_base(requests, bench, out, watch)
-    if options.judging.base is not None and calibration is None:
+    screen = screened(requests, made, out, watch) if made else None
+    if (options.judging.base is not None and calibration is None) or (made and screen is None):
         header = header_of(bench, requests)
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
     folder = RunFolder(out)
     with folder.locked(watch.waits):
-        return _opened(requests, bench, folder, calibration)
+        return _opened(requests, bench, folder, calibration, (made, screen))
 
 
-def _opened(requests: Requests, bench: Bench, folder: RunFolder, calibration: Calibration | None) -> Ready:
-    """The run folder with its header and clean scores, and the index of the training pictures, if it is to have one."""
-    asked = bench.options
+def _opened(
+    requests: Requests,
+    bench: Bench,
+    folder: RunFolder,
+    calibration: Calibration | None,
+    screening: tuple[Screener | None, Screen | None],
+) -> Ready:
+    """The run folder with its header and clean scores, and the index of the training pictures, if it is to have one.
+
+    screening: the screen with what is known of it, and what it chose. What the header in force says is chosen counts.
+    """
+    asked, (made, screen) = bench.options, screening
     if asked.lookup.train_images and asked.lookup.search:
         drawn = folder.path / FOLDER / "images" if asked.judging.base is not None else None
         bench = with_own_index(bench, Path(asked.lookup.train_images), folder.path, drawn)
-    header = header_of(bench, requests, calibration)
+    header = header_of(bench, requests, calibration).model_copy(update={"screen": screen})
     kept = calibration.cut(header.plan) if calibration else None
     header = folder.open(header)
     if kept:
         write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
+    keep_recall(folder.path, made, header)
     # Of a run that goes on with other clean scores, kinds are those of the first.
     if kept and kept.digest == header.calibration:
         bench = replace(bench, kinds=kinds_in(calibration))
-    return Ready(bench, folder, header, kept)
+    return Ready(bench, folder, header, kept, chosen(requests.items, header.screen))
+
+
+def _bench(requests: Requests, loaded: Model, options: Options, clean: Calibration | None) -> Bench:
+    """The settings, with the bank of the clean scores where it was made with the same."""
+    file = options.judging.calibration
+    bank = bank_of_calibration(loaded, clean, Path(file) if file else None)
+    images = all(r.prompt is None for r in requests.items)
+    bench = prepare(loaded, options, bank=bank, images=images)
+    if clean and bank and (different := clean.settings.difference(settings_of(bench))):
+        return _without_bank(bench, different, images=images)
+    return bench
 
 
 def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool) -> Bench:
@@ -142,6 +174,7 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
     asked = bench.options.lookup
     own = asked.train_images is not None and asked.search
     held = RunFolder(out).continued(header_of(bench, requests), later=("index", "top_k") if own else ())
+    refuse_another(held, bench.options.screening, out)
     if held and own and not held.plan.index:
         raise MemdetectError(
             f"{out} holds a run with another plan: no index was searched, now that of {asked.train_images}; "

@@ -15,7 +15,7 @@ from memdetect.detectors.bank import Bank
 from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
-from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Sharing
+from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Sampling, Screening, Sharing
 from memdetect.inputs.prompts import Requests
 from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
@@ -32,7 +32,8 @@ class Options:
     """Everything that a run is told, a record each.
 
     policy: what it will be judged by, as `judging` says it. save_images: whether generated images are kept. memorized:
-    for clean scores, prompts that the model is known to have memorized, each of a kind.
+    for clean scores, prompts that the model is known to have memorized, each of a kind. screening: which prompts are
+    sampled in full.
     """
 
     loading: Loading = field(default_factory=Loading)
@@ -44,6 +45,7 @@ class Options:
     save_images: bool = True
     memorized: Requests | None = None
     sharing: Sharing = field(default_factory=Sharing)
+    screening: Screening = field(default_factory=Screening)
 
     def base_of(self, model: Any) -> Any:
         """The base that is given; of a model with LoRAs whose training pictures are known, the model without them."""

@@ -17,7 +17,7 @@ from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import outside
 from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
-from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling, Sharing
+from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling, Screening, Sharing
 from memdetect.inputs.prompts import Requests
 from memdetect.inputs.wording import family_key
 from memdetect.judging.calibration import Calibration
@@ -36,6 +36,7 @@ RECORDS: Mapping[str, type[Any]] = {
     "lookup": Lookup,
     "judging": Judging,
     "sharing": Sharing,
+    "screening": Screening,
 }
 
 
@@ -53,7 +54,7 @@ class Told(TypedDict, total=False):
 
 
 class ScanOf(Told, total=False):
-    """What is scanned, one of these, and whether the generated images are kept."""
+    """What is scanned, one of these, whether the generated images are kept, and what is sampled in full."""
 
     prompts: Sequence[Prompt]
     images: Sequence[File | Image.Image]
@@ -61,6 +62,7 @@ class ScanOf(Told, total=False):
     unconditional: int
     files: Sequence[File]
     save_images: bool
+    screening: Screening
 
 
 class CalibrationOf(Told, total=False):

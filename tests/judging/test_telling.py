@@ -7,7 +7,7 @@ from synthetic_runs import calibration, header, row, words
 from wordings import captions, of_kinds_found, titles
 
 from memdetect.inputs.wording import text_key
-from memdetect.judging.rules import MAX_TEXT_SHIFT
+from memdetect.judging.shift_rules import MAX_TEXT_SHIFT
 from memdetect.judging.text_shift import compare_wording, tell_apart
 
 THINGS = ("cat", "dog", "house", "tree", "car", "boat", "apple", "pear", "lamp", "cup", "ball", "bird", "fish", "horse")

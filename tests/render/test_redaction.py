@@ -191,7 +191,7 @@ def test_every_field_of_a_record_has_been_thought_of() -> None:
         *("key", "row", "path", "caption"),
     }
     kept = {"schema_version", "memdetect", "created", "versions", "planned", "sigmas", "dropped", "device", "threads"}
-    kept |= {"policy_digest", "plan_digest", "calibration"}
+    kept |= {"policy_digest", "plan_digest", "calibration", "screen"}
     assert set(Header.model_fields) == kept | {
         *("model", "plan", "default_point", "index", "opening", "policy", "wording", "seal"),
     }

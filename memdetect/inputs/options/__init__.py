@@ -9,6 +9,7 @@ from memdetect.inputs.options.indexing import Indexing
 from memdetect.inputs.options.judging import Judging
 from memdetect.inputs.options.ranked import Ranked
 from memdetect.inputs.options.running import Inputs, Loading, Lookup, Probing, Sampling, Sharing
+from memdetect.inputs.options.screening import Screening
 from memdetect.inputs.options.shared import BatchSize, EmbedderName, File, Given, Layers, MaxPixels, Seed
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Probing",
     "Ranked",
     "Sampling",
+    "Screening",
     "Seed",
     "Sharing",
 ]

@@ -109,7 +109,17 @@ class Judging:
         float | None,
         Option("--max-one-colour", help="Largest share of the images that may be of a single colour. Default: 0.05."),
     ] = None
-
+    screen_recall: Annotated[
+        File | None,
+        Option("--screen-recall", help="What a screen is known to keep, as `memdetect screen-recall` wrote it."),
+    ] = None
+    min_screen_recall: Annotated[
+        float | None,
+        Option(
+            "--min-screen-recall",
+            help="Least share of findings that a screen has to keep, with 95 % confidence; 0.9.",
+        ),
+    ] = None
     review: Annotated[
         Sequence[Path],
         Option(
@@ -125,4 +135,4 @@ class Judging:
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in NO_LIMITS}
 
 
-NO_LIMITS = frozenset({"calibration", "base", "base_rounds", "policy", "review"})
+NO_LIMITS = frozenset({"calibration", "base", "base_rounds", "policy", "screen_recall", "review"})

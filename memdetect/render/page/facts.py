@@ -20,6 +20,7 @@ Pairs = list[tuple[str, str]]
 
 ASKED: Mapping[str, str] = {
     "complete": "every planned item was measured",
+    "screen": "what a screen misses of the prompts that were screened only is known, and little",
     "findings": "no finding that the policy fails on, unless somebody answers for it",
     "calibration": "enough clean scores of this model and these settings",
     "shift": "the prompts are like the clean ones",
@@ -56,7 +57,7 @@ def counts_of(verdict: Verdict) -> list[tuple[str, str, int]]:
 
 def headline(verdict: Verdict) -> str:
     """What was found, in a sentence for whoever reads no further."""
-    counts, measured = verdict.counts, verdict.measured
+    counts, measured = verdict.counts, verdict.sampled
     whole, part = counts.get("copy", 0), counts.get("partial-copy", 0)
     said = f"{whole} of {measured} items came back as a copy of a training image"
     said += f", {part} as a copy of a part of one" if part else ""
@@ -64,6 +65,7 @@ def headline(verdict: Verdict) -> str:
         said += f"; {score} more {'is' if score == 1 else 'are'} suspicious by the score alone"
     if open_ := counts.get("inconclusive", 0):
         said += f"; of {open_} nothing can be said"
+    said += f"; {verdict.left} of {verdict.planned} were screened only" if verdict.left else ""
     return f"{said}."
 
 
@@ -74,7 +76,7 @@ def rules_of(verdict: Verdict) -> list[RuleRow]:
 
 
 def _rule(rule: Rule, verdict: Verdict) -> RuleRow:
-    share = rule.name in ("max-rate", "sensitivity", "one-colour")
+    share = rule.name in ("max-rate", "sensitivity", "one-colour", "screen")
     return RuleRow(
         rule.name,
         ASKED.get(rule.name, ""),
@@ -97,9 +99,9 @@ def _interval(rule: Rule, verdict: Verdict) -> str:
     if rule.name == "max-rate" and rate is not None and rate.rank and rate.families:
         bound = f"at most {rate.bound:.2%} with {rate.confidence:.0%} confidence"
         return f"{rate.flagged} of {rate.families} families, {bound}"
-    if rule.name == "findings" and rule.observed is not None and 0 <= rule.observed <= verdict.measured > 0:
-        low, high = interval(rule.observed, verdict.measured)
-        return f"{rule.observed / verdict.measured:.1%} of those measured, 95 % interval {low:.1%} to {high:.1%}"
+    if rule.name == "findings" and rule.observed is not None and 0 <= rule.observed <= verdict.sampled > 0:
+        low, high = interval(rule.observed, verdict.sampled)
+        return f"{rule.observed / verdict.sampled:.1%} of those measured, 95 % interval {low:.1%} to {high:.1%}"
     return "\N{EN DASH}"
 
 
@@ -163,6 +165,8 @@ def _settings(header: Header) -> Iterator[tuple[str, str]]:
     if plan.layers:
         yield "Probed at", f"{plain(', '.join(plan.layers), 400)} at {probed_at(header.sigmas)}"
     yield "Items planned", f"{header.planned}"
+    if header.screen:
+        yield "Screened by", f"{plain(header.screen.phrase, 300)}; {header.screen.count} prompts sampled in full"
     for what, count in header.dropped.items():
         if count:
             yield f"Left out: {plain(what)}", f"{count}"
@@ -234,7 +238,7 @@ def questions_of(header: Header, verdict: Verdict, beside: Beside) -> list[tuple
         ),
         (
             "Which works come back? What share at most, of which population?",
-            f"{repeated} of {verdict.measured} items; of families drawn like these prompts {bound}.",
+            f"{repeated} of {verdict.sampled} items; of families drawn like these prompts {bound}.",
             "verdict",
         ),
         (
