@@ -147,6 +147,10 @@ def print_plan(requests: Any, model: str, settings: Any) -> None:
 def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool) -> None:
     """Print and write what was found, and end with the exit code of the scan, its verdict or its interruption."""
     if run.interrupted:
+        if interrupt.exit is None:
+            share = f"its share is measured, {len(run.results)} of {run.header.planned} items are in {run.folder}"
+            say(f"{share}; join it with those of the other ranks by memdetect merge")
+            raise typer.Exit
         again = shlex.join(["memdetect", *sys.argv[1:]])
         say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))
