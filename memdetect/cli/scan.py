@@ -67,11 +67,10 @@ def scan_command(
     check_run_folder(out, [*(files or ()), lookup.train_images])
     wanted = reports(reporting, runs=[out], inputs=files or [])
     policy = policy_of(judging)
-    judged = judging.fail_on is not None
     requests = _requests(model, files or [], inputs, lookup)
     sharing = _shared(sharing)
     if sharing.workers is not None and not dry_run:
-        _drive(sharing.workers, files or [], out, wanted, judged=judged)
+        _drive(sharing.workers, files or [], out, wanted, judged=judging.fail_on is not None)
     with Interrupt().listening() as interrupt:
         from memdetect.scanning import Options, Watch, run_scan
 
@@ -82,7 +81,7 @@ def scan_command(
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(_placed(run, policy.file), wanted, interrupt, judged=judged)
+    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None)
 
 
 def _shared(sharing: Sharing) -> Sharing:
@@ -158,6 +157,10 @@ def print_plan(requests: Any, model: str, settings: Any) -> None:
 def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool) -> None:
     """Print and write what was found, and end with the exit code of the scan, its verdict or its interruption."""
     if run.interrupted:
+        if interrupt.exit is None:
+            share = f"its share is measured, {len(run.results)} of {run.header.planned} items are in {run.folder}"
+            say(f"{share}; join it with those of the other ranks by memdetect merge")
+            raise typer.Exit
         again = shlex.join(["memdetect", *sys.argv[1:]])
         say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))

@@ -153,7 +153,7 @@ def screening_bench(bench: Bench) -> Bench:
     shard = options.sharing.shard_size or max(SHARD, bench.sampler.batch_size // sampling.num_seeds)
     own_options = replace(
         options,
-        sharing=replace(options.sharing, shard_size=shard),
+        sharing=replace(options.sharing, shard_size=shard, steal=True),  # the choice is among all prompts
         sampling=sampling,
         probing=Probing(detectors=names, combine=ranked, strata=options.probing.strata),
         lookup=Lookup(search=False),

@@ -74,6 +74,9 @@ def test_a_rank_takes_its_own_then_the_rest_from_the_end(tmp_path: Path) -> None
     taken = [k for k in in_order(worker, Rank(1, 3)) if worker.run(k)]
     assert taken == [1, 4, 7, 10, 9, 8, 6, 5, 3, 2, 0]
     assert list(in_order(worker, Rank(1, 3))) == []
+    worker = Worker(ToyJob(tmp_path / "own").opened())
+    assert [k for k in in_order(worker, Rank(1, 3, steals=False)) if worker.run(k)] == [1, 4, 7, 10]
+    assert not go_through(ToyJob(tmp_path / "own").opened(), Watch(), Rank(1, 3, steals=False))
 
 
 def test_what_somebody_is_at_comes_last(tmp_path: Path) -> None:

@@ -239,11 +239,14 @@ class Sharing:
     ] = None
     rank: RankNumber = None
     world: World = None
+    steal: Annotated[
+        bool, Option("--steal/--no-steal", help="Take what other ranks leave; not where each has its own disk.")
+    ] = True
     workers: Annotated[
         int | None, Option("--workers", min=1, metavar="N", help="Start so many processes here, one a GPU.")
     ] = None
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Rank and world, where neither is given those of a single process."""
-        return self.rank or 0, self.world or 1
+    def place(self) -> tuple[int, int, bool]:
+        """Rank and world, where neither is given those of a single process, and whether it takes what others leave."""
+        return self.rank or 0, self.world or 1, self.steal
