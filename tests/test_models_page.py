@@ -1,4 +1,4 @@
-"""docs/reference/models.md has a row for every adapter; docs/measured/models.md the operations that the script counts."""
+"""docs/reference/models.md has a row for every adapter, docs/measured/models.md the operations that are counted."""
 
 import re
 from pathlib import Path
