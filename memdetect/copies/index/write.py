@@ -148,8 +148,8 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     values = ReferenceValues(similarity=reference[0], agreed=sorted(parts.values))
     write_atomic(folder / REFERENCE, values.model_dump_json() + "\n")
     stored = CODES if searcher.factory == BINARY else VECTORS
-    own: list[FileName] = [] if searcher.factory in ("Flat", BINARY) else [FAISS]
-    own += [] if options.rank.whole else [ENTRIES]
+    own = list[FileName]() if searcher.factory in ("Flat", BINARY) else [FAISS]
+    own += () if options.rank.whole else (ENTRIES,)
     marks = {"name": embedder.name, "fingerprint": embedder.fingerprint, "dim": embedder.dim, "tiles": searcher.tiles}
     manifest = Manifest(
         memdetect=__version__,
