@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import inf
 
 from memdetect.inputs.harmless import plain
-from memdetect.judging.results import Results
+from memdetect.judging.results import Mapped, Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.records import FINDINGS, Result
@@ -71,6 +71,8 @@ def unclear(results: Sequence[Result]) -> list[Result]:
 
 def _keys(results: Sequence[Result]) -> list[tuple[int, float]]:
     """Of each result how bad it is and how low its score; of results that are made on demand without making any."""
+    while isinstance(results, Mapped):
+        results = results.base
     if isinstance(results, Results):
         found = [("copy" if item.decided == "copy" else item.outcome, item.score) for item in results.items]
     else:
