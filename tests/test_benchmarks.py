@@ -117,6 +117,14 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--records", "30", "--clean", "100", *ONCE],
         "gate on 30 records over a Typer program that reads them" + TIMED,
     ),
+    "gate memory": (
+        ["--only", "memory", "--records", "50", "--clean", "100"],
+        r"gate on 10 records: .*gate on 50 records: .* times parsing them; peak \d+ MB.*a record adds -?\d+ bytes",
+    ),
+    "large": (
+        ["--count", "600", "--dim", "16", "--queries", "20", "--factory", "IVF8,SQ8"],
+        r'"vectors".*"names".*"twice": null, "pictures": 600.*"IVF8,SQ8".*"ten": [01]\.\d+.*"planted": [01]\.',
+    ),
     "adapters": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
 }
 

@@ -12,7 +12,8 @@ from memdetect.errors import MemdetectError
 from memdetect.files import real
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.integrity import altered, exchanged
-from memdetect.judging.rows import Part, Place, Reader, Records, Rows, Shards
+from memdetect.judging.places import Place, Shards
+from memdetect.judging.rows import Part, Reader, Records, Rows
 from memdetect.judging.text_shift import FEWEST, compare_wording
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import SHARES, Header
@@ -69,7 +70,7 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None) -> Runs:
         changed += [f"{where}{line}" for line in altered(RunFolder(folder), own, part, digests)]
         sizes.append((folder, len(part)))
     if len(found) > 1:
-        rows = rows.changed(index=range(len(rows)))
+        rows = rows.changed(numbers=range(len(rows)))
     header = _together([header for _, header in found])
     if calibration is not None:
         header, clean = _judged_by(calibration, header, rows)
