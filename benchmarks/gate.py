@@ -1,4 +1,7 @@
-"""How long `memdetect gate` takes on 10,000 records, over the start of a Typer program that reads the same file."""
+"""How long `memdetect gate` takes on 10,000 records, over the start of a Typer program that reads the same file.
+
+memory: processor time over that of parsing the records, and what each of them adds to the peak memory.
+"""
 
 import argparse
 import hashlib
@@ -98,13 +101,63 @@ def make_run(folder: Path, records: int, clean: int, shard: int = 64) -> None:
     )
     run = RunFolder(folder)
     run.open(header)
-    rows = []
+    rows: list[Measurement] = []
     for i, (name, prompt) in enumerate(prompts):
         scores = {name: Score(score=0.25, cells=cells(rng)) for name in PLAN.detectors}
         rows.append(Measurement(index=i, id=name, prompt=prompt, source="p", scores=scores))
-    for i in range(0, records, shard):
-        run.write_shard(i // shard, rows[i : i + shard])
+        if len(rows) == shard or i + 1 == records:
+            run.write_shard(i // shard, rows)
+            rows = []
     write_atomic(folder / "calibration.json", calibration.cut(PLAN).model_dump_json() + "\n")
+
+
+PARSER = """\
+import json, sys
+from pathlib import Path
+for shard in sorted(Path(sys.argv[1]).glob("shards/*.jsonl")):
+    for line in shard.read_bytes().splitlines():
+        json.loads(line)
+"""
+MEASURED = """
+import resource, sys, time
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(time.process_time(), peak // (1024 if sys.platform == "darwin" else 1))
+"""
+GATE = """\
+import contextlib, io, sys
+from memdetect.cli import run
+with contextlib.redirect_stdout(io.StringIO()):
+    run(["gate", sys.argv[1]])
+"""
+LARGEST = 400  # bytes of peak memory that a record may add
+
+
+def taken(program: str, folder: Path) -> tuple[float, int]:
+    """Seconds of processor time and peak memory in kilobytes of a program on a run, in a process of its own."""
+    command = [sys.executable, "-c", program + MEASURED, str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, peak = done.stdout.split()[-2:]
+    return float(seconds), int(peak)
+
+
+def memory(folder: Path, records: int, clean: int) -> float:
+    """Print what a gate on `records` takes beside reading and parsing them; bytes that each record adds to its peak.
+
+    By the difference to a fifth of them.
+    """
+    peaks = []
+    for count in (records // 5, records):
+        run = folder / str(count)
+        subprocess.run([sys.executable, __file__, "--make", str(run), "--records", str(count), "--clean", str(clean)])
+        (seconds, peak), (parsed, _) = taken(GATE, run), taken(PARSER, run)
+        peaks.append(peak)
+        print(
+            f"gate on {count} records: {seconds:.1f} s of processor time, {seconds / parsed:.1f} times parsing them; "
+            f"peak {peak / 1024:.0f} MB"
+        )
+    each = 1024 * (peaks[1] - peaks[0]) / (records - records // 5)
+    print(f"a record adds {each:.0f} bytes to the peak, at most {LARGEST}")
+    return each
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +166,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--clean", type=int, default=2_400)
+    parser.add_argument("--only", choices=("time", "memory"), default="time")
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.make:
+        make_run(given.make, given.records, given.clean)
+        return 0
+    if given.only == "memory":
+        with tempfile.TemporaryDirectory() as folder:
+            return int(memory(Path(folder), given.records, given.clean) > LARGEST)
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)

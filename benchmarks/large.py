@@ -131,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as base:
         for step in STEPS:
             own = [*(arguments if arguments is not None else sys.argv[1:]), "--step", step, "--folder", f"{base}/index"]
-            subprocess.run([sys.executable, __file__, *own], check=True)
+            done = subprocess.run([sys.executable, __file__, *own], check=True, capture_output=True, text=True)
+            print(done.stdout, end="", flush=True)
     return 0
 
 

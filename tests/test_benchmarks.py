@@ -121,6 +121,14 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--only", "protocol", "--model", "MODEL", "--items", "3", "--num-seeds", "1", "--steps", "1", "--rounds", "1"],
         "a shard of 3 prompts, 1 images each.*the protocol over measuring the shard" + TIMED,
     ),
+    "gate memory": (
+        ["--only", "memory", "--records", "50", "--clean", "100"],
+        r"gate on 10 records: .*gate on 50 records: .* times parsing them; peak \d+ MB.*a record adds -?\d+ bytes",
+    ),
+    "large": (
+        ["--count", "600", "--dim", "16", "--queries", "20", "--factory", "IVF8,SQ8"],
+        r'"vectors".*"names".*"twice": null, "pictures": 600.*"IVF8,SQ8".*"ten": [01]\.\d+.*"planted": [01]\.',
+    ),
     "adapters": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
 }
 

@@ -10,6 +10,8 @@ import typer
 from memdetect.cli.terminal import say, write
 from memdetect.errors import Exit, MemdetectError
 
+COMPARED = 20_000  # ids that a wrong one is compared with
+
 
 def explain_command(
     run: Annotated[Path, typer.Argument(help="Run folder of a finished scan.")],
@@ -26,19 +28,29 @@ def explain_command(
     """Show an item's scores by layer and timestep, its training images, and the command that makes it again."""
     from memdetect.render.explain import render_explanation
     from memdetect.runs.folder import RunFolder
+    from memdetect.runs.results import result_of
 
     if pairs is not None:
         _check(pairs)
-    folder = RunFolder(run)
-    header, results = folder.header(), folder.results()
-    row = next((row for row in results if row.id == item), None)
+    header, row = RunFolder(run).header(), result_of(run, item)
     if row is None:
-        close = get_close_matches(item, [row.id for row in results], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise MemdetectError(f"{run} has no item {item!r}{hint} (its results.jsonl lists {len(results)} items)")
+        raise _unknown(run, item)
     write(render_explanation(header, row))
     if pairs is not None:
         _draw(run, row, pairs)
+
+
+def _unknown(run: Path, item: str) -> MemdetectError:
+    """That a run has no such item, and one that is called nearly like it, among the first of many."""
+    from memdetect.runs.results import ids_of
+
+    names, count = list[str](), 0
+    for count, own in enumerate(ids_of(run), 1):
+        if count <= COMPARED:
+            names.append(own)
+    close = get_close_matches(item, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return MemdetectError(f"{run} has no item {item!r}{hint} (its results.jsonl lists {count} items)")
 
 
 def _check(pairs: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,7 +12,7 @@ import typer
 from memdetect.cli.options import FORMAT
 from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import real
+from memdetect.files import real, written
 
 SUMMARY_LIMIT = 2**20  # bytes that GitHub takes of a step's summary
 LIKE_REPORTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".html", ".sarif", ".xml")
@@ -130,7 +131,7 @@ def publish(
     folders: of the runs; images of several runs judged as one have no names of their own, and are left out.
     calibration: the clean scores that the results were judged by; None = those in the folder.
     """
-    from memdetect.render import FORMATS, WITH_FILES, WITH_PLACES, redact, render_table, with_evidence
+    from memdetect.render import WITH_FILES, redact, render_table, with_evidence
 
     asked = {wanted.format, *(format for format, _ in wanted.files)}
     more: dict[str, tuple[Any, ...]] = {}
@@ -143,17 +144,25 @@ def publish(
     if wanted.redact:
         header, results, verdict = redact(header, results, verdict)
 
-    def made(format: str) -> str:
-        rows = in_repository(results, Path.cwd()) if format in WITH_PLACES else results
-        return FORMATS[format](header, rows, verdict, *more.get(format, ()))
-
+    made = partial(_made, header, results, verdict, more)
     if wanted.format == "table":
         write(render_table(header, results, verdict, colour=colourful(), width=terminal_width()))
     elif wanted.format:
-        write(made(wanted.format))
+        for part in made(wanted.format):
+            write(part)
     for format, path in wanted.files:
         save(path, made(format))
         say(f"{format}: {path}")
+
+
+def _made(header: Any, results: Any, verdict: Any, more: dict[str, tuple[Any, ...]], format: str) -> Iterable[str]:
+    """A report in parts, of which one is in memory: a line of each item, where a format has that; more: by format."""
+    from memdetect.render import FORMATS, STREAMED, WITH_PLACES
+
+    if format in STREAMED:
+        return STREAMED[format](header, results, verdict)
+    rows = in_repository(results, Path.cwd()) if format in WITH_PLACES else results
+    return (FORMATS[format](header, rows, verdict, *more.get(format, ())),)
 
 
 def _beside(wanted: Reports, header: Any, results: Any, folders: Sequence[Path], calibration: Any) -> Any:
@@ -184,17 +193,18 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def save(path: Path, text: str) -> None:
-    """Write a report in one piece; GitHub's step summary is a file that others write to as well, and is appended to."""
-    from memdetect.files import write_atomic
-
+def save(path: Path, parts: Iterable[str]) -> None:
+    """Write a report whole or not at all; GitHub's step summary, which others write to as well, is appended to."""
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
         if summary and real(path) == real(summary):
-            _append(path, text)
+            _append(path, "".join(parts))
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, text)
+            with written(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as problem:
         raise MemdetectError(f"cannot write {path} ({problem.strerror}); choose another file", Exit.ERROR) from None
 

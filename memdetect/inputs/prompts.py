@@ -20,6 +20,7 @@ from memdetect.inputs.tables import FORMATS, IMAGE_COLUMNS, PROMPT_COLUMNS, Row,
 from memdetect.inputs.wording import unseen
 
 MAX_CHARS = 2**20
+SHARED = 4096  # different further columns of a file that are kept to be shared
 MAX_BYTES = 2**28  # of a source and of its text, for a small gzip file can hold terabytes, and a pipe may never end
 
 
@@ -116,9 +117,10 @@ def _requests(source: str, column: str | None, format: str | None) -> Iterator[R
     table = source != "-" and (format or path.suffix.lower().removeprefix(".")) == "parquet"
     if format == "parquet" and not table:
         raise problem(source, None, "parquet cannot be read from stdin; name the file")
+    columns: dict[Any, dict[str, Any]] = {}
     for line, row in parquet_rows(path) if table else rows_of(_text(source), source, format, column):
         with blame(source, line):
-            yield None if row is None else request_of(row, column, source, line)
+            yield None if row is None else request_of(row, column, source, line, columns)
 
 
 def _text(source: str) -> str:
@@ -138,8 +140,13 @@ def _text(source: str) -> str:
         raise problem(source, line, f"not UTF-8 at byte offset {error.start}; save the file as UTF-8") from error
 
 
-def request_of(row: Row, column: str | None, source: str, line: int) -> Request:
-    """Make a request of a row: its prompt if it has one, else its image. Raises ValueError, OSError."""
+def request_of(
+    row: Row, column: str | None, source: str, line: int, columns: dict[Any, dict[str, Any]] | None = None
+) -> Request:
+    """Make a request of a row: its prompt if it has one, else its image. Raises ValueError, OSError.
+
+    columns: the further columns of former rows, of which equal ones are the same object.
+    """
     rest = {"prompt": row} if isinstance(row, str) else dict(row)
     name = _prompt_column(rest, None if isinstance(row, str) else column)
     key = _image_column(rest)
@@ -160,7 +167,15 @@ def request_of(row: Row, column: str | None, source: str, line: int) -> Request:
             raise ValueError(
                 f"{prompt!r:.200} is an image, no prompt; list images as csv or jsonl, in a column `image`"
             )
-    return Request(own or item_id(prompt, image), prompt, image, source, line, rest)
+    return Request(own or item_id(prompt, image), prompt, image, source, line, _shared(rest, columns))
+
+
+def _shared(rest: dict[str, Any], columns: dict[Any, dict[str, Any]] | None) -> dict[str, Any]:
+    """Further columns, or equal ones of a former row: a million rows of one group need them once."""
+    if columns is None or not all(type(value) is str for value in rest.values()):
+        return rest
+    key = tuple(rest.items())
+    return columns.setdefault(key, rest) if len(columns) < SHARED else columns.get(key, rest)
 
 
 def _prompt_column(row: Mapping[str, Any], column: str | None) -> str | None:

@@ -1,12 +1,13 @@
 """The rows of prompt files: lines of text, JSON and tables, each with the line on which it starts."""
 
 import csv
-import io
 import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice, zip_longest
 from pathlib import Path
+from sys import intern
 from typing import Any, TypeAlias
 
 from memdetect.errors import MemdetectError
@@ -20,6 +21,7 @@ IMAGE_COLUMNS = ("image", "path", "file", "file_name")
 DELIMITERS = ",\t;|"
 SAMPLED = re.compile(r".*\s--([whd]\s+\d+|n\s+\S)")  # kohya's lists of sample prompts: a prompt, then its settings
 SEPARATOR = re.compile(r'"?sep=([,;|\t])"?[ \t]*(?:\r\n?|\n)', re.IGNORECASE)
+LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
 LONGEST = 2**24  # characters of a cell
 DEEPEST = 100  # a table within a table within a row; readers of JSON stop at some 200
 NO_DELIMITER = "\ud800"  # a lone surrogate: no text decoded from UTF-8 holds it, so nothing is split at it
@@ -37,7 +39,7 @@ def rows_of(text: str, source: str, format: str | None, column: str | None) -> I
         raise problem(
             source, None, f"looks like {other}, not like a prompt a line; say --prompts-format {other} or txt"
         )
-    if format is None and found == "txt" and (line := next(filter(SAMPLED.match, text.splitlines()), "")):
+    if format is None and found == "txt" and (line := next(filter(SAMPLED.match, lines_of(text)), "")):
         said = f"{line!r:.80} holds settings of sample prompts (--n, --w, --h, --d), which are no part of the prompt"
         raise problem(source, None, f"{said}; take them out, or say --prompts-format txt")
     yield from _csv_rows(text, source, column) if found in ("csv", "tsv") else _rows(text, source, found)
@@ -45,12 +47,21 @@ def rows_of(text: str, source: str, format: str | None, column: str | None) -> I
 
 def _other_format(text: str) -> str:
     """json, jsonl, csv or tsv where a text can hardly be anything else, else ""."""
-    lines = [line for line in text.splitlines() if line.strip()]
     if _is_json(text):
         return "json" if text.lstrip().startswith("[") else "jsonl"
-    if lines and (all(map(_is_json, lines)) or any(map(BROKEN_JSON.match, lines))):
+    first = list(islice(filter(str.strip, lines_of(text)), 2))
+    said = all(map(_is_json, filter(str.strip, lines_of(text)))) or any(map(BROKEN_JSON.match, lines_of(text)))
+    if first and said:
         return "jsonl"
-    return next((kind for line in lines[:2] if (kind := _header(line))), "")
+    return next((kind for line in first if (kind := _header(line))), "")
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines of a text with their ends, LF, CR LF or CR, one at a time.
+
+    `str.splitlines` would also cut prompts at U+2028, U+0085 and form feeds, `io.StringIO` take four bytes a character.
+    """
+    return (found[0] for found in LINE.finditer(text))
 
 
 def _header(line: str) -> str:
@@ -103,12 +114,11 @@ def format_of(source: str, text: str) -> str:
 
 def _rows(text: str, source: str, format: str) -> Iterator[tuple[int, Row | None]]:
     """Yield the lines of a text, or the items of a JSON list, with their first lines; None for a blank line."""
-    # A line ends at \n, \r\n or \r; str.splitlines would also cut prompts at U+2028, U+0085 and form feeds.
-    lines = io.StringIO(text, newline=None)
-    items = _json_items(lines.read(), source) if format == "json" else enumerate(lines, 1)
+    whole = re.sub("\r\n?", "\n", text) if format == "json" and "\r" in text else text
+    items = _json_items(whole, source) if format == "json" else enumerate(lines_of(text), 1)
     for line, item in items:
         with blame(source, line):
-            content = item.removesuffix("\n")
+            content = item.rstrip("\r\n") if format != "json" else item
             yield line, None if not content.strip() else content if format == "txt" else _json(content)
 
 
@@ -169,7 +179,7 @@ def _json_items(text: str, source: str) -> Iterator[tuple[int, str]]:
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Make a dict; ValueError for a name that is there twice, of which a plain dict would keep the last in silence."""
-    listed = list(pairs)
+    listed = [(intern(name), value) for name, value in pairs]  # of a million rows each name is there once
     if len(made := dict(listed)) < len(listed):
         raise ValueError(f"a name is there twice among {[name for name, _ in listed]!s:.400}; rename one")
     return made
@@ -203,7 +213,7 @@ def _csv_rows(text: str, source: str, column: str | None) -> Iterator[tuple[int,
 
 def _reader(text: str, delimiter: str, plain: bool) -> Any:
     quoting = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    return csv.reader(lines_of(text), delimiter=delimiter, quoting=quoting, strict=True)
 
 
 def _quoted(text: str) -> bool:
@@ -213,23 +223,24 @@ def _quoted(text: str) -> bool:
     cells that need them: with a tab, a line break or a quotation mark inside.
     """
     try:
-        rows = [cells for cells in _reader(text, "\t", False) if cells]
+        widths = {len(cells) for cells in _reader(text, "\t", False) if cells}
     except csv.Error:
         return False
-    if len({len(cells) for cells in rows}) > 1:
+    if len(widths) > 1:
         return False
-    plain = [cell for cells in _reader(text, "\t", True) for cell in cells]
-    read = [cell for cells in rows for cell in cells]
-    if len(plain) != len(read):
-        return True
-    pairs = list(zip(plain, read, strict=True))
-    return all(cell.startswith('"') for cell in plain if cell) or all('"' in own for raw, own in pairs if raw != own)
+    plain, read = ((cell for cells in _reader(text, "\t", way) for cell in cells) for way in (True, False))
+    every = needed = True
+    for raw, own in zip_longest(plain, read):
+        if raw is None or own is None:
+            return True
+        every, needed = every and (not raw or raw[0] == '"'), needed and (raw == own or '"' in own)
+    return every or needed
 
 
 def _delimiter(text: str, column: str | None) -> str:
     """Tell the delimiter by the header, for prompts are full of commas: one that sets a known column apart, if any."""
     known = {column} if column else {name.lower() for name in (*PROMPT_COLUMNS, *IMAGE_COLUMNS)}
-    first = next((line for line in io.StringIO(text, newline="") if line.strip("\r\n")), "")
+    first = next((line for line in lines_of(text) if line.strip("\r\n")), "")
     heads = {sign: next(csv.reader([first], delimiter=sign), [""]) for sign in DELIMITERS}
     names = {sign: {(cell if column else cell.lower()).strip() for cell in head} for sign, head in heads.items()}
     best = max(heads, key=lambda sign: (bool(known & names[sign]), len(heads[sign])))

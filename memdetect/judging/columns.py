@@ -1,10 +1,10 @@
 """Columns of values, for as many items as there may be: numbers in arrays, texts in one, equal values once."""
 
 from array import array
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -33,7 +33,7 @@ class Texts:
         return self._data[start : self._ends[index]].decode("utf-8", "surrogatepass")
 
 
-class Numbers:
+class Numbers(Sequence[float | None]):
     """Finite numbers, or None, in their order: 8 bytes each."""
 
     def __init__(self, values: Iterable[float | None] = ()) -> None:
@@ -46,7 +46,16 @@ class Numbers:
     def __iter__(self) -> Iterator[float | None]:
         return (None if value != value else value for value in self._held)
 
-    def __getitem__(self, index: int) -> float | None:
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @overload
+    def __getitem__(self, index: int) -> float | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[float | None]: ...
+    def __getitem__(self, index: int | slice) -> float | list[float | None] | None:
+        if isinstance(index, slice):
+            return [None if value != value else value for value in self._held[index]]
         return None if isnan(value := self._held[index]) else value
 
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Judging
 from memdetect.inputs.wording import family_key
+from memdetect.judging.families import flagged_families, flagging_ranks
 from memdetect.judging.outcome import EXITS, Decision, Verdict
 from memdetect.judging.reading import Runs, read_runs
 from memdetect.judging.results import Judged, Results
-from memdetect.judging.rules import flagged_families, flagging_ranks
 from memdetect.judging.run import policy_of
 from memdetect.judging.statistics.paired import PairedShare, paired_share
 from memdetect.judging.verdict import Beside, judge_with

@@ -7,14 +7,14 @@ from functools import cached_property
 
 from memdetect.inputs.wording import family_key, kind_of
 from memdetect.judging.calibration import Calibration
+from memdetect.judging.families import is_copied
 from memdetect.judging.outcome import Screened
 from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
-from memdetect.judging.results import Items, Judged
+from memdetect.judging.results import Items
 from memdetect.judging.rows import Rows
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import COPIES
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,4 @@ class Findings:
     @cached_property
     def copied(self) -> set[str]:
         """The families with a copy, whole or in part, found or decided to be one."""
-        return {family_key(item.row.meta, item.row.prompt) for item in self.items if copied_in(item)}
-
-
-def copied_in(item: Judged) -> bool:
-    """Whether an item counts as a copy in rates: found to be one, whatever people say, or said to be one."""
-    return item.outcome in COPIES or item.counted in COPIES
+        return {family_key(item.row.meta, item.row.prompt) for item in self.items if is_copied(item)}

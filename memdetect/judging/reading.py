@@ -70,7 +70,7 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None, recall: 
         changed += [f"{where}{line}" for line in add_run(folder, own, rows, damaged)]
         sizes.append((folder, len(rows) - start))
     if len(found) > 1:
-        rows = rows.changed(index=range(len(rows)))
+        rows = rows.changed(numbers=range(len(rows)))
     header, known = _together([header for _, header in found]), known_of(found, recall)
     if calibration is not None:
         header, clean = _judged_by(calibration, header, rows)

@@ -1,6 +1,6 @@
 """What was decided of each item, and the results that are made of it when somebody asks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import repeat
@@ -106,6 +106,30 @@ class Items(Sequence[Judged]):
             reason,
             self._suppressed.get(place, ""),
         )
+
+
+class Mapped(Sequence[Result]):
+    """Results that are changed as they are asked for; what they are listed by, outcome and score, stays.
+
+    made: of a result and its place the changed one.
+    """
+
+    def __init__(self, base: Sequence[Result], made: Callable[[int, Result], Result]) -> None:
+        self.base, self._made = base, made
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | list[Result]:
+        places = range(len(self))[index]
+        return self._made(places, self.base[places]) if isinstance(places, int) else [self[place] for place in places]
+
+    def __iter__(self) -> Iterator[Result]:
+        return map(self._made, range(len(self)), self.base)
 
 
 class Results(Sequence[Result]):

@@ -1,10 +1,8 @@
 """What judging needs of each measurement, kept apart from the cells of its scores, which are read once."""
 
-import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import repeat
 from math import isfinite
@@ -12,52 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 from memdetect.copies.match import Match
-from memdetect.errors import Exit, MemdetectError
-from memdetect.files import read_regular
 from memdetect.judging.columns import Codes, Numbers, Shared, Texts
+from memdetect.judging.places import Place, Shards
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Score, Status
 from memdetect.runs.review import Reviewed
 
 _NO_COLUMNS: Mapping[str, Any] = {}
-
-
-@dataclass(slots=True)
-class Shards:
-    """The shards of a run as they were when they were judged; the lines of the last one that was asked for are kept.
-
-    turned: what is made of each measurement that is read.
-    """
-
-    turned: Callable[[Measurement], Measurement] | None = None
-    digests: dict[Path, str] = field(default_factory=dict[Path, str])
-    _last: Path | None = None
-    _lines: list[bytes] = field(default_factory=list[bytes])
-
-    def read(self, shard: Path) -> list[bytes]:
-        """The lines of a shard. Raises MemdetectError (error) where it is no longer the one that was judged."""
-        if shard != self._last:
-            data = read_regular(shard)
-            digest = hashlib.sha256(data).hexdigest()
-            if self.digests.setdefault(shard, digest) != digest:
-                raise MemdetectError(f"{shard} was changed while it was judged; run the same command again", Exit.ERROR)
-            self._last, self._lines = shard, data.splitlines()
-        return self._lines
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a measurement was read: the number of its line in a shard, from 0."""
-
-    shards: Shards
-    shard: Path
-    number: int
-
-    def read(self) -> Measurement:
-        """The measurement, parsed once more."""
-        found = Measurement.model_validate_json(self.shards.read(self.shard)[self.number])
-        return self.shards.turned(found) if self.shards.turned else found
 
 
 @lru_cache(1024)
@@ -89,7 +49,7 @@ class Row:
     @property
     def index(self) -> int:
         """Its number in the plan."""
-        return self._rows.index[self._place]
+        return self._rows.numbers[self._place]
 
     @property
     def id(self) -> str:
@@ -179,18 +139,18 @@ class Rows(Sequence[Row]):
     """
 
     def __init__(self, deciding: int) -> None:
-        self.index, self.ids, self.prompts, self.images, self.digests = array("q"), Texts(), Texts(), Texts(), Texts()
+        self.numbers, self.ids, self.prompts, self.images, self.digests = array("q"), Texts(), Texts(), Texts(), Texts()
         self.scores = tuple(Numbers() for _ in range(deciding))
         self.status, self.kinds, self.novelties = Codes[Status](), Codes[str](), Numbers()
         self.rest, self._shared, self._metas = list[Rest](), Shared[Rest](), dict[Any, Mapping[str, Any]]()
         self.decisions: Mapping[int, tuple[Reviewed, ...]] = {}
         self._measured: list[Measurement] = []
         self._files, self._lines = Codes[tuple[int, Path]](), array("I")
-        self._shards, self._numbers = list[Shards](), dict[int, int]()
+        self._shards, self._known = list[Shards](), dict[int, int]()
 
     def add(self, found: Measurement, scores: Sequence[float | None], place: Place | None) -> None:
         """Take in the next measurement, with its scores; place: where it was read, which is kept in its stead."""
-        self.index.append(found.index)
+        self.numbers.append(found.index)
         for column, text in zip(
             (self.ids, self.prompts, self.images), (found.id, found.prompt, found.image), strict=True
         ):
@@ -217,7 +177,7 @@ class Rows(Sequence[Row]):
         if place is None:
             self._measured.append(found)
             return
-        number = self._numbers.setdefault(id(place.shards), len(self._shards))
+        number = self._known.setdefault(id(place.shards), len(self._shards))
         if number == len(self._shards):
             self._shards.append(place.shards)
         self._files.append((number, place.shard))
@@ -238,7 +198,7 @@ class Rows(Sequence[Row]):
         return made
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.numbers)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...

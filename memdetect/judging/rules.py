@@ -1,22 +1,19 @@
 """What a gate asks of a run. Every rule that cannot be decided is inconclusive, never passed."""
 
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import ceil
 
-from memdetect.inputs.wording import family_key
 from memdetect.judging.columns import distinct
-from memdetect.judging.findings import Findings, copied_in
+from memdetect.judging.families import families_of, flagging_ranks
+from memdetect.judging.findings import Findings
 from memdetect.judging.outcome import Rule, Shift
-from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
-from memdetect.judging.results import Judged
+from memdetect.judging.ranks import Rank, Unranked
 from memdetect.judging.reviewing import review_rules
 from memdetect.judging.screen_recall import screen_rule
 from memdetect.judging.search_rules import index_rules
 from memdetect.judging.shift_rules import shift_rule
-from memdetect.judging.statistics.conformal import conditional_rank, rank_at, smallest_conditional_n, smallest_n
+from memdetect.judging.statistics.conformal import smallest_conditional_n, smallest_n
 from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES
@@ -34,48 +31,6 @@ def rate_of(found: Findings, policy: Policy) -> Rate | None:
     n = found.reference.n
     made = count_rate(flagged, families, n, policy.level, policy.confidence, policy.max_rate)
     return replace(made, rank=limits[n], copies=len(found.copied))
-
-
-def flagged_families(items: Iterable[Judged], limits: Mapping[int, int]) -> dict[str, bool]:
-    """Of each family that could be judged, whether an item of it is a copy, also in part, or ranks within a limit.
-
-    limits: by the number of clean scores that an item was ranked among, the largest rank that counts.
-    """
-    families: dict[str, bool] = {}
-    for key, flagged in _flagged(items, limits):
-        families[key] = families.get(key, False) or flagged
-    return families
-
-
-def families_of(items: Iterable[Judged], limits: Mapping[int, int]) -> tuple[int, int]:
-    """How many families `flagged_families` flags, and how many it has; of each 8 bytes are kept, not its key."""
-    marks = array("q", (hash(key) & ~1 | flagged for key, flagged in _flagged(items, limits)))
-    last: int | None = None
-    families = flagged = 0
-    for mark in sorted(marks, reverse=True):  # of a family those that are flagged come first
-        if last is None or mark & ~1 != last:
-            families, flagged, last = families + 1, flagged + (mark & 1), mark & ~1
-    return flagged, families
-
-
-def _flagged(items: Iterable[Judged], limits: Mapping[int, int]) -> Iterator[tuple[str, bool]]:
-    """Of each item that could be judged its family, and whether it is a copy, also in part, or ranks within a limit."""
-    for item in items:
-        ranked, copied = item.ranked, copied_in(item)
-        if copied or isinstance(ranked, Rank):
-            flagged = copied or (isinstance(ranked, Rank) and ranked.rank <= limits[ranked.n])
-            yield family_key(item.row.meta, item.row.prompt), flagged
-
-
-def flagging_ranks(reference: ReferenceScores | Unranked, policy: Policy) -> dict[int, int]:
-    """By the n of each stratum, the largest rank that counts as flagged; 0 = none."""
-    sizes = set[int]() if isinstance(reference, Unranked) else {len(s) for s in reference.by_stratum.values()}
-    return {n: _flagging_rank(n, policy) for n in sizes}
-
-
-def _flagging_rank(n: int, policy: Policy) -> int:
-    level = flagging_level(policy.level, policy.max_rate)
-    return rank_at(n, level) if policy.delta is None else conditional_rank(n, level, policy.delta)
 
 
 def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar: tuple[int, int]) -> tuple[Rule, ...]:

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from memdetect.errors import MemdetectError
 from memdetect.judging.integrity import altered
-from memdetect.judging.rows import Part, Place, Reader, Rows, Shards
+from memdetect.judging.places import Place, Shards
+from memdetect.judging.rows import Part, Reader, Rows
 from memdetect.judging.screened import as_screened, exchanged_screen
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header

@@ -9,6 +9,7 @@ from memdetect.judging.calibration import Calibration
 from memdetect.judging.claim import basis, claim, notes
 from memdetect.judging.columns import Codes, Filtered, Numbers
 from memdetect.judging.deciding import Bar, outcome_of
+from memdetect.judging.families import flagging_ranks
 from memdetect.judging.findings import Findings
 from memdetect.judging.integrity import integrity
 from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
@@ -24,7 +25,7 @@ from memdetect.judging.ranks import (
 from memdetect.judging.results import Items, Judged, Results
 from memdetect.judging.reviewing import rulings
 from memdetect.judging.rows import Row, Rows, rows_of
-from memdetect.judging.rules import flagging_ranks, rate_of, rules
+from memdetect.judging.rules import rate_of, rules
 from memdetect.judging.screen_recall import Asked, Recall, screened_of
 from memdetect.judging.search_rules import (
     alike,
@@ -90,8 +91,7 @@ def judge_with(
     reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
     screened = screened_of(header, told, *(beside.recall or (None, None)), policy)
     bar = replace(_bar(reference, header, policy), screened=screened)
-    rows = _centred(told, header.plan, calibration)
-    items = _judged(rows, bar, policy)
+    items = _judged(_centred(told, header.plan, calibration), bar, policy)
     aside = suppressions(policy, items, header, beside.today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
     known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))
@@ -131,11 +131,12 @@ def _judged(rows: Rows, bar: Bar, policy: Policy) -> Items:
     Without clean scores several detectors are not combined, and the score is that of the first.
     """
     reference = bar.reference
-    scored = isinstance(reference, ReferenceScores)
-    scores = [reference.score(row.scores) if scored else row.scores[0] for row in rows]
+    scores = Numbers(
+        reference.score(row.scores) if isinstance(reference, ReferenceScores) else row.scores[0] for row in rows
+    )
     asked = zip(rows, scores, _unlike(rows, bar), strict=True)
     ranks = list(Codes(rank_of(row, score, reference, unlike=new) for row, score, new in asked))  # equal ones once
-    p = p_values(ranks, policy.delta)
+    p = Numbers(p_values(ranks, policy.delta))
     rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
     items = Items(rows)
     for row, score, ranked, value, out in zip(rows, scores, ranks, p, rejected, strict=True):

@@ -1,6 +1,6 @@
 """Results and verdict -> text, one function per format; no torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from memdetect.render.card import render_card
 from memdetect.render.github import render_github
@@ -11,7 +11,7 @@ from memdetect.render.page import render_page
 from memdetect.render.redaction import Evidence, redact, with_evidence
 from memdetect.render.sarif import render_sarif
 from memdetect.render.table import render_table
-from memdetect.render.text import render_csv, render_json, render_jsonl
+from memdetect.render.text import csv_lines, jsonl_lines, render_csv, render_json, render_jsonl
 
 Renderer = Callable[..., str]  # of Header, Sequence[Result], Verdict
 FORMATS: Mapping[str, Renderer] = {
@@ -27,6 +27,7 @@ FORMATS: Mapping[str, Renderer] = {
     "card": render_card,
     "intoto": render_intoto,
 }
+STREAMED: Mapping[str, Callable[..., Iterator[str]]] = {"jsonl": jsonl_lines, "csv": csv_lines}  # of every item a line
 # By the end of a file's name, the longest that fits; `card.md` ends in `.card.md` too. Annotations have none.
 SUFFIXES: Mapping[str, str] = {
     ".txt": "table",
@@ -46,6 +47,7 @@ WITH_PLACES = frozenset({"sarif", "junit"})  # formats in which an item's file h
 
 __all__ = [
     "FORMATS",
+    "STREAMED",
     "SUFFIXES",
     "WITH_FILES",
     "WITH_PLACES",

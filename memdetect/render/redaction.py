@@ -16,6 +16,7 @@ from memdetect.copies.match import Match
 from memdetect.files import real
 from memdetect.judging import Verdict
 from memdetect.judging.outcome import Screened
+from memdetect.judging.results import Mapped
 from memdetect.runs.fingerprint import hashed_id, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
@@ -30,14 +31,14 @@ OWN = ("call", "strata", "index", "base")
 USUAL = ("memdetect.toml", "pyproject.toml")  # files of a policy whose names tell nothing
 
 
-def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple[Header, list[Result], Verdict]:
+def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple[Header, Sequence[Result], Verdict]:
     """The same run without anything of the user's own; outcomes, scores, counts and line numbers stay.
 
     An id that is already the hash of its prompt stays; any other becomes 16 hex digits of its sha256. Whoever has a
     prompt can still recognise its hash.
     """
     words = partial(_words, name=header.model, shown=_model(header), secrets=_secrets(header, results, verdict))
-    rows = [_row(row, words) for row in results]
+    rows = Mapped(results, lambda _, row: _row(row, words))
     known = tuple(replace(one, kind=short_hash(one.kind)) for one in verdict.sensitivity)
     decision = replace(
         verdict,
@@ -64,7 +65,7 @@ def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | 
     hashed = (
         [] if evidence == "none" or folder is None else [[_hash(folder, name) for name in r.files] for r in results]
     )
-    return [row.model_copy(update={"files": hashed[i] if hashed else []}) for i, row in enumerate(results)]
+    return Mapped(results, lambda i, row: row.model_copy(update={"files": hashed[i] if hashed else []}))
 
 
 def _hash(folder: Path, name: str) -> str:

@@ -1,11 +1,12 @@
 """What the formats share: which items they show, in which order, and what an item is called."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from heapq import nsmallest
 from math import inf
 
 from memdetect.inputs.harmless import plain
-from memdetect.judging.results import Results
+from memdetect.judging.results import Mapped, Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.records import FINDINGS, Result
@@ -54,9 +55,9 @@ def strongest(results: Sequence[Result], count: int | None = None) -> list[Resul
 
     Of p-values they may hold the one that decides alone.
     """
-    keys = _keys(results)
-    order = sorted(range(len(keys)), key=keys.__getitem__)[:count]
-    return [results.plain(i) if isinstance(results, Results) else results[i] for i in order]
+    pairs = zip(_keys(results), range(len(results)), strict=True)
+    order = sorted(pairs) if count is None else nsmallest(count, pairs)
+    return [results.plain(i) if isinstance(results, Results) else results[i] for _, i in order]
 
 
 def listed(results: Sequence[Result]) -> list[Result]:
@@ -76,13 +77,15 @@ def unclear(results: Sequence[Result]) -> list[Result]:
     return [results[i] for i in found if results[i].status != "screened"]
 
 
-def _keys(results: Sequence[Result]) -> list[tuple[int, float]]:
+def _keys(results: Sequence[Result]) -> Iterator[tuple[int, float]]:
     """Of each result how bad it is and how low its score; of results that are made on demand without making any."""
+    while isinstance(results, Mapped):
+        results = results.base
     if isinstance(results, Results):
-        found = [("copy" if item.decided == "copy" else item.outcome, item.score) for item in results.items]
+        found = (("copy" if item.decided == "copy" else item.outcome, item.score) for item in results.items)
     else:
-        found = [(row.ranked_as, row.judged.get("combined")) for row in results]
-    return [(ORDER[outcome], inf if score is None else -score) for outcome, score in found]
+        found = ((row.ranked_as, row.judged.get("combined")) for row in results)
+    return ((ORDER[outcome], inf if score is None else -score) for outcome, score in found)
 
 
 def untested(header: Header) -> list[str]:

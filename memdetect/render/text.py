@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
 
@@ -46,8 +46,13 @@ def _finding(row: Result) -> dict[str, Any]:
 
 def render_jsonl(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     """What results.jsonl holds, a line each, in ASCII."""
+    return "".join(jsonl_lines(header, results, verdict))
+
+
+def jsonl_lines(header: Header, results: Sequence[Result], verdict: Verdict) -> Iterator[str]:
+    """The lines of `render_jsonl`, each made when it is asked for."""
     rows = (json.dumps(row.model_dump(mode="json"), allow_nan=False) for row in results)
-    return "".join(f"{ascii_json(row)}\n" for row in rows)
+    return (f"{ascii_json(row)}\n" for row in rows)
 
 
 def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
@@ -55,19 +60,27 @@ def render_csv(header: Header, results: Sequence[Result], verdict: Verdict) -> s
 
     Cells that a spreadsheet would run are disarmed, what cannot be seen is written out (`guard`).
     """
+    return "".join(csv_lines(header, results, verdict))
+
+
+def csv_lines(header: Header, results: Sequence[Result], verdict: Verdict) -> Iterator[str]:
+    """The lines of `render_csv`, each made when it is asked for."""
     names = header.plan.detectors
     columns = ["id", "outcome", "reason", "prompt", "image", "source", "line"]
     columns += [f"{name}{part}" for name in ("combined", *names) for part in ("", ":p")]
     columns += ["suppressed", "decided", "decisions", "files"]
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([guard(name) for name in columns])
+    yield _line([guard(name) for name in columns])
     for row in results:
         cells: list[Any] = [row.id, row.outcome, row.reason, row.prompt, row.image, row.source, row.line]
         for name in ("combined", *names):
             cells += [row.judged.get(name), row.p.get(name)]
         cells += [row.suppressed, row.decided, "; ".join(map(decision_words, row.decisions)), " ".join(row.files)]
-        writer.writerow([guard(cell) for cell in cells])
+        yield _line([guard(cell) for cell in cells])
+
+
+def _line(cells: Sequence[Any]) -> str:
+    out = StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
     return out.getvalue()
 
 

@@ -67,12 +67,13 @@ judge(*[(found := read_runs([Path(sys.argv[1])])).header, found.rows, found.cali
 del found
 tracemalloc.start()
 found = read_runs([Path(sys.argv[1])])
+tracemalloc.reset_peak()  # a shard is read into a buffer of the largest size that a file may have
 results, verdict = judge(found.header, found.rows, found.calibration, altered=found.altered)
 held, peak = tracemalloc.get_traced_memory()
 print(held, peak, len(results))
 """
 SIZES = (500, 2500)
-HELD, HIGHEST = 330, 620  # bytes a record: kept, and at the highest point, of ids of 16 and prompts of 53 characters
+HELD, HIGHEST = 220, 400  # bytes a record: kept, and at the highest point, of ids of 16 and prompts of 53 characters
 
 
 def test_judging_holds_a_few_hundred_bytes_a_record(tmp_path: Path):
@@ -91,5 +92,6 @@ def test_judging_holds_a_few_hundred_bytes_a_record(tmp_path: Path):
         found.append([int(part) for part in done.stdout.split()])
     assert [count for _, _, count in found] == list(SIZES)
     held, highest = ((found[1][k] - found[0][k]) / (SIZES[1] - SIZES[0]) for k in (0, 1))
-    assert held < HELD, (held, highest)
-    assert highest < HIGHEST, (held, highest)
+    print(held, highest)
+    assert 100 < held < HELD, (held, highest)
+    assert held < highest < HIGHEST, (held, highest)

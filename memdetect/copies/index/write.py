@@ -147,9 +147,12 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     mild, geometry = planted(trial, Limits(limit.similarity, agreement), tried, crop)
     values = ReferenceValues(similarity=reference[0], agreed=sorted(parts.values))
     write_atomic(folder / REFERENCE, values.model_dump_json() + "\n")
-    stored = CODES if searcher.factory == BINARY else VECTORS
-    own: list[FileName] = [] if searcher.factory in ("Flat", BINARY) else [FAISS]
-    own += [] if options.rank.whole else [ENTRIES]
+    stored: FileName = CODES if searcher.factory == BINARY else VECTORS
+    named: list[FileName] = [stored, ROWS, REFERENCE]
+    if searcher.factory not in ("Flat", BINARY):
+        named.append(FAISS)
+    if not options.rank.whole:
+        named.append(ENTRIES)
     marks = {"name": embedder.name, "fingerprint": embedder.fingerprint, "dim": embedder.dim, "tiles": searcher.tiles}
     manifest = Manifest(
         memdetect=__version__,
@@ -170,7 +173,7 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
         recall=measured(searcher, options.seed),
         part=_part(work),
         unseen=intake.unseen,
-        files={name: file_sum(folder / name) for name in (stored, ROWS, REFERENCE, *own)},
+        files={name: file_sum(folder / name) for name in named},
     )
     write_atomic(folder / MANIFEST, manifest.sealed().text())
 
