@@ -53,9 +53,9 @@ def run_scan(
     base draws the prompts first, in `out`/base. Raises MemdetectError.
     """
     options = options or Options()
+    check_screening(options)
     check_files(options)
     check_labels(requests, model)
-    check_screening(options)
     options, watch = with_base(model, options), watch or Watch()
     loaded, file = load(model, options.loading), options.judging.calibration
     check_labels(requests, loaded)
