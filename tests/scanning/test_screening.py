@@ -278,7 +278,7 @@ def test_a_gate_passes_only_with_a_recall_that_is_enough(planted: Path, capsys: 
 
 
 def test_every_report_says_which_prompts_were_only_screened(planted: Path, tmp_path: Path) -> None:
-    formats = ("table", "json", "jsonl", "csv", "markdown", "html", "sarif", "junit")
+    formats = ("table", "json", "jsonl", "csv", "md", "html", "sarif", "junit")
     outputs = [part for name in formats for part in ("-o", f"{name}={tmp_path / name}")]
     assert command(["gate", str(planted / "run"), *outputs]) in (1, 3)
     for name in formats:
