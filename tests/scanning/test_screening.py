@@ -302,7 +302,7 @@ def test_a_recall_is_measured_on_a_full_scan_beside_the_screen(planted: Path, tm
     (tmp_path / "some.jsonl").write_text("".join(lines[13:17]), encoding="utf-8")
     scan([tmp_path / "some.jsonl"], "emoji-scenes", tmp_path / "full", full)
     out = tmp_path / "recall.json"
-    arguments = ["--full", str(tmp_path / "full"), "--out", str(out)]
+    arguments = ["--full-run", str(tmp_path / "full"), "--out", str(out)]
     assert command(["screen-recall", str(planted / "run"), *arguments]) == 0
     held = json.loads(out.read_text("utf-8"))
     assert [one["kept"] for one in held["found"]] == [True] * 3
