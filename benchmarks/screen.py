@@ -49,7 +49,7 @@ SHARES = (0.02, 0.05, 0.1, 0.2)
 
 
 def options_of(given: argparse.Namespace, steps: int | None, detectors: Sequence[str], **more: Any) -> Options:
-    """A scan without a look-up, screened by these detectors."""
+    """A scan that searches no index, screened by these detectors."""
     sampling = Sampling(steps=steps, batch_size=given.batch)
     screening = Screening(screen=given.share, screen_detectors=tuple(detectors))
     return Options(sampling=sampling, lookup=Lookup(search=False), screening=screening, save_images=False, **more)
@@ -163,14 +163,14 @@ def alone(given: argparse.Namespace, folder: Path) -> None:
 
 def memory(given: argparse.Namespace) -> None:
     """Print the peak memory of screens of N and 4 N prompts, each in a process of its own."""
-    peaks: dict[int, list[float]] = {given.prompts: [], 4 * given.prompts: []}
+    largest: dict[int, list[float]] = {given.prompts: [], 4 * given.prompts: []}
     for _ in range(given.rounds):
-        for count, found in peaks.items():
+        for count, found in largest.items():
             command = [sys.executable, __file__, "--alone", "--model", given.model, "--prompts", str(count)]
             command += ["--batch", str(given.batch), "--share", str(given.share), "--detector", given.detectors[0]]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found.append(float(done.stdout.split()[-1]))
-    few, many = (statistics.median(found) for found in peaks.values())
+    few, many = (statistics.median(found) for found in largest.values())
     added = f"{(many - few) * 2**20 / (3 * given.prompts):.0f} bytes a prompt"
     print(f"peak memory of a screen of {4 * given.prompts} over {given.prompts} prompts: {many / few:.3f} ({added})")
 

@@ -14,7 +14,9 @@ def screen_recall_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that scan --screen made.")],
     full: Annotated[
         Path | None,
-        typer.Option("--full-run", metavar="RUN", help="Run folder of a full scan of some of its prompts, with findings."),
+        typer.Option(
+            "--full-run", metavar="RUN", help="Run folder of a full scan of some of its prompts, with findings."
+        ),
     ] = None,
     groups: Annotated[
         list[str] | None,

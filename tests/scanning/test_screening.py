@@ -15,7 +15,6 @@ from memdetect.adapters import load
 from memdetect.cli import run as command
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import read
-from memdetect.judging.screened import strongest
 from memdetect.probing import probe_prompts
 from memdetect.probing.texts import texts_once
 from memdetect.runs.folder import RunFolder
@@ -151,17 +150,6 @@ def test_a_finished_run_is_read_and_not_made_again(finished: Path, pipe: Any) ->
         scan([finished / "prompts.txt"], pipe, finished / "run", OPTIONS)
     assert sum(passes) <= 4  # of the checks before the first image
     assert content(finished / "run") == before
-
-
-def test_the_choice_is_that_of_the_rows(prompts: list[Path], pipe: Any, tmp_path: Path) -> None:
-    both = changed(OPTIONS, screen_detectors=("sharpness", "noise-gap"), screen=0.3)
-    run = scan(prompts, pipe, tmp_path / "run", both)
-    home = RunFolder(tmp_path / "run" / "screen")
-    choice = strongest(home.measurements(), home.header().plan, 0.3)
-    assert run.header.screen is not None
-    assert run.header.screen.positions == list(choice.positions)
-    assert run.header.screen.cutoffs == choice.cutoffs
-    assert set(choice.cutoffs) == {"sharpness", "noise-gap"}
 
 
 # Refused
