@@ -11,13 +11,14 @@ keeps.
 """
 
 import argparse
+import math
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from memdetect.judging.screened import screen_rows, strongest
 from memdetect.judging.statistics.beta import interval
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.plan import Plan
+from memdetect.runs.records import Measurement
 from memdetect.runs.screen import FOLDER
 from memdetect.scanning import Options, Watch, prepare, run_scan
 from memdetect.scanning.costs import Effort, levels_in
@@ -47,7 +49,7 @@ SHARES = (0.02, 0.05, 0.1, 0.2)
 
 
 def options_of(given: argparse.Namespace, steps: int | None, detectors: Sequence[str], **more: Any) -> Options:
-    """A scan without a look-up, screened by these detectors."""
+    """A scan that searches no index, screened by these detectors."""
     sampling = Sampling(steps=steps, batch_size=given.batch)
     screening = Screening(screen=given.share, screen_detectors=tuple(detectors))
     return Options(sampling=sampling, lookup=Lookup(search=False), screening=screening, save_images=False, **more)
@@ -121,18 +123,29 @@ def recall(given: argparse.Namespace, folder: Path) -> None:
     print(f"{len(wanted)} findings in {len(set(families.values()))} families, among {sum(1 for _ in screen_rows(out))}")
     for names in [*([name] for name in given.detectors), given.detectors[:2]]:
         effort = Effort(find(names), plan.steps, plan.guidance_scale, kept=False, levels=levels)
+        print(f"{' + '.join(names)}: {effort.passes * plan.num_seeds} passes of {whole}")
         own = cut(plan, names)
         for share in SHARES:
-            chosen = set(strongest(screen_rows(out), own, share).positions)
-            kept: dict[str, bool] = {}
-            for name, row in rows.items():
-                kept[families[name]] = kept.get(families[name], True) and row.index in chosen
-            low, high = interval(sum(kept.values()), len(kept))
-            found, prompts = sum(kept.values()), sum(row.index in chosen for row in rows.values())
-            print(
-                f"{' + '.join(names)}: {effort.passes * plan.num_seeds} passes of {whole}; share {share:g}: "
-                f"{found} of {len(kept)} families [{low:.3f}, {high:.3f}], {prompts} of {len(rows)} prompts"
-            )
+            listed = set(strongest(screen_rows(out), own, share).positions)
+            others = strongest((row for row in screen_rows(out) if row.id not in wanted), own, share).cutoffs
+            above = {row.index for row in rows.values() if any(_score(row, n) >= cut for n, cut in others.items())}
+            print(f"  share {share:g} of the list: {_kept(rows, families, listed)}; ", end="")
+            print(f"cut where {share:g} of the other prompts lie above: {_kept(rows, families, above)}")
+
+
+def _score(row: Measurement, name: str) -> float:
+    """A prompt's score; what has none is chosen."""
+    found = row.scores[name].score
+    return math.inf if found is None else found
+
+
+def _kept(rows: Mapping[str, Measurement], families: Mapping[str, str], chosen: Container[int]) -> str:
+    """How many families are chosen with all their prompts, with the exact 95 % interval."""
+    kept: dict[str, bool] = {}
+    for name, row in rows.items():
+        kept[families[name]] = kept.get(families[name], True) and row.index in chosen
+    low, high = interval(sum(kept.values()), len(kept))
+    return f"{sum(kept.values())} of {len(kept)} families [{low:.3f}, {high:.3f}]"
 
 
 def cut(plan: Plan, names: Sequence[str]) -> Plan:
@@ -150,14 +163,14 @@ def alone(given: argparse.Namespace, folder: Path) -> None:
 
 def memory(given: argparse.Namespace) -> None:
     """Print the peak memory of screens of N and 4 N prompts, each in a process of its own."""
-    peaks: dict[int, list[float]] = {given.prompts: [], 4 * given.prompts: []}
+    largest: dict[int, list[float]] = {given.prompts: [], 4 * given.prompts: []}
     for _ in range(given.rounds):
-        for count, found in peaks.items():
+        for count, found in largest.items():
             command = [sys.executable, __file__, "--alone", "--model", given.model, "--prompts", str(count)]
             command += ["--batch", str(given.batch), "--share", str(given.share), "--detector", given.detectors[0]]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found.append(float(done.stdout.split()[-1]))
-    few, many = (statistics.median(found) for found in peaks.values())
+    few, many = (statistics.median(found) for found in largest.values())
     added = f"{(many - few) * 2**20 / (3 * given.prompts):.0f} bytes a prompt"
     print(f"peak memory of a screen of {4 * given.prompts} over {given.prompts} prompts: {many / few:.3f} ({added})")
 

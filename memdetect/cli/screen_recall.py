@@ -14,7 +14,9 @@ def screen_recall_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that scan --screen made.")],
     full: Annotated[
         Path | None,
-        typer.Option("--full", metavar="RUN", help="Run folder of a full scan of some of its prompts, with findings."),
+        typer.Option(
+            "--full-run", metavar="RUN", help="Run folder of a full scan of some of its prompts, with findings."
+        ),
     ] = None,
     groups: Annotated[
         list[str] | None,
@@ -29,7 +31,7 @@ def screen_recall_command(
     Exit codes: 0 done, 2 usage or input, 4 error.
     """
     if (full is None) == (not groups):
-        raise MemdetectError("give either --full RUN, a full scan, or --memorized-group: what a screen should keep")
+        raise MemdetectError("give either --full-run RUN, or --memorized-group: what a screen should keep")
     from memdetect.judging.recall_making import findings_of, labelled, measured_recall
 
     if full is not None:

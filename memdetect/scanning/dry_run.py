@@ -93,11 +93,11 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     known = screen.recall if screen else None
     yield from forecast_lines(with_obstacles(found, header, items, reference, known), policy)
     drawn = sum(item.prompt is not None for item in items)
-    each = made["num_seeds"]
+    given, each = len(items) - drawn, made["num_seeds"]
     if screen:
         yield from screen_lines(screen, made["guidance_scale"], clean, folder)
         drawn = screen.count
-    yield from cost_lines(drawn * (1 + rounds) * each, (len(items) - drawn) * each, _effort(planned), clean, folder)
+    yield from cost_lines(drawn * (1 + rounds) * each, given * each, _effort(planned), clean, folder)
 
 
 def _effort(planned: Planned) -> Effort:

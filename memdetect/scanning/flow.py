@@ -91,9 +91,9 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     run; others wait for it.
     """
     requests, out = job.requests, job.out
+    check_screening(job.options)
     check_files(job.options)
     check_labels(requests, job.model)
-    check_screening(job.options)
     options = with_base(job.model, job.options)
     loaded, file = load(job.model, options.loading), options.judging.calibration
     check_labels(requests, loaded)

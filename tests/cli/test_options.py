@@ -125,8 +125,8 @@ def test_an_option_is_declared_once() -> None:
 def test_panels_of_scan_are_its_records(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["scan", "--help"]) == 0
     shown = capsys.readouterr().out
-    panels = ["Options", "Inputs", "Model", "Sampling", "Detectors", "Training images", "Judging", "Report"]
-    panels += ["More than one process"]
+    panels = ["Options", "Inputs", "Model", "Sampling", "Detectors", "Training images", "Screening"]
+    panels += ["Judging", "Report", "More than one process"]
     places = [shown.index(f"─ {panel} ─") for panel in panels]
     assert places == sorted(places)
 

@@ -15,7 +15,6 @@ from memdetect.adapters import load
 from memdetect.cli import run as command
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import read
-from memdetect.judging.screened import strongest
 from memdetect.probing import probe_prompts
 from memdetect.probing.texts import texts_once
 from memdetect.runs.folder import RunFolder
@@ -183,17 +182,6 @@ def test_a_finished_run_is_read_and_not_made_again(finished: Path, pipe: Any) ->
     assert content(finished / "run") == before
 
 
-def test_the_choice_is_that_of_the_rows(prompts: list[Path], pipe: Any, tmp_path: Path) -> None:
-    both = changed(OPTIONS, screen_detectors=("sharpness", "noise-gap"), screen=0.3)
-    run = scan(prompts, pipe, tmp_path / "run", both)
-    home = RunFolder(tmp_path / "run" / "screen")
-    choice = strongest(home.measurements(), home.header().plan, 0.3)
-    assert run.header.screen is not None
-    assert run.header.screen.positions == list(choice.positions)
-    assert run.header.screen.cutoffs == choice.cutoffs
-    assert set(choice.cutoffs) == {"sharpness", "noise-gap"}
-
-
 # Refused
 
 
@@ -308,7 +296,7 @@ def test_a_gate_passes_only_with_a_recall_that_is_enough(planted: Path, capsys: 
 
 
 def test_every_report_says_which_prompts_were_only_screened(planted: Path, tmp_path: Path) -> None:
-    formats = ("table", "json", "jsonl", "csv", "markdown", "html", "sarif", "junit")
+    formats = ("table", "json", "jsonl", "csv", "md", "html", "sarif", "junit")
     outputs = [part for name in formats for part in ("-o", f"{name}={tmp_path / name}")]
     assert command(["gate", str(planted / "run"), *outputs]) in (1, 3)
     for name in formats:
@@ -332,7 +320,7 @@ def test_a_recall_is_measured_on_a_full_scan_beside_the_screen(planted: Path, tm
     (tmp_path / "some.jsonl").write_text("".join(lines[13:17]), encoding="utf-8")
     scan([tmp_path / "some.jsonl"], "emoji-scenes", tmp_path / "full", full)
     out = tmp_path / "recall.json"
-    arguments = ["--full", str(tmp_path / "full"), "--out", str(out)]
+    arguments = ["--full-run", str(tmp_path / "full"), "--out", str(out)]
     assert command(["screen-recall", str(planted / "run"), *arguments]) == 0
     held = json.loads(out.read_text("utf-8"))
     assert [one["kept"] for one in held["found"]] == [True] * 3
