@@ -25,49 +25,63 @@ class Rank:
         return self.world == 1
 
 
-def rank_of(rank: int | None = None, world: int | None = None, environment: Mapping[str, str] = os.environ) -> Rank:
+def rank_of(
+    rank: int | None = None,
+    world: int | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    shared: bool = False,
+) -> Rank:
     """The process's rank: what was given, else what the environment says, else 0 of 1.
 
     Read are, in this order: a Slurm array (the task's number from the array's smallest, in its steps, and how many
     tasks), RANK and WORLD_SIZE, and JOB_COMPLETION_INDEX, which Kubernetes sets, with `world`. A given `world`
-    stands in the place of the environment's. Raises MemdetectError (usage) for a rank without a world, and for a rank
-    outside of it.
+    stands in the place of the environment's. shared: of work that whoever is there does whole, so that a rank of the
+    environment may be any, as in an array with gaps, and counts modulo the world; one that is told without a world is
+    refused, not left out. Raises MemdetectError (usage) for a rank without a world, and for a rank outside of it.
     """
-    if rank is not None and world is None:
-        raise MemdetectError(f"--rank {rank} is one of how many? give --world as well")
-    if rank is not None and world is not None:
-        return _within(rank, world, "--rank")
+    number, size, source = _told(environment, world, shared) if rank is None else (rank, world, "--rank")
+    if number is None:
+        if world not in (None, 1):
+            raise MemdetectError(
+                f"--world {world} is given and no rank: --rank is not, "
+                f"nor is {SLURM[0]}, {TORCH[0]} or {KUBERNETES} set"
+            )
+        return Rank(0, 1, "")
+    if size is None:
+        raise MemdetectError(f"{source} says rank {number}, and not of how many; give --world")
+    return _within(number % size if shared and rank is None else number, size, source)
+
+
+Found = tuple[int | None, int | None, str]
+
+
+def _told(environment: Mapping[str, str], world: int | None, shared: bool) -> Found:
+    """Rank, world and the variable that says so; None where there is none, or, unless shared, where one is missing."""
     for read in (_slurm, _torch, _kubernetes):
-        if (found := read(environment, world)) is not None:
-            return _within(*found)
-    if world not in (None, 1):
-        raise MemdetectError(
-            f"--world {world} is given and no rank: --rank is not, nor is {SLURM[0]}, {TORCH[0]} or {KUBERNETES} set"
-        )
-    return Rank(0, 1, "")
+        found = read(environment, world, shared)
+        if found[0] is not None and (shared or found[1] is not None):
+            return found
+    return None, None, ""
 
 
-Found = tuple[int, int, str] | None
-
-
-def _slurm(environment: Mapping[str, str], world: int | None) -> Found:
+def _slurm(environment: Mapping[str, str], world: int | None, shared: bool) -> Found:
     task, least, count = (_number(environment, name) for name in SLURM[:3])
-    if task is None or least is None or count is None:
-        return None
-    step = max(_number(environment, SLURM[3]) or 1, 1)
-    if (task - least) % step:
+    if task is None or (not shared and (least is None or count is None)):
+        return None, None, ""
+    step, past = max(_number(environment, SLURM[3]) or 1, 1), task - (least or 0)
+    if past % step and not shared:
         raise MemdetectError(f"{SLURM[0]} is {task}, which is no step of {step} from {least}; give --rank and --world")
-    return (task - least) // step, world or count, SLURM[0]
+    return past // step, world or count, SLURM[0]
 
 
-def _torch(environment: Mapping[str, str], world: int | None) -> Found:
+def _torch(environment: Mapping[str, str], world: int | None, _shared: bool) -> Found:
     rank, size = (_number(environment, name) for name in TORCH)
-    return None if rank is None or (world or size) is None else (rank, world or size or 1, TORCH[0])
+    return (None, None, "") if (world or size) is None else (rank, world or size, TORCH[0])
 
 
-def _kubernetes(environment: Mapping[str, str], world: int | None) -> Found:
-    rank = _number(environment, KUBERNETES)
-    return None if rank is None or world is None else (rank, world, KUBERNETES)
+def _kubernetes(environment: Mapping[str, str], world: int | None, _shared: bool) -> Found:
+    return _number(environment, KUBERNETES), world, KUBERNETES
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:

@@ -1,5 +1,6 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from memdetect.detectors import find
 from memdetect.detectors.bank import Bank, bank_file, read_bank
 from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
-from memdetect.inputs.prompts import Requests
+from memdetect.inputs.prompts import Request, Requests
 from memdetect.judging import judge
 from memdetect.judging.calibration import Calibration, read_calibration
 from memdetect.judging.forecast import too_few_rounds

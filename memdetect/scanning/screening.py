@@ -144,13 +144,14 @@ def screening_bench(bench: Bench) -> Bench:
     own, asked, options = bench.sampler, bench.options.screening, bench.options
     names = tuple(detector.name for detector in screening_detectors(asked))
     ranked = names if asked.screen_p is not None else ()
+    seeds = min(own.num_seeds, SEEDS)
     sampling = replace(
         options.sampling,
         steps=asked.screen_steps or min(own.steps, STEPS),
         guidance_scale=own.guidance_scale,
-        num_seeds=min(own.num_seeds, SEEDS),
+        num_seeds=seeds,
     )
-    shard = options.sharing.shard_size or max(SHARD, bench.sampler.batch_size // sampling.num_seeds)
+    shard = options.sharing.shard_size or max(SHARD, own.batch_size // seeds)
     own_options = replace(
         options,
         sharing=replace(options.sharing, shard_size=shard, steal=True),  # the choice is among all prompts

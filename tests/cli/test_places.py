@@ -20,6 +20,7 @@ SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_T
         ({}, {**SLURM, "SLURM_ARRAY_TASK_STEP": "2"}, (1, 4), "rank 1 of 4, by SLURM_ARRAY_TASK_ID"),
         ({}, {**SLURM, "SLURM_ARRAY_TASK_ID": "10"}, (1, 4), "rank 1 of 4, by SLURM_ARRAY_TASK_ID"),
         ({}, {"RANK": "3", "WORLD_SIZE": "4"}, (3, 4), "rank 3 of 4, by RANK"),
+        ({"world": 3}, {"RANK": "4"}, (1, 3), "rank 1 of 3, by RANK"),
         ({"world": 2}, {"JOB_COMPLETION_INDEX": "1"}, (1, 2), "rank 1 of 2, by JOB_COMPLETION_INDEX"),
     ],
 )
@@ -33,10 +34,15 @@ def test_a_place_is_taken_from_what_is_told(asked: dict, environment: dict, plac
     ("asked", "environment", "said"),
     [
         ({}, {"JOB_COMPLETION_INDEX": "1"}, "JOB_COMPLETION_INDEX says rank 1, and not of how many; give --world"),
+        ({}, {"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_ID says rank 3, and not of how many; give --world"),
         ({"rank": 1}, {}, "--rank says rank 1, and not of how many; give --world"),
-        ({"world": 2}, {}, "--world is 2, and neither --rank nor the environment says which process this is"),
-        ({"rank": 2, "world": 2}, {}, "rank 2 of 2, expected a rank from 0 to 1"),
-        ({}, {"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is '-1', expected a whole number; unset it"),
+        (
+            {"world": 2},
+            {},
+            "--world 2 is given and no rank: --rank is not, nor is SLURM_ARRAY_TASK_ID, RANK or",
+        ),
+        ({"rank": 2, "world": 2}, {}, "rank 2 (by --rank) is none of 2, expected 0 to 1"),
+        ({}, {"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is '-1', expected a number from 0; unset it"),
         ({"workers": 2, "rank": 0}, {}, "leave out --rank and --world"),
     ],
 )
