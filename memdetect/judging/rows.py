@@ -3,35 +3,21 @@
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from functools import lru_cache
 from itertools import repeat
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 from memdetect.copies.match import Match
 from memdetect.judging.columns import Codes, Numbers, Shared, Texts
 from memdetect.judging.places import Place, Shards
 from memdetect.judging.statistics.combine import of_seeds
+from memdetect.judging.told import Rest, telling
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement, Score, Status
 from memdetect.runs.review import Reviewed
 
 _NO_COLUMNS: Mapping[str, Any] = {}
-
-
-@lru_cache(1024)
-def _far(seeds: tuple[int, ...]) -> tuple[Match, ...]:
-    """Training images that tell no more than that these images were looked up; shared by all rows."""
-    return tuple(Match(seed=seed, rank=1, key="", similarity=-1.0) for seed in seeds)
-
-
-def _telling(matches: Sequence[Match]) -> Sequence[Match]:
-    """The matches that say more than that an image was looked up; of other images one that says that."""
-    told = [m for m in matches if m.copy_found or m.partial_found or m.similar or m.unseen]
-    seen = {match.seed for match in told}
-    far = _far(tuple(dict.fromkeys(m.seed for m in matches if m.seed not in seen)))
-    return (*told, *far) if told else far
 
 
 class Row:
@@ -123,15 +109,6 @@ class Row:
         return held if held.index == self.index else held.model_copy(update={"index": self.index})
 
 
-class Rest(NamedTuple):
-    """What most rows have nothing of, or share."""
-
-    meta: Mapping[str, Any]
-    matches: Sequence[Match]
-    one_colour: Sequence[int]
-    notes: Sequence[str]
-
-
 class Rows(Sequence[Row]):
     """The rows of a run, in columns: some 60 bytes an item beside its id, its prompt, and the matches that tell.
 
@@ -161,7 +138,7 @@ class Rows(Sequence[Row]):
         self.status.append(found.status)
         self.kinds.append(found.kind)
         self.novelties.append(found.novelty)
-        matches = _telling(found.matches) if found.matches else ()
+        matches = telling(found.matches) if found.matches else ()
         rest = Rest(self._meta(found.meta), matches, found.one_colour or (), found.notes or ())
         self.rest.append(self._shared.of(rest, *rest))
         self._keep(found, place)
