@@ -52,9 +52,7 @@ def scan_command(
     """
     check_run_folder(out, [*(files or ()), lookup.train_images])
     wanted = reports(reporting, runs=[out], inputs=files or [])
-    from memdetect.judging.run import policy_of
-
-    policy = policy_of(judging)
+    policy = _policy(judging)
     hush()
     requests = _requests(files or [], inputs, lookup)
     checked_model(model)
@@ -69,6 +67,13 @@ def scan_command(
             say_loading(model, loading)
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
     finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None)
+
+
+def _policy(judging: Any) -> Any:
+    """The policy that the run is planned with."""
+    from memdetect.judging.run import policy_of
+
+    return policy_of(judging)
 
 
 def _requests(files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
