@@ -62,11 +62,9 @@ def scan_command(
 
     Exit codes: 0 done, 1 failed (with --fail-on), 2 usage or input, 3 nothing could be used, 4 error, 130/143 stopped.
     """
-    from memdetect.judging.run import policy_of
-
     check_run_folder(out, [*(files or ()), lookup.train_images])
     wanted = reports(reporting, runs=[out], inputs=files or [])
-    policy = policy_of(judging)
+    policy = _policy(judging)
     requests = _requests(model, files or [], inputs, lookup)
     sharing = _shared(sharing)
     if sharing.workers is not None and not dry_run:
@@ -82,6 +80,13 @@ def scan_command(
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
     finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None)
+
+
+def _policy(judging: Any) -> Any:
+    """The policy that the run is planned with."""
+    from memdetect.judging.run import policy_of
+
+    return policy_of(judging)
 
 
 def _shared(sharing: Sharing) -> Sharing:
