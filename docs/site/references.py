@@ -27,8 +27,8 @@ ORDER = ("scan", "score", "calibrate", "judge", "read_run", "look_up", "build_in
 RECORDS = tuple(
     f"memdetect.inputs.options.{name}"
     for name in (
-        *("running.Loading", "running.Sampling", "running.Probing", "running.Lookup"),
-        *("judging.Judging", "indexing.Indexing"),
+        *("running.Loading", "running.Sampling", "running.Probing", "running.Lookup", "running.Sharing"),
+        *("screening.Screening", "judging.Judging", "indexing.Indexing"),
     )
 )
 

@@ -32,8 +32,8 @@ COMMANDS = {
 
 # Panel of the help -> its commands.
 PANELS = {
-    "Find copies": ("scan", "samples", "match", "index"),
-    "Prepare": ("calibrate", "doctor", "models", "layers"),
+    "Find copies": ("scan", "samples", "merge", "match", "index"),
+    "Prepare": ("calibrate", "screen-recall", "doctor", "models", "layers"),
     "Decide": ("gate", "compare", "report", "review", "explain"),
     "Study detectors and models": ("sweep", "bench", "steer", "lab"),
 }
