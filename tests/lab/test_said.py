@@ -55,7 +55,8 @@ def test_agreement_by_nature_shows_among_all_and_not_among_its_kind() -> None:
     text = "\n".join(lines)
     assert "AUROC duplicated against control, places said: 1.000" in text
     assert "(12 and 12)" in text
-    assert "AUROC of clean emblems against clean scenes, places not said: 1.000" in text
+    assert "AUROC of clean, emblem, against clean, places not said: 1.000" in text
+    assert "AUROC of clean, places said, against clean, places not said: 1.000" in text
     among_all = next(line for line in lines if "clean, places said, ranked among all scenes" in line)
     among_own = next(line for line in lines if "clean, places said, ranked among its kind" in line)
     assert "OUTSIDE" in among_all
