@@ -159,6 +159,10 @@ class Sharing:
         Option("--rank", min=0, metavar="R", help="Number of this process, from 0; also from Slurm, torchrun."),
     ] = None
     world: Annotated[int | None, Option("--world", min=1, metavar="W", help="Number of processes at this run.")] = None
+    ray: Annotated[
+        str | None,
+        Option("--ray", metavar="ADDRESS", help="Workers of a Ray cluster: local starts one, auto finds one."),
+    ] = None
 
     @property
     def place(self) -> tuple[int, int]:
