@@ -90,7 +90,7 @@ def overhead(given: argparse.Namespace, folder: Path) -> bool:
         return sample(model, rows, sampler, given.batch)
 
     whole_scan()
-    kept = sorted((out / "images").glob("*.png"))
+    kept = sorted((out / "images").glob("*/*.png"))
     pairs = zip(kept, bare(), strict=True)
     worst = max(float(np.abs(np.asarray(Image.open(a), np.int16) - np.asarray(b, np.int16)).mean()) for a, b in pairs)
     if worst > 1:

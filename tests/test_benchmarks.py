@@ -117,6 +117,10 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--records", "30", "--clean", "100", *ONCE],
         "gate on 30 records over a Typer program that reads them" + TIMED,
     ),
+    "shards protocol": (
+        ["--only", "protocol", "--model", "MODEL", "--items", "3", "--num-seeds", "1", "--steps", "1", "--rounds", "1"],
+        "a shard of 3 prompts, 1 images each.*the protocol over measuring the shard" + TIMED,
+    ),
     "adapters": (["--only", "DDPM-CIFAR10; 32"], r"\| DDPM-CIFAR10; 32 \| 36 \| 0\.\d+ \| 0\.\d+ \| 0\.\d\d \| "),
 }
 

@@ -14,6 +14,7 @@ from memdetect.inputs.prompts import Request
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Reading, inputs_digest
+from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement, Score
 from memdetect.runs.sharding import Rank, numbered
 from memdetect.scanning import measure
@@ -46,6 +47,7 @@ def plan_of(items: int = ITEMS, size: int = SIZE) -> Plan:
 def header_of(items: int = ITEMS, size: int = SIZE) -> Header:
     plan = plan_of(items, size)
     facts: dict[str, Any] = {"memdetect": "0", "created": "then", "model": "toy", "versions": {}}
+    facts |= {"policy": Policy().model_dump(mode="json"), "policy_digest": Policy().digest}
     return Header(**facts, plan=plan, planned=items, plan_digest=plan.digest)
 
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "scan": ("scan", "scan_command"),
     "calibrate": ("calibrate", "calibrate_command"),
     "samples": ("samples", "samples_command"),
+    "merge": ("merge", "merge_command"),
     "gate": ("gate", "gate_command"),
     "compare": ("compare", "compare_command"),
     "report": ("report", "report_command"),

@@ -1,5 +1,6 @@
 """`memdetect scan`: measure prompts or images with a model and keep everything in a run folder."""
 
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -13,6 +14,8 @@ from memdetect.cli.options import ModelName, Out, ScanJudging, asked_for, checke
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lines
 from memdetect.cli.unfold import unfolded
+from memdetect.cli.workers import is_worker
+from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Sharing
 
 Files = Annotated[
@@ -50,33 +53,79 @@ def scan_command(
 
     Exit codes: 0 done, 1 failed (with --fail-on), 2 usage or input, 3 nothing could be used, 4 error, 130/143 stopped.
     """
-    check_run_folder(out, [*(files or ()), lookup.train_images])
-    wanted = reports(reporting, runs=[out], inputs=files or [])
     from memdetect.judging.run import policy_of
 
+    check_run_folder(out, [*(files or ()), lookup.train_images])
+    wanted = reports(reporting, runs=[out], inputs=files or [])
     policy = policy_of(judging)
-    hush()
-    requests = _requests(files or [], inputs, lookup)
-    checked_model(model)
+    judged = judging.fail_on is not None
+    requests = _requests(model, files or [], inputs, lookup)
+    sharing = _shared(sharing)
+    if sharing.workers is not None and sharing.ray is None and not dry_run:
+        _drive(sharing.workers, files or [], out, wanted, judged=judged)
     with Interrupt().listening() as interrupt:
         from memdetect.scanning import Options, Watch, run_scan
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
         settings = Options(loading, sampling, probing, lookup, judging, policy.policy, save_images, sharing=sharing)
-        if dry_run:
-            print_plan(requests, model, settings)
+        _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
-            say_loading(model, loading)
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None)
+    finish(_placed(run, policy.file), wanted, interrupt, judged=judged)
 
 
-def _requests(files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
+def _shared(sharing: Sharing) -> Sharing:
+    """Which of several processes this one is, said on stderr."""
+    from memdetect.cli.places import placed
+    from memdetect.cli.workers import end_with_parent
+
+    found, said = placed(sharing, os.environ)
+    if said:
+        say(said)
+    if is_worker():
+        end_with_parent()
+    return found
+
+
+def _drive(count: int, files: list[str], out: Path, wanted: Reports, *, judged: bool) -> None:
+    """Have other processes measure, close the run when all of it is there, and end as a scan does."""
+    from memdetect.cli.merge import publish_closed
+    from memdetect.cli.workers import Workers
+    from memdetect.judging.merging import close
+
+    if "-" in files:
+        raise MemdetectError(
+            "--workers starts processes that read the inputs anew, and stdin is read once; name a file"
+        )
+    with Interrupt().listening() as interrupt:
+        workers = Workers(count, out, interrupt.asked)
+        workers.work()
+    if interrupt.exit is not None:
+        say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
+        raise typer.Exit(int(interrupt.exit))
+    workers.check()
+    verdict = publish_closed(out, wanted, close)
+    if judged:
+        conclude(verdict)
+    raise typer.Exit(int(verdict.scan_exit))
+
+
+def _begin(requests: Any, model: str, settings: Any, *, dry_run: bool) -> None:
+    """Say what is loaded; of a dry run print the plan, and stop."""
+    if dry_run:
+        print_plan(requests, model, settings)
+    say_loading(model, settings.loading)
+
+
+def _requests(model: str, files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
     """What is to be scanned: what is given, else the captions of the training pictures."""
+    hush()
     from memdetect.inputs.given import training_requests
 
     given = bool(files or inputs.labels or inputs.unconditional)
-    return training_requests(lookup, given=given) or asked_for(files, inputs)
+    found = training_requests(lookup, given=given) or asked_for(files, inputs)
+    checked_model(model)
+    return found
 
 
 def _placed(run: Any, file: str) -> Any:
@@ -98,9 +147,15 @@ def print_plan(requests: Any, model: str, settings: Any) -> None:
 def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool) -> None:
     """Print and write what was found, and end with the exit code of the scan, its verdict or its interruption."""
     if run.interrupted:
+        if interrupt.exit is None:
+            share = f"its share is measured, {len(run.results)} of {run.header.planned} items are in {run.folder}"
+            say(f"{share}; join it with those of the other ranks by memdetect merge")
+            raise typer.Exit
         again = shlex.join(["memdetect", *sys.argv[1:]])
         say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))
+    if is_worker():
+        raise typer.Exit
     publish(wanted, run.header, run.results, run.verdict, [run.folder])
     say(f"run folder: {run.folder}")
     if judged:

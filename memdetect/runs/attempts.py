@@ -44,14 +44,14 @@ class Attempts:
         with suppress(OSError):
             (self.folder / f"{key}.{process()}").unlink()
 
-    def held(self) -> list[Attempt]:
-        """All attempts but this process's own."""
-        own = f".{process()}"
+    def held(self, *, own: bool = False) -> list[Attempt]:
+        """All attempts, those of this process only with `own`."""
+        mine = f".{process()}"
         try:
             names = [entry.name for entry in os.scandir(self.folder)]
         except FileNotFoundError:
             return []
-        found = [(name, NAME.fullmatch(name)) for name in names if not name.endswith(own)]
+        found = [(name, NAME.fullmatch(name)) for name in names if own or not name.endswith(mine)]
         return [Attempt(name, match["key"], _state(match)) for name, match in found if match]
 
     def forget(self, names: Collection[str]) -> None:

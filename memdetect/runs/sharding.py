@@ -69,10 +69,14 @@ def numbered(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """One of `world` processes that share a run, counted from 0. Raises MemdetectError for a rank outside of it."""
+    """One of `world` processes that share a run, counted from 0. Raises MemdetectError for a rank outside of it.
+
+    steals: whether it takes what others have left, once its own share is measured.
+    """
 
     rank: int = 0
     world: int = 1
+    steals: bool = True
 
     def __post_init__(self) -> None:
         if self.world < 1 or not 0 <= self.rank < self.world:

@@ -82,6 +82,7 @@ def _bench(base: Model, bench: Bench, rounds: int) -> Bench:
         ),
         lookup=replace(asked.lookup, search=False, index=None),
         judging=replace(asked.judging, base=None),
+        sharing=replace(asked.sharing, steal=True),  # all that the base draws is ranked among
         save_images=True,
     )
     other = replace(prepare(base, options), rounds=rounds)

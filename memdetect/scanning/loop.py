@@ -82,7 +82,8 @@ def compute_as_begun(header: Header, device: str) -> None:
 def go_through(opened: Opened, watch: Watch, rank: Rank | None = None) -> bool:
     """Have one worker measure what the run lacks, and keep it; False when it was stopped before the last shard.
 
-    When it returns True every shard is there. Raises the error of a shard that failed.
+    When it returns True every shard is there; a rank that does not steal returns False when others are not. Raises the
+    error of a shard that failed.
     """
     worker, folder = Worker(opened), opened.folder
     left = set(worker.todo())
@@ -105,17 +106,18 @@ def go_through(opened: Opened, watch: Watch, rank: Rank | None = None) -> bool:
             left.discard(outcome.number)
             done += len(worker.sharding.span(outcome.number))
         watch.progress(done, planned, _say(outcome.notes))
-    if not stopped:
+    whole = not stopped and not worker.todo()
+    if whole:
         worker.tidy()
-    folder.note("interrupted" if stopped else "finished", done=done if stopped else planned)
-    return not stopped
+    folder.note("finished" if whole else "interrupted", done=planned if whole else done)
+    return whole
 
 
 def in_order(worker: Worker, rank: Rank) -> Iterator[int]:
     """The shards that are left, as a rank takes them, until none is left.
 
-    First every world-th from its own number on; then what others have left, from the end. One that somebody is at
-    comes last, and is measured twice if nothing else is left: whoever is at it may be dead.
+    First every world-th from its own number on; then, if it steals, what others have left, from the end. One that
+    somebody is at comes last, and is measured twice if nothing else is left: whoever is at it may be dead.
     """
     given = set[int]()
 
@@ -126,7 +128,7 @@ def in_order(worker: Worker, rank: Rank) -> Iterator[int]:
                 yield number
 
     yield from free(k for k in worker.todo() if k % rank.world == rank.rank)
-    while left := [k for k in worker.todo() if k not in given]:
+    while rank.steals and (left := [k for k in worker.todo() if k not in given]):
         before = len(given)
         yield from free(reversed(left))
         if len(given) == before:

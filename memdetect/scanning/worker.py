@@ -214,7 +214,7 @@ class Worker:
         return dead + gone if gone and self._nothing_else(number) else dead
 
     def _nothing_else(self, number: int) -> bool:
-        busy = {_shard_of(attempt.key) for attempt in self.attempts.held()}
+        busy = {_shard_of(attempt.key) for attempt in self.attempts.held(own=True)}
         return all(k == number or numbered(k) in busy for k in self.todo())
 
     def _forget(self, number: int) -> None:

@@ -92,16 +92,16 @@ def test_an_edited_shard_is_named(folder: Path) -> None:
 
 def test_another_prompt_under_an_old_id_is_not_what_was_planned(folder: Path) -> None:
     """Also where the shard came in the regular way."""
-    rows = [r.model_copy(update={"prompt": "a cat"}) if r.id == "i9" else r for r in read_runs([folder]).rows]
     run = RunFolder(folder)
+    rows = [r.model_copy(update={"prompt": "a cat"}) if r.id == "i9" else r for r in run.measurements()]
     run.shard(1).unlink()
     assert run.write_shard(1, rows[8:16])
     assert gated(folder) == (Exit.INCONCLUSIVE, (INPUTS,))
 
 
 def test_a_shard_that_was_written_anew_counts_by_any_of_its_notes(folder: Path) -> None:
-    rows = read_runs([folder]).rows
     run = RunFolder(folder)
+    rows = list(run.measurements())
     run.shard(1).unlink()
     assert run.write_shard(1, [r.model_copy(update={"notes": ["again"]}) for r in rows[8:16]])
     assert gated(folder) == (Exit.OK, ())

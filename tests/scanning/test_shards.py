@@ -13,6 +13,7 @@ from toy_runs import ITEMS, LONG, SIZE, ToyJob, bytes_of, header_of, requests, t
 
 from memdetect.errors import MemdetectError
 from memdetect.files import process
+from memdetect.judging.merging import close
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.sharding import Rank, Sharding, turns_of
 from memdetect.scanning.loop import Watch, go_through, in_order
@@ -25,10 +26,16 @@ COUNT = -(-ITEMS // SIZE)
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What one process makes that nobody disturbs."""
     folder = tmp_path_factory.mktemp("alone")
-    assert go_through(ToyJob(folder).opened(), Watch())
-    found = bytes_of(folder)
+    found = whole(folder)
     assert len([name for name in found if name.startswith("shards")]) == COUNT
     return found
+
+
+def whole(folder: Path, **facts: int) -> dict[str, bytes]:
+    """What is there when a run is taken to its end and closed."""
+    assert go_through(ToyJob(folder).opened(), Watch(), Rank(**facts))
+    close(folder)
+    return bytes_of(folder)
 
 
 @given(
@@ -67,6 +74,9 @@ def test_a_rank_takes_its_own_then_the_rest_from_the_end(tmp_path: Path) -> None
     taken = [k for k in in_order(worker, Rank(1, 3)) if worker.run(k)]
     assert taken == [1, 4, 7, 10, 9, 8, 6, 5, 3, 2, 0]
     assert list(in_order(worker, Rank(1, 3))) == []
+    worker = Worker(ToyJob(tmp_path / "own").opened())
+    assert [k for k in in_order(worker, Rank(1, 3, steals=False)) if worker.run(k)] == [1, 4, 7, 10]
+    assert not go_through(ToyJob(tmp_path / "own").opened(), Watch(), Rank(1, 3, steals=False))
 
 
 def test_what_somebody_is_at_comes_last(tmp_path: Path) -> None:
@@ -92,8 +102,7 @@ def test_another_size_of_shards_on_resume_changes_nothing(tmp_path: Path, alone:
     assert again.header.plan.shard_size == SIZE
     assert again.header.sealed() == again.header
     assert again.header.plan_digest == again.header.plan.digest
-    go_through(again, Watch())
-    assert bytes_of(tmp_path) == alone
+    assert whole(tmp_path) == alone
 
 
 def test_the_digest_of_the_plan_holds_the_size() -> None:
@@ -104,13 +113,12 @@ def test_ranks_in_any_order_and_alone_give_the_same_bytes(tmp_path: Path, alone:
     for name, ranks in (("forth", (0, 1)), ("back", (1, 0)), ("only 1", (1,)), ("2 of 3, then 0", (0,))):
         folder = tmp_path / name
         for rank in ranks:
-            go_through(ToyJob(folder).opened(), Watch(), Rank(rank, 2))
-        assert bytes_of(folder) == alone
+            found = whole(folder, rank=rank, world=2)
+        assert found == alone
     stops = iter([False] * 3 + [True] * 99)
     assert not go_through(ToyJob(tmp_path / "3").opened(), Watch(stop=lambda: next(stops)), Rank(1, 2))
     assert 0 < len(RunFolder(tmp_path / "3").shards()) < COUNT
-    go_through(ToyJob(tmp_path / "3").opened(), Watch(), Rank(2, 3))
-    assert bytes_of(tmp_path / "3") == alone
+    assert whole(tmp_path / "3", rank=2, world=3) == alone
 
 
 def test_two_at_once_share_the_run_and_a_clock_that_is_wrong_changes_nothing(
@@ -118,6 +126,7 @@ def test_two_at_once_share_the_run_and_a_clock_that_is_wrong_changes_nothing(
 ) -> None:
     children = [toy(tmp_path, slow=0.02), toy(tmp_path, slow=0.02, clock=-1)]
     assert [child.ended() for child in children] == [0, 0]
+    close(tmp_path)
     assert bytes_of(tmp_path) == alone
     assert len(RunFolder(tmp_path).journal.files()) == 2
     events = [event for event in RunFolder(tmp_path).events() if event["event"] == "shard"]
@@ -130,8 +139,7 @@ def test_a_death_at_a_named_point_costs_at_most_its_shard(point: str, tmp_path: 
     assert toy(tmp_path, die=point).ended() == -9
     held = len(RunFolder(tmp_path).shards())
     assert held == (2 if point == "linked" else 1)
-    assert go_through(ToyJob(tmp_path).opened(), Watch())
-    assert bytes_of(tmp_path) == alone
+    assert whole(tmp_path) == alone
     assert not list(tmp_path.rglob("*.tmp"))
     assert not any((tmp_path / "attempts").iterdir())
 
@@ -149,8 +157,7 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bytes(tmp_path: Pa
         killed += sum(child.ended() == -9 for child in children)
     assert killed >= 15
     for folder in tmp_path.iterdir():
-        go_through(ToyJob(folder).opened(), Watch())
-        assert bytes_of(folder) == alone
+        assert whole(folder) == alone
         assert not list(folder.rglob("*.tmp"))
 
 

@@ -159,12 +159,18 @@ class Sharing:
         Option("--rank", min=0, metavar="R", help="Number of this process, from 0; also from Slurm, torchrun."),
     ] = None
     world: Annotated[int | None, Option("--world", min=1, metavar="W", help="Number of processes at this run.")] = None
+    steal: Annotated[
+        bool, Option("--steal/--no-steal", help="Take what other ranks leave; not where each has its own disk.")
+    ] = True
+    workers: Annotated[
+        int | None, Option("--workers", min=1, metavar="N", help="Start so many processes here, one a GPU.")
+    ] = None
     ray: Annotated[
         str | None,
         Option("--ray", metavar="ADDRESS", help="Workers of a Ray cluster: local starts one, auto finds one."),
     ] = None
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Rank and world, where neither is given those of a single process."""
-        return self.rank or 0, self.world or 1
+    def place(self) -> tuple[int, int, bool]:
+        """Rank and world, where neither is given those of a single process, and whether it takes what others leave."""
+        return self.rank or 0, self.world or 1, self.steal

@@ -1,0 +1,153 @@
+"""`scan --workers N`: processes of this very command, each with a rank; what dies is started anew while that helps."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from memdetect.cli.terminal import say
+from memdetect.errors import Exit, MemdetectError
+from memdetect.judging.merging import missing
+from memdetect.runs.folder import RunFolder
+
+CHILD = "MEMDETECT_WORKER"  # set for the processes that are started; each ends when its stdin does
+PAUSE, GRACE = 0.1, 30.0  # seconds between two looks; that processes have to finish their shard
+MEND = 6  # deaths without a new row, beside those that it takes to cut a shard down to an item: 3 of each end
+
+
+@dataclass(slots=True)
+class Workers:
+    """The processes of one run. stop: asked whether a signal has come, which is then passed on."""
+
+    count: int
+    out: Path
+    stop: Callable[[], bool]
+    running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict[int, subprocess.Popen[bytes]])
+    codes: list[int] = field(default_factory=list[int])
+    stopping: bool = False
+    barren: int = 0
+    measured: int = 0
+
+    def work(self) -> None:
+        """Run until every process has ended. Whatever ends this one ends them."""
+        try:
+            for rank in range(self.count):
+                self.running[rank] = _started(rank, self.count)
+            while self.running:
+                self._look()
+                time.sleep(PAUSE)
+        finally:
+            self._end()
+
+    def _look(self) -> None:
+        if not self.stopping and self.stop():
+            self.stopping = True
+            for child in self.running.values():
+                child.send_signal(signal.SIGTERM)
+        for rank, child in list(self.running.items()):
+            code = child.poll()
+            if code is None:
+                continue
+            del self.running[rank]
+            if not self.stopping and self._died(child, code) and self._helps():
+                say(f"worker {rank} died ({_cause(code)}); another is started in its place")
+                self.running[rank] = _started(rank, self.count)
+            else:
+                self.codes.append(code)
+
+    def _died(self, child: subprocess.Popen[bytes], code: int) -> bool:
+        """Whether a process died of a shard, and did not end by itself."""
+        left = (self.out / "attempts").glob(f"*.{child.pid}-*")
+        return code < 0 or (code != 0 and next(left, None) is not None)
+
+    def _helps(self) -> bool:
+        """Whether one more process may get further: so many may die before a row is written as it takes to cut down."""
+        held = sum(1 for part in ("shards", "parts") for _ in (self.out / part).glob("*.jsonl"))
+        self.barren = self.barren + 1 if held == self.measured else 1
+        self.measured = held
+        size = RunFolder(self.out).header().plan.shard_size if (self.out / "run.json").exists() else 1
+        return self.barren <= MEND + size.bit_length() + self.count
+
+    def _end(self) -> None:
+        for child in self.running.values():
+            child.send_signal(signal.SIGTERM)
+        until = time.monotonic() + GRACE
+        for child in self.running.values():
+            try:
+                child.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def check(self) -> None:
+        """Raise MemdetectError where shards are missing though nothing was stopped: usage, error or inconclusive."""
+        if Exit.USAGE in self.codes or not (self.out / "run.json").exists():
+            code = Exit.USAGE if Exit.USAGE in self.codes else Exit.ERROR
+            raise MemdetectError("the workers could not start, for the reason above", code)
+        header = RunFolder(self.out).header()
+        if left := RunFolder(self.out).todo(header.sharding):
+            code = Exit.ERROR if Exit.ERROR in self.codes else Exit.INCONCLUSIVE
+            raise MemdetectError(missing(self.out, header, left), code)
+
+
+def _cause(code: int) -> str:
+    try:
+        return signal.Signals(-code).name if code < 0 else f"exit {code}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _started(rank: int, world: int) -> subprocess.Popen[bytes]:
+    """This command once more, with a rank; in a session of its own, so that a Ctrl-C comes once, from here."""
+    environment = {**os.environ, CHILD: "1"}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
+    if len(cards := _cards()) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = cards[rank % len(cards)]
+    command = [sys.executable, "-m", "memdetect", *_without_workers(sys.argv[1:])]
+    command += ["--rank", str(rank), "--world", str(world)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+
+
+def _without_workers(arguments: Sequence[str]) -> list[str]:
+    kept = list[str]()
+    given = iter(arguments)
+    for argument in given:
+        if argument == "--workers":
+            next(given, None)
+        elif not argument.startswith("--workers="):
+            kept.append(argument)
+    return kept
+
+
+def _cards() -> list[str]:
+    """The GPUs that processes may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [card for card in named.split(",") if card.strip()]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return [str(k) for k, line in enumerate(done.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+def is_worker() -> bool:
+    """Whether this process was started by another one of this command."""
+    return bool(os.environ.get(CHILD))
+
+
+def end_with_parent() -> None:
+    """Stop this process, as a SIGTERM does, when the one that started it is gone and its end of the pipe with it."""
+
+    def watch() -> None:
+        while os.read(0, 64):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,120 @@
+"""`scan --workers` and `--rank`: the bytes of one process, whoever is killed; signals are passed on; nothing hangs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_stable import tiny_stable_diffusion
+from toy_runs import bytes_of
+
+from memdetect.cli.workers import Workers, _without_workers  # pyright: ignore[reportPrivateUsage]
+
+LONG = 300
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The arguments of a scan of a tiny model, but for its folder."""
+    home = tmp_path_factory.mktemp("given")
+    tiny_stable_diffusion(home / "model")
+    (home / "prompts.txt").write_text("".join(f"a cat {k}\n" for k in range(9)), encoding="utf-8")
+    fast = ["--steps", "1", "--num-seeds", "1", "--device", "cpu", "--shard-size", "2"]
+    return ["scan", str(home / "prompts.txt"), "--model", str(home / "model"), *fast]
+
+
+def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "memdetect", *arguments]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, **pipes)
+
+
+def told(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=LONG)
+    return process.returncode, out, err
+
+
+@pytest.mark.slow
+def test_workers_and_ranks_make_what_one_process_makes(given: list[str], tmp_path: Path) -> None:
+    code, table, err = told(start([*given, "--out", str(tmp_path / "alone")]))
+    assert code == 0, err
+    wanted = bytes_of(tmp_path / "alone")
+    assert len([name for name in wanted if name.startswith("shards")]) == 5
+    code, out, err = told(start([*given, "--out", str(tmp_path / "two"), "--workers", "2"]))
+    assert code == 0, err
+    assert bytes_of(tmp_path / "two") == wanted
+    assert out == table, "printed once, by the one that started the others"
+    assert "rank 0 of 2, by --rank" in err
+    assert "rank 1 of 2, by --rank" in err
+    array = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "2"}
+    code, out, err = told(start([*given, "--out", str(tmp_path / "rank")], **array))
+    assert code == 0, err
+    assert "rank 1 of 2, by SLURM_ARRAY_TASK_ID" in err
+    assert bytes_of(tmp_path / "rank") == wanted, "rank 0 never started"
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_takes_its_workers_with_it_and_the_run_goes_on(
+    given: list[str], tmp_path: Path
+) -> None:
+    driver = start([*given, "--out", str(tmp_path / "run"), "--workers", "2"])
+    until = time.monotonic() + LONG
+    while not list((tmp_path / "run" / "shards").glob("*.jsonl")) and time.monotonic() < until:
+        time.sleep(0.05)
+    children = [int(pid) for pid in Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()]
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(children) == 2
+    assert time.monotonic() < until
+    code, _, err = told(start([*given, "--out", str(tmp_path / "run"), "--workers", "2"]))
+    assert code == 0, err
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+# A worker that writes what a scan would, and dies at its first shards; `python FILE OUT`.
+DYING = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def test_workers_that_die_in_vain_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is ever written, so that no further process would help."""
+    started: list[int] = []
+
+    def dies(rank: int, _world: int) -> subprocess.Popen[bytes]:
+        started.append(rank)
+        return subprocess.Popen([sys.executable, "-c", DYING], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr("memdetect.cli.workers._started", dies)
+    workers = Workers(2, tmp_path, lambda: False)
+    workers.work()
+    assert workers.codes == [-signal.SIGKILL] * 2
+    assert 4 <= len(started) <= 12
+    with pytest.raises(Exception, match="the workers could not start, for the reason above"):
+        workers.check()
+
+
+def test_a_stop_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print(flush=True); time.sleep(60)"
+
+    def waiting(_rank: int, _world: int) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen([sys.executable, "-c", waits], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        return child
+
+    monkeypatch.setattr("memdetect.cli.workers._started", waiting)
+    workers = Workers(2, tmp_path, lambda: True)
+    workers.work()
+    assert workers.codes == [143, 143]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["scan", "p", "--workers", "2", "--seed", "3"], ["scan", "p", "--workers=2", "--seed", "3"]]
+)
+def test_the_command_of_a_worker_starts_no_workers(arguments: list[str]) -> None:
+    assert _without_workers(arguments) == ["scan", "p", "--seed", "3"]
