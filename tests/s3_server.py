@@ -87,11 +87,12 @@ class Handler(BaseHTTPRequestHandler):
         if held is None:
             return
         if not key:
-            return self.say(200, listing(held, asked), Content_Type="application/xml")
-        if key not in held:
-            return self.refuse(404, "NoSuchKey")
-        last = "Wed, 01 Jan 2025 00:00:00 GMT"
-        return self.say(200, held[key], ETag=tag(held[key]), Last_Modified=last)
+            self.say(200, listing(held, asked), Content_Type="application/xml")
+        elif key not in held:
+            self.refuse(404, "NoSuchKey")
+        else:
+            last = "Wed, 01 Jan 2025 00:00:00 GMT"
+            self.say(200, held[key], ETag=tag(held[key]), Last_Modified=last)
 
     do_HEAD = do_GET
 

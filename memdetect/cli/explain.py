@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memdetect.cli.reports import here
 from memdetect.cli.terminal import say, write
 from memdetect.errors import Exit, MemdetectError
 
@@ -27,6 +28,7 @@ def explain_command(
 
     if pairs is not None:
         _check(pairs)
+    (run,) = here([run], images=pairs is not None)
     folder = RunFolder(run)
     header, results = folder.header(), folder.results()
     row = next((row for row in results if row.id == item), None)

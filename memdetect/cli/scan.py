@@ -17,6 +17,7 @@ from memdetect.cli.unfold import unfolded
 from memdetect.cli.workers import is_worker
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Sharing
+from memdetect.runs.remote import Store, is_remote
 
 Files = Annotated[
     list[str] | None,
@@ -71,7 +72,7 @@ def scan_command(
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(_placed(run, policy.file), wanted, interrupt, judged=judged)
+    finish(_placed(run, policy.file), wanted, interrupt, judged=judged, out=out)
 
 
 def _shared(sharing: Sharing) -> Sharing:
@@ -96,6 +97,10 @@ def _drive(count: int, files: list[str], out: Path, wanted: Reports, *, judged: 
     if "-" in files:
         raise MemdetectError(
             "--workers starts processes that read the inputs anew, and stdin is read once; name a file"
+        )
+    if is_remote(out):
+        raise MemdetectError(
+            "--workers shares a folder, and --out is an address; start processes with --rank and --world"
         )
     with Interrupt().listening() as interrupt:
         workers = Workers(count, out, interrupt.asked)
@@ -144,7 +149,7 @@ def print_plan(requests: Any, model: str, settings: Any) -> None:
     raise typer.Exit
 
 
-def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool) -> None:
+def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool, out: Path | None = None) -> None:
     """Print and write what was found, and end with the exit code of the scan, its verdict or its interruption."""
     if run.interrupted:
         if interrupt.exit is None:
@@ -158,6 +163,8 @@ def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool) -> 
         raise typer.Exit
     publish(wanted, run.header, run.results, run.verdict, [run.folder])
     say(f"run folder: {run.folder}")
+    if out is not None and is_remote(out):
+        say(f"kept at: {Store.at(out).url}")
     if judged:
         conclude(run.verdict)
     raise typer.Exit(int(run.verdict.scan_exit))

@@ -12,6 +12,7 @@ from memdetect.judging.reading import Runs, read_runs
 from memdetect.judging.reviewing import with_decisions
 from memdetect.judging.verdict import judge as judge_records
 from memdetect.runs.header import Header
+from memdetect.runs.mirror import fetched
 from memdetect.runs.policy import Policy, read_policy
 from memdetect.runs.records import Result
 from memdetect.runs.review import read_reviews
@@ -97,7 +98,7 @@ def judge(runs: Run | File | Sequence[Run | File], *, judging: Judging | None = 
     The verdict has `verdict` (pass, fail or inconclusive), `reasons`, `counts` and `claim`. Raises MemdetectError.
     """
     given = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    folders = [Path(_folder(run)) for run in given]
+    folders = [fetched(Path(_folder(run))) for run in given]
     if not folders:
         raise MemdetectError("no run is given; name a folder that scan made")
     return judge_folders(folders, judging or Judging()).verdict
@@ -113,7 +114,8 @@ def _folder(run: Any) -> Any:
 
 def read_run(folder: File) -> Run:
     """The run in a folder as `scan` returned it, judged by the policy that it was planned with."""
-    found = read_runs([Path(folder)])
+    home = fetched(Path(folder))
+    found = read_runs([home])
     policy = found.policies[0]
     results, verdict = judge_records(found.header, found.rows, found.calibration, policy, altered=found.altered)
-    return Run(Path(folder), found.header, list(results), verdict, interrupted=not verdict.complete)
+    return Run(home, found.header, list(results), verdict, interrupted=not verdict.complete)

@@ -20,7 +20,6 @@ from memdetect.runs.sharding import Sharding, numbered
 WHOLE = ("run.json", "calibration.json", "results.jsonl")  # files that a run is judged by, besides shards and journal
 KEPT = ("calibration.json", "results.jsonl", "pairs.png")  # what a process puts there besides shards and journal
 PAIRS = 24  # items whose images the sheet of pairs may show
-TAGS = ".tags.json"
 
 
 def run_at(out: Path) -> RunFolder:
@@ -100,7 +99,9 @@ class Mirror(RunFolder):
         shown.sort(key=lambda row: max(map(strength, row.matches)), reverse=True)
         names = [name for row in shown[:PAIRS] for name in row.files if not (self.path / name).exists()]
         if names:
-            there = {name for folder in {Path(name).parent.as_posix() for name in names} for name in self.store.tags(folder)}
+            there = {
+                name for folder in {Path(name).parent.as_posix() for name in names} for name in self.store.tags(folder)
+            }
             at_once(self._get, [name for name in names if name in there])
         return super().write_results(held)
 
@@ -160,7 +161,7 @@ def fetched(run: Path, *, images: bool = False) -> Path:
 
 def _bring(folder: Path, store: Store, part: str) -> None:
     """Make a part of a copy what it is in the store: fetch what is new or another, remove what is gone."""
-    file = folder / f"{TAGS}.{part}"
+    file = folder.with_name(f".{folder.name}.{part}.tags")
     held: dict[str, str] = json.loads(file.read_bytes()) if file.exists() else {}
     tags = store.tags(part)
     for name in held.keys() - tags.keys():

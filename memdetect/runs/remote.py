@@ -154,4 +154,6 @@ def _library() -> Any:
     try:
         return import_module("obstore")
     except ImportError:
-        raise MemdetectError("an address s3:// needs obstore, which is not installed; pip install memdetect[cloud]") from None
+        raise MemdetectError(
+            "an address s3:// needs obstore, which is not installed; pip install memdetect[cloud]"
+        ) from None

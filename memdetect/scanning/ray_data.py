@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from memdetect.errors import Exit, MemdetectError
@@ -38,7 +39,7 @@ def through_ray(opened: Opened, job: Job, watch: Watch, address: str, actors: in
             given = ray.data.from_items(list(numbers), override_num_blocks=min(len(numbers), BLOCKS))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of the way to give restarts and retries
-                answers = given.map_batches(Taker, fn_constructor_args=(job, os.getcwd()), **made)
+                answers = given.map_batches(Taker, fn_constructor_args=(job, str(Path.cwd())), **made)
             return as_it_comes(answers.iter_rows)
 
         done = rounds.go(hand)

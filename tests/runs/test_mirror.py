@@ -1,4 +1,4 @@
-"""A run in object storage: whoever measures it, from however many machines, its objects are the bytes of a local run."""
+"""A run in object storage: whoever measures it, on however many machines, its objects are those of a local run."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,7 +109,9 @@ def test_of_two_that_measured_a_shard_the_first_counts(server: Account, machine:
 def test_what_was_not_sent_is_sent_by_the_next(server: Account, machine: Machine, alone: dict[str, bytes]) -> None:
     """A process that ends between its own disk and the network."""
     run = opened()
-    RunFolder.write_shard(run.folder, 0, run.step([(k, run.items[k]) for k in range(SIZE)], run.folder.pictures(0)).finish())
+    RunFolder.write_shard(
+        run.folder, 0, run.step([(k, run.items[k]) for k in range(SIZE)], run.folder.pictures(0)).finish()
+    )
     assert run.folder.shard(0).exists()
     assert run.folder.todo(run.header.sharding) == list(range(COUNT))
     assert go_through(opened(), Watch())

@@ -30,7 +30,9 @@ def test_an_address_is_told_from_a_folder() -> None:
     assert Store.at(RUN / "base") == Store("bucket", "team/run/base")
 
 
-@pytest.mark.parametrize("name", ["s3://", "s3://bucket", "s3://bucket/../x", "s3://b/r?x", "s3://b/a b", "s3://u:p@b/r"])
+@pytest.mark.parametrize(
+    "name", ["s3://", "s3://bucket", "s3://bucket/../x", "s3://b/r?x", "s3://b/a b", "s3://u:p@b/r"]
+)
 def test_what_is_no_address_of_a_run_is_refused(name: str) -> None:
     with pytest.raises(MemdetectError, match="write s3://BUCKET/RUN") as told:
         Store.at(Path(name))
@@ -90,7 +92,12 @@ def test_a_writer_whose_answer_is_lost_finds_its_own_object(server: Account) -> 
 
 def test_no_bucket_is_one_line(server: Account) -> None:
     store = Store.at(Path("s3://elsewhere/run"))
-    for do in (lambda: store.get("x"), lambda: store.put("x", b""), lambda: store.create("x", b""), lambda: store.tags("x")):
+    for do in (
+        lambda: store.get("x"),
+        lambda: store.put("x", b""),
+        lambda: store.create("x", b""),
+        lambda: store.tags("x"),
+    ):
         with pytest.raises(MemdetectError, match="s3://elsewhere/run: there is no bucket 'elsewhere'") as told:
             do()
         assert told.value.exit is Exit.USAGE
@@ -99,7 +106,12 @@ def test_no_bucket_is_one_line(server: Account) -> None:
 def test_a_refusal_is_one_line_without_a_secret(server: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
     store = Store.at(RUN)
-    for do in (lambda: store.get("x"), lambda: store.put("x", b""), lambda: store.create("x", b""), lambda: store.tags("x")):
+    for do in (
+        lambda: store.get("x"),
+        lambda: store.put("x", b""),
+        lambda: store.create("x", b""),
+        lambda: store.tags("x"),
+    ):
         with pytest.raises(MemdetectError) as told:
             do()
         assert told.value.exit is Exit.USAGE

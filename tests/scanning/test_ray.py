@@ -62,7 +62,7 @@ def test_two_actors_make_the_bytes_of_one_process(address: str, tmp_path: Path, 
     watch = Watch(progress=lambda done, planned, _note: told.append((done, planned)))
     assert through_ray(job.opened(), job, watch, address)
     assert bytes_of(tmp_path) == alone
-    assert len([name for name in RunFolder(tmp_path).journal.files()]) == 3  # two actors', and that of this process
+    assert len(RunFolder(tmp_path).journal.files()) == 3  # two actors', and that of this process
     assert told == sorted(told)
     assert told[-1] == (41, 41)
     assert not list(tmp_path.rglob("*.tmp"))
@@ -75,10 +75,9 @@ def test_a_worker_that_is_killed_costs_nothing(address: str, tmp_path: Path, alo
     def kill() -> None:
         until(tmp_path, 2)
         while not killed:
-            for name in os.listdir(tmp_path / "attempts"):
-                pid = int(name.rpartition(".")[2].partition("-")[0])
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
+            for path in (tmp_path / "attempts").iterdir():
+                killed.append(int(path.name.rpartition(".")[2].partition("-")[0]))
+                os.kill(killed[0], signal.SIGKILL)
                 break
 
     thread = threading.Thread(target=kill)
