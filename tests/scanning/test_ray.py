@@ -19,7 +19,7 @@ from memdetect.scanning.loop import Watch, go_through
 from memdetect.scanning.ray_data import through_ray
 
 if find_spec("ray") is None:
-    pytest.skip("Ray is not installed (the extra ray)", allow_module_level=True)
+    pytest.skip("not run: Ray Data is not installed (the extra ray)", allow_module_level=True)
 
 DRIVER = """
 import sys
@@ -62,7 +62,7 @@ def test_two_actors_make_the_bytes_of_one_process(address: str, tmp_path: Path, 
     watch = Watch(progress=lambda done, planned, _note: told.append((done, planned)))
     assert through_ray(job.opened(), job, watch, address)
     assert bytes_of(tmp_path) == alone
-    assert len(RunFolder(tmp_path).journal.files()) == 3  # two actors', and that of this process
+    assert len(RunFolder(tmp_path).journal.files()) in (2, 3), "of this process, and of each actor that was up in time"
     assert told == sorted(told)
     assert told[-1] == (41, 41)
     assert not list(tmp_path.rglob("*.tmp"))
