@@ -59,11 +59,10 @@ def scan_command(
     check_run_folder(out, [*(files or ()), lookup.train_images])
     wanted = reports(reporting, runs=[out], inputs=files or [])
     policy = policy_of(judging)
-    judged = judging.fail_on is not None
     requests = _requests(model, files or [], inputs, lookup)
     sharing = _shared(sharing)
     if sharing.workers is not None and sharing.ray is None and not dry_run:
-        _drive(sharing.workers, files or [], out, wanted, judged=judged)
+        _drive(sharing.workers, files or [], out, wanted, judged=judging.fail_on is not None)
     with Interrupt().listening() as interrupt:
         from memdetect.scanning import Options, Watch, run_scan
 
@@ -72,7 +71,7 @@ def scan_command(
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(_placed(run, policy.file), wanted, interrupt, judged=judged, out=out)
+    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None, out=out)
 
 
 def _shared(sharing: Sharing) -> Sharing:

@@ -63,6 +63,7 @@ def _room(ray: Any, opened: Opened) -> tuple[dict[str, int], int]:
 @contextmanager
 def _cluster(address: str) -> Generator[Any]:
     """Ray, connected to a cluster; to one of this process's own, if so asked, which ends with the body."""
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else who still listens to a cluster that has ended starts another
     try:
         ray: Any = import_module("ray")
         import_module("ray.data")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_stable import tiny_stable_diffusion
 from toy_runs import bytes_of
 
 from memdetect.cli.workers import Workers, _without_workers  # pyright: ignore[reportPrivateUsage]
@@ -18,13 +17,12 @@ LONG = 300
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def given(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The arguments of a scan of a tiny model, but for its folder."""
     home = tmp_path_factory.mktemp("given")
-    tiny_stable_diffusion(home / "model")
     (home / "prompts.txt").write_text("".join(f"a cat {k}\n" for k in range(9)), encoding="utf-8")
     fast = ["--steps", "1", "--num-seeds", "1", "--device", "cpu", "--shard-size", "2"]
-    return ["scan", str(home / "prompts.txt"), "--model", str(home / "model"), *fast]
+    return ["scan", str(home / "prompts.txt"), "--model", str(model_folder), *fast]
 
 
 def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
