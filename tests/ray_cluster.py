@@ -20,6 +20,7 @@ ray.shutdown()
 HERE = Path(__file__).parent
 # What its workers import; they belong to the cluster, not to who asks it for something.
 ENV = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+ENV |= {"RAY_raylet_start_wait_time_s": "300"}  # of a busy machine
 ENV |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex}
 
 
@@ -37,6 +38,8 @@ def cluster() -> Iterator[str]:
         assert process.stdout
         patch.setenv("RAY_AUTH_MODE", ENV["RAY_AUTH_MODE"])
         patch.setenv("RAY_AUTH_TOKEN", ENV["RAY_AUTH_TOKEN"])
-        yield process.stdout.readline().strip()
+        address = process.stdout.readline().strip()
+        assert address, "the cluster did not start"
+        yield address
         process.stdin.close()
         process.wait(60)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.files import LARGEST
 
 SCHEME = "s3:"
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]*")  # of an address, and of the name of an object
@@ -82,7 +83,10 @@ class Store:
         """The bytes of an object; None where there is none."""
         with self._told() as library:
             try:
-                return bytes(library.get(self._store, name).bytes())
+                found = library.get(self._store, name)
+                if (size := found.meta["size"]) > LARGEST:
+                    raise MemdetectError(f"{self.url}/{name} is {size:,} bytes, more than {LARGEST:,}; no run has such")
+                return bytes(found.bytes())
             except FileNotFoundError as problem:
                 if "NoSuchBucket" in str(problem):
                     raise

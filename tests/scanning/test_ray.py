@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from ray_cluster import ENV, cluster
-from toy_runs import LONG, ToyJob, bytes_of
+from toy_runs import ToyJob, bytes_of
 
+from memdetect.cli import run
 from memdetect.runs.folder import RunFolder
 from memdetect.scanning.loop import Watch, go_through
 from memdetect.scanning.ray_data import through_ray
@@ -21,6 +23,7 @@ from memdetect.scanning.ray_data import through_ray
 if find_spec("ray") is None:
     pytest.skip("not run: Ray Data is not installed (the extra ray)", allow_module_level=True)
 
+LONG = 400  # seconds after which what should have ended is a hang: every actor imports what the package needs
 DRIVER = """
 import sys
 from pathlib import Path
@@ -120,3 +123,41 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(address: str, tmp_path: Path
     assert 2 <= held < 11
     assert go_through(ToyJob(tmp_path).opened(), Watch())
     assert bytes_of(tmp_path) == alone
+
+
+def marked(mark: str) -> list[str]:
+    """The processes that have a mark in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (path / "environ").read_bytes():
+                found.append((path / "cmdline").read_bytes()[:80].decode(errors="replace"))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_scan_and_the_cluster_that_it_started(tmp_path: Path, model_folder: Path) -> None:
+    """And what it leaves is a run that goes on here, with the bytes of a run that nobody disturbed."""
+    (tmp_path / "p.txt").write_text("".join(f"a cat, number {k}\n" for k in range(60)), encoding="utf-8")
+    command = ["scan", str(tmp_path / "p.txt"), "--model", str(model_folder), "--no-index", "--device", "cpu"]
+    command += ["--steps", "4", "--num-seeds", "1", "--shard-size", "2", "--dtype", "fp32"]
+    out, mark = tmp_path / "run", uuid4().hex
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MARK_OF_A_TEST": mark}
+    program = [sys.executable, "-m", "memdetect", *command, "--out", str(out), "--ray", "local", "--workers", "1"]
+    with subprocess.Popen(program, env=env, stderr=subprocess.PIPE, text=True) as scan:
+        until(out, 1)
+        scan.terminate()
+        _, said = scan.communicate(timeout=LONG)
+    assert scan.returncode == 143, said
+    assert "resume with: memdetect scan" in said
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 30
+    while left := marked(mark):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+    assert 1 <= shards(out) < 30
+    assert run([*command, "--out", str(out)]) == 0
+    assert run([*command, "--out", str(tmp_path / "alone")]) == 0
+    assert bytes_of(out) == bytes_of(tmp_path / "alone")

@@ -1,17 +1,22 @@
 """Shards handed to processes of whatever engine: what counts is their files, and there is an end to every run."""
 
 import os
+import pickle
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from ready import Ready
 from toy_runs import Child, ToyJob, bytes_of
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.given import prompt_requests
+from memdetect.inputs.options import Loading, Sampling
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import ray_data
+from memdetect.scanning import Options, ray_data
+from memdetect.scanning.flow import ScanJob
 from memdetect.scanning.loop import Watch, go_through
 from memdetect.scanning.ray_data import through_ray
 from memdetect.scanning.rounds import News, Rounds, Taker, as_it_comes
@@ -139,3 +144,17 @@ print(*sorted({"ray", "obstore", "pandas"} & set(sys.modules)))
 """
     assert ready.run(program, str(tmp_path)) == "\n"
     assert len(RunFolder(tmp_path).shards()) == 11
+
+
+def test_a_scan_that_is_sent_to_another_process_computes_as_it_was_begun(model_folder: Path, tmp_path: Path) -> None:
+    settings = Options(loading=Loading(device="cpu"), sampling=Sampling(steps=1, num_seeds=1))
+    job = ScanJob(prompt_requests(["a cat", "a dog"]), str(model_folder), tmp_path / "run", settings)
+    assert pickle.loads(pickle.dumps(job)) == job
+    begun, usual = job.opened().header.threads, torch.get_num_threads()
+    assert begun == usual
+    try:
+        torch.set_num_threads(usual + 1)
+        assert pickle.loads(pickle.dumps(job)).opened().header.threads == begun
+        assert torch.get_num_threads() == begun
+    finally:
+        torch.set_num_threads(usual)
