@@ -28,6 +28,8 @@ def merge_command(
 
     Exit codes: 0 closed, 2 usage or input, 3 shards are missing, 4 error.
     """
+    if out is not None and is_remote(out):
+        raise MemdetectError("runs are joined into a folder of this machine; name one with --out")
     if out is None and any(is_remote(run) for run in runs):
         raise MemdetectError("a run in object storage is joined into a new folder; name it with --out")
     runs = here(runs, images=True)

@@ -15,6 +15,7 @@ from memdetect.files import clear_leftovers, only_writer, read_regular, write_ne
 from memdetect.runs.header import Header, read_header
 from memdetect.runs.journal import Journal
 from memdetect.runs.records import Measurement, Result
+from memdetect.runs.remote import is_remote, url_of
 from memdetect.runs.sharding import Sharding, numbered
 
 MADE = ("shards", "images", "journal")  # folders of a run from its start
@@ -24,6 +25,8 @@ class RunFolder:
     """One run on disk, which any number of processes write to. A shard is there whole or not at all; the first wins."""
 
     def __init__(self, path: Path) -> None:
+        if is_remote(path):
+            raise MemdetectError(f"{url_of(path)} is an address, and only a scan is kept there; name a folder")
         self.path, self.journal = path, Journal(path)
 
     def open(self, header: Header) -> Header:

@@ -32,6 +32,11 @@ def is_remote(path: Path) -> bool:
     return path.parts[:1] == (SCHEME,)
 
 
+def url_of(path: Path) -> str:
+    """An address as people write it."""
+    return f"s3://{'/'.join(path.parts[1:])}"
+
+
 @dataclass(frozen=True)
 class Store:
     """The objects below an address. Raises MemdetectError in one line, and never shows a secret.
@@ -48,14 +53,14 @@ class Store:
         _, *parts = path.parts
         if len(parts) < 2 or not all(PART.fullmatch(part) for part in parts):
             raise MemdetectError(
-                f"{_url(parts)!r} is no address of a run; write s3://BUCKET/RUN, of letters, digits and ._=+@-"
+                f"{url_of(path)!r} is no address of a run; write s3://BUCKET/RUN, of letters, digits and ._=+@-"
             )
         return cls(parts[0], "/".join(parts[1:]))
 
     @property
     def url(self) -> str:
         """The address as people write it."""
-        return _url([self.bucket, self.prefix])
+        return f"s3://{self.bucket}/{self.prefix}"
 
     @property
     def mirror(self) -> Path:
@@ -144,10 +149,6 @@ def at_once(work: Callable[[Item], object], items: Iterable[Item]) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(work, items):
             pass
-
-
-def _url(parts: Iterable[str]) -> str:
-    return f"s3://{'/'.join(parts)}"
 
 
 def _endpoint() -> str:

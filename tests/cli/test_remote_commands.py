@@ -8,6 +8,7 @@ import pytest
 from s3_server import KEY, SECRET, Account, serving
 
 from memdetect.cli import run
+from memdetect.errors import MemdetectError
 from memdetect.runs import remote
 from memdetect.runs.folder import RunFolder
 
@@ -103,6 +104,7 @@ def test_a_machine_that_has_nothing_of_it_judges_it(
 
 def test_a_run_is_brought_here(there: list[str], work: Path, server: Account, says: Says) -> None:
     assert "name it with --out" in says(2, "merge", RUN)
+    assert "name one with --out" in says(2, "merge", RUN, "--out", "s3://bucket/joined")
     says(0, "merge", RUN, "--out", work / "here")
     held = objects(server)
     for path in (path for part in ("shards", "images") for path in (work / "here" / part).rglob("*.*")):
@@ -122,6 +124,8 @@ def test_what_cannot_be_is_one_line(
     assert "there is no bucket 'elsewhere'" in last(2, "s3://elsewhere/run")
     assert "--rank and --world" in says(2, *scan(work, model_folder, RUN), "--workers", "2")
     assert "is not a run: it has no run.json" in says(2, "gate", "s3://bucket/none")
+    with pytest.raises(MemdetectError, match="s3://bucket/clean.run is an address, and only a scan is kept there"):
+        RunFolder(Path("s3://bucket/clean.run"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
     assert "access is refused (InvalidAccessKeyId)" in last(2, RUN)
     with socket.create_server(("127.0.0.1", 0)) as closed:
