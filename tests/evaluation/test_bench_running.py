@@ -12,7 +12,7 @@ from memdetect.evaluation.bench.asked import Asked, Comparison, labelled_of
 from memdetect.evaluation.bench.costs import costs_of
 from memdetect.evaluation.bench.report import selection_of
 from memdetect.evaluation.bench.running import Settings, run_bench
-from memdetect.inputs.options import Probing, Sampling
+from memdetect.inputs.options import Probing, Sampling, Sharing
 from memdetect.inputs.prompts import Request
 from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Options
@@ -93,9 +93,7 @@ def test_other_prompts_are_refused(banked, model, settings):
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(model, settings, tmp_path):
     items, labels = labelled_of(requests(6), ASKED)
-    small = replace(
-        settings, options=replace(settings.options, sampling=replace(settings.options.sampling, batch_size=4))
-    )
+    small = replace(settings, options=replace(settings.options, sharing=Sharing(shard_size=2)))
     asked = iter([False, False, True])
     stopped = run_bench(items, labels, model, tmp_path / "run", small, Watch(stop=lambda: next(asked)))
     assert (stopped.finished, stopped.rows) == (False, ())

@@ -16,7 +16,7 @@ from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Watch
 from memdetect.scanning.calibrating import LEAST, _Search
 
-OPTIONS = settings(steps=1, num_seeds=2, batch_size=8, save_images=False)
+OPTIONS = settings(steps=1, num_seeds=2, batch_size=8, shard_size=4, save_images=False)
 PROMPTS = [f"a {colour} {thing}" for colour in ("red", "blue", "odd") for thing in ("cat", "dog", "photo", "of", "and")]
 
 

@@ -124,7 +124,7 @@ def test_where_the_training_images_are_gone_nothing_passes(run, first, pipe, tmp
 def test_a_scan_resumed_from_another_folder_still_finds_its_training_images(run, first, pipe, tmp_path, monkeypatch):
     """Paths are seen from the working folder: those measured before are told anew when the run is closed."""
     stopped = iter([False, True])
-    options = {**FAST, "batch_size": 1}
+    options = {**FAST, "batch_size": 1, "shard_size": 1}
     monkeypatch.chdir(first)
     begun = scan(
         ["prompts.txt"],

@@ -112,7 +112,7 @@ def _cut(row: Any, name: str, lift: float) -> Any:
 
 
 def test_an_interrupted_base_is_resumed(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
-    options, asked = changed(OPTIONS, base=base, batch_size=6), iter([False, True])
+    options, asked = changed(OPTIONS, base=base, batch_size=6, shard_size=1), iter([False, True])
     first = scan(prompts, pipe, tmp_path / "run", options, stop=lambda: next(asked))
     assert first.interrupted
     assert first.results == []
