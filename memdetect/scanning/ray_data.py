@@ -40,7 +40,7 @@ def through_ray(opened: Opened, job: Job, watch: Watch, address: str, actors: in
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of the way to give restarts and retries
                 answers = given.map_batches(Taker, fn_constructor_args=(job, str(Path.cwd())), **made)
-            return as_it_comes(answers.iter_rows)
+            return as_it_comes(answers.iter_rows, lambda: any(node["Alive"] for node in ray.nodes()))
 
         done = rounds.go(hand)
     if not done:

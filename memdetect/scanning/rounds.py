@@ -17,6 +17,7 @@ from memdetect.scanning.loop import Watch
 from memdetect.scanning.worker import ENVIRONMENT, Job, Opened, Worker
 
 POLL = 0.2  # seconds between two questions whether to stop
+SILENT = 50  # of these without news, after which it is asked whether anybody is alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,13 @@ class Taker:
         return {**row, "state": outcome.state, "reason": outcome.reason}
 
 
-def as_it_comes(rows: Callable[[], Iterable[Mapping[str, Any]]]) -> Generator[News | None]:
-    """News of rows that come when they come; None where none came for a while. An error is the last of the news."""
+def as_it_comes(
+    rows: Callable[[], Iterable[Mapping[str, Any]]], alive: Callable[[], bool] = lambda: True
+) -> Generator[News | None]:
+    """News of rows that come when they come; None where none came for a while. An error is the last of the news.
+
+    alive: asked now and then whether any more can come; an engine may wait for ever for machines that are gone.
+    """
     come: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
 
     def listen() -> None:
@@ -73,14 +79,20 @@ def as_it_comes(rows: Callable[[], Iterable[Mapping[str, Any]]]) -> Generator[Ne
             come.put(None)
 
     threading.Thread(target=listen, daemon=True).start()
+    silent = 0
     while True:
         try:
             row = come.get(timeout=POLL)
         except Empty:
+            silent += 1
             yield None
+            if silent % SILENT == 0 and not alive():
+                yield News(-1, "failed", "no machine of the cluster is alive")
+                return
             continue
         if row is None:
             return
+        silent = 0
         yield News(**row)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import threading
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.given import prompt_requests
 from memdetect.inputs.options import Loading, Sampling
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import Options, ray_data
+from memdetect.scanning import Options, ray_data, rounds
 from memdetect.scanning.flow import ScanJob
 from memdetect.scanning.loop import Watch, go_through
 from memdetect.scanning.ray_data import through_ray
@@ -38,17 +39,17 @@ def forked(job: ToyJob, numbers: Sequence[int]) -> Generator[News | None]:
 
 def test_what_an_engine_loses_is_measured_in_a_further_round(tmp_path: Path) -> None:
     go_through(ToyJob(tmp_path / "alone").opened(), Watch())
-    rounds: list[list[int]] = []
+    handed: list[list[int]] = []
     job = ToyJob(tmp_path / "run")
 
     def forgetful(numbers: Sequence[int]) -> Generator[News | None]:
-        rounds.append(list(numbers))
+        handed.append(list(numbers))
         yield from forked(job, numbers[::2])
 
     told: list[int] = []
     assert Rounds(job.opened(), Watch(progress=lambda done, *_: told.append(done))).go(forgetful)
     assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "alone")
-    assert rounds == [list(range(11)), [1, 3, 5, 7, 9], [3, 7], [7]]
+    assert handed == [list(range(11)), [1, 3, 5, 7, 9], [3, 7], [7]]
     assert told == sorted(told)
     assert told[-1] == 41
 
@@ -77,7 +78,7 @@ def test_an_engine_that_does_nothing_ends_with_the_count(tmp_path: Path) -> None
 
 def test_who_is_stopped_did_not_die_of_a_shard(tmp_path: Path) -> None:
     job = ToyJob(tmp_path)
-    rounds = Rounds(job.opened(), Watch(stop=lambda: True))
+    run = Rounds(job.opened(), Watch(stop=lambda: True))
     attempts = tmp_path / "attempts"
     attempts.mkdir()
     (attempts / "0000000001.elsewhere.17-4711").touch()
@@ -90,9 +91,9 @@ def test_who_is_stopped_did_not_die_of_a_shard(tmp_path: Path) -> None:
             (attempts / "0000000005.elsewhere.18-4711").touch()
             ended.append(True)
 
-    assert not rounds.go(working)
+    assert not run.go(working)
     assert ended == [True]
-    rounds.stopped()
+    run.stopped()
     assert [path.name for path in attempts.iterdir()] == ["0000000001.elsewhere.17-4711"]
 
 
@@ -117,6 +118,21 @@ def test_news_come_as_they_come_and_an_error_is_the_last() -> None:
     assert found[0] == News(1, "made")
     assert found[-1] == News(-1, "failed", "ValueError: the engine broke down")
     assert set(found[1:-1]) == {None}
+
+
+def test_an_engine_whose_machines_are_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "POLL", 0.001)
+    ended = threading.Event()
+
+    def rows() -> Generator[dict[str, object]]:
+        yield {"number": 1, "state": "made"}
+        ended.wait()
+
+    found = list(as_it_comes(rows, lambda: False))
+    ended.set()
+    assert found[0] == News(1, "made")
+    assert found[-1] == News(-1, "failed", "no machine of the cluster is alive")
+    assert found.count(None) == rounds.SILENT
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
