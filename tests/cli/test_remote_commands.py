@@ -124,7 +124,7 @@ def test_what_cannot_be_is_one_line(
     assert "there is no bucket 'elsewhere'" in last(2, "s3://elsewhere/run")
     assert "--rank and --world" in says(2, *scan(work, model_folder, RUN), "--workers", "2")
     assert "is not a run: it has no run.json" in says(2, "gate", "s3://bucket/none")
-    with pytest.raises(MemdetectError, match="s3://bucket/clean.run is an address, and only a scan is kept there"):
+    with pytest.raises(MemdetectError, match=r"s3://bucket/clean\.run is an address, and only a scan is kept there"):
         RunFolder(Path("s3://bucket/clean.run"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
     assert "access is refused (InvalidAccessKeyId)" in last(2, RUN)
