@@ -173,6 +173,8 @@ def _requests(told: Mapping[str, Any], home: Path) -> Requests:
 
 def _settings(told: Mapping[str, Any], **more: Any) -> Options:
     records = {name: told.get(name, kind()) for name, kind in RECORDS.items()}
+    if records["sharing"].workers is not None:
+        raise MemdetectError("workers are started by the command line; call with a rank in processes of your own")
     if told.get("unconditional"):
         records["sampling"] = records["sampling"].without_prompts()
     return Options(**records, policy=policy_of(records["judging"]).policy, **more)
