@@ -83,6 +83,8 @@ def measured(job: ScanJob, ready: Ready, watch: Watch) -> bool:
     bench, items, sharing = ready.bench, job.requests.items, job.options.sharing
     if sharing.ray is None:
         return sample_all(items, bench, ready.folder, ready.header, watch)
+    if not isinstance(job.model, str | Path):
+        raise MemdetectError("workers of Ray open the model themselves; give its name, folder or file")
     from memdetect.scanning.ray_data import through_ray
 
     opened = opened_with(bench, items, ready.folder, ready.header)

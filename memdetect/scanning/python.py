@@ -173,7 +173,7 @@ def _requests(told: Mapping[str, Any], home: Path) -> Requests:
 
 def _settings(told: Mapping[str, Any], **more: Any) -> Options:
     records = {name: told.get(name, kind()) for name, kind in RECORDS.items()}
-    if records["sharing"].workers is not None:
+    if records["sharing"].workers is not None and records["sharing"].ray is None:
         raise MemdetectError("workers are started by the command line; call with a rank in processes of your own")
     if told.get("unconditional"):
         records["sampling"] = records["sampling"].without_prompts()
