@@ -15,7 +15,7 @@ from memdetect.render.comparison import COMPARED
 ROOT = Path(__file__).parents[1]
 BLOCKED = (
     *("torch", "faiss", "scipy", "numpy", "diffusers", "transformers", "jaxtyping", "PIL", "safetensors"),
-    *("sklearn", "huggingface_hub", "accelerate", "pyarrow"),
+    *("sklearn", "huggingface_hub", "accelerate", "pyarrow", "ray", "obstore"),
 )
 BLOCKER = f"""
 import sys

@@ -84,8 +84,8 @@ def test_the_build_backend_satisfies_its_own_requirement():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"docs", "lab", "lora", "parquet", "report", "sscd", "test"}
-    needed = {Requirement(line).name for extra in ("docs", "lab", "lora", "report") for line in EXTRAS[extra]}
+    assert set(EXTRAS) == {"cloud", "docs", "lab", "lora", "parquet", "ray", "report", "sscd", "test"}
+    needed = {Requirement(line).name for extra in ("cloud", "docs", "lab", "lora", "report") for line in EXTRAS[extra]}
     assert needed <= {Requirement(line).name for line in EXTRAS["test"]}, "the suite runs without skipping these"
 
 
@@ -126,7 +126,7 @@ def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported()
 
 def test_what_the_tests_import_is_declared_and_what_is_declared_for_them_is_used():
     used = imported("tests", "benchmarks")
-    assert used <= modules(declared("test", "parquet"))
+    assert used <= modules(declared("test", "parquet", "ray"))
     alone = {canonicalize_name(Requirement(line).name) for line in EXTRAS["test"]} - set(RUN)
     assert modules(alone) <= used | imported("memdetect")
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import typer
 
 from memdetect.cli.options import FORMAT
-from memdetect.cli.reports import OUTPUT, REDACT, Reporting, reports, save
+from memdetect.cli.reports import OUTPUT, REDACT, Reporting, here, reports, save
 from memdetect.cli.terminal import colourful, say, terminal_width, write
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.errors import MemdetectError
@@ -43,6 +43,7 @@ def compare_command(
 
     Exit codes: 0 done, 1 failed (with --fail-on), 2 usage, or runs that do not compare, 3 inconclusive; 4 error.
     """
+    old, new = here((old, new))
     asked = Reporting(format=reporting.format, output=reporting.output, redact=reporting.redact)
     wanted = reports(asked, runs=(old, new))
     from memdetect.judging.comparing import compare

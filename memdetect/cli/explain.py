@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memdetect.cli.reports import here
 from memdetect.cli.terminal import say, write
 from memdetect.errors import Exit, MemdetectError
 
@@ -32,6 +33,7 @@ def explain_command(
 
     if pairs is not None:
         _check(pairs)
+    (run,) = here([run], images=pairs is not None)
     header, row = RunFolder(run).header(), result_of(run, item)
     if row is None:
         raise _unknown(run, item)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from memdetect.cli.options import GateJudging
-from memdetect.cli.reports import Reporting, publish, reports
+from memdetect.cli.reports import Reporting, here, publish, reports
 from memdetect.cli.terminal import say
 from memdetect.cli.unfold import unfolded
 
@@ -22,6 +22,7 @@ def gate_command(
 
     Exit codes: 0 pass, 1 fail, 2 usage or input, 3 inconclusive: incomplete, not calibrated, or too small; 4 error.
     """
+    runs = here(runs)
     wanted = reports(reporting, runs=runs)
     from memdetect.judging.run import judge_folders
 

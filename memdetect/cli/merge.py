@@ -6,9 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from memdetect.cli.options import MaybeOut
-from memdetect.cli.reports import Reporting, check_run_folder, publish, reports
+from memdetect.cli.reports import Reporting, check_run_folder, here, publish, reports
 from memdetect.cli.terminal import say
 from memdetect.cli.unfold import unfolded
+from memdetect.errors import MemdetectError
+from memdetect.runs.remote import is_remote
 
 
 @unfolded
@@ -26,6 +28,11 @@ def merge_command(
 
     Exit codes: 0 closed, 2 usage or input, 3 shards are missing, 4 error.
     """
+    if out is not None and is_remote(out):
+        raise MemdetectError("runs are joined into a folder of this machine; name one with --out")
+    if out is None and any(is_remote(run) for run in runs):
+        raise MemdetectError("a run in object storage is joined into a new folder; name it with --out")
+    runs = here(runs, images=True)
     wanted = reports(reporting, runs=runs)
     if out is not None:
         check_run_folder(out, runs)

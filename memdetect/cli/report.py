@@ -7,9 +7,11 @@ from typing import Annotated, TypeAlias
 import typer
 
 from memdetect.cli.options import GateJudging
-from memdetect.cli.reports import Reporting, publish, reports
+from memdetect.cli.reports import Reporting, here, publish, reports
 from memdetect.cli.terminal import say
 from memdetect.cli.unfold import Take, unfolded
+from memdetect.errors import MemdetectError
+from memdetect.runs.remote import is_remote
 
 PAGE = "report.html"
 Written: TypeAlias = Annotated[Reporting, Take(without=("format",))]
@@ -25,6 +27,9 @@ def report_command(
 
     Exit codes: 0 written, whatever the verdict; 2 usage or input, 4 error.
     """
+    if not reporting.output and is_remote(runs[0]):
+        raise MemdetectError("the page is not written into object storage; name a file, as in -o report.html")
+    runs = here(runs, images=reporting.evidence in (None, "thumbs") and not reporting.redact)
     asked = reporting if reporting.output else replace(reporting, output=(f"html={runs[0] / PAGE}",))
     wanted = replace(reports(asked, runs=runs), format=None)
     from memdetect.judging.run import judge_folders

@@ -117,10 +117,21 @@ def _check_writable(path: Path) -> None:
 def check_run_folder(out: Path, sources: Iterable[str | Path | None]) -> None:
     """Refuse a run folder that is called like a report, `--out` for `--output`, or that lies in one of the sources."""
     from memdetect.inputs.folders import outside
+    from memdetect.runs.remote import Store, is_remote
 
+    if is_remote(out):
+        Store.at(out)
+        return
     outside(out, sources)
     if out.suffix.lower() in LIKE_REPORTS and not out.is_dir():
         raise MemdetectError(f"--out {out} names a run folder, not a report; a report goes to --output (-o)")
+
+
+def here(runs: Iterable[Path], *, images: bool = False) -> list[Path]:
+    """Run folders; of a run in object storage a copy on this machine, brought up to date; images: with its images."""
+    from memdetect.runs.mirror import fetched
+
+    return [fetched(run, images=images) for run in runs]
 
 
 def publish(

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from memdetect.cli.options import MaybeOut
+from memdetect.cli.reports import here
 from memdetect.cli.terminal import say, write
 from memdetect.errors import Exit, MemdetectError
+from memdetect.runs.remote import is_remote
 
 KEYS = {"c": "copy", "s": "similar", "n": "not a copy", "o": "needs the owner"}
 ASKED = "c copy, s similar, n not a copy, o needs the owner, Enter later, q stop: "
@@ -38,6 +40,9 @@ def review_command(
         seen(name)
     except ValueError as problem:
         raise MemdetectError(f"--reviewer {name!r:.60} {problem}; give yours") from None
+    if out is None and is_remote(run):
+        raise MemdetectError("decisions are not written into object storage; name a file with --out")
+    (run,) = here([run], images=True)
     path = out or run / "review.jsonl"
     held = read_reviews([path]) if path.exists() else ()
     judged = judge_folders([run], Judging(review=[path] if held else ()))

@@ -17,6 +17,7 @@ from memdetect.cli.unfold import unfolded
 from memdetect.cli.workers import is_worker
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Screening, Sharing
+from memdetect.runs.remote import Store, is_remote
 
 Files = Annotated[
     list[str] | None,
@@ -67,7 +68,7 @@ def scan_command(
     policy = _policy(judging)
     requests = _requests(model, files or [], inputs, lookup)
     sharing = _shared(sharing)
-    if sharing.workers is not None and not dry_run:
+    if sharing.workers is not None and sharing.ray is None and not dry_run:
         _drive(sharing.workers, files or [], out, wanted, judged=judging.fail_on is not None)
     with Interrupt().listening() as interrupt:
         from memdetect.scanning import Options, Watch, run_scan
@@ -79,7 +80,7 @@ def scan_command(
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None)
+    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None, out=out)
 
 
 def _policy(judging: Any) -> Any:
@@ -111,6 +112,10 @@ def _drive(count: int, files: list[str], out: Path, wanted: Reports, *, judged: 
     if "-" in files:
         raise MemdetectError(
             "--workers starts processes that read the inputs anew, and stdin is read once; name a file"
+        )
+    if is_remote(out):
+        raise MemdetectError(
+            "--workers shares a folder, and --out is an address; start processes with --rank and --world"
         )
     with Interrupt().listening() as interrupt:
         workers = Workers(count, out, interrupt.asked)
@@ -159,7 +164,7 @@ def print_plan(requests: Any, model: str, settings: Any) -> None:
     raise typer.Exit
 
 
-def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool) -> None:
+def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool, out: Path | None = None) -> None:
     """Print and write what was found, and end with the exit code of the scan, its verdict or its interruption."""
     if run.interrupted:
         if interrupt.exit is None:
@@ -173,6 +178,8 @@ def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool) -> 
         raise typer.Exit
     publish(wanted, run.header, run.results, run.verdict, [run.folder])
     say(f"run folder: {run.folder}")
+    if out is not None and is_remote(out):
+        say(f"kept at: {Store.at(out).url}")
     if judged:
         conclude(run.verdict)
     raise typer.Exit(int(run.verdict.scan_exit))

@@ -111,8 +111,8 @@ def _started(rank: int, world: int) -> subprocess.Popen[bytes]:
         environment["CUDA_VISIBLE_DEVICES"] = cards[rank % len(cards)]
     command = [sys.executable, "-m", "memdetect", *_without_workers(sys.argv[1:])]
     command += ["--rank", str(rank), "--world", str(world)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    stdin, stdout = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, start_new_session=True, stdin=stdin, stdout=stdout)
 
 
 def _without_workers(arguments: Sequence[str]) -> list[str]:

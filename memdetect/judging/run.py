@@ -13,6 +13,7 @@ from memdetect.judging.reviewing import with_decisions
 from memdetect.judging.verdict import Beside
 from memdetect.judging.verdict import judge_with as judge_records
 from memdetect.runs.header import Header
+from memdetect.runs.mirror import fetched
 from memdetect.runs.policy import Policy, read_policy
 from memdetect.runs.records import Result
 from memdetect.runs.review import read_reviews
@@ -99,7 +100,7 @@ def judge(runs: Run | File | Sequence[Run | File], *, judging: Judging | None = 
     The verdict has `verdict` (pass, fail or inconclusive), `reasons`, `counts` and `claim`. Raises MemdetectError.
     """
     given = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    folders = [Path(_folder(run)) for run in given]
+    folders = [fetched(Path(_folder(run))) for run in given]
     if not folders:
         raise MemdetectError("no run is given; name a folder that scan made")
     return judge_folders(folders, judging or Judging()).verdict
@@ -115,9 +116,10 @@ def _folder(run: Any) -> Any:
 
 def read_run(folder: File) -> Run:
     """The run in a folder as `scan` returned it, judged by the policy that it was planned with."""
-    found = read_runs([Path(folder)])
+    home = fetched(Path(folder))
+    found = read_runs([home])
     policy = found.policies[0]
     results, verdict = judge_records(
         found.header, found.rows, found.calibration, policy, Beside(altered=found.altered, recall=found.recall)
     )
-    return Run(Path(folder), found.header, list(results), verdict, interrupted=not verdict.complete)
+    return Run(home, found.header, list(results), verdict, interrupted=not verdict.complete)

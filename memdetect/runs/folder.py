@@ -15,6 +15,7 @@ from memdetect.files import clear_leftovers, only_writer, read_regular, write_ne
 from memdetect.runs.header import Header, read_header
 from memdetect.runs.journal import Journal
 from memdetect.runs.records import Measurement, Result
+from memdetect.runs.remote import is_remote, url_of
 from memdetect.runs.sharding import Sharding, numbered
 
 MADE = ("shards", "images", "journal")  # folders of a run from its start
@@ -24,6 +25,8 @@ class RunFolder:
     """One run on disk, which any number of processes write to. A shard is there whole or not at all; the first wins."""
 
     def __init__(self, path: Path) -> None:
+        if is_remote(path):
+            raise MemdetectError(f"{url_of(path)} is an address, and only a scan is kept there; name a folder")
         self.path, self.journal = path, Journal(path)
 
     def open(self, header: Header) -> Header:
@@ -43,7 +46,7 @@ class RunFolder:
                 for name in MADE:
                     if any((self.path / name).iterdir()) and not (self.path / "run.json").exists():
                         raise MemdetectError(f"{self.path} holds {name} but no run.json; choose another --out")
-                write_new(self.path / "run.json", header.sealed().model_dump_json(indent=1) + "\n")
+                self.begin(header)
                 held = self.continued(header)
                 assert held is not None
         except OSError as problem:
@@ -55,6 +58,10 @@ class RunFolder:
                 "choose another --out, or judge the run by another calibration with gate --calibration"
             )
         return held
+
+    def begin(self, header: Header) -> None:
+        """Write the header, sealed, unless another process did. Raises OSError."""
+        write_new(self.path / "run.json", header.sealed().model_dump_json(indent=1) + "\n")
 
     def _refuse_links(self) -> None:
         """Refuse a folder with links in it, through which a run would write to other places. Raises OSError."""
@@ -98,6 +105,10 @@ class RunFolder:
     def shard(self, number: int) -> Path:
         """The file of a shard's rows: the proof that it was measured."""
         return self.path / "shards" / f"{numbered(number)}.jsonl"
+
+    def holds(self, number: int) -> bool:
+        """Whether a shard is there, whoever measured it."""
+        return self.shard(number).exists()
 
     def todo(self, sharding: Sharding) -> list[int]:
         """The numbers of the shards that are not there yet; the folder is listed once, and no file is opened."""
@@ -162,6 +173,9 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         return path
+
+    def send(self) -> None:
+        """Have what this process wrote besides shards reach where the run is kept; on a disk it is there."""
 
     def results(self) -> list[Result]:
         """The run's results; MemdetectError when the run was not closed."""

@@ -12,8 +12,8 @@ from memdetect.inputs.prompts import Requests
 from memdetect.judging.calibration import Calibration, Item, seed_means
 from memdetect.judging.integrity import unaltered
 from memdetect.judging.statistics.combine import of_seeds
-from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.mirror import run_at
 from memdetect.runs.records import Measurement
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.planning import header_of, settings_of
@@ -48,7 +48,7 @@ def base_calibration(
     if image := next((r for r in requests.items if r.prompt is None), None):
         raise MemdetectError(f"{image.source!r} is an image; a base is compared on prompts")
     other = _bench(base, bench, rounds)
-    folder = RunFolder(out / FOLDER)
+    folder = run_at(out / FOLDER)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.locked(watch.waits):
         header = folder.open(header_of(other, requests))

@@ -53,4 +53,5 @@ def closed(
             )
         folder.write_results(results)
         write_pairs(folder.path, results)
+    folder.send()
     return Run(folder.path, header, results, verdict, interrupted)

@@ -18,11 +18,12 @@ from memdetect.judging.run import Run
 from memdetect.judging.telling import kinds_in
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.mirror import run_at
 from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.closing import closed
 from memdetect.scanning.given_files import check_files, check_labels
-from memdetect.scanning.loop import Watch, opened_with, sample_all
+from memdetect.scanning.loop import Watch, compute_as_begun, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
 from memdetect.scanning.prepare import Bench, Options, prepare
@@ -48,9 +49,13 @@ class ScanJob:
     options: Options = field(default_factory=Options)
 
     def opened(self) -> Opened:
-        """Open the model, and the run in its folder; a base or a screen before it is measured too."""
+        """Open the model, and the run in its folder; a base or a screen before it is measured too.
+
+        From then on this process computes as the run was begun.
+        """
         ready = open_scan(self, Watch())
         assert isinstance(ready, Ready)
+        compute_as_begun(ready.header, ready.bench.model.device)
         return opened_with(ready.bench, ready.items, ready.folder, ready.header)
 
 
@@ -79,10 +84,25 @@ def run_scan(
         return ready
     bench, folder, header = ready.bench, ready.folder, ready.header
     policy, evidence = job.options.policy, bench.evidence
-    if not sample_all(ready.items, bench, folder, header, watch):
+    if not measured(job, ready, watch):
         return closed(folder, header, ready.kept, policy, evidence, interrupted=True)
     with folder.locked(watch.waits):
         return closed(folder, header, ready.kept, policy, evidence, interrupted=False)
+
+
+def measured(job: ScanJob, ready: Ready, watch: Watch) -> bool:
+    """Measure every shard that is not there, here or on a Ray cluster; False when it was stopped before the last."""
+    bench, items, sharing = ready.bench, ready.items, job.options.sharing
+    if sharing.ray is None:
+        return sample_all(items, bench, ready.folder, ready.header, watch)
+    if not isinstance(job.model, str | Path):
+        raise MemdetectError("workers of Ray open the model themselves; give its name, folder or file")
+    from memdetect.scanning.ray_data import through_ray
+
+    opened = opened_with(bench, items, ready.folder, ready.header)
+    loading = replace(job.options.loading, device=ready.header.device)
+    given = replace(job, options=replace(job.options, loading=loading))
+    return through_ray(opened, given, watch, sharing.ray)
 
 
 def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
@@ -92,7 +112,7 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     run; others wait for it.
     """
     requests, out = job.requests, job.out
-    check_screening(job.options)
+    check_screening(job.options, out)
     check_files(job.options)
     check_labels(requests, job.model)
     options = with_base(job.model, job.options)
@@ -107,7 +127,7 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     if (options.judging.base is not None and calibration is None) or (made and screen is None):
         header = header_of(bench, requests)
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
-    folder = RunFolder(out)
+    folder = run_at(out)
     with folder.locked(watch.waits):
         return _opened(requests, bench, folder, calibration, (made, screen))
 
@@ -133,6 +153,7 @@ def _opened(
     if kept:
         write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
     keep_recall(folder.path, made, header)
+    folder.send()
     # Of a run that goes on with other clean scores, kinds are those of the first.
     if kept and kept.digest == header.calibration:
         bench = replace(bench, kinds=kinds_in(calibration))
@@ -174,7 +195,7 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
     """Refuse to continue a run with another plan or policy, before a base or an index writes anything into it."""
     asked = bench.options.lookup
     own = asked.train_images is not None and asked.search
-    held = RunFolder(out).continued(header_of(bench, requests), later=("index", "top_k") if own else ())
+    held = run_at(out).continued(header_of(bench, requests), later=("index", "top_k") if own else ())
     refuse_another(held, bench.options.screening, out)
     if held and own and not held.plan.index:
         raise MemdetectError(

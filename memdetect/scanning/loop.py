@@ -59,19 +59,24 @@ def as_begun(header: Header, device: str) -> Generator[None]:
 
     The last bits of a score depend on both.
     """
-    kind = device.partition(":")[0]
-    if header.device and kind != header.device:
-        raise MemdetectError(
-            f"the run was begun on {header.device}, and this process has {kind}; give --device, or choose another --out"
-        )
     before = torch.get_num_threads()
-    if header.threads and header.threads != before:
-        torch.set_num_threads(header.threads)
+    compute_as_begun(header, device)
     try:
         yield
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
+
+
+def compute_as_begun(header: Header, device: str) -> None:
+    """Have this process compute as the run was begun, from now on. Raises MemdetectError for another device."""
+    kind = device.partition(":")[0]
+    if header.device and kind != header.device:
+        raise MemdetectError(
+            f"the run was begun on {header.device}, and this process has {kind}; give --device, or choose another --out"
+        )
+    if header.threads and header.threads != torch.get_num_threads():
+        torch.set_num_threads(header.threads)
 
 
 def go_through(opened: Opened, watch: Watch, rank: Rank | None = None) -> bool:

@@ -23,6 +23,7 @@ from memdetect.inputs.wording import family_key
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.run import Run, policy_of
 from memdetect.probing import Probe, probe_prompts
+from memdetect.runs.mirror import run_at
 from memdetect.scanning.calibrating import run_calibration
 from memdetect.scanning.flow import run_scan
 from memdetect.scanning.loop import Watch
@@ -86,7 +87,7 @@ def scan(model: Any, *, out: File, **given: Unpack[ScanOf]) -> Run:
     """
     told, home = _checked(given, ScanOf), Path(out)
     outside(home, _folders(told))
-    requests = _requests(told, home)
+    requests = _requests(told, run_at(home).path)
     settings = _settings(told, save_images=told.get("save_images", True))
     return run_scan(requests, model, home, settings, _watch(told))
 
@@ -174,7 +175,7 @@ def _requests(told: Mapping[str, Any], home: Path) -> Requests:
 
 def _settings(told: Mapping[str, Any], **more: Any) -> Options:
     records = {name: told.get(name, kind()) for name, kind in RECORDS.items()}
-    if records["sharing"].workers is not None:
+    if records["sharing"].workers is not None and records["sharing"].ray is None:
         raise MemdetectError("workers are started by the command line; call with a rank in processes of your own")
     if told.get("unconditional"):
         records["sampling"] = records["sampling"].without_prompts()

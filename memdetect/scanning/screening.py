@@ -19,6 +19,7 @@ from memdetect.probing.texts import texts_once
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
+from memdetect.runs.remote import is_remote
 from memdetect.runs.screen import FOLDER, Screen, packed
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.planning import header_of, plan_of, settings_of
@@ -98,8 +99,8 @@ def screener_of(bench: Bench, requests: Requests, clean: Calibration | None) -> 
     return replace(made, recall=recall_for(Path(file), made.before(bench))) if file else made
 
 
-def check_screening(options: Options) -> None:
-    """Refuse what asks for no screen, or for two."""
+def check_screening(options: Options, out: Path | None = None) -> None:
+    """Refuse what asks for no screen, or for two, and one whose run would be in object storage."""
     asked = options.screening
     for name, value in (("--screen", asked.screen), ("--screen-p", asked.screen_p)):
         if value is not None and not 0 < value < 1:
@@ -108,6 +109,8 @@ def check_screening(options: Options) -> None:
         raise MemdetectError("--screen and --screen-p both choose prompts; give one of the two")
     if asked.asked:
         screening_detectors(asked)
+        if out is not None and is_remote(out):
+            raise MemdetectError(f"a screen keeps a run of its own beside the scan's, in a folder, and {out} is none")
         if options.judging.base is not None:
             raise MemdetectError("--screen and --base exclude each other: a base draws every prompt many times over")
         return

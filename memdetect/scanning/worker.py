@@ -89,7 +89,7 @@ class Worker:
 
     def taken(self, number: int) -> bool:
         """Whether a shard is there, or somebody who is not known to be dead is at it."""
-        if self.folder.shard(number).exists():
+        if self.folder.holds(number):
             return True
         return any(a.state != "dead" and _shard_of(a.key) == numbered(number) for a in self.attempts.held())
 
@@ -119,7 +119,7 @@ class Worker:
     def _begun(self, number: int, thread: ThreadPoolExecutor) -> Future[Outcome]:
         """A shard that went through the network, or needs not to; its future is what is left of it."""
         key = numbered(number)
-        if self.folder.shard(number).exists():
+        if self.folder.holds(number):
             return _done(Outcome(number, "had"))
         try:
             if died := self._died(number, key):

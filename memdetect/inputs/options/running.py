@@ -245,6 +245,10 @@ class Sharing:
     workers: Annotated[
         int | None, Option("--workers", min=1, metavar="N", help="Start so many processes here, one a GPU.")
     ] = None
+    ray: Annotated[
+        str | None,
+        Option("--ray", metavar="ADDRESS", help="Workers of a Ray cluster: local starts one, auto finds one."),
+    ] = None
 
     @property
     def place(self) -> tuple[int, int, bool]:

@@ -1,0 +1,201 @@
+"""A run in object storage, worked on in a folder of this machine that mirrors it."""
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from memdetect.errors import MemdetectError
+from memdetect.files import read_regular, write_atomic, write_new
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.runs.records import Measurement, Result
+from memdetect.runs.remote import Store, at_once, is_remote
+from memdetect.runs.review import strength
+from memdetect.runs.sharding import Sharding, numbered
+
+WHOLE = ("run.json", "calibration.json", "results.jsonl")  # files that a run is judged by, besides shards and journal
+KEPT = ("calibration.json", "results.jsonl", "pairs.png")  # what a process puts there besides shards and journal
+PAIRS = 24  # items whose images the sheet of pairs may show
+
+
+def run_at(out: Path) -> RunFolder:
+    """The run of a folder, or of an address s3://BUCKET/RUN."""
+    return Mirror(out) if is_remote(out) else RunFolder(out)
+
+
+class Mirror(RunFolder):
+    """One run in object storage. Its shards, images, journals and results are the objects; the folder is a copy.
+
+    An object is created by one writer alone, the first. Of a shard the images come first and the file of its rows
+    last, so that it proves all of the shard. The folder belongs to this machine: attempts and parts are not shared.
+    """
+
+    def __init__(self, address: Path) -> None:
+        self.store = Store.at(address)
+        super().__init__(_cache("runs") / self.store.mirror)
+        self._sent = 0  # bytes of this process's journal
+        self._there = set[int]()  # shards that are known to be there
+
+    def open(self, header: Header) -> Header:
+        """Create the run, or continue the one that is there. Raises as `RunFolder.open` does."""
+        _renewed(self.path, self.store)
+        with self._addressed():
+            return super().open(header)
+
+    def begin(self, header: Header) -> None:
+        """Write the header unless another process did."""
+        self.store.create("run.json", header.sealed().model_dump_json(indent=1).encode() + b"\n")
+
+    def continued(self, header: Header, later: Collection[str] = ()) -> Header | None:
+        """The header of the run that is there already. What the folder holds of another run is removed."""
+        _renewed(self.path, self.store)
+        with self._addressed():
+            return super().continued(header, later)
+
+    def holds(self, number: int) -> bool:
+        """Whether a shard is there, whoever measured it."""
+        if number not in self._there and self.store.has(self._name(number)):
+            self._there.add(number)
+        return number in self._there
+
+    def todo(self, sharding: Sharding) -> list[int]:
+        """The numbers of the shards that are not there yet."""
+        held = self.store.tags("shards")
+        return [k for k in range(sharding.count) if self._name(k) not in held]
+
+    def write_shard(self, number: int, rows: Sequence[Measurement], **facts: Any) -> bool:
+        """Write a shard, after its images and the lines of the journal; False if somebody else wrote it."""
+        super().write_shard(number, rows, **facts)
+        at_once(self._put, [name for row in rows for name in row.files if (self.path / name).is_file()])
+        self._send_journal()
+        path = self.shard(number)
+        made = self.store.create(self._name(number), read_regular(path))
+        if not made and (first := self.store.get(self._name(number))) is not None:
+            write_atomic(path, first)
+        self._there.add(number)
+        return made
+
+    def shards(self) -> list[Path]:
+        """The shard files, after those that others wrote have been fetched."""
+        names = self.store.tags("shards")
+        at_once(self._get, [name for name in names if not (self.path / name).exists()])
+        return [path for path in super().shards() if f"shards/{path.name}" in names]
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The events of all journals, after those of other machines have been fetched."""
+        own = {path.stem for path in self.journal.files()}
+        names = [name for name in self.store.tags("journal") if Path(name).stem.rpartition("_")[0] not in own]
+        at_once(self._get, [name for name in names if not (self.path / name).exists()])
+        return super().events()
+
+    def write_results(self, results: Iterable[Result]) -> Path:
+        """Write results.jsonl, and fetch the images that the sheet of pairs may show."""
+        held = list(results)
+        shown = [row for row in held if row.matches]
+        shown.sort(key=lambda row: max(map(strength, row.matches)), reverse=True)
+        names = [name for row in shown[:PAIRS] for name in row.files if not (self.path / name).exists()]
+        if names:
+            there = {
+                name for folder in {Path(name).parent.as_posix() for name in names} for name in self.store.tags(folder)
+            }
+            at_once(self._get, [name for name in names if name in there])
+        return super().write_results(held)
+
+    def send(self) -> None:
+        """Put what this process made besides shards where the run is kept."""
+        self._send_journal()
+        at_once(self._put, [name for name in KEPT if (self.path / name).is_file()])
+
+    def _name(self, number: int) -> str:
+        return f"shards/{numbered(number)}.jsonl"
+
+    def _send_journal(self) -> None:
+        """Put the lines that are new as an object of their own: objects do not grow."""
+        own = self.journal.own
+        data = read_regular(own)[self._sent :] if own.exists() else b""
+        if data:
+            self.store.put(f"journal/{own.stem}_{self._sent:012d}.jsonl", data)
+            self._sent += len(data)
+
+    def _put(self, name: str) -> None:
+        self.store.put(name, read_regular(self.path / name))
+
+    def _get(self, name: str) -> None:
+        _fetch(self.store, name, self.path)
+
+    @contextmanager
+    def _addressed(self) -> Generator[None]:
+        """Have an error name the address, not the folder."""
+        try:
+            yield
+        except MemdetectError as problem:
+            raise MemdetectError(str(problem).replace(str(self.path), self.store.url), problem.exit) from None
+
+
+def fetched(run: Path, *, images: bool = False) -> Path:
+    """The folder of a run, as it is; of one in object storage a copy that is brought up to date.
+
+    images: with all of its images. Raises MemdetectError where there is no run.
+    """
+    if not is_remote(run):
+        return run
+    store = Store.at(run)
+    folder = _cache("fetched") / store.mirror
+    if not _renewed(folder, store):
+        raise MemdetectError(f"{store.url} is not a run: it has no run.json; give an address that scan wrote to")
+    parts = ("shards", "journal", *(("images",) if images else ()))
+    for part in parts:
+        _bring(folder, store, part)
+    for name in WHOLE[1:]:
+        data = store.get(name)
+        if data is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_atomic(folder / name, data)
+    return folder
+
+
+def _bring(folder: Path, store: Store, part: str) -> None:
+    """Make a part of a copy what it is in the store: fetch what is new or another, remove what is gone."""
+    file = folder.with_name(f".{folder.name}.{part}.tags")
+    held: dict[str, str] = json.loads(file.read_bytes()) if file.exists() else {}
+    tags = store.tags(part)
+    for name in held.keys() - tags.keys():
+        (folder / name).unlink(missing_ok=True)
+    new = [name for name, tag in tags.items() if held.get(name) != tag or not (folder / name).exists()]
+    for name in new:
+        (folder / name).unlink(missing_ok=True)
+    at_once(lambda name: _fetch(store, name, folder), new)
+    write_atomic(file, json.dumps(tags))
+
+
+def _fetch(store: Store, name: str, folder: Path) -> None:
+    data = store.get(name)
+    if data is not None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_new(folder / name, data)
+
+
+def _renewed(folder: Path, store: Store) -> bool:
+    """Give a folder the header of the run that is there, and remove what it holds of another; False if none is."""
+    there = store.get("run.json")
+    path = folder / "run.json"
+    if path.exists() and read_regular(path) != there:
+        for entry in list(os.scandir(folder)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            elif entry.name != ".lock":
+                Path(entry.path).unlink()
+    if there is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_new(path, there)
+    return there is not None
+
+
+def _cache(part: str) -> Path:
+    root = os.environ.get("MEMDETECT_CACHE_DIR") or Path.home() / ".cache" / "memdetect"
+    return Path(root) / part

@@ -1,0 +1,209 @@
+"""A run in object storage: whoever measures it, on however many machines, its objects are those of a local run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from s3_server import Account, serving
+from toy_runs import ITEMS, SIZE, ToyJob, bytes_of, header_of, requests
+
+from memdetect.errors import MemdetectError
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.mirror import Mirror, fetched, run_at
+from memdetect.runs.records import Result
+from memdetect.runs.sharding import Rank
+from memdetect.scanning.loop import Watch, go_through
+from memdetect.scanning.worker import Opened, Worker
+
+RUN = Path("s3://bucket/team/run")
+COUNT = -(-ITEMS // SIZE)
+
+Machine = Callable[[str], None]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    with serving() as account:
+        for name, value in account.env.items():
+            monkeypatch.setenv(name, value)
+        yield account
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Account) -> Machine:
+    """What comes next is on a machine of this name, with a disk and a process of its own."""
+
+    def on(name: str) -> None:
+        monkeypatch.setenv("MEMDETECT_CACHE_DIR", str(tmp_path / name))
+        for module in ("files", "runs.journal", "runs.attempts"):
+            monkeypatch.setattr(f"memdetect.{module}.process", lambda: f"{name}.17-4711")
+
+    on("first")
+    return on
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes on its own disk."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert go_through(ToyJob(folder).opened(), Watch())
+    return bytes_of(folder)
+
+
+def opened() -> Opened:
+    """The run, opened by this machine."""
+    job, folder = ToyJob(RUN), run_at(RUN)
+    return Opened(requests(), job.step, folder, folder.open(header_of()))
+
+
+def objects(server: Account) -> dict[str, bytes]:
+    """Shards and images in the bucket, as `bytes_of` names those of a folder."""
+    held = {name.removeprefix("team/run/"): data for name, data in server.buckets["bucket"].items()}
+    return {name: data for name, data in held.items() if name.startswith(("shards", "images"))}
+
+
+def test_the_objects_are_the_bytes_of_a_local_run(server: Account, machine: Machine, alone: dict[str, bytes]) -> None:
+    assert go_through(opened(), Watch())
+    assert objects(server) == alone
+    puts = [line.removeprefix("PUT bucket/team/run/") for line in server.asked if line.startswith("PUT")]
+    for number in range(COUNT):
+        rows = puts.index(f"shards/{number:010d}.jsonl")
+        others = [k for k, name in enumerate(puts) if name.startswith(f"images/{number:010d}/")]
+        assert len(others) >= 1
+        assert max(others) < rows, "the rows come last, for they prove the images"
+        assert any(name.startswith("journal/") for name in puts[max(others) : rows])
+
+
+def test_two_machines_share_a_run(server: Account, machine: Machine, alone: dict[str, bytes]) -> None:
+    first = Worker(opened())
+    for number in (0, 2, 4):
+        assert first.run(number).state == "made"
+    machine("second")
+    second = Worker(opened())
+    assert second.run(2).state == "had"
+    assert second.todo() == [1, 3, *range(5, COUNT)]
+    assert go_through(opened(), Watch(), Rank(1, 2))
+    assert objects(server) == alone
+    machine("first")
+    assert first.run(1).state == "had", "it looks before it measures"
+    assert [row.index for row in first.folder.measurements()] == list(range(ITEMS))
+    noted = {event["file"] for event in first.folder.events() if event["event"] == "shard"}
+    assert noted == {f"{number:010d}.jsonl" for number in range(COUNT)}
+
+
+def test_of_two_that_measured_a_shard_the_first_counts(server: Account, machine: Machine) -> None:
+    worker = Worker(opened())
+    name = "team/run/shards/0000000003.jsonl"
+    step = worker.folder.write_shard
+
+    def slow(number: int, rows: object, **facts: object) -> bool:
+        server.buckets["bucket"][name] = b"of another machine\n"
+        return step(number, rows, **facts)  # pyright: ignore[reportArgumentType]
+
+    worker.folder.write_shard = slow  # pyright: ignore[reportAttributeAccessIssue]
+    assert worker.run(3).state == "had"
+    assert server.buckets["bucket"][name] == b"of another machine\n"
+    assert worker.folder.shard(3).read_bytes() == b"of another machine\n"
+
+
+def test_what_was_not_sent_is_sent_by_the_next(server: Account, machine: Machine, alone: dict[str, bytes]) -> None:
+    """A process that ends between its own disk and the network."""
+    run = opened()
+    RunFolder.write_shard(
+        run.folder, 0, run.step([(k, run.items[k]) for k in range(SIZE)], run.folder.pictures(0)).finish()
+    )
+    assert run.folder.shard(0).exists()
+    assert run.folder.todo(run.header.sharding) == list(range(COUNT))
+    assert go_through(opened(), Watch())
+    assert objects(server) == alone
+
+
+def test_another_plan_is_refused_with_the_address(server: Account, machine: Machine) -> None:
+    opened()
+    machine("second")
+    with pytest.raises(MemdetectError, match=r"^s3://bucket/team/run holds a run with another plan: inputs was"):
+        run_at(RUN).open(header_of(items=7))
+    header = run_at(RUN).open(header_of())
+    assert header.sealed() == header
+
+
+def test_of_two_that_open_at_once_the_first_header_counts(server: Account, machine: Machine) -> None:
+    late = header_of().model_copy(update={"created": "later"})
+    folder = run_at(RUN)
+    usual = folder.begin
+
+    def begin(header: object) -> None:
+        server.buckets["bucket"]["team/run/run.json"] = header_of().sealed().model_dump_json().encode()
+        usual(header)  # pyright: ignore[reportArgumentType]
+
+    folder.begin = begin  # pyright: ignore[reportAttributeAccessIssue]
+    assert folder.open(late).created == "then"
+
+
+def test_a_run_that_was_removed_leaves_nothing_of_it_here(server: Account, machine: Machine) -> None:
+    worker = Worker(opened())
+    worker.run(0)
+    server.buckets["bucket"].clear()
+    folder = run_at(RUN)
+    folder.open(header_of().model_copy(update={"created": "later"}))
+    assert folder.todo(header_of().sharding) == list(range(COUNT))
+    assert not list(folder.path.rglob("*.png"))
+    assert not list((folder.path / "shards").iterdir())
+
+
+def test_a_copy_follows_its_run(server: Account, machine: Machine, alone: dict[str, bytes]) -> None:
+    with pytest.raises(MemdetectError, match=r"^s3://bucket/team/run is not a run: it has no run.json"):
+        fetched(RUN)
+    worker = Worker(opened())
+    worker.run(0)
+    machine("reader")
+    folder = fetched(RUN)
+    assert bytes_of(folder) == {name: alone[name] for name in ("shards/0000000000.jsonl",)}
+    machine("first")
+    go_through(opened(), Watch())
+    worker.folder.write_results([])
+    worker.folder.send()
+    machine("reader")
+    assert fetched(RUN) == folder
+    assert bytes_of(folder).keys() == {*(f"shards/{k:010d}.jsonl" for k in range(COUNT)), "results.jsonl"}
+    assert bytes_of(fetched(RUN, images=True)) == {**alone, "results.jsonl": b""}
+    before = len(server.asked)
+    fetched(RUN)
+    assert not [line for line in server.asked[before:] if "/shards/" in line], "what is here is not fetched again"
+    server.buckets["bucket"]["team/run/shards/0000000001.jsonl"] = b"edited\n"
+    del server.buckets["bucket"]["team/run/shards/0000000002.jsonl"]
+    fetched(RUN)
+    assert (folder / "shards/0000000001.jsonl").read_bytes() == b"edited\n"
+    assert not (folder / "shards/0000000002.jsonl").exists()
+    assert fetched(folder) == folder
+
+
+def test_images_of_other_machines_are_there_for_the_sheet(server: Account, machine: Machine) -> None:
+    go_through(opened(), Watch())
+    machine("second")
+    folder = run_at(RUN)
+    folder.open(header_of())
+    match = {"seed": 0, "rank": 1, "key": "k", "similarity": 0.9}
+    rows = [
+        Result.model_validate({**row.model_dump(), "outcome": "clear", "matches": [match] if row.index == 5 else []})
+        for row in folder.measurements()
+    ]
+    folder.write_results(rows)
+    assert [str(path.relative_to(folder.path)) for path in folder.path.rglob("*.png")] == rows[5].files
+
+
+def test_an_answer_that_is_lost_costs_nothing(server: Account, machine: Machine, alone: dict[str, bytes]) -> None:
+    run = opened()
+    server.drop = 3
+    assert go_through(run, Watch())
+    assert objects(server) == alone
+
+
+def test_a_mirror_of_one_endpoint_is_not_that_of_another(
+    server: Account, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = run_at(RUN).path
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert isinstance(run_at(RUN), Mirror)
+    assert run_at(RUN).path != here
+    assert run_at(RUN).path.name == "run"
