@@ -55,8 +55,8 @@ STAGES = {
     "importing": "memdetect.scanning.Options",
     "loading": "memdetect.adapters.models.open_pipeline",
     "sampling": "memdetect.scanning.loop.sampled",
-    "writing": "memdetect.runs.folder.write_atomic",
-    "closing": "memdetect.scanning.flow.write_pairs",
+    "writing": "memdetect.runs.folder.write_new",
+    "closing": "memdetect.scanning.closing.write_pairs",
 }
 
 
