@@ -1,6 +1,6 @@
 """How long `memdetect gate` takes on 10,000 records, over the start of a Typer program that reads the same file.
 
-memory: processor time over that of parsing the records, and what each of them adds to the peak memory.
+memory: processor time over that of parsing the records, and what each of them adds to the most memory.
 """
 
 import argparse
@@ -120,8 +120,8 @@ for shard in sorted(Path(sys.argv[1]).glob("shards/*.jsonl")):
 """
 MEASURED = """
 import resource, sys, time
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(time.process_time(), peak // (1024 if sys.platform == "darwin" else 1))
+top = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(time.process_time(), top // (1024 if sys.platform == "darwin" else 1))
 """
 GATE = """\
 import contextlib, io, sys
@@ -129,34 +129,34 @@ from memdetect.cli import run
 with contextlib.redirect_stdout(io.StringIO()):
     run(["gate", sys.argv[1]])
 """
-LARGEST = 400  # bytes of peak memory that a record may add
+LARGEST = 400  # bytes of most memory that a record may add
 
 
 def taken(program: str, folder: Path) -> tuple[float, int]:
-    """Seconds of processor time and peak memory in kilobytes of a program on a run, in a process of its own."""
+    """Seconds of processor time and most memory in kilobytes of a program on a run, in a process of its own."""
     command = [sys.executable, "-c", program + MEASURED, str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds, peak = done.stdout.split()[-2:]
-    return float(seconds), int(peak)
+    seconds, top = done.stdout.split()[-2:]
+    return float(seconds), int(top)
 
 
 def memory(folder: Path, records: int, clean: int) -> float:
-    """Print what a gate on `records` takes beside reading and parsing them; bytes that each record adds to its peak.
+    """Print what a gate on `records` takes beside parsing them; bytes that each record adds to its memory.
 
     By the difference to a fifth of them.
     """
-    peaks = []
+    tops = []
     for count in (records // 5, records):
         run = folder / str(count)
         subprocess.run([sys.executable, __file__, "--make", str(run), "--records", str(count), "--clean", str(clean)])
-        (seconds, peak), (parsed, _) = taken(GATE, run), taken(PARSER, run)
-        peaks.append(peak)
+        (seconds, top), (parsed, _) = taken(GATE, run), taken(PARSER, run)
+        tops.append(top)
         print(
-            f"gate on {count} records: {seconds:.1f} s of processor time, {seconds / parsed:.1f} times parsing them; "
-            f"peak {peak / 1024:.0f} MB"
+            f"gate on {count} records: {seconds:.1f} s of processor time, {seconds / parsed:.1f} times parsing; "
+            f"most memory {top / 1024:.0f} MB"
         )
-    each = 1024 * (peaks[1] - peaks[0]) / (records - records // 5)
-    print(f"a record adds {each:.0f} bytes to the peak, at most {LARGEST}")
+    each = 1024 * (tops[1] - tops[0]) / (records - records // 5)
+    print(f"a record adds {each:.0f} bytes to the most memory, at most {LARGEST}")
     return each
 
 

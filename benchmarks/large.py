@@ -1,4 +1,4 @@
-"""What an index of many vectors takes: time and peak memory of each step, each in a process of its own.
+"""What an index of many vectors takes: time and most memory of each step, each in a process of its own.
 
 vectors: made-up unit vectors around centres, written as an index has them, with their rows. names: every key compared
 with every other, and the rows of one picture found. build: FAISS trains and fills its file; of Flat there is none to
@@ -121,10 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start, began = time.process_time(), time.perf_counter()
         told = STEPS[given.step](given.folder, given)
         taken = {"processor s": time.process_time() - start, "s": time.perf_counter() - began}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        top = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         print(
             json.dumps(
-                {"step": given.step, **{k: round(v, 1) for k, v in taken.items()}, "peak MB": round(peak), **told}
+                {"step": given.step, **{k: round(v, 1) for k, v in taken.items()}, "most MB": round(top), **told}
             )
         )
         return 0

@@ -1,6 +1,7 @@
 """Runs and calibrations made of given scores, with every digest as a scan would write it."""
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -163,6 +164,7 @@ def write_run(
 ) -> Path:
     """A run on disk, as a scan leaves it, without results: sealed, with a journal, and the digest of its inputs."""
     run, listed = RunFolder(folder), list(rows)
+    shutil.rmtree(folder / "shards", ignore_errors=True)  # of another run that the folder held: the first writer wins
     run.open(_planned(head, listed))
     for i in range(0, len(listed), shard):
         run.write_shard(i // shard, listed[i : i + shard], seconds=1.0)

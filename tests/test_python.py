@@ -18,7 +18,7 @@ from memdetect.detectors import SPIKINESS
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Indexing
 from memdetect.inputs.prompts import item_id
-from memdetect.scanning import Judging, Loading, Lookup, Probing, Run, Sampling
+from memdetect.scanning import Judging, Loading, Lookup, Probing, Run, Sampling, Sharing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -160,7 +160,7 @@ def test_both_can_be_stopped_and_resumed(pipe: Any) -> None:
         return len(asked) > 1
 
     one = Sampling(num_seeds=1, steps=1, batch_size=1)
-    run = memdetect.scan(pipe, prompts=PROMPTS, out="run", sampling=one, stop=once)
+    run = memdetect.scan(pipe, prompts=PROMPTS, out="run", sampling=one, sharing=Sharing(shard_size=1), stop=once)
     assert (run.interrupted, len(run.results)) == (True, 1)
     assert memdetect.read_run("run") == run
     assert memdetect.calibrate(pipe, clean=PROMPTS, out="c.json", sampling=one, stop=lambda: True) is None

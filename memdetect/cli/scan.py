@@ -73,10 +73,9 @@ def scan_command(
     with Interrupt().listening() as interrupt:
         from memdetect.scanning import Options, Watch, run_scan
 
-        sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Options(
-            loading, sampling, probing, lookup, judging, policy.policy, save_images, None, sharing, screening
-        )
+        drawn = sampling.without_prompts() if inputs.unconditional else sampling
+        beside = (None, sharing, screening)
+        settings = Options(loading, drawn, probing, lookup, judging, policy.policy, save_images, *beside)
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))

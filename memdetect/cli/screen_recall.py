@@ -20,7 +20,9 @@ def screen_recall_command(
     ] = None,
     groups: Annotated[
         list[str] | None,
-        typer.Option("--memorized-group", help="Group (column `group`) of memorized prompts; repeatable."),
+        typer.Option(
+            "--memorized-group", metavar="GROUP", help="Group (column `group`) of memorized prompts; repeatable."
+        ),
     ] = None,
     out: Out = Path("screen-recall.json"),
 ) -> None:

@@ -18,7 +18,7 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.harmless import begun, escaped, lines
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-FINISHING = "interrupted: finishing the batch; once more to stop at once"
+FINISHING = "interrupted: finishing the shard; once more to stop at once"
 STOPPED = "stopped at once; the same command resumes"
 GRACE, AT_ONCE = 10.0, 1.0  # seconds that what was stopped has, after the first signal and after the second
 

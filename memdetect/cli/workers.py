@@ -13,8 +13,6 @@ from pathlib import Path
 
 from memdetect.cli.terminal import say
 from memdetect.errors import Exit, MemdetectError
-from memdetect.judging.merging import missing
-from memdetect.runs.folder import RunFolder
 
 CHILD = "MEMDETECT_WORKER"  # set for the processes that are started; each ends when its stdin does
 PAUSE, GRACE = 0.1, 30.0  # seconds between two looks; that processes have to finish their shard
@@ -68,6 +66,8 @@ class Workers:
 
     def _helps(self) -> bool:
         """Whether one more process may get further: so many may die before a row is written as it takes to cut down."""
+        from memdetect.runs.folder import RunFolder
+
         held = sum(1 for part in ("shards", "parts") for _ in (self.out / part).glob("*.jsonl"))
         self.barren = self.barren + 1 if held == self.measured else 1
         self.measured = held
@@ -87,6 +87,9 @@ class Workers:
 
     def check(self) -> None:
         """Raise MemdetectError where shards are missing though nothing was stopped: usage, error or inconclusive."""
+        from memdetect.judging.merging import missing
+        from memdetect.runs.folder import RunFolder
+
         if Exit.USAGE in self.codes or not (self.out / "run.json").exists():
             code = Exit.USAGE if Exit.USAGE in self.codes else Exit.ERROR
             raise MemdetectError("the workers could not start, for the reason above", code)

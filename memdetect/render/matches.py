@@ -88,7 +88,7 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
     found = found_by(index)
     lines.append(f"The index covers {coverage_phrase(found)}: clear says nothing of the rest.")
     lines.append(f"The index {finds_phrase(found)}.")
-    return lines + ([search_line(index)] if index.get("recall") else []) + unseen_lines(index)
+    return lines + ([search_line(index)] if isinstance(index.get("recall"), Mapping) else []) + unseen_lines(index)
 
 
 def search_line(index: Mapping[str, Any]) -> str:

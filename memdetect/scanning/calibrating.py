@@ -49,7 +49,7 @@ def run_calibration(
 ) -> Calibration | None:
     """Measure clean prompts, one a family, and write their scores to the file `out`; None when it was stopped.
 
-    The run is kept beside `out`, in NAME.run, and the same call resumes it; `stop` is asked before every batch. With an
+    The run is kept beside `out`, in NAME.run, and the same call resumes it; `stop` is asked before every shard. With an
     index (the options', or the one that ships with the model) the strongest max(10, 1 %) of the prompts are generated
     and searched, copies are left out, and whoever moves up is searched in turn. Without one, or where it could not have
     told a copy, the calibration says that it was not checked. options.memorized: prompts that the model is known to

@@ -76,7 +76,7 @@ def run_scan(
     """Examine prompts and images with a model and keep everything in the run folder `out`.
 
     model: what `load` takes. The same call again continues where it stopped, also while others are at it; `stop` is
-    asked before every batch. A base draws the prompts first, in `out`/base. Raises MemdetectError.
+    asked before every shard. A base draws the prompts first, in `out`/base. Raises MemdetectError.
     """
     job, watch = ScanJob(requests, model, out, options or Options()), watch or Watch()
     ready = open_scan(job, watch)

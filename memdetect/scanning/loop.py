@@ -20,7 +20,7 @@ from memdetect.scanning.worker import Opened, Worker
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who looks on: `progress` is told (done, planned, note), `stop` is asked before every batch."""
+    """Who looks on: `progress` is told (done, planned, note), `stop` is asked before every shard."""
 
     progress: Callable[[int, int, str], None] = lambda _done, _planned, _note: None
     stop: Callable[[], bool] = lambda: False

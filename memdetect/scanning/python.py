@@ -42,7 +42,7 @@ RECORDS: Mapping[str, type[Any]] = {
 
 
 class Told(TypedDict, total=False):
-    """Records of options, who is told of the progress, and who is asked before every batch whether to stop."""
+    """Records of options, who is told of the progress, and who is asked before every shard whether to stop."""
 
     loading: Loading
     sampling: Sampling
@@ -83,7 +83,7 @@ def scan(model: Any, *, out: File, **given: Unpack[ScanOf]) -> Run:
     rows with a `prompt`; images, paths or pictures of Pillow; labels of a model of classes; unconditional, a number of
     images; files, as the command line takes them; or training pictures in `lookup`, whose captions are scanned then.
     Options are records: `sampling=Sampling(num_seeds=4)`. Of files around the working folder a policy is read, as on
-    the command line. progress is told (done, planned, note); stop is asked before every batch. Raises MemdetectError.
+    the command line. progress is told (done, planned, note); stop is asked before every shard. Raises MemdetectError.
     """
     told, home = _checked(given, ScanOf), Path(out)
     outside(home, _folders(told))

@@ -146,7 +146,7 @@ def test_nobody_answers_by_a_name_that_cannot_be_seen(elsewhere: Path, capsys: A
 
 
 OPTIONS = ("--max-rate", "--fdr", "--level", "--confidence", "--max-undetectable", "--delta", "--max-one-colour")
-OPTIONS += ("--min-coverage", "--min-sensitivity", "--min-recall")
+OPTIONS += ("--min-coverage", "--min-sensitivity", "--min-recall", "--min-screen-recall")
 
 
 @pytest.mark.parametrize("option", OPTIONS)

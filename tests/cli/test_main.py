@@ -197,7 +197,7 @@ def test_the_first_signal_only_asks(first: int, code: Exit, capsys: pytest.Captu
         assert interrupt.asked()
     assert interrupt.exit is code
     assert signal.getsignal(first) is before
-    assert capsys.readouterr().err == "interrupted: finishing the batch; once more to stop at once\n"
+    assert capsys.readouterr().err == "interrupted: finishing the shard; once more to stop at once\n"
 
 
 class Struck(io.FileIO):
@@ -224,7 +224,7 @@ def test_a_signal_while_a_line_is_written_is_heard_and_spoils_no_line(
         assert interrupt.exit is Exit.INTERRUPTED
     said = (tmp_path / "err").read_text(encoding="utf-8").splitlines()
     assert sorted(said) == [
-        "interrupted: finishing the batch; once more to stop at once", "scan: 2 of 12", "scan: 4 of 12"
+        "interrupted: finishing the shard; once more to stop at once", "scan: 2 of 12", "scan: 4 of 12"
     ]  # fmt: skip
 
 

@@ -226,7 +226,7 @@ def test_a_scan_interrupted_by_ctrl_c_says_how_to_resume_and_does(
         process.stdin.close()
         out, err = process.stdout.read(), process.stderr.read()
         assert process.wait() == 130, err
-    assert said[-1] == "interrupted: finishing the batch; once more to stop at once\n"
+    assert said[-1] == "interrupted: finishing the shard; once more to stop at once\n"
     assert err.count("held") <= 1, "but the batch that was in the network, none is written"
     assert out == ""
     stopped_and_resumes(tmp_path, arguments, err, capsys)

@@ -15,7 +15,7 @@ from memdetect.inputs.prompts import read
 from memdetect.inputs.tables import lines_of
 
 FEW, MANY = 300, 3300
-EACH = {"txt": 460, "jsonl": 520, "csv": 520}  # bytes that a line may add to the peak, its own 60 to 110 included
+EACH = {"txt": 460, "jsonl": 520, "csv": 520}  # bytes that a line may add to the most, its own 60 to 110 included
 
 
 @given(st.text(st.sampled_from('ab\r\n\u2028\x0c ,"')))
@@ -41,17 +41,17 @@ def made(path: Path, count: int) -> Path:
 
 @pytest.mark.parametrize("form", sorted(EACH))
 def test_a_line_takes_a_few_hundred_bytes(tmp_path, form, monkeypatch):
-    peaks = []
+    tops = []
     for count in (FEW, MANY):
         path = made(tmp_path / f"{count}.{form}", count)
         monkeypatch.setattr(prompts, "MAX_BYTES", path.stat().st_size)  # the buffer that a file is read into
         read([path])
         tracemalloc.start()
         found = read([path])
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        tops.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(found.items) == count
-    each = (peaks[1] - peaks[0]) / (MANY - FEW)
+    each = (tops[1] - tops[0]) / (MANY - FEW)
     assert 200 < each < EACH[form]
 
 

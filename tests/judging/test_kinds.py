@@ -16,6 +16,7 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.wording import normalised, text_key
 from memdetect.judging import Verdict, judge, kinds, verdict
 from memdetect.judging.calibration import Calibration, Item, Kind, Known
+from memdetect.judging.columns import Numbers
 from memdetect.judging.forecast import clean_count, forecast, with_obstacles
 from memdetect.judging.kinds import FEWEST, Kinds, central, find_kinds
 from memdetect.judging.ranks import SMALLEST_KIND, ReferenceScores, reference_scores
@@ -291,7 +292,7 @@ def test_of_clean_runs_at_most_one_in_twenty_has_a_prompt_that_is_refused(monkey
     for _ in range(SIMULATED):
         drawn = replace(reference, novelties={"0": sorted(rng.random(399).tolist())})
         monkeypatch.setattr(verdict, "reference_scores", lambda *_, drawn=drawn: drawn)
-        rows = [replace(own, novelty=x) for own, x in zip(every, rng.random(20).tolist(), strict=True)]
+        rows = every.changed(novelties=Numbers(rng.random(20).tolist()))
         results, _ = judge(head, Records(rows, plan_of()), clean)
         assert isinstance(results, Results)
         refused += any(item.reason == UNLIKE for item in results.items)

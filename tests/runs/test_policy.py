@@ -197,6 +197,7 @@ LIMITS = {
     "max_one_colour": (0.0, 0.999, [-1e-9, 1.0]),
     "min_coverage": (0.0, 1.0, [-0.1, 1.1]),
     "min_recall": (0.0, 1.0, [-0.1, 1.1]),
+    "min_screen_recall": (0.0, 1.0, [-0.1, 1.1]),
     "min_sensitivity": (0.0, 1.0, [-0.1, 1.1]),
 }
 
@@ -267,7 +268,7 @@ def test_the_digest_is_that_of_the_canonical_json() -> None:
     text = (
         '{"confidence":0.95,"delta":null,"fail_on":"suspicious","fdr":0.05,"ignore":[],"level":0.01,'
         '"max_one_colour":0.05,"max_rate":null,"max_undetectable":null,"min_coverage":null,"min_recall":0.9,'
-        '"min_sensitivity":0.5}'
+        '"min_screen_recall":0.9,"min_sensitivity":0.5}'
     )
     assert Policy().digest == hashlib.sha256(text.encode()).hexdigest()
     assert json.loads(text) == Policy().model_dump(mode="json")
@@ -285,6 +286,7 @@ def test_the_digest_follows_every_field() -> None:
         Policy(delta=0.1),
         Policy(min_sensitivity=0.0),
         Policy(min_recall=0.5),
+        Policy(min_screen_recall=0.5),
         Policy(max_one_colour=0.5),
         Policy(ignore=(entry("a"),)),
     ]

@@ -51,8 +51,8 @@ def test_memory_holds_a_line(tmp_path):
     result_of(tmp_path, "i0")
     tracemalloc.start()
     found = result_of(tmp_path, "i2999")
-    peak = tracemalloc.get_traced_memory()[1]
+    top = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found is not None
     assert (tmp_path / "results.jsonl").stat().st_size > 600_000
-    assert peak < 150_000
+    assert top < 150_000

@@ -301,4 +301,4 @@ def test_known_memorized_prompts_say_what_the_scores_notice(home: Path, tmp_path
     assert judged(home, tmp_path / "run", "--memorized-pictures", str(known)) == 0
     verdict = read_run(tmp_path / "run").verdict
     assert [(each.noticed, each.known) for each in verdict.sensitivity] == [(6, 6)]
-    assert len(RunFolder(tmp_path / "run" / "memorized").done()) == 6
+    assert len(list(RunFolder(tmp_path / "run" / "memorized").measurements())) == 6
