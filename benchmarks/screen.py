@@ -172,7 +172,7 @@ def memory(given: argparse.Namespace) -> None:
             found.append(float(done.stdout.split()[-1]))
     few, many = (statistics.median(found) for found in largest.values())
     added = f"{(many - few) * 2**20 / (3 * given.prompts):.0f} bytes a prompt"
-    print(f"most memory of a screen of {4 * given.prompts} over {given.prompts} prompts: {many / few:.3f} ({added})")
+    print(f"peak memory of a screen of {4 * given.prompts} over {given.prompts} prompts: {many / few:.3f} ({added})")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -98,7 +98,7 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
     ),
     "scan memory": (
         ["--only", "memory", "--model", "MODEL", "--prompts", "1", "--num-seeds", "1", "--memory-rounds", "1"],
-        r"most memory of 4 over 1 prompts: \d+\.\d{3} \(",
+        r"peak memory of 4 over 1 prompts: \d+\.\d{3} \(",
     ),
     "index": (
         ["--count", "500", "--dim", "8", "--queries", "5", *ONCE],
@@ -126,27 +126,8 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         r"gate on 10 records: .*gate on 50 records: .* times parsing; most memory \d+ MB.*a record adds -?\d+ bytes",
     ),
     "screen": (
-        [
-            *[
-                "--only",
-                "cost",
-                "--model",
-                "MODEL",
-                "--prompts",
-                "2",
-                "--steps",
-                "3",
-                "--share",
-                "0.5",
-                "--batch",
-                "2",
-                "--rounds",
-                "1",
-            ],
-            "--detector",
-            "dcs",
-        ],
-        r"dcs: \d+ passes a prompt of \d+, 0\.\d{4} .*dcs: screen over a full scan of 3 steps, processor time" + TIMED,
+        ["--only", "cost", "--model", "MODEL", "--prompts", "2", "--steps", "3", "--share", "0.5", "--rounds", "1"],
+        r"dcs: \d+ passes a prompt of \d+, \d\.\d{4} .*dcs: screen over a full scan of 3 steps, processor time" + TIMED,
     ),
     "large": (
         ["--count", "600", "--dim", "16", "--queries", "20", "--factory", "IVF8,SQ8"],
