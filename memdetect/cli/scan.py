@@ -15,7 +15,7 @@ from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish,
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lines
 from memdetect.cli.unfold import unfolded
 from memdetect.cli.workers import is_worker
-from memdetect.errors import MemdetectError
+from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Screening, Sharing
 from memdetect.runs.remote import Store, is_remote
 
@@ -169,7 +169,7 @@ def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool, out
         if interrupt.exit is None:
             share = f"its share is measured, {len(run.results)} of {run.header.planned} items are in {run.folder}"
             say(f"{share}; join it with those of the other ranks by memdetect merge")
-            raise typer.Exit
+            raise typer.Exit(int(Exit.INCONCLUSIVE if judged else Exit.OK))
         again = shlex.join(["memdetect", *sys.argv[1:]])
         say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))

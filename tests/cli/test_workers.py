@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from toy_runs import bytes_of
 
+from memdetect.cli import run
 from memdetect.cli.workers import Workers, _without_workers  # pyright: ignore[reportPrivateUsage]
 
 LONG = 300
@@ -116,3 +117,15 @@ def test_a_stop_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_the_command_of_a_worker_starts_no_workers(arguments: list[str]) -> None:
     assert _without_workers(arguments) == ["scan", "p", "--seed", "3"]
+
+
+@pytest.mark.parametrize(("asked", "code"), [([], 0), (["--fail-on", "none"], 3)])
+def test_a_rank_that_leaves_the_rest_passes_no_gate(
+    asked: list[str], code: int, model_folder: Path, tmp_path: Path
+) -> None:
+    """Its own share is done, which a scan may say with 0, and a gate may not."""
+    file, out = tmp_path / "p.txt", tmp_path / "run"
+    file.write_text("a cat\na dog\na red bus\n", encoding="utf-8")
+    command = ["scan", str(file), "--model", str(model_folder), "--no-index", "--out", str(out), "--steps", "2"]
+    command += ["--num-seeds", "2", "--shard-size", "1", "--rank", "0", "--world", "2", "--no-steal"]
+    assert run([*command, *asked]) == code
