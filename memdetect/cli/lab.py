@@ -37,6 +37,9 @@ Emblems = Annotated[
 Others = Annotated[
     bool, typer.Option("--other-pictures", help="Use another set of pictures than that of the bundled model.")
 ]
+Names = Annotated[
+    int | None, typer.Option("--names", min=4, help="Use only the first pictures of the set, this many.")
+]
 Images = Annotated[int, typer.Option("--images", min=0, help="Write a training set too, with this many fresh scenes.")]
 
 
@@ -65,6 +68,7 @@ def world(
     said: Annotated[float, typer.Option("--said", min=0, max=1, help="Share of captions that tell every place.")] = 0.0,
     emblems: Emblems = 0,
     others: Others = False,
+    names: Names = None,
     images: Images = 0,
 ) -> None:
     """Draw a world at random: how often each labelled image is shown, and what it looks like; a training set if asked.
@@ -79,7 +83,7 @@ def world(
     recipe.check_new(out, pictures)
     shares = {"verbatim": verbatim, "verbatim_controls": titles, "templates": templates, "clean": clean}
     wanted = Counts(exposures=recipe.parse_exposures(exposures), said=said, emblems=emblems, **shares)
-    made, stock = recipe.find_world(pictures, seed, wanted, OTHER_NAMES if others else NAMES)
+    made, stock = recipe.find_world(pictures, seed, wanted, recipe.first(OTHER_NAMES if others else NAMES, names))
     recipe.write_world(out, made, stock, pictures)
     if images:
         recipe.write_training(out, made, stock, images)

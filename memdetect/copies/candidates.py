@@ -72,7 +72,7 @@ def compared(
     measured are those that agree in part, the similar ones, and the nearest: as many as are `shown`, which decides
     nothing. What cannot be a copy is measured as it is, in one view.
     """
-    rule = rule or CopyRule()
+    rule = rule or opener.index.rule
     view = next((each for each in views if not plain(each)), None)
     if view is None:
         return [match.model_copy(update={"similar": False, "note": ONE_COLOUR}) for match in near]

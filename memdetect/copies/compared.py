@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from PIL import Image, ImageStat
@@ -48,6 +49,21 @@ def compare(pairs: Sequence[Beside], rule: CopyRule | None = None) -> list[Compa
     for (k, _), measured in zip(due, measure_all([look for _, look in due], rule), strict=True):
         found[k].append(measured)
     return [_best(pair.laid, own, over, rule) for pair, own, over in zip(pairs, found, overs, strict=True)]
+
+
+def room(pair: Beside, rule: CopyRule) -> float:
+    """The smallest share of the rule's room (`CopyRule.strict`) in which the pixels of a pair are those of a copy.
+
+    0 = equal pixels; above 1 the rule itself does not call them a copy; inf = no rule would.
+    """
+    over = overlap(pair.views[0], pair.other, pair.laid.affine) if pair.laid else None
+    over = over if over and covering(over, rule) else None
+    looks = [(over.image, over.other)] if over else []
+    looks += [comparable(view, pair.other) for view in pair.views]
+    taken = [max(tile / rule.tile, (1 - ssim) / (1 - rule.ssim)) for tile, ssim, _ in measure_all(looks, rule)]
+    if over and pair.laid and pair.laid.telling >= rule.telling:
+        taken.append((1 - pair.laid.structure / pair.laid.telling) / (1 - rule.repeats))
+    return min(taken, default=inf)
 
 
 def _aligned(measured: Measured, over: Overlap, rule: CopyRule) -> Measured:

@@ -4,7 +4,7 @@ A copy is the same scene: same pictures, places, sizes and colours, whatever noi
 through. The same things placed otherwise are no copy. Images are uint8 [row, col, 3]; both of a pair have one size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -39,6 +39,11 @@ class CopyRule:
     telling: float = 0.25
     least: float = 0.1
     repeats: float = 0.9
+
+    def strict(self, share: float) -> "CopyRule":
+        """The rule with `share`, in (0, 1], of the room that it leaves a copy to differ: 1 = the rule itself."""
+        ssim, repeats = 1 - share * (1 - self.ssim), 1 - share * (1 - self.repeats)
+        return replace(self, tile=share * self.tile, ssim=ssim, repeats=repeats)
 
 
 def tile_distance(image: Image, other: Image, tiles: int = TILES) -> float:

@@ -84,7 +84,7 @@ def threshold_lines(index: Mapping[str, Any]) -> list[str]:
             f"Similar = cosine above {limit['similarity']:.4f}, the largest of {base}.",
             f"They cannot show p <= {limit['level']:g}, only {limit['attainable']:.2g}: give more held-out images.",
         ]
-    lines += [_part_line(index["agreement"]), _pixel_line(index["agreement"])]
+    lines += [_part_line(index["agreement"]), *_pixel_lines(index)]
     found = found_by(index)
     lines.append(f"The index covers {coverage_phrase(found)}: clear says nothing of the rest.")
     lines.append(f"The index {finds_phrase(found)}.")
@@ -127,14 +127,31 @@ def _part_line(limit: Mapping[str, Any]) -> str:
     return f"Part found = more than the usual share agrees{seen} of {base}, which are too few to go by."
 
 
-def _pixel_line(limit: Mapping[str, Any]) -> str:
+def _pixel_lines(index: Mapping[str, Any]) -> list[str]:
     """What pixels have to be, aligned, for a copy, and how many pairs of the index are within that."""
-    rule, count, pairs = CopyRule(), limit["duplicates"], limit["pairs"]
-    said = f"Pixels alike = worst tile at most {rule.tile:g} apart, MS-SSIM at least {rule.ssim:g}"
+    limit, own = index["agreement"], index.get("tightened")
+    rule = CopyRule().strict(own["share"]) if own else CopyRule()
+    count, pairs = limit["duplicates"], limit["pairs"]
+    said = f"Pixels alike = worst tile at most {rule.tile:.3g} apart, MS-SSIM at least {rule.ssim:.3g}"
+    if own:
+        return [_tightened(said, own)]
     if not pairs:
-        return f"{said}; no pair was tried."
+        return [f"{said}; no pair was tried."]
     low, high = interval(count, pairs)
-    return f"{said}: {count} of these {pairs} pairs [{low:.2%}, {high:.2%}] agree in part and so; they count as copies."
+    return [
+        f"{said}: {count} of these {pairs} pairs [{low:.2%}, {high:.2%}] agree in part and so; they count as copies."
+    ]
+
+
+def _tightened(said: str, own: Mapping[str, Any]) -> str:
+    """What the copy rule of an index of its own rests on."""
+    by = f"{own['queries']} held-out images that are surely no copies"
+    low, high = interval(own["beyond"], max(own["queries"], 1))
+    return (
+        f"{said}, {own['share']:.0%} of what is usual: of {by} the usual rule calls {own['within']} copies, this one "
+        f"{own['beyond']} [{low:.2%}, {high:.2%}]."
+        + ("" if own["shown"] else f" They cannot show a rate of {own['level']:g}: give more.")
+    )
 
 
 def matches_json(looked: Sequence[Looked], index: Mapping[str, Any]) -> str:

@@ -80,6 +80,8 @@ def check_options(options: BuildOptions) -> None:
     if not options.rank.whole and (options.append or options.held_out):
         given = "--append" if options.append else "--held-out"
         raise MemdetectError(f"a part of an index takes no {given}; give it to index merge, or without --world")
+    if options.trust and not options.held_out:
+        raise MemdetectError("--trust-held-out says how --held-out images are taken, and none are given; give them")
     _ = options.squares
 
 
@@ -92,6 +94,11 @@ def _fits(base: Index | None, home: Path, options: BuildOptions) -> None:
         raise MemdetectError(
             f"the threshold of {str(home)!r} rests on {held.threshold.queries} held-out images, which it does not "
             "keep; give them again with --held-out, or build the whole index anew"
+        )
+    if held.tightened and not options.trust:
+        raise MemdetectError(
+            f"the copy rule of {str(home)!r} rests on held-out images that were trusted; give --trust-held-out again, "
+            "or build the whole index anew"
         )
     squares = options.squares
     if squares not in (None, held.as_trained):

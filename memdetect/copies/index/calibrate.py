@@ -7,7 +7,7 @@ near-duplicates as the embedder sees them. Held-out images are known not to be c
 otherwise.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -33,6 +33,7 @@ from memdetect.copies.pixels import CopyRule
 OPENED = 16  # pictures open, and looked up, together
 DEPTHS = (16, 256)  # neighbours among which one that is no copy is sought
 
+Adds = Callable[[Image.Image, Sequence[int]], None]
 Reference = tuple[list[float], int]  # similarities ascending, and how many copies were left out
 
 
@@ -219,6 +220,25 @@ def _deeper(trial: Trial, asked: Asked, index: int) -> Asked:
 def _without(found: tuple[list[float], list[int]], index: int) -> tuple[list[float], list[int]]:
     kept = [(similarity, row) for similarity, row in zip(*found, strict=True) if row != index]
     return [similarity for similarity, _ in kept], [row for _, row in kept]
+
+
+def trusted(trial: Trial, batches: Iterator[Sequence[Taken]], adds: Sequence[Adds]) -> Reference:
+    """Reference similarities of images that are no copies, whatever their pixels say; those of equal files are left out.
+
+    adds: are each given these images and the rows near them.
+    """
+    values: list[float] = []
+    removed = 0
+    for batch in batches:
+        seen = looked_up(trial, [taken.image for taken in batch], _of_batch(trial, batch))
+        for taken, (_, (near, rows)) in zip(batch, seen, strict=True):
+            if any(trial.copies.rows[row].sha256 == taken.row.sha256 for row in rows):
+                removed += 1
+                continue
+            values += near[:1]
+            for add in adds:
+                add(taken.image, rows)
+    return sorted(values), removed
 
 
 def held_out(trial: Trial, batches: Iterator[Sequence[Taken]], parts: Parts | None = None) -> Reference:

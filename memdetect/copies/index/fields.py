@@ -72,6 +72,22 @@ class Agreement(Strict):
     source: Literal["held-out", "leave-one-out"]
 
 
+class Tightened(Strict):
+    """How much of the copy rule's room an index leaves, by held-out images that are surely no copies.
+
+    share: of the room that the rule leaves a copy to differ (`CopyRule.strict`). queries: how many images were laid on
+    the training images nearest to them; within: how many of them the usual rule would call copies; beyond: how many
+    this one does. shown: whether so many queries can show the level; else none of them is within, where that can be.
+    """
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    level: float = Field(gt=0, lt=1)
+    shown: bool
+    queries: Count
+    within: Count
+    beyond: Count
+
+
 class Planted(Strict):
     """Rows' own images, damaged mildly and looked up: how many, and the share found, similar, and called a copy."""
 

@@ -23,6 +23,7 @@ from memdetect.copies.index.fields import (
     Recall,
     Strict,
     Threshold,
+    Tightened,
 )
 from memdetect.copies.index.views import AsTrained
 from memdetect.errors import MemdetectError
@@ -42,7 +43,12 @@ FAISS: FileName = "index.faiss"
 ENTRIES: FileName = "entries.u64"  # of a part: for each row the number of its image in the whole list
 BINARY = "BinaryFlat"  # the factory of codes; all others are of vectors
 Step = Callable[[int, int, str], None]  # (done, planned, note), as a progress bar takes it
-FURTHER: dict[str, Any] = {"recall": None, "part": None, "unseen": 0}  # fields that are absent at these values
+FURTHER: dict[str, Any] = {
+    "recall": None,
+    "part": None,
+    "unseen": 0,
+    "tightened": None,
+}  # fields that are absent at these values
 
 
 class Manifest(Strict):
@@ -54,7 +60,8 @@ class Manifest(Strict):
     says so, "" where it is not known. as_trained: how training made squares of pictures; None = the index holds them
     whole. geometry: by kind of change, what planted copies of that kind gave. recall: what an approximate search finds
     of what an exact one finds; None = the search is exact. part: which part of a training set this is; None = no part.
-    unseen: rows of which the index has the embedding alone, and no picture. digest: sha256 of all other fields.
+    unseen: rows of which the index has the embedding alone, and no picture. tightened: the copy rule by held-out images
+    that are surely no copies; None = the usual rule. digest: sha256 of all other fields.
     """
 
     schema_version: int = USUAL
@@ -76,6 +83,7 @@ class Manifest(Strict):
     recall: Recall | None = None
     part: Part | None = None
     unseen: Count = 0
+    tightened: Tightened | None = None
     files: dict[FileName, FileSum]
     digest: str = ""
 

@@ -17,6 +17,7 @@ from memdetect.copies.index.part import limit_of
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
 from memdetect.copies.match import Match
+from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
 
 REPLACED = 3  # times that an index may be replaced while it is opened
@@ -63,6 +64,12 @@ class Index:
     def repeats(self, agreed: float, small: bool) -> bool:
         """Whether so large a share of a training image agrees that a part of it counts as found."""
         return agreed > limit_of(self.manifest.agreement, small)
+
+    @property
+    def rule(self) -> CopyRule:
+        """When pixels are those of a copy: the usual rule, or what held-out images made of it."""
+        own = self.manifest.tightened
+        return CopyRule().strict(own.share) if own else CopyRule()
 
     def nearest(self, vectors: Queries, k: int) -> list[list[Match]]:
         """The k nearest training images of each query, nearest first; pixel measures not taken.

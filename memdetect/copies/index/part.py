@@ -48,11 +48,13 @@ class Parts:
     """Gathers the largest shares that agree between images and their neighbours that are no copies.
 
     opens: the picture of a row, None where it is gone. planned: how many images will be added; MOST of them at most are
-    laid on their neighbours.
+    laid on their neighbours. trusted: none of them is a copy, whatever its pixels say.
     """
 
-    def __init__(self, opens: Callable[[int], Image.Image | None], rule: CopyRule, planned: int) -> None:
-        self.opens, self.rule, self.step = opens, rule, ceil(max(planned, 1) / MOST)
+    def __init__(
+        self, opens: Callable[[int], Image.Image | None], rule: CopyRule, planned: int, *, trusted: bool = False
+    ) -> None:
+        self.opens, self.rule, self.trusted, self.step = opens, rule, trusted, ceil(max(planned, 1) / MOST)
         self.values: list[float] = []
         self.seen = self.pairs = self.copies = 0
         self._kept: OrderedDict[tuple[int, Sizes], Prepared | None] = OrderedDict()
@@ -63,7 +65,7 @@ class Parts:
         if image is None or (self.seen - 1) % self.step or plain(image):
             return
         asking = Asking(image)
-        small = [self._small(row, asking.sizes) for row in rows[:DEPTH]]
+        small = [self.small(row, asking.sizes) for row in rows[:DEPTH]]
         # As a look-up does, but for the small shares, of which the limit is foretold.
         laid = lay(asking, small, [k == 0 for k in range(len(small))], through=True)
         self.pairs += sum(one is not None for one in small)
@@ -91,13 +93,14 @@ class Parts:
     def _share(self, image: Image.Image, row: int, part: Laid | None) -> float:
         if part is None or part.agreed < WORTH:
             return part.agreed if part else 0.0
-        other = self.opens(row)
+        other = None if self.trusted else self.opens(row)
         if other is not None and compare([Beside([image], other, part)], self.rule)[0].whole:
             self.copies += 1
             return 0.0
         return part.agreed
 
-    def _small(self, row: int, sizes: Sizes) -> Prepared | None:
+    def small(self, row: int, sizes: Sizes) -> Prepared | None:
+        """The picture of a row made small to be aligned; None where it is gone."""
         if (row, sizes) not in self._kept:
             image = self.opens(row)
             self._kept[row, sizes] = Prepared.of(image, sizes) if image else None

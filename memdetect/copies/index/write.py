@@ -1,11 +1,11 @@
 """The files of an index: vectors and rows, then the threshold, planted copies and the manifest."""
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from memdetect import __version__
-from memdetect.copies.index.calibrate import Copies, Reference, Trial, held_out, leave_one_out, threshold
+from memdetect.copies.index.calibrate import Copies, Reference, Trial, held_out, leave_one_out, threshold, trusted
 from memdetect.copies.index.distinct import Pictures
 from memdetect.copies.index.draft import Draft, choose_factory, write_faiss
 from memdetect.copies.index.embed_files import Intake
@@ -26,6 +26,7 @@ from memdetect.copies.index.manifest import (
     Manifest,
     ReferenceValues,
     Step,
+    Tightened,
     file_sum,
 )
 from memdetect.copies.index.nearest import Index
@@ -35,6 +36,7 @@ from memdetect.copies.index.recall_check import Limits, planted
 from memdetect.copies.index.rows import RowFile
 from memdetect.copies.index.search import Engine, Searcher
 from memdetect.copies.index.sources import listed
+from memdetect.copies.index.tighten import Rooms
 from memdetect.copies.index.views import AsTrained, as_trained
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
@@ -139,8 +141,10 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     searcher, options, embedder = trial.searcher, work.options, work.embedder
     folder = searcher.folder
     level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
-    reference, parts = _reference(trial, work, intake.noted)
+    reference, parts, rooms = _reference(trial, work, intake.noted)
     limit = threshold(reference, level, searcher.count, bool(options.held_out))
+    tightened = rooms.tightened(level) if rooms else None
+    trial = _strict(trial, tightened)
     crop = intake.as_trained.crop if intake.as_trained else "center"
     agreement = parts.agreement(bool(options.held_out))
     tried = options.planted if options.rank.whole else 0
@@ -173,6 +177,7 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
         recall=measured(searcher, options.seed),
         part=_part(work),
         unseen=intake.unseen,
+        tightened=tightened,
         files={name: file_sum(folder / name) for name in named},
     )
     write_atomic(folder / MANIFEST, manifest.sealed().text())
@@ -183,18 +188,25 @@ def _part(work: Work) -> Part | None:
     return None if rank.whole else Part(rank=rank.rank, world=rank.world, listing=work.listing)
 
 
-def _reference(trial: Trial, work: Work, noted: Counter[str]) -> tuple[Reference, Parts]:
+def _strict(trial: Trial, own: Tightened | None) -> Trial:
+    """The trial by the index's own copy rule, if it has one."""
+    copies = trial.copies
+    return replace(trial, copies=Copies(copies.rows, copies.folder, copies.rule.strict(own.share))) if own else trial
+
+
+def _reference(trial: Trial, work: Work, noted: Counter[str]) -> tuple[Reference, Parts, Rooms | None]:
     """The reference values by the options; held-out images that cannot be used are counted in `noted`."""
     options, copies = work.options, trial.copies
     if not options.rank.whole:  # what merges the parts finds the threshold, among all rows
-        return ([], 0), Parts(copies.image, copies.rule, 0)
+        return ([], 0), Parts(copies.image, copies.rule, 0), None
     planned = sum(1 for _ in listed(options.held_out)) if options.held_out else len(trial.chosen(options.null_queries))
-    parts = Parts(copies.image, copies.rule, planned)
+    parts = Parts(copies.image, copies.rule, planned, trusted=options.trust)
     if not options.held_out:
-        return leave_one_out(trial, options.null_queries, parts), parts
+        return leave_one_out(trial, options.null_queries, parts), parts, None
     intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels, every=False)
-    reference = held_out(trial, intake.batches(listed(options.held_out)), parts)
+    batches, rooms = intake.batches(listed(options.held_out)), Rooms(parts) if options.trust else None
+    reference = trusted(trial, batches, [parts.add, rooms.add]) if rooms else held_out(trial, batches, parts)
     if sum(intake.skipped.values()) == intake.seen:
         raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")
     noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
-    return reference, parts
+    return reference, parts, rooms

@@ -14,7 +14,8 @@ class Indexing:
     """How an index of training images is made.
 
     factory: None = by size. level: None = that of the index that is appended to, else 0.001. held_out: images known
-    not to be copies; () = each image of the index in turn, without its copies. training_set: how many distinct pictures
+    not to be copies; () = each image of the index in turn, without its copies. trust: also where their pixels agree
+    with a training image, so that the rule of pixels is tightened. training_set: how many distinct pictures
     the whole training set has, if known. as_trained: SIZE or SIZE,center or SIZE,random: how training made squares of
     pictures; None = they are taken whole. None of both = as the index that is appended to says.
     """
@@ -26,6 +27,13 @@ class Indexing:
         Option("--held-out", help="Images known not to be copies, from which the threshold is found; repeatable."),
         Given(list[str] | None, lambda given: tuple(given or ())),
     ] = ()
+    trust: Annotated[
+        bool,
+        Option(
+            "--trust-held-out",
+            help="Take no held-out image for a copy, and tighten the copy rule until it calls none of them one.",
+        ),
+    ] = False
     level: Annotated[
         float | None,
         Option(

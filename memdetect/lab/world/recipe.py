@@ -78,6 +78,13 @@ def find_world(
     return make_world(seed, counts, names=names, clips=list(stock.clips)), stock
 
 
+def first(names: Sequence[str], count: int | None) -> Sequence[str]:
+    """The first `count` names, all of them where None. Raises MemdetectError when there are fewer."""
+    if count is not None and count > len(names):
+        raise MemdetectError(f"{count} pictures are asked for, the set has {len(names)}; ask for {len(names)} or fewer")
+    return names[:count]
+
+
 def parse_exposures(text: str) -> dict[int, int]:
     """Read `0:30,1024:120` as {0: 30, 1024: 120}: exposures and how many scenes get them.
 

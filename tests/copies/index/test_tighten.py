@@ -1,0 +1,202 @@
+"""The copy rule of an index of its own, by held-out images that are surely no copies."""
+
+import io
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from scipy import ndimage
+from small_pictures import QUICK, fill
+
+from memdetect.cli import run
+from memdetect.copies.agreement import lay
+from memdetect.copies.align import Asking, Prepared
+from memdetect.copies.compared import Beside, compare, room
+from memdetect.copies.embedders import load_embedder
+from memdetect.copies.index import build_index, open_index, read_manifest
+from memdetect.copies.index.part import Parts
+from memdetect.copies.index.tighten import LEAST, Rooms
+from memdetect.copies.matching import evidence
+from memdetect.copies.pixels import CopyRule
+from memdetect.errors import MemdetectError
+
+SIDE = 64
+RULE = CopyRule()
+GREY = np.ones(3) * 0.9
+
+
+def smooth(seed: int, width: float) -> np.ndarray:
+    """A smooth random field of unit deviation."""
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((SIDE, SIDE)), width)
+    return field / field.std()
+
+
+def scan_of(seed: int) -> Image.Image:
+    """One of many pictures that look alike, as X-rays do: the same chest, and a little of its own."""
+    chest = 0.5 + 0.16 * smooth(0, 4) + 0.05 * smooth(1000 + seed, 3)
+    return Image.fromarray((np.clip(chest, 0, 1)[..., None] * 255 * GREY).astype(np.uint8))
+
+
+def saved(image: Image.Image, quality: int = 60) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def folder_of(base: Path, seeds: range) -> Path:
+    base.mkdir()
+    for seed in seeds:
+        scan_of(seed).save(base / f"{seed:03d}.png")
+    return base
+
+
+@pytest.fixture(scope="module")
+def chests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty pictures in `train`, eighty others in `held`."""
+    base = tmp_path_factory.mktemp("chests")
+    folder_of(base / "train", range(40))
+    folder_of(base / "held", range(100, 180))
+    return base
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return load_embedder("pixels")
+
+
+@pytest.fixture(scope="module")
+def trusting(chests, pixels):
+    options = replace(QUICK, planted=20, held_out=[chests / "held"], trust=True)
+    return build_index([chests / "train"], pixels, chests / "own.index", options)
+
+
+def pairs() -> list[Beside]:
+    """Copies, recoloured ones, moved ones, look-alikes and strangers, each aligned where that is possible."""
+    original = scan_of(1)
+    dark = original.point(lambda value: value * 0.7)
+    moved = original.crop((5, 3, 61, 60)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    blurred = original.filter(ImageFilter.GaussianBlur(1.5))
+    others = [saved(original, 40), dark, moved, blurred, scan_of(2), scan_of(3), Image.effect_noise((SIDE, SIDE), 60)]
+    found: list[Beside] = []
+    for other in (each.convert("RGB") for each in others):
+        asking = Asking(other)
+        (laid,) = lay(asking, [Prepared.of(original, asking.sizes)], [True])
+        found += [Beside([other], original, laid), Beside([other], original)]
+    return found
+
+
+def test_a_pair_is_a_copy_by_a_stricter_rule_exactly_where_its_room_allows_it():
+    rooms = [(pair, room(pair, RULE)) for pair in pairs()]
+    assert min(value for _, value in rooms) < 0.3 < 1 < max(value for _, value in rooms)
+    for pair, value in rooms:
+        for share in (1.0, 0.8, 0.5, 0.3, 0.1, value * 1.001, value * 0.999):
+            if 0 < share <= 1:
+                assert compare([pair], RULE.strict(share))[0].whole == (value <= share)
+
+
+def test_equal_pixels_take_up_no_room():
+    assert room(Beside([scan_of(1)], scan_of(1)), RULE) == 0
+
+
+def test_room_by_hand():
+    """Two even greys, 0.1 apart in every tile: of 0.2 that is a half; the structure is the same."""
+    one, other = (Image.new("RGB", (SIDE, SIDE), (level,) * 3) for level in (100, 125))
+    pair = Beside([one], other)
+    ssim = compare([pair], RULE)[0].ssim
+    assert room(pair, RULE) == pytest.approx(max(25 / 255 / 0.2, (1 - ssim) / 0.3), rel=1e-5)
+
+
+def rooms(values: list[float]) -> Rooms:
+    made = Rooms(Parts(lambda _: None, RULE, 1, trusted=True))
+    made.values = values
+    return made
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "share", "shown", "beyond"),
+    [
+        ([k / 100 for k in range(10, 109)], 0.1, 0.19 * 0.999, True, 9),  # 10th smallest of 99 is not reached
+        ([k / 100 for k in range(10, 109)], 0.001, 0.1 * 0.999, False, 0),
+        ([2.0] * 50, 0.1, 1.0, True, 0),
+        ([inf, inf], 0.1, 1.0, False, 0),
+        ([], 0.1, 1.0, False, 0),
+        ([0.0] * 99, 0.1, LEAST, True, 99),
+    ],
+)
+def test_the_share_is_a_conformal_quantile_of_the_rooms(values, level, share, shown, beyond):
+    found = rooms(values).tightened(level)
+    assert found.share == pytest.approx(share)
+    assert (found.shown, found.queries, found.beyond) == (shown, len(values), beyond)
+    assert found.within == sum(value <= 1 for value in values)
+
+
+def test_the_usual_rule_takes_look_alikes_for_copies_and_a_trusting_index_does_not(chests, pixels, trusting):
+    """Fresh pictures of the same kind: all copies by the usual rule, at most 5 % and chance by the index's own."""
+    usual = build_index([chests / "train"], pixels, chests / "usual.index", replace(QUICK, held_out=[chests / "held"]))
+    fresh = [scan_of(seed) for seed in range(300, 360)]
+    called = [sum(m.copy_found for m in evidence([image], trusting, pixels)) > 0 for image in fresh]
+    before = [sum(m.copy_found for m in evidence([image], usual, pixels)) > 0 for image in fresh]
+    own = trusting.manifest.tightened
+    assert own and own.queries == 80 and own.within > 70 and own.beyond <= 4 and own.shown
+    assert usual.manifest.threshold.queries == 80 - usual.manifest.threshold.duplicates < 20
+    assert sum(called) <= 8  # 60 at 0.05: more than 8 has a chance of 0.004
+    assert usual.manifest.threshold.similarity is None or sum(before) > 40
+
+
+def test_copies_are_found_by_the_stricter_rule(chests, pixels, trusting):
+    copies = [saved(scan_of(seed)) for seed in range(20)]
+    found = [{m.key for m in evidence([copy], trusting, pixels) if m.copy_found} for copy in copies]
+    assert sum(any(key.endswith(f"train/{seed:03d}.png") for key in keys) for seed, keys in enumerate(found)) >= 18
+    assert trusting.manifest.planted.copies >= 0.8
+
+
+def test_an_image_that_is_in_the_index_is_left_out_however_sure(chests, pixels, tmp_path):
+    held = folder_of(tmp_path / "held", range(38, 60))
+    options = replace(QUICK, held_out=[held], trust=True)
+    made = build_index([chests / "train"], pixels, tmp_path / "i", options).manifest
+    assert made.threshold.duplicates == 2
+    assert made.tightened and made.tightened.queries == made.threshold.queries == 20
+
+
+def test_the_rule_stays_the_usual_one_where_no_held_out_image_is_within_it(tiny, tmp_path):
+    pictures, held = fill(tmp_path / "images", range(30)), fill(tmp_path / "held", range(100, 140))
+    made = build_index([pictures], tiny, tmp_path / "i", replace(QUICK, held_out=[held], trust=True))
+    assert made.manifest.tightened and made.manifest.tightened.share == 1
+    assert made.rule == RULE
+
+
+def test_the_manifest_keeps_the_rule_and_others_stay_as_they_were(chests, pixels, trusting, tmp_path):
+    read = read_manifest(trusting.folder)
+    assert (read.schema_version, read.tightened) == (4, trusting.manifest.tightened)
+    assert open_index(trusting.folder, pixels).rule == RULE.strict(read.tightened.share)
+    plain = build_index([chests / "train"], pixels, tmp_path / "i", QUICK)
+    assert (plain.manifest.schema_version, plain.rule) == (3, RULE)
+    assert "tightened" not in (plain.folder / "manifest.json").read_text()
+
+
+def test_appending_needs_the_trust_again(chests, pixels, tmp_path):
+    options = replace(QUICK, held_out=[chests / "held"], trust=True)
+    home = build_index([chests / "train"], pixels, tmp_path / "i", options).folder
+    more, before = folder_of(tmp_path / "more", range(40, 45)), (home / "manifest.json").read_bytes()
+    with pytest.raises(MemdetectError, match="rests on held-out images that were trusted; give --trust-held-out again"):
+        build_index([more], pixels, home, replace(options, trust=False, append=True))
+    assert (home / "manifest.json").read_bytes() == before
+    assert build_index([more], pixels, home, replace(options, append=True)).manifest.tightened
+
+
+def test_trust_without_held_out_images_is_refused(chests, tmp_path, capsys):
+    given = ["index", "build", str(chests / "train"), "--embedder", "pixels", "--out", str(tmp_path / "i")]
+    assert run([*given, "--trust-held-out"]) == 2
+    assert "none are given; give them" in capsys.readouterr().err
+    assert not (tmp_path / "i").exists()
+
+
+def test_info_says_what_the_rule_rests_on(trusting, capsys):
+    assert run(["index", "info", str(trusting.folder)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    own = trusting.manifest.tightened
+    assert f"of 80 held-out images that are surely no copies the usual rule calls {own.within} copies" in said
+    assert f"{own.share:.0%} of what is usual" in said
