@@ -14,7 +14,7 @@ from memdetect.cli.terminal import Interrupt, hush, write
 from memdetect.cli.theory import relu_dae
 from memdetect.cli.unfold import Take, unfolded
 from memdetect.cli.world import OnCpu, RunName, WorldPlace, world_of
-from memdetect.errors import Exit
+from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Seed
 
 app = typer.Typer(
@@ -34,12 +34,13 @@ Templates = Annotated[int, typer.Option("--templates", min=0, help="Number of co
 Emblems = Annotated[
     int, typer.Option("--emblems", min=0, help="Number of clean prompts of a single picture that is never shown.")
 ]
+ShownEmblems = Annotated[
+    int, typer.Option("--shown-emblems", min=0, help="Number of such prompts whose picture is shown again and again.")
+]
 Others = Annotated[
     bool, typer.Option("--other-pictures", help="Use another set of pictures than that of the bundled model.")
 ]
-Names = Annotated[
-    int | None, typer.Option("--names", min=4, help="Use only the first pictures of the set, this many.")
-]
+Names = Annotated[int | None, typer.Option("--names", min=4, help="Use only the first pictures of the set, this many.")]
 Images = Annotated[int, typer.Option("--images", min=0, help="Write a training set too, with this many fresh scenes.")]
 
 
@@ -67,6 +68,7 @@ def world(
     clean: Annotated[int, typer.Option("--clean", min=0, help="Number of clean prompts.")] = 4000,
     said: Annotated[float, typer.Option("--said", min=0, max=1, help="Share of captions that tell every place.")] = 0.0,
     emblems: Emblems = 0,
+    shown: ShownEmblems = 0,
     others: Others = False,
     names: Names = None,
     images: Images = 0,
@@ -81,8 +83,18 @@ def world(
     from memdetect.lab.world.pictures import NAMES, OTHER_NAMES
 
     recipe.check_new(out, pictures)
-    shares = {"verbatim": verbatim, "verbatim_controls": titles, "templates": templates, "clean": clean}
+    shares = {
+        "shown_emblems": shown,
+        "verbatim": verbatim,
+        "verbatim_controls": titles,
+        "templates": templates,
+        "clean": clean,
+    }
     wanted = Counts(exposures=recipe.parse_exposures(exposures), said=said, emblems=emblems, **shares)
+    if pictures and (others or names is not None):
+        raise MemdetectError(
+            "--names and --other-pictures choose among the package's pictures, not --pictures; leave one"
+        )
     made, stock = recipe.find_world(pictures, seed, wanted, recipe.first(OTHER_NAMES if others else NAMES, names))
     recipe.write_world(out, made, stock, pictures)
     if images:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memdetect.cli import run
 from memdetect.copies.index.sources import listed
 from memdetect.errors import MemdetectError
 from memdetect.lab.world import recipe
@@ -252,3 +253,17 @@ def test_own_pictures_are_read_upright_and_in_eight_bits(tmp_path):
     assert found["turned"].getpixel((5, 5)) == (255, 255, 255, 255)
     assert found["half"].getpixel((50, 50)) == (200, 10, 10, 128)
     assert found["half"].getpixel((50, 5))[3] == 0
+
+
+def test_a_world_of_the_first_pictures():
+    assert recipe.first(("a", "b", "c"), 2) == ("a", "b")
+    assert recipe.first(("a", "b", "c"), None) == ("a", "b", "c")
+    with pytest.raises(MemdetectError, match="4 pictures are asked for, the set has 3; ask for 3 or fewer"):
+        recipe.first(("a", "b", "c"), 4)
+
+
+@pytest.mark.parametrize("given", [["--names", "5"], ["--other-pictures"]])
+def test_pictures_of_ones_own_are_not_chosen_among(tmp_path, pictures, given, capsys):
+    assert run(["lab", "world", "--out", str(tmp_path / "w"), "--pictures", str(pictures), *given]) == 2
+    assert "choose among the package's pictures" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()

@@ -223,7 +223,7 @@ def _without(found: tuple[list[float], list[int]], index: int) -> tuple[list[flo
 
 
 def trusted(trial: Trial, batches: Iterator[Sequence[Taken]], adds: Sequence[Adds]) -> Reference:
-    """Reference similarities of images that are no copies, whatever their pixels say; those of equal files are left out.
+    """Reference similarities of images that are no copies, whatever their pixels say; equal files are left out.
 
     adds: are each given these images and the rows near them.
     """

@@ -21,7 +21,8 @@ class Counts:
     `exposures`: exposures -> number of pool scenes with that many. A template's exposures are those of all its variants
     together. `clean`: prompts, half of combinations that the stream shows, half of combinations that it never shows.
     `said`: share of the captions of scenes that say where every picture stands; templates say so in none. `emblems`:
-    clean prompts of one large picture about the centre on a ground on which the stream never shows it alone.
+    clean prompts of one large picture about the centre on a ground on which the stream never shows it alone;
+    `shown_emblems`: further such prompts, each shown as often as a clip art with one image, somewhat off the centre.
     """
 
     exposures: Mapping[int, int] = field(
@@ -37,6 +38,7 @@ class Counts:
     clean: int = 4000
     said: float = 0.0
     emblems: int = 0
+    shown_emblems: int = 0
 
     @property
     def pool(self) -> int:
@@ -57,7 +59,11 @@ class Counts:
     def shown(self) -> int:
         """Exposures of all labelled images together."""
         pool = sum(exposures * scenes for exposures, scenes in self.exposures.items())
-        return pool + self.verbatim * self.verbatim_exposures + self.templates * self.template_exposures
+        return (
+            pool
+            + (self.verbatim + self.shown_emblems) * self.verbatim_exposures
+            + self.templates * self.template_exposures
+        )
 
 
 def check_counts(counts: Counts, names: Sequence[str], clips: Sequence[str]) -> None:
@@ -94,10 +100,9 @@ def check_counts(counts: Counts, names: Sequence[str], clips: Sequence[str]) -> 
 def _check_said(counts: Counts, names: Sequence[str]) -> None:
     if counts.said > 1:
         raise MemdetectError(f"the share of captions that say all places is {counts.said}, expected 0 to 1")
-    if counts.emblems > (most := len(names) * len(GROUNDS) // 2):
-        raise MemdetectError(
-            f"{counts.emblems} emblems are asked for, {len(names)} pictures give {most}; ask for fewer"
-        )
+    emblems = counts.emblems + counts.shown_emblems
+    if emblems > (most := len(names) * len(GROUNDS) // 2):
+        raise MemdetectError(f"{emblems} emblems are asked for, {len(names)} pictures give {most}; ask for fewer")
 
 
 def check_triples(names: Sequence[str], reserved: set[frozenset[str]], wanted: int) -> None:

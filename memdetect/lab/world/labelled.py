@@ -40,8 +40,8 @@ class Entry:
     """One labelled or clean prompt: what it is, how often the training shows its image, in which part it is used.
 
     `group`: duplicated (with the most exposures), control (0 or 1 exposures), dose-response (between), verbatim,
-    verbatim-control, template, template-control, seen, unseen, emblem. `family` is what is split together. An entry has
-    a scene, or (verbatim) a clip art, or (verbatim-control) neither.
+    verbatim-control, template, template-control, shown-emblem, seen, unseen, emblem. `family` is what is split
+    together. An entry has a scene, or (verbatim) a clip art, or (verbatim-control) neither.
     """
 
     id: str
@@ -123,12 +123,13 @@ def make_world(
     check_clean(names, frozenset(reserved), counts.clean)
     unseen = _unseen(rng, names, frozenset(reserved), counts.clean // 2)
     check_seen(names, frozenset(reserved), unseen, counts.clean - len(unseen))
-    held = _emblems(rng, names, counts.emblems)
+    held = _emblems(rng, names, counts.emblems + counts.shown_emblems)
     kept = frozenset([*unseen, *held])
     world = World(seed, tuple(names), counts, tuple(labelled), (), frozenset(reserved), kept)
     seen = _seen(rng, world, counts.clean - len(unseen))
     clean = (*_clean(rng, "seen", seen, counts.said), *_clean(rng, "unseen", unseen, counts.said))
-    clean = (*clean, *_clean(rng, "emblem", held, 0.0))
+    clean = (*clean, *_clean(rng, "emblem", dict.fromkeys(list(held)[: counts.emblems]), 0.0))
+    labelled += _shown_emblems(rng, counts, list(held)[counts.emblems :])
     return World(seed, tuple(names), counts, tuple(labelled), clean, world.reserved, world.unseen)
 
 
@@ -266,6 +267,16 @@ def _emblems(rng: np.random.Generator, names: Sequence[str], count: int) -> dict
     """`count` combinations of one name and a ground, which the stream never shows alone."""
     every: list[Combination] = [(frozenset([name]), ground) for name in sorted(names) for ground in GROUNDS]
     return {every[int(i)]: None for i in rng.permutation(len(every))[:count]} if count else {}
+
+
+def _shown_emblems(rng: np.random.Generator, counts: Counts, held: Sequence[Combination]) -> list[Entry]:
+    """Emblems that training shows again and again, each with one image."""
+    splits, entries = _splits(rng, len(held)), list[Entry]()
+    for i, (names, ground) in enumerate(held):
+        scene = emblem(rng, next(iter(names)), ground, moved=True)
+        key = f"shown-emblem-{i:03d}"
+        entries.append(Entry(key, "shown-emblem", key, splits[i], counts.verbatim_exposures, scene.caption, scene))
+    return entries
 
 
 def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combination, None], said: float) -> list[Entry]:

@@ -15,6 +15,7 @@ LEVEL = 0.05
 PAIRS = (("duplicated", "control"), ("dose-response", "control"), ("verbatim", "verbatim-control"))
 CLEAN = ("seen", "unseen")
 EMBLEM, TITLE, SAID, UNSAID = "emblem", "title", "places said", "places not said"
+SHOWN = "shown-emblem"
 KINDS = (UNSAID, SAID, EMBLEM, TITLE)
 
 Rows = Sequence[Measurement]
@@ -22,7 +23,7 @@ Rows = Sequence[Measurement]
 
 def kind_of(row: Measurement) -> str:
     """Of which kind a prompt of a world is: what fixes how much its pictures differ between seeds."""
-    if row.meta.get("group") == EMBLEM:
+    if row.meta.get("kind") == EMBLEM:
         return EMBLEM
     if row.meta.get("kind") == "clip art":
         return TITLE
@@ -51,6 +52,7 @@ def tables(labelled: Rows, clean: Rows, reference: Rows) -> Iterator[str]:
     for name in names:
         yield name
         yield from _separations(labelled, name)
+        yield from _emblems(labelled, [*clean, *reference], name)
         yield from _by_nature(clean, name)
         yield from _rates(clean, ranked, name)
 
@@ -64,6 +66,14 @@ def _separations(rows: Rows, name: str) -> Iterator[str]:
                 of = f", {kind}" if kind else ""
                 sizes = f"{len(samples[0])} and {len(samples[1])}"
                 yield f"  AUROC {positive} against {rival}{of}: {estimate(*samples)} ({sizes})"
+
+
+def _emblems(rows: Rows, clean: Rows, name: str) -> Iterator[str]:
+    """Emblems that were shown again and again against those that never were: all of them leave one picture."""
+    samples = _sample(rows, (SHOWN,), name), _sample(clean, (EMBLEM,), name)
+    if all(samples):
+        sizes = f"{len(samples[0])} and {len(samples[1])}"
+        yield f"  AUROC {SHOWN} against clean {EMBLEM}: {estimate(*samples)} ({sizes})"
 
 
 def _by_nature(clean: Rows, name: str) -> Iterator[str]:

@@ -44,6 +44,7 @@ SAID: Mapping[int, tuple[str, ...]] = {
 }
 ROWS, COLS = ("top", "", "bottom"), ("left", "", "right")
 EMBLEMS = ("emblem of {a} in {g}", "{g} emblem with {a}")
+MOVED = 5.0  # pixels by which one that training shows again and again is off the centre at most
 EMBLEM = 52.0  # pixels: side of the picture of an emblem
 EVEN: Mapping[int, float] = {1: 36.0, 2: 26.0, 3: 20.0}  # sides of pictures whose places are said
 JITTER = 1.5  # pixels by which these are moved from their places
@@ -120,10 +121,12 @@ def _place_words(row: int, col: int) -> str:
     return " ".join(word for word in (ROWS[row], COLS[col]) if word) or "centre"
 
 
-def emblem(rng: np.random.Generator, name: str, ground: str) -> Scene:
-    """One large picture about the centre: its caption leaves no choice."""
+def emblem(rng: np.random.Generator, name: str, ground: str, *, moved: bool = False) -> Scene:
+    """One large picture about the centre: its caption leaves no choice. moved: off the centre, and perhaps mirrored."""
     wording = EMBLEMS[int(rng.integers(len(EMBLEMS)))]
-    return Scene(ground, (Placed(name, SIDE / 2, SIDE / 2, EMBLEM, False),), wording.format(g=ground, a=_noun(name)))
+    x, y = (SIDE / 2 + rng.uniform(-MOVED, MOVED, 2).round(2)).tolist() if moved else (SIDE / 2, SIDE / 2)
+    flip = moved and bool(rng.random() < 0.5)
+    return Scene(ground, (Placed(name, x, y, EMBLEM, flip),), wording.format(g=ground, a=_noun(name)))
 
 
 def redraw(rng: np.random.Generator, scene: Scene) -> Scene:

@@ -20,7 +20,7 @@ KINDS = {
     **dict.fromkeys(("verbatim", "verbatim-control"), "clip art"),
     **dict.fromkeys(("template", "template-control"), "template"),
     "title": "clip art",  # a title asks for a clip art, whether training had one for it or not
-    "emblem": "emblem",
+    **dict.fromkeys(("emblem", "shown-emblem"), "emblem"),
     "general": "general",
 }
 TITLES: Mapping[Part, int] = {"tuning": 200, "calibration": 1100, "test": 300}
