@@ -23,6 +23,7 @@ def row(index: int, group: str, score: float | None, **meta: object) -> Measurem
 
 def test_a_prompts_kind_is_what_fixes_its_picture() -> None:
     assert kind_of(row(0, "emblem", 1.0, said=True)) == EMBLEM
+    assert kind_of(row(0, "shown-emblem", 1.0, said=True)) == EMBLEM
     assert kind_of(row(0, "verbatim", 1.0, kind="clip art")) == TITLE
     assert kind_of(row(0, "control", 1.0, kind="scene", said=True)) == SAID
     assert kind_of(row(0, "control", 1.0, kind="scene", said=False)) == UNSAID
@@ -56,6 +57,7 @@ def test_agreement_by_nature_shows_among_all_and_not_among_its_kind() -> None:
     assert "AUROC duplicated against control, places said: 1.000" in text
     assert "(12 and 12)" in text
     assert "AUROC of clean, emblem, against clean, places not said: 1.000" in text
+    assert "AUROC shown-emblem" not in text
     assert "AUROC of clean, places said, against clean, places not said: 1.000" in text
     among_all = next(line for line in lines if "clean, places said, ranked among all scenes" in line)
     among_own = next(line for line in lines if "clean, places said, ranked among its kind" in line)
@@ -63,6 +65,17 @@ def test_agreement_by_nature_shows_among_all_and_not_among_its_kind() -> None:
     assert "inside" in among_own
     assert "n = 440" in among_all
     assert "n = 40," in among_own
+
+
+def test_emblems_shown_again_and_again_stand_against_clean_ones_of_both_runs() -> None:
+    """Of 4 x 5 pairs 14 are in order and 2 tied: (14 + 1) / 20."""
+    labelled = [row(i, "shown-emblem", score) for i, score in enumerate((1.0, 3.0, 6.0, 7.0))]
+    labelled += [row(i, "control", 100.0) for i in range(3)]
+    clean = [row(i, "emblem", score) for i, score in enumerate((0.0, 1.0, 2.0))] + [row(9, "seen", 50.0)]
+    reference = [row(i, "emblem", score) for i, score in enumerate((3.0, 5.0))]
+    (line,) = (each for each in tables(labelled, clean, reference) if "shown-emblem" in each)
+    assert line.startswith("  AUROC shown-emblem against clean emblem: 0.750")
+    assert line.endswith("(4 and 5)")
 
 
 def test_runs_without_a_common_detector_are_refused() -> None:

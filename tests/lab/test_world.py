@@ -291,8 +291,33 @@ def test_clean_emblems_stand_alone_on_grounds_where_the_stream_never_shows_them(
     assert 0.05 < sum("emblem" in scene.caption for scene in scenes) / len(scenes) < 0.15
 
 
+def test_emblems_that_are_shown_are_of_those_that_the_stream_never_shows(saying):
+    """As many combinations are held back, of which some get an image each; the stream stays the same."""
+    counts = replace(SAYING, emblems=30, shown_emblems=10)
+    world = make_world(3, counts, names=NAMES, clips=CLIPS)
+    assert list(islice(world.stream(), 300)) == list(islice(saying.stream(), 300))
+    assert world.unseen == saying.unseen
+    shown = [entry for entry in world.labelled if entry.group == "shown-emblem"]
+    clean = [entry for entry in world.clean if entry.group == "emblem"]
+    assert (len(shown), len(clean)) == (10, 30)
+    assert {entry.exposures for entry in shown} == {counts.verbatim_exposures}
+    assert {entry.part for entry in shown} == {"tuning", "test"}
+    assert len({(e.scene.names, e.scene.ground) for e in (*shown, *clean)}) == 40
+    placed = [entry.scene.pictures[0] for entry in shown]
+    assert all(max(abs(p.x - SIDE / 2), abs(p.y - SIDE / 2)) <= 5 for p in placed)
+    assert len({(p.x, p.y) for p in placed}) == 10
+    assert counts.shown - SAYING.shown == 10 * counts.verbatim_exposures
+    assert not any(entry.scene.pictures[0].x != SIDE / 2 for entry in clean)
+
+
 @pytest.mark.parametrize(
-    ("counts", "said"), [({"said": 1.5}, "expected 0 to 1"), ({"emblems": 10_000}, "emblems are asked for")]
+    ("counts", "said"),
+    [
+        ({"said": 1.5}, "expected 0 to 1"),
+        ({"emblems": 10_000}, "emblems are asked for"),
+        ({"shown_emblems": 10_000}, "emblems are asked for"),
+        ({"shown_emblems": -1}, "expected 0 or more"),
+    ],
 )
 def test_shares_and_emblems_that_cannot_be_are_refused(counts, said):
     with pytest.raises(MemdetectError, match=said):

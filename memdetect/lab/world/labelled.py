@@ -291,7 +291,7 @@ def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combinati
 
 
 def _fresh(rng: np.random.Generator, world: World) -> Scene:
-    alone = world.counts.emblems > 0 and rng.random() < EMBLEMS_IN_STREAM
+    alone = world.counts.emblems + world.counts.shown_emblems > 0 and rng.random() < EMBLEMS_IN_STREAM
     while True:
         size = 1 if alone else int(rng.choice(3, p=PICTURES_IN_STREAM)) + 1
         chosen, ground = _pick(rng, world.names, size), _ground(rng)

@@ -23,7 +23,7 @@ Rows = Sequence[Measurement]
 
 def kind_of(row: Measurement) -> str:
     """Of which kind a prompt of a world is: what fixes how much its pictures differ between seeds."""
-    if row.meta.get("kind") == EMBLEM:
+    if row.meta.get("group") in (EMBLEM, SHOWN):
         return EMBLEM
     if row.meta.get("kind") == "clip art":
         return TITLE
