@@ -44,6 +44,7 @@ class _Index(_Strict):
     finds: dict[str, Share] = {}
     stated_by: str = ""
     as_trained: str = ""
+    tightened_share: Share | None = None
     left_out: Count = 0
 
 

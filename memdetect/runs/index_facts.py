@@ -18,9 +18,11 @@ def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
     many pictures; finds: the same share by kind of geometric change, of the kinds that were tried. pictures: distinct
     ones in the index; coverage: their share of the training set, None where its size is not known, which is at least
     what is in the index and what could not be taken in (left_out); stated_by: who says how large it is. as_trained: how
-    training made squares ("512,center"), "" = the index holds whole pictures.
+    training made squares ("512,center"), "" = the index holds whole pictures. tightened_share: of the copy rule's room
+    that is left, only where held-out images were trusted to be no copies.
     """
     mild, whole, squares = manifest["planted"], manifest["training_set"], manifest["as_trained"]
+    own = manifest.get("tightened")
     lost = sum(manifest["skipped"].values())
     return {
         "recall": mild["copies"] if mild["images"] else None,
@@ -31,6 +33,7 @@ def found_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "stated_by": manifest["training_set_by"],
         "left_out": lost,
         "as_trained": f"{squares['size']},{squares['crop']}" if squares else "",
+        **({"tightened_share": own["share"]} if own else {}),
     }
 
 
@@ -42,11 +45,20 @@ def finds_phrase(index: Mapping[str, Any]) -> str:
     shares: dict[str, float] = {} if index.get("recall") is None else {MILD: index["recall"]}
     shares |= index.get("finds") or {}
     if not shares:
-        return "was not tried with changed copies"
+        return f"was not tried with changed copies{_tightened(index)}"
     yes = [_named(kind, share) for kind, share in shares.items() if share >= FOUND]
     no = [_named(kind, share) for kind, share in shares.items() if share < FOUND]
     parts = ["finds copies that were " + _joined(yes, "and")] if yes else []
-    return "; ".join([*parts, "does not find " + _joined(no, "or")] if no else parts)
+    said = "; ".join([*parts, "does not find " + _joined(no, "or")] if no else parts)
+    return said + _tightened(index)
+
+
+def _tightened(index: Mapping[str, Any]) -> str:
+    """That the index's own copy rule is tighter than the usual one, by whose word; "" where it is not."""
+    share = index.get("tightened_share")
+    if share is None or share >= 1:
+        return ""
+    return f"; calls an image a copy only within {share:.0%} of the usual room, by held-out images trusted to be none"
 
 
 def coverage_phrase(index: Mapping[str, Any]) -> str:

@@ -26,6 +26,17 @@ def test_the_phrase(recall, finds, said):
     assert finds_phrase({"recall": recall, "finds": finds}) == said
 
 
+def test_a_tighter_copy_rule_is_said_wherever_the_index_is():
+    """Whoever vouches for held-out images can make copies clear with them: no verdict hides it."""
+    found = found_by(manifest(tightened={"share": 0.346}))
+    assert found["tightened_share"] == 0.346
+    said = "; calls an image a copy only within 35% of the usual room, by held-out images trusted to be none"
+    assert finds_phrase(found).endswith(said)
+    assert finds_phrase({"recall": None, "tightened_share": 0.5}).startswith("was not tried with changed copies; calls")
+    assert "usual room" not in finds_phrase(found_by(manifest(tightened={"share": 1.0})))
+    assert "tightened_share" not in found_by(manifest())
+
+
 def manifest(**changes):
     held = {
         "planted": {"images": 8, "copies": 0.75},

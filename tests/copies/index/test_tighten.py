@@ -214,3 +214,16 @@ def test_planted_copies_go_by_the_rule_of_the_index(tiny, tmp_path):
     made = build_index([pictures], tiny, tmp_path / "i", trusting).manifest
     assert made.tightened.share == LEAST
     assert made.planted.copies < 0.5 < usual.planted.copies
+
+
+def test_a_gate_and_a_page_say_that_the_rule_is_tighter(chests, trusting, tmp_path, capsys):
+    copies = tmp_path / "given"
+    copies.mkdir()
+    saved(scan_of(3)).save(copies / "a.png")
+    scan = ["scan", str(copies), "--model", "emoji-scenes", "--index", str(trusting.folder)]
+    assert run([*scan, "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    assert run(["gate", str(tmp_path / "run")]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 copy" in said
+    assert f"only within {trusting.manifest.tightened.share:.0%} of the usual room" in said
