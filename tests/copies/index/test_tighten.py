@@ -12,11 +12,12 @@ from scipy import ndimage
 from small_pictures import QUICK, fill
 
 from memdetect.cli import run
-from memdetect.copies.agreement import lay
+from memdetect.copies.agreement import Laid, lay
 from memdetect.copies.align import Asking, Prepared
+from memdetect.copies.candidates import Opener, compared
 from memdetect.copies.compared import Beside, compare, room
 from memdetect.copies.embedders import load_embedder
-from memdetect.copies.index import build_index, open_index, read_manifest
+from memdetect.copies.index import as_queries, build_index, open_index, read_manifest
 from memdetect.copies.index.part import Parts
 from memdetect.copies.index.tighten import LEAST, Rooms
 from memdetect.copies.matching import evidence
@@ -97,6 +98,15 @@ def test_a_pair_is_a_copy_by_a_stricter_rule_exactly_where_its_room_allows_it():
                 assert compare([pair], RULE.strict(share))[0].whole == (value <= share)
 
 
+def test_what_lies_on_each_other_by_a_corner_alone_takes_up_no_part_of_the_room():
+    """The pixels of the corner agree, and no rule calls so little of a picture a copy."""
+    moved = Image.new("RGB", (SIDE, SIDE), "white")
+    moved.paste(scan_of(1), (38, 38))
+    corner = Laid((1, 0, 38 / SIDE, 0, 1, 38 / SIDE), 0.1, 0.1, 0.1)
+    assert not compare([Beside([moved], scan_of(1), corner)], RULE)[0].whole
+    assert room(Beside([moved], scan_of(1), corner), RULE) == room(Beside([moved], scan_of(1)), RULE) > 1
+
+
 def test_equal_pixels_take_up_no_room():
     assert room(Beside([scan_of(1)], scan_of(1)), RULE) == 0
 
@@ -131,6 +141,30 @@ def test_the_share_is_a_conformal_quantile_of_the_rooms(values, level, share, sh
     assert found.share == pytest.approx(share)
     assert (found.shown, found.queries, found.beyond) == (shown, len(values), beyond)
     assert found.within == sum(value <= 1 for value in values)
+
+
+def test_of_several_training_images_the_one_with_the_nearest_pixels_counts():
+    """It is second by the embedder."""
+    opened = {0: Image.effect_noise((SIDE, SIDE), 60).convert("RGB"), 1: saved(scan_of(1), 40)}
+    made = Rooms(Parts(opened.get, RULE, 1, trusted=True))
+    made.add(scan_of(1), [0, 1])
+    made.add(scan_of(1), [0])
+    assert made.values[0] < 0.3
+    assert made.values[1] > 1
+
+
+def test_a_look_up_goes_by_the_rule_of_its_index(trusting, pixels):
+    """Images that the embedder calls similar: the usual rule calls all of them copies, the index's own hardly one."""
+    fresh = [scan_of(seed) for seed in range(300, 330)]
+    near = trusting.nearest(as_queries(fresh, pixels), 3)
+    similar = [[match.model_copy(update={"similar": True}) for match in own] for own in near]
+
+    def called(rule):
+        found = zip(fresh, similar, strict=True)
+        return sum(any(m.copy_found for m in compared([one], own, Opener(trusting), rule)) for one, own in found)
+
+    assert called(None) <= 5
+    assert called(RULE) >= 25
 
 
 def test_the_usual_rule_takes_look_alikes_for_copies_and_a_trusting_index_does_not(chests, pixels, trusting):
