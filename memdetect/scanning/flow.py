@@ -115,7 +115,7 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     run; others wait for it.
     """
     requests, out = job.requests, job.out
-    check_screening(job.options, out)
+    check_screening(job.options)
     check_files(job.options)
     check_labels(requests, job.model)
     options = with_base(job.model, job.options)

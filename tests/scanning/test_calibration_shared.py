@@ -25,7 +25,7 @@ def clean(tmp_path: Path) -> list[Path]:
 
 
 def known(folder: Path) -> Any:
-    rows = [{"prompt": f"memorized {k}", "kind": "scene"} for k in range(6)]
+    rows = [{"prompt": f"memorized {chr(97 + k)}", "kind": "scene"} for k in range(6)]
     path = folder / "known.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return requests_of([path])
