@@ -141,21 +141,27 @@ def test_two_machines_share_a_run_that_is_screened(
     work: Path, model_folder: Path, server: Account, says: Says, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """The screen is measured by whoever is there; what it chose is shared; a reader brings both runs."""
+
+    def on(name: str) -> None:
+        monkeypatch.setenv("MEMDETECT_CACHE_DIR", str(work / name))
+        for module in ("files", "runs.journal", "runs.attempts"):
+            monkeypatch.setattr(f"memdetect.{module}.process", lambda: f"{name}.17-4711")
+
     address = "s3://bucket/team/screened"
     local, there = (
         [*scan(work, model_folder, out), "--screen", "0.5", "--screen-detector", "noise-gap", "--shard-size", "1"]
         for out in (str(work / "screened"), address)
     )
     assert run(local) == 0
-    monkeypatch.setenv("MEMDETECT_CACHE_DIR", str(work / "a"))
+    on("a")
     assert "its share is measured" in says(0, *there, "--rank", "0", "--world", "2", "--no-steal")
-    monkeypatch.setenv("MEMDETECT_CACHE_DIR", str(work / "b"))
+    on("b")
     says(0, *there, "--rank", "1", "--world", "2")
     held = {name.removeprefix("team/screened/"): data for name, data in server.buckets["bucket"].items()}
     paths = [path for path in (work / "screened").rglob("*.*") if path.suffix in (".png", ".jsonl")]
     for path in (path for path in paths if path.parent.name != "journal" and path.name != "pairs.png"):
         assert held[path.relative_to(work / "screened").as_posix()] == path.read_bytes()
-    monkeypatch.setenv("MEMDETECT_CACHE_DIR", str(work / "c"))
+    on("c")
     verdicts: list[dict[str, Any]] = []
     for name in (str(work / "screened"), address):
         capsys.readouterr()
