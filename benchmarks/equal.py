@@ -64,6 +64,7 @@ class Home:
                 sys.stdout = sys.stderr = log
                 sys.argv = ["memdetect", *arguments]
                 torch.set_num_threads(1)
+                os.chdir(self.folder.parent)  # rows name the prompts' file as it is given
                 code = run(list(arguments))
         finally:
             os._exit(code)
@@ -284,7 +285,7 @@ def table(given: argparse.Namespace, folder: Path) -> bool:
     """Print a row for each form; whether all that ran are equal to the first."""
     lines = PROMPTS.read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "prompts.jsonl").write_text("".join(islice(lines, given.prompts)), encoding="utf-8")
-    command = ["scan", str(folder / "prompts.jsonl"), "--model", given.model, "--device", "cpu"]
+    command = ["scan", "prompts.jsonl", "--model", given.model, "--device", "cpu"]
     for name in ("steps", "num-seeds", "shard-size"):
         command += [f"--{name}", str(getattr(given, name.replace("-", "_")))]
     command += [] if given.index else ["--no-index"]
