@@ -285,7 +285,8 @@ def table(given: argparse.Namespace, folder: Path) -> bool:
     """Print a row for each form; whether all that ran are equal to the first."""
     lines = PROMPTS.read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "prompts.jsonl").write_text("".join(islice(lines, given.prompts)), encoding="utf-8")
-    command = ["scan", "prompts.jsonl", "--model", given.model, "--device", "cpu"]
+    model = str(Path(given.model).resolve()) if Path(given.model).exists() else given.model
+    command = ["scan", "prompts.jsonl", "--model", model, "--device", "cpu"]
     for name in ("steps", "num-seeds", "shard-size"):
         command += [f"--{name}", str(getattr(given, name.replace("-", "_")))]
     command += [] if given.index else ["--no-index"]
