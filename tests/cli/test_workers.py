@@ -80,6 +80,25 @@ def test_a_driver_that_is_killed_takes_its_workers_with_it_and_the_run_goes_on(
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.slow
+def test_workers_make_the_calibration_of_one_process(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "clean.txt").write_text("".join(f"a cat {word}\n" for word in ["of", "and", "red", "blue", "odd"]))
+    command = ["calibrate", str(tmp_path / "clean.txt"), "--model", str(model_folder), "--no-index", "--device", "cpu"]
+    command += ["--steps", "1", "--num-seeds", "2", "--shard-size", "1"]
+    made: list[Any] = []
+    for name, more in (("one", []), ("two", ["--workers", "2"])):
+        (tmp_path / name).mkdir()
+        out = tmp_path / name / "c.json"
+        code, printed, err = told(start([*command, "--out", str(out), *more]))
+        assert (code, printed) == (0, f"{out}\n"), err
+        made.append(json.loads(out.read_bytes()))
+    assert made[0]["scores"] == made[1]["scores"]
+    assert made[0]["items"] == made[1]["items"]
+    assert len(made[0]["items"]) == 5
+    assert bytes_of(tmp_path / "two" / "c.run") == bytes_of(tmp_path / "one" / "c.run")
+    assert len(list((tmp_path / "two" / "c.run" / "journal").iterdir())) == 2
+
+
 # A worker that writes what a scan would, and dies at its first shards; `python FILE OUT`.
 DYING = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
