@@ -68,6 +68,34 @@ def test_the_run_that_the_gate_is_timed_on_is_sound(tmp_path):
     assert (verdict.measured, verdict.complete, verdict.fixed, verdict.calibrated) == (30, True, True, 100)
 
 
+@pytest.mark.parametrize(("part", "name"), [("shards", "0.jsonl"), ("images", "0/0.png"), (".", "results.jsonl")])
+def test_a_form_that_makes_other_bytes_is_told(part, name, monkeypatch, capsys):
+    equal, numbers = script("equal"), iter(range(3))
+
+    def make(home):
+        number = next(numbers)
+        for path in ("shards/0.jsonl", "images/0/0.png", "results.jsonl"):
+            (home.out / path).parent.mkdir(parents=True, exist_ok=True)
+            (home.out / path).write_text("0")
+        (home.out / part / name).write_text(str(number // 2))
+
+    monkeypatch.setattr(equal, "FORMS", {key: (key, make) for key in ("first", "same", "other")})
+    assert equal.main([]) == 1
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.rpartition("| ")[2] for row in rows] == ["yes |", "yes |", "no |"]
+
+
+def test_a_form_that_fails_is_told(monkeypatch, capsys):
+    equal = script("equal")
+
+    def fails(home):
+        home.end(home.start(["gate", str(home.out)]))
+
+    monkeypatch.setattr(equal, "FORMS", {"first": ("first", fails)})
+    assert equal.main([]) == 1
+    assert "no: exit 2: " in capsys.readouterr().out
+
+
 # Each once
 
 ONCE = ["--rounds", "1"]
@@ -120,6 +148,15 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
     "shards protocol": (
         ["--only", "protocol", "--model", "MODEL", "--items", "3", "--num-seeds", "1", "--steps", "1", "--rounds", "1"],
         "a shard of 3 prompts, 1 images each.*the protocol over measuring the shard" + TIMED,
+    ),
+    "equal": (
+        [
+            *("--only", "one", "--only", "ranks", "--only", "killed-rank", "--model", "MODEL", "--no-index"),
+            *("--prompts", "3", "--steps", "1", "--shard-size", "1"),
+        ],
+        r"\| one process \| (`\w{12}`) \| (`\w{12}`) \| (`\w{12}`) \| yes \|"
+        r"\s\| rank 0 of 2, then 1 of 2 \| \1 \| \2 \| \3 \| yes \|"
+        r"\s\| two ranks at once, SIGKILL of one \(at \d shards\) \| \1 \| \2 \| \3 \| yes \|",
     ),
     "gate memory": (
         ["--only", "memory", "--records", "50", "--clean", "100"],

@@ -5,13 +5,16 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from memdetect.cli.options import CleanLookup, ModelName, Out, asked_for, checked_model, say_loading
+from memdetect.cli.options import CleanLookup, CleanSharing, ModelName, Out, asked_for, checked_model, say_loading
+from memdetect.cli.places import shared
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
+from memdetect.cli.workers import is_worker
+from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Probing, Sampling
 
 Clean = Annotated[
@@ -38,6 +41,7 @@ def calibrate_command(
     sampling: Sampling,
     probing: Probing,
     lookup: CleanLookup,
+    sharing: CleanSharing,
     clean: Clean = None,
     memorized: Memorized = None,
     out: Out = Path("calibration.json"),
@@ -54,16 +58,54 @@ def calibrate_command(
     requests = asked_for(clean or [], inputs, "clean")
     checked_model(model)
     known = asked_for(memorized, replace(inputs, labels=None, unconditional=None)) if memorized else None
+    sharing = shared(sharing)
+    if sharing.workers is not None:
+        _drive(sharing.workers, out, [*(clean or ()), *(memorized or ())], known=bool(memorized))
     with Interrupt().listening() as interrupt, progress_bar("calibrate") as progress:
         from memdetect.scanning import Options, Watch, run_calibration
 
         sampling = sampling.without_prompts() if inputs.unconditional else sampling
-        settings = Options(loading, sampling, probing, lookup, memorized=known)
+        settings = Options(loading, sampling, probing, lookup, memorized=known, sharing=sharing)
         say_loading(model, loading)
         made = run_calibration(requests, model, out, settings, watch=Watch(progress, interrupt.asked))
     if made is None:
-        say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
-        raise typer.Exit(int(interrupt.exit or 0))
+        _unfinished(interrupt)
+    _publish(made, out)
+
+
+def _drive(count: int, out: Path, files: list[str], *, known: bool) -> None:
+    """Have other processes measure, the last of which makes the calibration, and say what it holds."""
+    from memdetect.cli.workers import through_workers
+    from memdetect.judging.calibration import read_calibration
+
+    runs = [out.parent / f"{out.stem}.{name}" for name in ("run", *(["memorized.run"] if known else []))]
+    workers = through_workers(count, runs, files)
+    for run in runs:
+        workers.check(run)
+    made = read_calibration(out)
+    if Exit.OK not in workers.codes or made is None:
+        code = next((code for code in workers.codes if code == Exit.ERROR), Exit.INCONCLUSIVE)
+        raise MemdetectError(
+            "everything is measured, and no worker could make the calibration of it; run the same command again",
+            Exit(code),
+        )
+    _publish(made, out)
+    raise typer.Exit
+
+
+def _unfinished(interrupt: Interrupt) -> NoReturn:
+    """End without a calibration: stopped, or done with the share of a rank that leaves the rest to others."""
+    if interrupt.exit is None:
+        say("its share is measured, and others lack; join the runs by memdetect merge, and run the same command again")
+        raise typer.Exit(int(Exit.INCONCLUSIVE if is_worker() else Exit.OK))
+    say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
+    raise typer.Exit(int(interrupt.exit))
+
+
+def _publish(made: Any, out: Path) -> None:
+    """Say what the calibration holds, and print where it is; once, where several processes made it."""
+    if is_worker():
+        return
     _say(made)
     write(f"{out}\n")
 

@@ -10,7 +10,7 @@ import typer
 from memdetect.cli.terminal import say
 from memdetect.cli.unfold import Take, path_of
 from memdetect.errors import MemdetectError
-from memdetect.inputs.options import Inputs, Judging, Loading, Lookup, Probing, Sampling
+from memdetect.inputs.options import Inputs, Judging, Loading, Lookup, Probing, Sampling, Sharing
 
 if TYPE_CHECKING:
     from memdetect.evaluation import Question
@@ -86,6 +86,7 @@ ScanJudging: TypeAlias = Annotated[
 ScanLookup: TypeAlias = Annotated[Lookup, Take(front=("index", "train_images"))]
 GateJudging: TypeAlias = Annotated[Judging, Take(without=("base", "base_rounds"))]
 CleanLookup: TypeAlias = Annotated[Lookup, Take(without=("train_images", "instance_prompt"))]
+CleanSharing: TypeAlias = Annotated[Sharing, Take(without=("ray",))]
 Near: TypeAlias = Annotated[
     Lookup, Take(only=("index", "top_k", *WEIGHTS), required=("index",), default=Lookup(top_k=5))
 ]

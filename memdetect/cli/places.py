@@ -1,8 +1,11 @@
 """Which of several processes this one is: as told, else as Slurm, torchrun or Kubernetes say in the environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
+from memdetect.cli.terminal import say
+from memdetect.cli.workers import end_with_parent, is_worker
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Sharing
 from memdetect.inputs.ranks import rank_of
@@ -22,3 +25,13 @@ def placed(asked: Sharing, environment: Mapping[str, str]) -> tuple[Sharing, str
         return asked, ""
     line = f"rank {found.rank} of {found.world}, by {found.source}"
     return replace(asked, rank=found.rank, world=found.world), line
+
+
+def shared(asked: Sharing) -> Sharing:
+    """The same of this process, said on stderr; one that another of this command started ends with that."""
+    found, said = placed(asked, os.environ)
+    if said:
+        say(said)
+    if is_worker():
+        end_with_parent()
+    return found

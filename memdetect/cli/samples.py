@@ -78,7 +78,7 @@ def samples_command(
     wanted = reports(reporting, runs=[out], inputs=files)
     from memdetect.judging.run import policy_of
 
-    policy = policy_of(judging).policy
+    chosen = policy_of(judging)
     hush()
     scanned, known = _read(files, reading), _read(clean, reading)
     hits = _read(memorized, reading) if memorized else None
@@ -86,7 +86,8 @@ def samples_command(
         from memdetect.scanning import Watch
         from memdetect.scanning.samples import SampleOptions, run_samples
 
-        options = SampleOptions(maker, per_prompt, tuple(probing.combine), probing.strata, embedder, lookup, policy)
+        judged = (lookup, chosen.policy, chosen.file)
+        options = SampleOptions(maker, per_prompt, tuple(probing.combine), probing.strata, embedder, *judged)
         run = run_samples(scanned, known, out, options, memorized=hits, watch=Watch(progress, interrupt.asked))
     finish(run, wanted, interrupt, judged=judging.fail_on is not None)
 

@@ -1,9 +1,8 @@
 """`memdetect scan`: measure prompts or images with a model and keep everything in a run folder."""
 
-import os
 import shlex
 import sys
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from memdetect.cli.gate import conclude
 from memdetect.cli.options import ModelName, Out, ScanJudging, ScanLookup, asked_for, checked_model, say_loading
+from memdetect.cli.places import shared
 from memdetect.cli.reports import Reporting, Reports, check_run_folder, publish, reports
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write_lines
 from memdetect.cli.unfold import unfolded
@@ -40,6 +40,9 @@ DryRun = Annotated[
 ]
 
 
+BESIDE = ("base", "screen")  # folders of a run that hold runs of their own
+
+
 @unfolded
 def scan_command(
     model: ModelName,
@@ -67,19 +70,19 @@ def scan_command(
     wanted = reports(reporting, runs=[out], inputs=files or [])
     policy = _policy(judging)
     requests = _requests(model, files or [], inputs, lookup)
-    sharing = _shared(sharing)
+    sharing = shared(sharing)
     if sharing.workers is not None and sharing.ray is None and not dry_run:
-        _drive(sharing.workers, files or [], out, wanted, judged=judging.fail_on is not None)
+        _drive(sharing.workers, files or [], out, wanted, policy, judged=judging.fail_on is not None)
     with Interrupt().listening() as interrupt:
         from memdetect.scanning import Options, Watch, run_scan
 
         drawn = sampling.without_prompts() if inputs.unconditional else sampling
-        beside = (None, sharing, screening)
+        beside = (None, sharing, screening, policy.file)
         settings = Options(loading, drawn, probing, lookup, judging, policy.policy, save_images, *beside)
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
             run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(_placed(run, policy.file), wanted, interrupt, judged=judging.fail_on is not None, out=out)
+    finish(run, wanted, interrupt, judged=judging.fail_on is not None, out=out)
 
 
 def _policy(judging: Any) -> Any:
@@ -89,41 +92,18 @@ def _policy(judging: Any) -> Any:
     return policy_of(judging)
 
 
-def _shared(sharing: Sharing) -> Sharing:
-    """Which of several processes this one is, said on stderr."""
-    from memdetect.cli.places import placed
-    from memdetect.cli.workers import end_with_parent
-
-    found, said = placed(sharing, os.environ)
-    if said:
-        say(said)
-    if is_worker():
-        end_with_parent()
-    return found
-
-
-def _drive(count: int, files: list[str], out: Path, wanted: Reports, *, judged: bool) -> None:
+def _drive(count: int, files: list[str], out: Path, wanted: Reports, policy: Any, *, judged: bool) -> None:
     """Have other processes measure, close the run when all of it is there, and end as a scan does."""
     from memdetect.cli.merge import publish_closed
-    from memdetect.cli.workers import Workers
+    from memdetect.cli.workers import through_workers
     from memdetect.judging.merging import close
 
-    if "-" in files:
-        raise MemdetectError(
-            "--workers starts processes that read the inputs anew, and stdin is read once; name a file"
-        )
     if is_remote(out):
         raise MemdetectError(
             "--workers shares a folder, and --out is an address; start processes with --rank and --world"
         )
-    with Interrupt().listening() as interrupt:
-        workers = Workers(count, out, interrupt.asked)
-        workers.work()
-    if interrupt.exit is not None:
-        say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
-        raise typer.Exit(int(interrupt.exit))
-    workers.check()
-    verdict = publish_closed(out, wanted, close)
+    through_workers(count, [out, *(out / part for part in BESIDE)], files).check(out)
+    verdict = publish_closed(out, wanted, partial(close, policy=policy))
     if judged:
         conclude(verdict)
     raise typer.Exit(int(verdict.scan_exit))
@@ -145,11 +125,6 @@ def _requests(model: str, files: list[str], inputs: Inputs, lookup: Lookup) -> A
     found = training_requests(lookup, given=given) or asked_for(files, inputs)
     checked_model(model)
     return found
-
-
-def _placed(run: Any, file: str) -> Any:
-    """The run with the file of its policy in the verdict, where a report places what has no file of its own."""
-    return replace(run, verdict=replace(run.verdict, policy_file=file))
 
 
 def print_plan(requests: Any, model: str, settings: Any) -> None:

@@ -1,6 +1,7 @@
-"""`scan --workers N`: processes of this very command, each with a rank; what dies is started anew while that helps."""
+"""`--workers N`: processes of this very command, each with a rank; what dies is started anew while that helps."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memdetect.cli.terminal import say
+import typer
+
+from memdetect.cli.terminal import Interrupt, say
 from memdetect.errors import Exit, MemdetectError
 
 CHILD = "MEMDETECT_WORKER"  # set for the processes that are started; each ends when its stdin does
@@ -21,10 +24,10 @@ MEND = 6  # deaths without a new row, beside those that it takes to cut a shard 
 
 @dataclass(slots=True)
 class Workers:
-    """The processes of one run. stop: asked whether a signal has come, which is then passed on."""
+    """The processes that measure some runs. stop: asked whether a signal has come, which is then passed on."""
 
     count: int
-    out: Path
+    runs: Sequence[Path]
     stop: Callable[[], bool]
     running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict[int, subprocess.Popen[bytes]])
     codes: list[int] = field(default_factory=list[int])
@@ -61,17 +64,19 @@ class Workers:
 
     def _died(self, child: subprocess.Popen[bytes], code: int) -> bool:
         """Whether a process died of a shard, and did not end by itself."""
-        left = (self.out / "attempts").glob(f"*.{child.pid}-*")
-        return code < 0 or (code != 0 and next(left, None) is not None)
+        left = any(True for run in self.runs for _ in (run / "attempts").glob(f"*.{child.pid}-*"))
+        return code < 0 or (code != 0 and left)
 
     def _helps(self) -> bool:
         """Whether one more process may get further: so many may die before a row is written as it takes to cut down."""
         from memdetect.runs.folder import RunFolder
 
-        held = sum(1 for part in ("shards", "parts") for _ in (self.out / part).glob("*.jsonl"))
+        parts = [run / part for run in self.runs for part in ("shards", "parts")]
+        held = sum(1 for part in parts for _ in part.glob("*.jsonl"))
         self.barren = self.barren + 1 if held == self.measured else 1
         self.measured = held
-        size = RunFolder(self.out).header().plan.shard_size if (self.out / "run.json").exists() else 1
+        begun = [RunFolder(run).header() for run in self.runs if (run / "run.json").exists()]
+        size = max((header.plan.shard_size for header in begun), default=1)
         return self.barren <= MEND + size.bit_length() + self.count
 
     def _end(self) -> None:
@@ -85,18 +90,36 @@ class Workers:
                 child.kill()
                 child.wait()
 
-    def check(self) -> None:
-        """Raise MemdetectError where shards are missing though nothing was stopped: usage, error or inconclusive."""
+    def check(self, run: Path) -> None:
+        """Raise MemdetectError where a run lacks shards though nothing was stopped: usage, error or inconclusive."""
         from memdetect.judging.merging import missing
         from memdetect.runs.folder import RunFolder
 
-        if Exit.USAGE in self.codes or not (self.out / "run.json").exists():
+        if Exit.USAGE in self.codes or not (run / "run.json").exists():
             code = Exit.USAGE if Exit.USAGE in self.codes else Exit.ERROR
             raise MemdetectError("the workers could not start, for the reason above", code)
-        header = RunFolder(self.out).header()
-        if left := RunFolder(self.out).todo(header.sharding):
+        header = RunFolder(run).header()
+        if left := RunFolder(run).todo(header.sharding):
             code = Exit.ERROR if Exit.ERROR in self.codes else Exit.INCONCLUSIVE
-            raise MemdetectError(missing(self.out, header, left), code)
+            raise MemdetectError(missing(run, header, left), code)
+
+
+def through_workers(count: int, runs: Sequence[Path], inputs: Sequence[str]) -> Workers:
+    """Have so many processes of this command do its work on some runs; ends this one where it was stopped.
+
+    Raises MemdetectError (usage) where one of the inputs is stdin.
+    """
+    if "-" in inputs:
+        raise MemdetectError(
+            "--workers starts processes that read the inputs anew, and stdin is read once; name a file"
+        )
+    with Interrupt().listening() as interrupt:
+        workers = Workers(count, runs, interrupt.asked)
+        workers.work()
+    if interrupt.exit is not None:
+        say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
+        raise typer.Exit(int(interrupt.exit))
+    return workers
 
 
 def _cause(code: int) -> str:

@@ -3,23 +3,26 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import read_regular, write_atomic, write_new
 from memdetect.judging.reading import read_runs
-from memdetect.judging.run import Judged
+from memdetect.judging.run import Judged, policy_file
 from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.policy import Chosen
 
 OF_A_MACHINE = ("attempts", "parts", ".lock", "results.jsonl", "pairs.png")  # not copied to another folder
 
 
-def close(run: Path, waiting: Callable[[], bool] = lambda: True) -> Judged:
-    """Judge a run of which every shard is there by the policy of its header, and write its results.jsonl.
+def close(run: Path, waiting: Callable[[], bool] = lambda: True, policy: Chosen | None = None) -> Judged:
+    """Judge a run of which every shard is there, and write its results.jsonl.
 
     The results are written row by row, as they are read. waiting: asked while another process opens or closes the run.
+    policy: as a scan of the same options has it, None = that of the run's header, from the file that its scans named.
     Raises MemdetectError: inconclusive with the number of shards that are missing, error for one that is damaged.
     """
     folder = RunFolder(run)
@@ -30,7 +33,9 @@ def close(run: Path, waiting: Callable[[], bool] = lambda: True) -> Judged:
     if found.damaged:
         raise MemdetectError(found.damaged[0], Exit.ERROR)
     beside = Beside(altered=found.altered, recall=found.recall)
-    results, verdict = judge_with(found.header, found.rows, found.calibration, found.policies[0], beside)
+    chosen = policy or Chosen(found.policies[0], "", policy_file(folder))
+    results, verdict = judge_with(found.header, found.rows, found.calibration, chosen.policy, beside)
+    verdict = replace(verdict, policy_file=chosen.file)
     with folder.locked(waiting):
         folder.write_results(results)
     return Judged(found, results, verdict)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from memdetect.errors import MemdetectError
@@ -12,7 +12,9 @@ from memdetect.judging.reading import Runs, read_runs
 from memdetect.judging.reviewing import with_decisions
 from memdetect.judging.verdict import Beside
 from memdetect.judging.verdict import judge_with as judge_records
+from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.journal import POLICY_NOTED
 from memdetect.runs.mirror import fetched
 from memdetect.runs.policy import Policy, read_policy
 from memdetect.runs.records import Result
@@ -122,4 +124,13 @@ def read_run(folder: File) -> Run:
     results, verdict = judge_records(
         found.header, found.rows, found.calibration, policy, Beside(altered=found.altered, recall=found.recall)
     )
+    verdict = replace(verdict, policy_file=policy_file(RunFolder(home)))
     return Run(home, found.header, list(results), verdict, interrupted=not verdict.complete)
+
+
+def policy_file(folder: RunFolder) -> str:
+    """The file of the policy that a run was planned with, as its scans noted it; "" = none, or not one and the same."""
+    found = {str(event.get("file")) for event in folder.events() if event.get("event") == POLICY_NOTED}
+    named = found.pop() if len(found) == 1 else ""
+    parts = PurePosixPath(named).parts
+    return "" if ".." in parts or PurePosixPath(named).is_absolute() else named

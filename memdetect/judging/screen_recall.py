@@ -19,9 +19,9 @@ from memdetect.judging.statistics.beta import interval, lower_bound
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Names, Settings, Whole
 from memdetect.runs.policy import Policy
-from memdetect.runs.screen import Screen, Share
+from memdetect.runs.screen import RECALL, Screen, Share
 
-KEPT = "screen-recall.json"  # in a run folder: what was known of its screen before its first image
+KEPT = RECALL
 CONFIDENCE = 0.95
 MEASURE = "measure it with `memdetect screen-recall` and give the file by --screen-recall"
 

@@ -177,6 +177,9 @@ class RunFolder:
     def send(self) -> None:
         """Have what this process wrote besides shards reach where the run is kept; on a disk it is there."""
 
+    def bring(self) -> None:
+        """Have what others wrote to the run reach this machine; on a disk it is there."""
+
     def results(self) -> list[Result]:
         """The run's results; MemdetectError when the run was not closed."""
         path = self.path / "results.jsonl"

@@ -12,6 +12,7 @@ from typing import Any
 from memdetect.files import named, open_regular, process
 
 FOLDER = "journal"
+POLICY_NOTED = "policy"  # the event that names the `file` of the policy that a run is planned with
 
 
 class Journal:

@@ -15,10 +15,21 @@ from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement, Result
 from memdetect.runs.remote import Store, at_once, is_remote
 from memdetect.runs.review import strength
+from memdetect.runs.screen import FOLDER, RECALL
 from memdetect.runs.sharding import Sharding, numbered
 
-WHOLE = ("run.json", "calibration.json", "results.jsonl")  # files that a run is judged by, besides shards and journal
-KEPT = ("calibration.json", "results.jsonl", "pairs.png")  # what a process puts there besides shards and journal
+WHOLE = (
+    "run.json",
+    "calibration.json",
+    "results.jsonl",
+    RECALL,
+)  # files that a run is judged by, besides shards and journal
+KEPT = (
+    "calibration.json",
+    "results.jsonl",
+    "pairs.png",
+    RECALL,
+)  # what a process puts there besides shards and journal
 PAIRS = 24  # items whose images the sheet of pairs may show
 
 
@@ -110,6 +121,12 @@ class Mirror(RunFolder):
         self._send_journal()
         at_once(self._put, [name for name in KEPT if (self.path / name).is_file()])
 
+    def bring(self) -> None:
+        """Fetch the shards and journals of others, and what is known of a screen."""
+        self.shards()
+        self.events()
+        self._get(RECALL)
+
     def _name(self, number: int) -> str:
         return f"shards/{numbered(number)}.jsonl"
 
@@ -139,7 +156,7 @@ class Mirror(RunFolder):
 def fetched(run: Path, *, images: bool = False) -> Path:
     """The folder of a run, as it is; of one in object storage a copy that is brought up to date.
 
-    images: with all of its images. Raises MemdetectError where there is no run.
+    images: with all of its images. A screen comes with it. Raises MemdetectError where there is no run.
     """
     if not is_remote(run):
         return run
@@ -156,6 +173,10 @@ def fetched(run: Path, *, images: bool = False) -> Path:
             (folder / name).unlink(missing_ok=True)
         else:
             write_atomic(folder / name, data)
+    if store.has(f"{FOLDER}/run.json"):
+        fetched(run / FOLDER)
+    else:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return folder
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from memdetect.runs.plan import Names, Whole
 
 FOLDER = "screen"  # of the run folder: the screen's own run
+RECALL = "screen-recall.json"  # in a run folder: what was known of its screen before its first image
 NAMED = "screen:"  # before a detector's name in the record of a prompt that was only screened
 Share = Annotated[float, Field(gt=0, lt=1)]
 _RANGES = r"^(\d+(-\d+)?(,\d+(-\d+)?)*)?$"

@@ -13,7 +13,6 @@ from memdetect.adapters import Model, load
 from memdetect.copies.matching import Evidence
 from memdetect.detectors import find
 from memdetect.errors import MemdetectError
-from memdetect.files import write_atomic
 from memdetect.inputs.images import open_image
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.inputs.wording import KIND_COLUMNS, family_key, kind_of, one_a_family
@@ -29,8 +28,9 @@ from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
 from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.loop import Watch, sample_all
+from memdetect.scanning.made_once import keep, made_before, rests_on
 from memdetect.scanning.measure import measure
-from memdetect.scanning.own_bank import made_bank, run_beside
+from memdetect.scanning.own_bank import known_beside, made_bank, run_beside
 from memdetect.scanning.planning import header_of, searched
 from memdetect.scanning.prepare import Bench, Options, prepare
 from memdetect.scanning.soundness import single_colour
@@ -49,7 +49,9 @@ def run_calibration(
 ) -> Calibration | None:
     """Measure clean prompts, one a family, and write their scores to the file `out`; None when it was stopped.
 
-    The run is kept beside `out`, in NAME.run, and the same call resumes it; `stop` is asked before every shard. With an
+    The run is kept beside `out`, in NAME.run, and the same call resumes it, also while others are at it: one of them
+    makes the file once all is measured. None as well for a rank that leaves the rest to others. `stop` is asked before
+    every shard. With an
     index (the options', or the one that ships with the model) the strongest max(10, 1 %) of the prompts are generated
     and searched, copies are left out, and whoever moves up is searched in turn. Without one, or where it could not have
     told a copy, the calibration says that it was not checked. options.memorized: prompts that the model is known to
@@ -59,6 +61,8 @@ def run_calibration(
     for one to be searched whose images are not finite.
     """
     options, watch = replace(options or Options(), save_images=False), watch or Watch()
+    if options.sharing.ray is not None:
+        raise MemdetectError("a calibration is not handed to Ray; share it by --workers, or by --rank and --world")
     check_files(options)
     check_labels(requests, model)
     requests = _clean(requests)
@@ -73,20 +77,45 @@ def run_calibration(
     search = _Given(matcher) if matcher else _search(bench)
     bench = replace(bench, evidence=None)  # only the strongest prompts are searched, once their scores are known
     folder = run_beside(out)
+    others = [known_beside(out)] if known else []
     measured = _measured(requests, bench, folder, watch)
-    more = _measured(known, bench, RunFolder(out.parent / f"{out.stem}.memorized.run"), watch) if known else None
+    more = _measured(known, bench, others[0], watch) if known else None
     if measured is None or (known and more is None):
         return None
-    header, rows = measured
+    with folder.locked(watch.waits):
+        rests = "" if matcher else rests_on([folder, *others], _asked(search, options))
+        if rests and (held := made_before(folder, out, rests)):
+            return held
+        made = _made(requests, bench, folder, search, (measured, more))
+        keep(made, folder, out, rests)
+    return made
+
+
+Rows = tuple[Header, list[Measurement]]
+
+
+def _made(
+    requests: Requests,
+    bench: Bench,
+    folder: RunFolder,
+    search: "_Given | _Search | str",
+    measured: tuple[Rows, Rows | None],
+) -> Calibration:
+    """The calibration of runs that are whole: of clean prompts, and of memorized ones if there are any."""
+    (header, rows), more = measured
     made = _checked(header, rows, bench, folder, search)
     made = known_of_kinds(with_known(made, *more), more[1]) if more else made
     facts = {**made.provenance, "created": header.created, **_pace(folder, header, bench)}
     lost = header.planned - len(rows)
     held = bench.bank.facts if bench.bank else {}
     more_facts = {"provenance": {**facts, "nonfinite": lost}, "about": _about(requests), "bank": held}
-    made = made.model_copy(update=more_facts)
-    write_atomic(out, made.model_dump_json() + "\n")
-    return made
+    return made.model_copy(update=more_facts)
+
+
+def _asked(search: "_Given | _Search | str", options: Options) -> dict[str, Any]:
+    """How the prompts are searched for copies, as far as the result may depend on it."""
+    index = search.index if isinstance(search, _Search) else {}
+    return {"index": index, "policy": options.policy.digest, "why": search if isinstance(search, str) else ""}
 
 
 def _check(model: Model, options: Options) -> None:
@@ -96,10 +125,8 @@ def _check(model: Model, options: Options) -> None:
     prepare(model, replace(options, probing=replace(options.probing, detectors=others, combine=(), by="max")))
 
 
-def _measured(
-    requests: Requests, bench: Bench, folder: RunFolder, watch: Watch
-) -> tuple[Header, list[Measurement]] | None:
-    """Header and finite rows of a run of prompts; None when it was stopped."""
+def _measured(requests: Requests, bench: Bench, folder: RunFolder, watch: Watch) -> "Rows | None":
+    """Header and finite rows of a run of prompts; None when it was stopped, or others have still to measure."""
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with folder.locked(watch.waits):
         header = folder.open(header_of(bench, requests))

@@ -18,6 +18,7 @@ from memdetect.judging.run import Run
 from memdetect.judging.telling import kinds_in
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.journal import POLICY_NOTED
 from memdetect.runs.mirror import run_at
 from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
@@ -85,9 +86,11 @@ def run_scan(
     bench, folder, header = ready.bench, ready.folder, ready.header
     policy, evidence = job.options.policy, bench.evidence
     if not measured(job, ready, watch):
-        return closed(folder, header, ready.kept, policy, evidence, interrupted=True)
-    with folder.locked(watch.waits):
-        return closed(folder, header, ready.kept, policy, evidence, interrupted=False)
+        run = closed(folder, header, ready.kept, policy, evidence, interrupted=True)
+    else:
+        with folder.locked(watch.waits):
+            run = closed(folder, header, ready.kept, policy, evidence, interrupted=False)
+    return replace(run, verdict=replace(run.verdict, policy_file=job.options.policy_file))
 
 
 def measured(job: ScanJob, ready: Ready, watch: Watch) -> bool:
@@ -112,7 +115,7 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     run; others wait for it.
     """
     requests, out = job.requests, job.out
-    check_screening(job.options, out)
+    check_screening(job.options)
     check_files(job.options)
     check_labels(requests, job.model)
     options = with_base(job.model, job.options)
@@ -150,6 +153,8 @@ def _opened(
     header = header_of(bench, requests, calibration).model_copy(update={"screen": screen})
     kept = calibration.cut(header.plan) if calibration else None
     header = folder.open(header)
+    if asked.policy_file:
+        folder.note(POLICY_NOTED, file=asked.policy_file)
     if kept:
         write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
     keep_recall(folder.path, made, header)

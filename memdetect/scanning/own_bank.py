@@ -48,10 +48,11 @@ def made_bank(requests: Requests, model: Model, options: Options, out: Path, wat
             f"least {FEWEST} for tuning and others for calibration, or leave out what compares with a bank"
         )
     settings = _digest(model, sampler, tuning)
-    found = read_bank(bank_file(out), settings)
-    if found is None:
-        _refuse_another(requests, model, options, out)
-        found = _made(model, sampler, tuning, bank_file(out), settings, watch)
+    with run_beside(out).locked(watch.waits):  # of several processes one makes it, and the others wait
+        found = read_bank(bank_file(out), settings)
+        if found is None:
+            _refuse_another(requests, model, options, out)
+            found = _made(model, sampler, tuning, bank_file(out), settings, watch)
     return found, found is not None
 
 
@@ -70,10 +71,15 @@ def run_beside(out: Path) -> RunFolder:
     return RunFolder(out.parent / f"{out.stem}.run")
 
 
+def known_beside(out: Path) -> RunFolder:
+    """The run of memorized prompts that a calibration's sensitivity is measured on."""
+    return RunFolder(out.parent / f"{out.stem}.memorized.run")
+
+
 def _refuse_another(requests: Requests, model: Model, options: Options, out: Path) -> None:
     """Refuse to go on with a run of another plan before its bank is written over."""
     unknown = Bank((), torch.zeros(0, 0), torch.zeros(2, 0), {"": torch.zeros(2, 0)})
-    if run_beside(out).path.exists():
+    if (run_beside(out).path / "run.json").exists():
         run_beside(out).continued(header_of(prepare(model, options, bank=unknown), requests), later=("bank",))
 
 

@@ -31,7 +31,8 @@ LARGEST = {"num_seeds": MOST_SEEDS, "steps": 10**6, "batch_size": MOST_SEEDS}
 class Options:
     """Everything that a run is told, a record each.
 
-    policy: what it will be judged by, as `judging` says it. save_images: whether generated images are kept. memorized:
+    policy: what it will be judged by, as `judging` says it. policy_file: where that was read from, as seen from the
+    root of its repository; "" = no file there. save_images: whether generated images are kept. memorized:
     for clean scores, prompts that the model is known to have memorized, each of a kind. screening: which prompts are
     sampled in full.
     """
@@ -46,6 +47,7 @@ class Options:
     memorized: Requests | None = None
     sharing: Sharing = field(default_factory=Sharing)
     screening: Screening = field(default_factory=Screening)
+    policy_file: str = ""
 
     def base_of(self, model: Any) -> Any:
         """The base that is given; of a model with LoRAs whose training pictures are known, the model without them."""

@@ -179,7 +179,8 @@ def _settings(told: Mapping[str, Any], **more: Any) -> Options:
         raise MemdetectError("workers are started by the command line; call with a rank in processes of your own")
     if told.get("unconditional"):
         records["sampling"] = records["sampling"].without_prompts()
-    return Options(**records, policy=policy_of(records["judging"]).policy, **more)
+    policy = policy_of(records["judging"])
+    return Options(**records, policy=policy.policy, policy_file=policy.file, **more)
 
 
 def _watch(told: Mapping[str, Any]) -> Watch:

@@ -87,7 +87,7 @@ def _connect(ray: Any, address: str) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
-    except (ConnectionError, RuntimeError, ValueError) as problem:
+    except Exception as problem:  # a bare one where a node is not up in time
         said = " ".join(str(problem).split())
         raise MemdetectError(f"no Ray cluster at {address!r}: {said:.160}; check the address", Exit.ERROR) from None
     finally:

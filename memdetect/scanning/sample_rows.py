@@ -39,6 +39,7 @@ class SampleOptions:
     maker: what made the pictures, in the user's words; clean and scanned ones come from the same. per_prompt: pictures
     of each prompt that are compared with each other, None = as many as most prompts have. combine: detectors that
     decide, () = both. strata: a column that p-values stay within. embedder: of the comparison; with an index its own.
+    policy_file: of the policy, as seen from the root of its repository; "" = no file there.
     """
 
     maker: str
@@ -48,6 +49,7 @@ class SampleOptions:
     embedder: str = "auto"
     lookup: Lookup = field(default_factory=Lookup)
     policy: Policy = field(default_factory=Policy)
+    policy_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from memdetect.judging.telling import kinds_in, known_of_kinds, of_kinds, with_k
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase
+from memdetect.runs.journal import POLICY_NOTED
 from memdetect.runs.plan import GIVEN, RUN, Plan, Reading, inputs_digest
 from memdetect.runs.records import Measurement
 from memdetect.scanning.closing import closed
@@ -61,12 +63,16 @@ def run_samples(
     kept, folder = made.cut(header.plan), RunFolder(out)
     with folder.locked(watch.waits):
         header = folder.open(header)
+        if options.policy_file:
+            folder.note(POLICY_NOTED, file=options.policy_file)
         write_atomic(folder.path / "calibration.json", kept.model_dump_json() + "\n")
     kinds = kinds_in(made) if kept.digest == header.calibration else None
     if not go_through(opened_samples(scanned, desk, folder, header, kinds), watch):
-        return closed(folder, header, kept, options.policy, desk.evidence, interrupted=True)
-    with folder.locked(watch.waits):
-        return closed(folder, header, kept, options.policy, desk.evidence, interrupted=False)
+        run = closed(folder, header, kept, options.policy, desk.evidence, interrupted=True)
+    else:
+        with folder.locked(watch.waits):
+            run = closed(folder, header, kept, options.policy, desk.evidence, interrupted=False)
+    return replace(run, verdict=replace(run.verdict, policy_file=options.policy_file))
 
 
 def _check(clean: Samples, memorized: Samples | None) -> None:

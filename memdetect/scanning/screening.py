@@ -18,8 +18,8 @@ from memdetect.judging.telling import kinds_in
 from memdetect.probing.texts import texts_once
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
+from memdetect.runs.mirror import run_at
 from memdetect.runs.plan import Plan
-from memdetect.runs.remote import is_remote
 from memdetect.runs.screen import FOLDER, Screen, packed
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.planning import header_of, plan_of, settings_of
@@ -99,8 +99,8 @@ def screener_of(bench: Bench, requests: Requests, clean: Calibration | None) -> 
     return replace(made, recall=recall_for(Path(file), made.before(bench))) if file else made
 
 
-def check_screening(options: Options, out: Path | None = None) -> None:
-    """Refuse what asks for no screen, or for two, and one whose run would be in object storage."""
+def check_screening(options: Options) -> None:
+    """Refuse what asks for no screen, or for two."""
     asked = options.screening
     for name, value in (("--screen", asked.screen), ("--screen-p", asked.screen_p)):
         if value is not None and not 0 < value < 1:
@@ -109,8 +109,6 @@ def check_screening(options: Options, out: Path | None = None) -> None:
         raise MemdetectError("--screen and --screen-p both choose prompts; give one of the two")
     if asked.asked:
         screening_detectors(asked)
-        if out is not None and is_remote(out):
-            raise MemdetectError(f"a screen keeps a run of its own beside the scan's, in a folder, and {out} is none")
         if options.judging.base is not None:
             raise MemdetectError("--screen and --base exclude each other: a base draws every prompt many times over")
         return
@@ -188,7 +186,7 @@ def screened(requests: Requests, made: Screener, out: Path, watch: Watch) -> Scr
     Others may be at it as well: it goes on when every shard is there. None when it was stopped; the same call resumes.
     Raises MemdetectError where the screen's run was altered.
     """
-    bench, items, folder = made.bench, requests.items, RunFolder(out / FOLDER)
+    bench, items, folder = made.bench, requests.items, run_at(out / FOLDER)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.locked(watch.waits):
         header = folder.open(header_of(bench, requests))

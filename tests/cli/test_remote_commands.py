@@ -1,8 +1,10 @@
 """A run that is kept in object storage, as its user meets it: scanned, gated, reported, brought here, and refused."""
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import KEY, SECRET, Account, serving
@@ -133,3 +135,42 @@ def test_what_cannot_be_is_one_line(
     monkeypatch.setattr(remote, "RETRIES", 0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     assert f"{RUN} cannot be reached" in last(4, RUN)
+
+
+def test_two_machines_share_a_run_that_is_screened(
+    work: Path, model_folder: Path, server: Account, says: Says, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The screen is measured by whoever is there; what it chose is shared; a reader brings both runs."""
+
+    def on(name: str) -> None:
+        monkeypatch.setenv("MEMDETECT_CACHE_DIR", str(work / name))
+        for module in ("files", "runs.journal", "runs.attempts"):
+            monkeypatch.setattr(f"memdetect.{module}.process", lambda: f"{name}.17-4711")
+
+    address = "s3://bucket/team/screened"
+    local, there = (
+        [*scan(work, model_folder, out), "--screen", "0.5", "--screen-detector", "noise-gap", "--shard-size", "1"]
+        for out in (str(work / "screened"), address)
+    )
+    assert run(local) == 0
+    on("a")
+    assert "its share is measured" in says(0, *there, "--rank", "0", "--world", "2", "--no-steal")
+    on("b")
+    says(0, *there, "--rank", "1", "--world", "2")
+    held = {name.removeprefix("team/screened/"): data for name, data in server.buckets["bucket"].items()}
+    paths = [path for path in (work / "screened").rglob("*.*") if path.suffix in (".png", ".jsonl")]
+    for path in (path for path in paths if path.parent.name != "journal" and path.name != "pairs.png"):
+        assert held[path.relative_to(work / "screened").as_posix()] == path.read_bytes()
+    on("c")
+    verdicts: list[dict[str, Any]] = []
+    for name in (str(work / "screened"), address):
+        capsys.readouterr()
+        assert run(["gate", name, "--format", "json"]) == 3
+        verdicts.append(json.loads(capsys.readouterr().out)["verdict"])
+    assert verdicts[0] == verdicts[1]
+    assert "integrity" not in {rule["name"] for rule in verdicts[1]["rules"]}
+    del server.buckets["bucket"]["team/screened/screen/run.json"]
+    capsys.readouterr()
+    assert run(["gate", address, "--format", "json"]) == 3
+    rules = json.loads(capsys.readouterr().out)["verdict"]["rules"]
+    assert "integrity" in {rule["name"] for rule in rules}, "a screen that is gone is missed"

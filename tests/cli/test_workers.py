@@ -1,5 +1,6 @@
 """`scan --workers` and `--rank`: the bytes of one process, whoever is killed; signals are passed on; nothing hangs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 from toy_runs import bytes_of
 
+from memdetect import read_run
 from memdetect.cli import run
 from memdetect.cli.workers import Workers, _without_workers  # pyright: ignore[reportPrivateUsage]
+from memdetect.judging.run import policy_file
+from memdetect.runs.folder import RunFolder
 
 LONG = 300
 
@@ -76,6 +80,25 @@ def test_a_driver_that_is_killed_takes_its_workers_with_it_and_the_run_goes_on(
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.slow
+def test_workers_make_the_calibration_of_one_process(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "clean.txt").write_text("".join(f"a cat {word}\n" for word in ["of", "and", "red", "blue", "odd"]))
+    command = ["calibrate", str(tmp_path / "clean.txt"), "--model", str(model_folder), "--no-index", "--device", "cpu"]
+    command += ["--steps", "1", "--num-seeds", "2", "--shard-size", "1"]
+    made: list[Any] = []
+    for name, more in (("one", []), ("two", ["--workers", "2"])):
+        (tmp_path / name).mkdir()
+        out = tmp_path / name / "c.json"
+        code, printed, err = told(start([*command, "--out", str(out), *more]))
+        assert (code, printed) == (0, f"{out}\n"), err
+        made.append(json.loads(out.read_bytes()))
+    assert made[0]["scores"] == made[1]["scores"]
+    assert made[0]["items"] == made[1]["items"]
+    assert len(made[0]["items"]) == 5
+    assert bytes_of(tmp_path / "two" / "c.run") == bytes_of(tmp_path / "one" / "c.run")
+    assert len(list((tmp_path / "two" / "c.run" / "journal").iterdir())) == 2
+
+
 # A worker that writes what a scan would, and dies at its first shards; `python FILE OUT`.
 DYING = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
@@ -89,12 +112,12 @@ def test_workers_that_die_in_vain_are_given_up(tmp_path: Path, monkeypatch: pyte
         return subprocess.Popen([sys.executable, "-c", DYING], stdin=subprocess.PIPE)
 
     monkeypatch.setattr("memdetect.cli.workers._started", dies)
-    workers = Workers(2, tmp_path, lambda: False)
+    workers = Workers(2, [tmp_path], lambda: False)
     workers.work()
     assert workers.codes == [-signal.SIGKILL] * 2
     assert 4 <= len(started) <= 12
     with pytest.raises(Exception, match="the workers could not start, for the reason above"):
-        workers.check()
+        workers.check(tmp_path)
 
 
 def test_a_stop_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +130,7 @@ def test_a_stop_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return child
 
     monkeypatch.setattr("memdetect.cli.workers._started", waiting)
-    workers = Workers(2, tmp_path, lambda: True)
+    workers = Workers(2, [tmp_path], lambda: True)
     workers.work()
     assert workers.codes == [143, 143]
 
@@ -129,3 +152,71 @@ def test_a_rank_that_leaves_the_rest_passes_no_gate(
     command = ["scan", str(file), "--model", str(model_folder), "--no-index", "--out", str(out), "--steps", "2"]
     command += ["--num-seeds", "2", "--shard-size", "1", "--rank", "0", "--world", "2", "--no-steal"]
     assert run([*command, *asked]) == code
+
+
+def test_whoever_closes_a_run_names_the_policy_that_counted(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also what it suppresses is that of the last command, not of the first."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "ci").mkdir()
+    (tmp_path / "ci" / "bar.toml").write_text('[policy]\nfail-on = "copy"\n', encoding="utf-8")
+    (tmp_path / "p.txt").write_text("a cat\na dog\n", encoding="utf-8")
+    fast = ["--no-index", "--steps", "1", "--num-seeds", "1", "--policy", "ci/bar.toml", "--format", "json"]
+    scan = ["scan", "p.txt", "--model", str(model_folder), "--out", "run", *fast]
+    monkeypatch.setattr(Workers, "work", lambda _: None)
+
+    def verdict(*command: str) -> dict[str, Any]:
+        capsys.readouterr()
+        assert run(list(command)) in (0, 3)
+        return json.loads(capsys.readouterr().out)["verdict"]
+
+    alone = verdict(*scan)
+    assert alone["policy_file"] == "ci/bar.toml"
+    assert verdict("merge", "run", "--format", "json") == alone
+    assert verdict(*scan, "--workers", "2") == alone
+    assert read_run("run").verdict.policy_file == "ci/bar.toml"
+    entry = '[[ignore]]\nid = "none"\noutcome = "copy"\nmodel = "m"\nreason = "r"\nowner = "o"\nexpires = 2999-01-01\n'
+    (tmp_path / ".memdetectignore.toml").write_text(entry, encoding="utf-8")
+    later = verdict(*scan, "--workers", "2")
+    assert later["policy"]["ignore"]
+    assert verdict(*scan) == later
+
+
+@pytest.mark.parametrize("named", [["a.toml", "b.toml"], ["/etc/a.toml"], ["../a.toml"], []])
+def test_a_policy_file_that_is_not_known_is_not_named(named: list[str], tmp_path: Path) -> None:
+    for file in named:
+        RunFolder(tmp_path).note("policy", file=file)
+    assert policy_file(RunFolder(tmp_path)) == ""
+
+
+def test_workers_of_a_calibration_make_it_and_it_is_said_once(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clean.txt").write_text("a cat\na dog\na house\na bird\n", encoding="utf-8")
+    command = ["calibrate", "clean.txt", "--model", str(model_folder), "--no-index", "--out", "c.json"]
+    command += ["--steps", "1", "--num-seeds", "1", "--detector", "spikiness", "--shard-size", "2"]
+    codes = [0, 0]
+
+    def work(self: Workers) -> None:
+        """Its processes, in this one."""
+        assert self.runs == [Path("c.run")]
+        with monkeypatch.context() as patch:
+            patch.setenv("MEMDETECT_WORKER", "1")
+            patch.setattr("memdetect.cli.places.end_with_parent", lambda: None)
+            self.codes += [
+                run([*command, "--rank", str(rank), "--world", "2"]) or code for rank, code in enumerate(codes)
+            ]
+
+    monkeypatch.setattr(Workers, "work", work)
+    assert run([*command, "--workers", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err.count("4 clean prompts")) == ("c.json\n", 1)
+    codes[:] = [4, 4]
+    assert run([*command, "--workers", "2"]) == 4
+    assert "no worker could make the calibration of it" in capsys.readouterr().err
+    assert run([*command, "--rank", "0", "--world", "2", "--no-steal", "--out", "other.json"]) == 0
+    assert "join the runs by memdetect merge" in capsys.readouterr().err
+    assert not Path("other.json").exists()

@@ -10,8 +10,11 @@ from toy_runs import ITEMS, SIZE, ToyJob, bytes_of, header_of, requests
 from memdetect.errors import MemdetectError
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.mirror import Mirror, fetched, run_at
+from memdetect.runs.policy import Policy
 from memdetect.runs.records import Result
+from memdetect.runs.screen import RECALL
 from memdetect.runs.sharding import Rank
+from memdetect.scanning.closing import closed
 from memdetect.scanning.loop import Watch, go_through
 from memdetect.scanning.worker import Opened, Worker
 
@@ -89,6 +92,23 @@ def test_two_machines_share_a_run(server: Account, machine: Machine, alone: dict
     assert [row.index for row in first.folder.measurements()] == list(range(ITEMS))
     noted = {event["file"] for event in first.folder.events() if event["event"] == "shard"}
     assert noted == {f"{number:010d}.jsonl" for number in range(COUNT)}
+
+
+def test_whoever_closes_a_run_has_the_rows_of_all(server: Account, machine: Machine) -> None:
+    """On a machine that measured some of the shards, and on one that measured none."""
+    first = Worker(opened())
+    for number in (0, 2, 4):
+        first.run(number)
+    (first.folder.path / RECALL).write_text("known")
+    first.folder.send()
+    for name in ("second", "third"):
+        machine(name)
+        run = opened()
+        assert go_through(run, Watch())
+        found = closed(run.folder, run.header, None, Policy(), None, interrupted=False)
+        assert (len(found.results), found.verdict.complete) == (ITEMS, True)
+        assert not [rule for rule in found.verdict.rules if rule.name == "integrity"]
+        assert (run.folder.path / RECALL).read_text() == "known"
 
 
 def test_of_two_that_measured_a_shard_the_first_counts(server: Account, machine: Machine) -> None:

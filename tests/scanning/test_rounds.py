@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -145,6 +147,21 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         MemdetectError, match=r"--ray needs Ray Data, which is not installed; pip install memdetect\[ray\]"
     ):
         through_ray(job.opened(), job, Watch(), "local")
+
+
+@pytest.mark.parametrize("kind", [ConnectionError, RuntimeError, ValueError, Exception])
+def test_a_cluster_that_does_not_start_is_one_line(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray raises a bare Exception where a node is not up in time."""
+
+    def init(**_: Any) -> None:
+        raise kind("the node timed out\nduring startup")
+
+    ray = SimpleNamespace(init=init, shutdown=lambda: None)
+    monkeypatch.setattr(ray_data, "import_module", lambda _name: ray)
+    with pytest.raises(MemdetectError, match="no Ray cluster at 'local': the node timed out during startup; check the"):
+        ray_data.through_ray(ToyJob(tmp_path).opened(), ToyJob(tmp_path), Watch(), "local")
 
 
 def test_ray_is_not_imported_without_being_asked_for(tmp_path: Path, ready: Ready) -> None:
