@@ -1,4 +1,4 @@
-"""The families of detectors are the same, in the same words, wherever a page groups them."""
+"""Detectors are grouped by the same questions, in the same words, wherever a page groups them."""
 
 import re
 
@@ -11,31 +11,31 @@ REFERENCE = DOCS / "reference" / "detectors.md"
 OTHERS = [ROOT / "README.md", DOCS / "explanation" / "detectors-compared.md"]
 
 
-def families(text):
-    """Family -> (question, last cell) of the first table of a page whose head begins with "family"."""
-    table = text.split("\n| family |")[1].split("\n\n")[0]
+def questions(text):
+    """What is asked about -> (question, last cell), of the table of a page whose head begins with "asks about"."""
+    table = text.split("\n| asks about |")[1].split("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
     return {name: (question, last) for name, question, last in rows}
 
 
-LISTED = families(REFERENCE.read_text("utf-8"))
+LISTED = questions(REFERENCE.read_text("utf-8"))
 
 
-def test_every_detector_is_of_one_family():
+def test_every_detector_asks_one_question():
     named = [name for _, cell in LISTED.values() for name in re.findall(r"`([^`]+)`", cell)]
     assert sorted(named) == sorted(detector.name for detector in BUILT_IN)
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.name)
-def test_a_page_has_the_same_families_and_questions(path):
-    told = families(path.read_text("utf-8"))
+def test_a_page_has_the_same_questions(path):
+    told = questions(path.read_text("utf-8"))
     assert {name: question for name, (question, _) in told.items()} == {
         name: question for name, (question, _) in LISTED.items()
     }
 
 
-def test_the_readme_counts_each_family():
-    for name, (_, cell) in families(OTHERS[0].read_text("utf-8")).items():
+def test_the_readme_counts_those_of_each_question():
+    for name, (_, cell) in questions(OTHERS[0].read_text("utf-8")).items():
         shown = re.findall(r"`([^`]+)`", cell)
         (more,) = re.findall(r"(\d+) others", cell) or ["0"]
         members = re.findall(r"`([^`]+)`", LISTED[name][1])
