@@ -14,7 +14,8 @@ from memdetect.errors import Exit, MemdetectError
 app = typer.Typer(
     name="memdetect",
     cls=LazyGroup,
-    help="Find which prompts and images of a diffusion model come back as copies of its training data.",
+    help="Find which prompts and images of a diffusion model come back as copies of its training data.\n\n"
+    "Begin with `memdetect scan`, which measures a model; `memdetect gate` judges what it measured.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

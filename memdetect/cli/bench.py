@@ -52,7 +52,7 @@ class Grouped:
         typer.Option(
             "--dose",
             metavar="GROUP",
-            help="Group of the dose-response curve; repeatable. Default: the groups of --compare.",
+            help="Group to draw in the curve of scores against exposures; repeatable. Default: those of --compare.",
         ),
     ] = ()
     group: Annotated[
@@ -78,14 +78,16 @@ class Grouped:
     calibration: Annotated[
         Sequence[str],
         typer.Option(
-            "--calibration-part", help="Part of the clean prompts that p-values are ranked among; repeatable."
+            "--calibration-part", help="Value of the column part: the clean prompts to rank among; repeatable."
         ),
     ] = ()
     test: Annotated[Sequence[str], TEST_PART] = ()
     at_most: Annotated[
         Sequence[str],
         typer.Option(
-            "--at-most", metavar="[GROUP=]N", help="Most prompts to take of a group in each split; repeatable."
+            "--at-most",
+            metavar="[GROUP=]N",
+            help="Largest number of prompts to take of a group in each split; repeatable.",
         ),
     ] = ()
 
@@ -126,7 +128,10 @@ Steps = Annotated[
         "--step", min=1, help="Sampling step at which to try the detectors, from 1; repeatable. Default: ten of them."
     ),
 ]
-Rounds = Annotated[int, typer.Option("--timing-rounds", min=0, metavar="N", help="Rounds of timing; 0 = none.")]
+Rounds = Annotated[
+    int,
+    typer.Option("--timing-rounds", min=0, metavar="N", help="How often each detector is timed; 0 measures no times."),
+]
 
 
 @unfolded

@@ -46,7 +46,7 @@ def calibrate_command(
     memorized: Memorized = None,
     out: Out = Path("calibration.json"),
 ) -> None:
-    """Measure clean prompts, one a family, and keep their scores in the file --out; the same command again resumes.
+    """Measure prompts that the model has not memorized; keep their scores in --out. The same command again resumes.
 
     The run is kept beside --out, in NAME.run. --labels ranks classes among other classes of the model, --unconditional
     images among other images of the model; what all of them share is not found. Images without a condition are not

@@ -21,7 +21,7 @@ def doctor_command(
     loading: Annotated[Loading, Take(only=("loras",))],
     format: Annotated[Literal["table", "json"], FORMAT] = "table",
 ) -> None:
-    """Check whether this machine can scan: a line a check, or JSON for a bug report; nothing is fetched.
+    """Check whether this machine can scan: one line for each check, or JSON for a bug report; nothing is fetched.
 
     With --train-images or --lora it says instead what is understood of them: pictures, captions and where each stands,
     what is left out and why. Exit codes: 0 it can, 3 it cannot, or only without a picture that cannot be opened.

@@ -18,7 +18,7 @@ def gate_command(
     judging: GateJudging,
     reporting: Reporting,
 ) -> None:
-    """Judge runs against a policy, without the model and without torch.
+    """Judge finished runs by a policy: pass, fail or inconclusive. Needs neither the model nor torch.
 
     Exit codes: 0 pass, 1 fail, 2 usage or input, 3 inconclusive: incomplete, not calibrated, or too small; 4 error.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
+from inspect import cleandoc
 from typing import Any
 
 import typer
@@ -85,9 +86,22 @@ def _command(name: str) -> Any:
     command: Any = typer.main.get_command(found)
     command.name = name
     command.rich_help_panel = next((panel for panel, names in PANELS.items() if name in names), None)
-    for each in (command, *getattr(command, "commands", {}).values()):
+    for each in _with_inner(command):
         _no_type_of_help(each)
+        each.help = paragraphs(each.help or "")
     return command
+
+
+def _with_inner(command: Any) -> Iterator[Any]:
+    """A command, and those that it is a group of, at any depth."""
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from _with_inner(inner)
+
+
+def paragraphs(text: str) -> str:
+    """A docstring with each paragraph on one line: Typer keeps its line ends, and a terminal breaks lines itself."""
+    return "\n\n".join(" ".join(part.split()) for part in cleandoc(text).split("\n\n"))
 
 
 def _no_type_of_help(command: Any) -> None:

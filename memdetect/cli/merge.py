@@ -21,7 +21,7 @@ def merge_command(
     reporting: Reporting,
     out: MaybeOut = None,
 ) -> None:
-    """Close a run of which every shard is measured: judge it as planned, and write its results.jsonl.
+    """Close a run that several processes measured: judge it as planned, and write its results.jsonl.
 
     Several runs are those of machines without a common disk, of one plan: what the first lacks is copied into it, or
     all of them into --out.

@@ -31,9 +31,11 @@ TRAIN_STEPS = typer.Option("--train-steps", min=1, help="Number of training step
 Count = Annotated[int, typer.Option("--count", min=1, help="Number of items to make.")]
 
 TUNING_PART = typer.Option(
-    "--tuning-part", metavar="PART", help="Part that is the tuning split; repeatable. Without it, one is drawn."
+    "--tuning-part",
+    metavar="PART",
+    help="Value of the column part that marks the tuning split; repeatable. Without it, one is drawn.",
 )
-TEST_PART = typer.Option("--test-part", help="Part that is the test split; repeatable.")
+TEST_PART = typer.Option("--test-part", help="Value of the column part that marks the test split; repeatable.")
 
 WEIGHTS = ("weights", "trust_torchscript")
 

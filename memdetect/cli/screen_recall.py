@@ -26,7 +26,7 @@ def screen_recall_command(
     ] = None,
     out: Out = Path("screen-recall.json"),
 ) -> None:
-    """Measure what a screen keeps, of known memorized prompts or of what a full scan found, and write it to --out.
+    """Measure how many memorized prompts a screen keeps, and write it to the file --out.
 
     Give the file to scan or gate by --screen-recall. It holds for this model, these settings, detectors and share.
 

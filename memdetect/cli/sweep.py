@@ -47,7 +47,7 @@ def sweep_command(
     heat_map: HeatMap = None,
     write_card: WriteCard = False,
 ) -> None:
-    """Scan labelled prompts with every statistic, layer and timestep; rank on the tuning, report on the test split.
+    """Find the layer and timestep that work best on labelled prompts, chosen on one split, reported on another.
 
     The run is kept in the folder --out; the same command again resumes. Default: all layers, at 10 50 100 200 400.
     """

@@ -1,6 +1,7 @@
 """Help says what an option is for in a sentence, and what it takes in a word; the options that most need come first."""
 
 import re
+from itertools import pairwise
 
 import pytest
 import typer.main
@@ -56,6 +57,16 @@ def test_help_keeps_to_its_width(path, columns, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if len(line) > columns] == []
     assert re.findall(r"--[\w-]*…", " ".join(lines)) == []
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_paragraphs_of_help_fill_their_lines(path, monkeypatch, capsys):
+    """No line ends where the docstring's did: the next word would not have fitted."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*path, "--help"]) == 0
+    lines = capsys.readouterr().out.partition("╭")[0].splitlines()
+    pairs = [(line.rstrip(), after.split()[0]) for line, after in pairwise(lines) if line.strip() and after.strip()]
+    assert [line for line, word in pairs if len(line) + 1 + len(word) < 80] == []
 
 
 def test_the_options_that_most_people_need_come_first(monkeypatch, capsys):

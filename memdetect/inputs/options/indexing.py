@@ -66,7 +66,7 @@ class Indexing:
     append: Annotated[bool, Option("--append", help="Add the images to the index that is there already.")] = False
     replace: Annotated[bool, Option("--replace", help="Replace the index that is there already.")] = False
     null_queries: Annotated[
-        int, Option("--null-queries", min=1, metavar="N", help="Most images to find the threshold with.")
+        int, Option("--null-queries", min=1, metavar="N", help="Largest number of images to find the threshold with.")
     ] = 4999
     planted: Annotated[
         int,

@@ -31,8 +31,8 @@ class Judging:
         Any,
         Option(
             "--base",
-            help="Model that this one was fine-tuned from; scores are ranked among those of its "
-            "images of the same prompts.",
+            help="Model that this one was fine-tuned from. It draws the same prompts, and scores are "
+            "compared with its scores.",
         ),
         Given(str | None),
     ] = None
@@ -60,7 +60,7 @@ class Judging:
         float | None,
         Option(
             "--max-rate",
-            help="Largest share of prompt families that may be flagged, by the share's upper confidence bound.",
+            help="Largest share of prompts that may be flagged, near-duplicates counted once; its upper bound counts.",
         ),
     ] = None
     fdr: Annotated[
@@ -111,13 +111,13 @@ class Judging:
     ] = None
     screen_recall: Annotated[
         File | None,
-        Option("--screen-recall", help="What a screen is known to keep, as `memdetect screen-recall` wrote it."),
+        Option("--screen-recall", help="File that says how much a screen keeps, written by `memdetect screen-recall`."),
     ] = None
     min_screen_recall: Annotated[
         float | None,
         Option(
             "--min-screen-recall",
-            help="Least share of findings that a screen has to keep, with 95 % confidence; 0.9.",
+            help="Smallest share of findings that a screen has to keep, with 95 % confidence. Default: 0.9.",
         ),
     ] = None
     review: Annotated[

@@ -103,7 +103,12 @@ class Sampling:
     panel: ClassVar[str] = "Sampling"
     num_seeds: Annotated[
         int | None,
-        Option("--num-seeds", min=1, metavar="N", help="Images to make for each prompt."),
+        Option(
+            "--num-seeds",
+            min=1,
+            metavar="N",
+            help="Images to make for each prompt. If no default is shown, the model's card decides; for most models 4.",
+        ),
     ] = None
     seed: Seed = 0
     steps: Annotated[
@@ -144,7 +149,11 @@ class Probing:
     panel: ClassVar[str] = "Detectors"
     layers: Layers = ()
     timesteps: Annotated[
-        Sequence[int], Option("--timestep", help="Timestep at which images are noised and probed; repeatable.")
+        Sequence[int],
+        Option(
+            "--timestep",
+            help="Timestep up to which finished images are noised before a layer is read; repeatable.",
+        ),
     ] = ()
     sigmas: Annotated[
         Sequence[float],
@@ -235,19 +244,34 @@ class Sharing:
     panel: ClassVar[str] = "More than one process"
     shard_size: Annotated[
         int | None,
-        Option("--shard-size", min=1, metavar="N", help="Items of a shard, fixed at the first start: 16 images."),
+        Option(
+            "--shard-size",
+            min=1,
+            metavar="N",
+            help="Prompts that are measured together and kept as one file; fixed when a run first starts. "
+            "Default: as many as make a batch.",
+        ),
     ] = None
     rank: RankNumber = None
     world: World = None
     steal: Annotated[
-        bool, Option("--steal/--no-steal", help="Take what other ranks leave; not where each has its own disk.")
+        bool,
+        Option(
+            "--steal/--no-steal",
+            help="Also measure what other processes leave undone; not where each process has its own disk.",
+        ),
     ] = True
     workers: Annotated[
-        int | None, Option("--workers", min=1, metavar="N", help="Start so many processes here, one a GPU.")
+        int | None,
+        Option("--workers", min=1, metavar="N", help="Start this many processes on this machine, one for each GPU."),
     ] = None
     ray: Annotated[
         str | None,
-        Option("--ray", metavar="ADDRESS", help="Workers of a Ray cluster: local starts one, auto finds one."),
+        Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Measure on a Ray cluster: its address, auto for the one that runs, or local to start one here.",
+        ),
     ] = None
 
     @property

@@ -30,15 +30,23 @@ class Screening:
         Option(
             "--screen-p",
             metavar="P",
-            help="The same, but sample those in full whose first steps have a p-value of at most P.",
+            help="As --screen, but sample in full the prompts whose first steps have a p-value of at most P.",
         ),
     ] = None
     screen_detectors: Annotated[
-        Sequence[str], Option("--screen-detector", help="Detector of the first steps that screens; repeatable.")
+        Sequence[str],
+        Option(
+            "--screen-detector", help="Detector that screens, of the first steps alone; repeatable. Default: sharpness."
+        ),
     ] = ()
     screen_steps: Annotated[
         int | None,
-        Option("--screen-steps", min=1, metavar="N", help="Steps of the schedule that the screen begins; at most 10."),
+        Option(
+            "--screen-steps",
+            min=1,
+            metavar="N",
+            help="Sampling steps that the screen plans; it makes the first few. Default: as the scan, at most 10.",
+        ),
     ] = None
 
     @property

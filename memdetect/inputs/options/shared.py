@@ -38,9 +38,17 @@ def pipeline_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
 # Options of several records and commands.
 RankNumber = Annotated[
     int | None,
-    Option("--rank", min=0, metavar="R", help="Number of this process, from 0; else as Slurm or torchrun says."),
+    Option(
+        "--rank",
+        min=0,
+        metavar="R",
+        help="Number of this process, counted from 0. Default: what Slurm, torchrun or Kubernetes sets.",
+    ),
 ]
-World = Annotated[int | None, Option("--world", min=1, metavar="W", help="How many processes share the work.")]
+World = Annotated[
+    int | None,
+    Option("--world", min=1, metavar="W", help="How many processes share the work. Default: as for --rank."),
+]
 Layers = Annotated[
     Sequence[str],
     Option("--layer", help="Layer to probe: a name, a glob, or an alias that `memdetect layers` lists; repeatable."),
@@ -64,5 +72,5 @@ EmbedderName = Annotated[
     ),
 ]
 MaxPixels = Annotated[
-    int, Option("--max-pixels", min=1, metavar="N", help="Most pixels that an image may have to be opened.")
+    int, Option("--max-pixels", min=1, metavar="N", help="Largest number of pixels of an image that is still opened.")
 ]
