@@ -166,6 +166,11 @@ class Results(Sequence[Result]):
         """A result without the p-values that describe, for which each detector's clean scores would be gone through."""
         return self._result(self.items[index], described=False)
 
+    def scores(self, *, own: bool) -> Iterator[Mapping[str, float | None]]:
+        """Of each result the score that decides, `combined`; own: with each detector's, for which it is read again."""
+        for item in self.items:
+            yield {"combined": item.score, **(self._own(item.row.measurement) if own else {})}
+
     def _result(self, item: Judged, *, described: bool = True) -> Result:
         found = item.row.measurement
         own = self._own(found)
