@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from memdetect.copies.match import Match
 from memdetect.judging.columns import Codes
 
-
 Strata = Codes[str] | Sequence[str]
 
 
