@@ -7,8 +7,10 @@ from math import isnan, nan
 from typing import Generic, TypeVar, overload
 
 T = TypeVar("T")
+U = TypeVar("U")
+N = TypeVar("N", int, float)
 H = TypeVar("H", bound=Hashable)
-AT_ONCE = 250_000  # texts of which the distinct ones are in memory together
+PARTS = 64  # in which many values are counted, so that the distinct ones of a part alone are in memory as objects
 
 
 class Texts:
@@ -74,6 +76,15 @@ class Codes(Generic[H]):
             self._values.append(value)
         self._codes.append(number)
 
+    @property
+    def distinct(self) -> Sequence[H]:
+        """Every value once, in the order in which they came first."""
+        return self._values
+
+    def mapped(self, made: Sequence[U]) -> Iterator[U]:
+        """What is made of each value, of what is made of each distinct one."""
+        return map(made.__getitem__, self._codes)
+
     def __iter__(self) -> Iterator[H]:
         return map(self._values.__getitem__, self._codes)
 
@@ -113,9 +124,27 @@ class Shared(Generic[T]):
         return self._held.setdefault(key, value)
 
 
-def distinct(texts: Callable[[], Iterable[str]], count: int) -> int:
-    """How many of `count` texts are distinct; of many a part at a time is in memory, and they are gone through anew."""
-    parts = 1 + count // AT_ONCE
-    if parts == 1:
-        return len(set(texts()))
-    return sum(len({text for text in texts() if hash(text) % parts == part}) for part in range(parts))
+def distinct(texts: Callable[[], Iterable[str]]) -> int:
+    """How many texts are distinct; of each 8 bytes are in memory, its hash.
+
+    Where two hashes of a part are equal, the texts of that part are gone through anew: unequal ones may have one hash.
+    """
+    count = 0
+    for part, hashes in enumerate(parted("q", map(hash, texts()))):
+        found = len(set(hashes))
+        if found < len(hashes):
+            found = len({text for text in texts() if _part(hash(text)) == part})
+        count += found
+    return count
+
+
+def parted(code: str, values: Iterable[N], by: Callable[[N], Hashable] | None = None) -> Sequence[Sequence[N]]:
+    """Numbers in parts, equal ones in one; code: their type as an array names it; by: what has to be in one part."""
+    parts = [array(code) for _ in range(PARTS)]
+    for value in values:
+        parts[_part(by(value) if by else value)].append(value)
+    return parts
+
+
+def _part(value: Hashable) -> int:
+    return hash(value) % PARTS
