@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import overload
 
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.columns import Codes, Numbers
+from memdetect.judging.columns import Codes, Numbers, Pieces
 from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
 from memdetect.judging.rows import Reader, Row, Rows
 from memdetect.runs.plan import Plan
@@ -57,7 +57,7 @@ class Items(Sequence[Judged]):
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        self._scores, self._p, self._rejected = Numbers(), Numbers(), bytearray()
+        self._scores, self._p, self._rejected = Numbers(), Numbers(), Pieces[int](bytearray)
         self._ranked, self._told = Codes[Ranked](), Codes[tuple[Outcome, str]]()
         self._suppressed: Mapping[int, str] = {}
 

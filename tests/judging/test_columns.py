@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memdetect.judging.columns import Codes, Filtered, Numbers, Shared, Texts, distinct, parted
+from memdetect.judging import columns
+from memdetect.judging.columns import Codes, Filtered, Numbers, Pieces, Shared, Texts, distinct, parted
 
 TEXTS = st.lists(st.none() | st.text(st.characters(codec=None), max_size=8))
 
@@ -18,6 +21,37 @@ def test_texts_are_a_list(values):
     for value in values:
         held.append(value)
     assert [held[i] for i in range(len(held))] == values
+
+
+@given(st.lists(st.integers(0, 99)), st.integers(1, 5), st.sampled_from([list, bytearray, lambda: array("I")]))
+def test_pieces_are_a_list(values, size, kind):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "PIECE", size)
+        held = Pieces[int](kind)
+        for value in values:
+            held.append(value)
+        assert list(held) == [held[i] for i in range(len(held))] == values
+        assert [held[i - len(held)] for i in range(len(held))] == values
+        with pytest.raises(IndexError):
+            held[len(values)]
+
+
+@given(TEXTS, st.integers(1, 5))
+def test_texts_of_several_pieces_are_a_list(values, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "PIECE", size)
+        test_texts_are_a_list.hypothesis.inner_test(values)
+
+
+def test_ends_of_texts_beyond_their_type_take_a_wider_one():
+    """As those of more than 4 GB do, here with one byte for each end."""
+    piece = columns._Text()
+    piece._ends = array("B")
+    texts = ["a" * 100, None, "b" * 155, "c", "d" * 300]
+    for text in texts:
+        piece.append(text)
+    assert piece[:] == texts
+    assert piece._ends.typecode == "Q"
 
 
 @given(st.lists(st.none() | st.floats(allow_nan=False)))

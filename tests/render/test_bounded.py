@@ -18,10 +18,10 @@ from synthetic_runs import INDEX, calibration, header, match, row, searched, wri
 from memdetect.cli import run as memdetect
 from memdetect.inputs.harmless import ascii_json
 from memdetect.inputs.options import Judging
-from memdetect.judging.run import Judged, judge_folders
+from memdetect.judging.run import Judged, held, judge_folders
 from memdetect.render import FORMATS, STREAMED, redact
 from memdetect.render.junit import render_junit
-from memdetect.render.page import chosen, render_page
+from memdetect.render.page import choosing, render_page
 from memdetect.render.page.making import beside_of
 from memdetect.render.sarif import render_sarif
 from memdetect.render.shown import made_of, p_counts, reasons, scores_of, strata_of, told, worst
@@ -81,8 +81,8 @@ def highest(made: Callable[[], Iterable[str]]) -> int:
 def test_a_report_holds_few_bytes_a_record(
     name: str, hidden: bool, runs: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(chosen, "SHOWN", MOST)
-    monkeypatch.setattr(chosen, "LINES", MOST)
+    monkeypatch.setattr(choosing, "SHOWN", MOST)
+    monkeypatch.setattr(choosing, "LINES", MOST)
     for _ in parts(name, runs[0], tmp_path, hidden):  # what is imported and kept once
         pass
     small, large = (highest(lambda one=one: parts(name, one, tmp_path, hidden)) for one in runs)
@@ -181,8 +181,8 @@ def test_json_written_a_finding_at_a_time_is_json_written_whole(items: Any) -> N
 def test_a_page_says_on_stderr_what_it_leaves_out(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     """Of 12 items 4 are copies and one is inconclusive: one is shown in full and one in the table, of each kind."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(chosen, "SHOWN", 1)
-    monkeypatch.setattr(chosen, "LINES", 1)
+    monkeypatch.setattr(choosing, "SHOWN", 1)
+    monkeypatch.setattr(choosing, "LINES", 1)
     many(tmp_path / "run", 12)
     assert memdetect(["report", "run", "-o", "page.html", "-o", "all.csv"]) == 0
     said = next(line for line in capsys.readouterr().err.splitlines() if "are not shown" in line)
@@ -197,8 +197,8 @@ def test_a_page_says_on_stderr_what_it_leaves_out(tmp_path: Path, monkeypatch: A
 
 
 def test_a_page_shows_the_worst_first_however_few(runs: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(chosen, "SHOWN", 2)
-    monkeypatch.setattr(chosen, "LINES", 3)
+    monkeypatch.setattr(choosing, "SHOWN", 2)
+    monkeypatch.setattr(choosing, "LINES", 3)
     judged = runs[0]
     text = render_page(judged.found.header, judged.results, judged.verdict)
     copies = [r for r in judged.results if r.outcome == "copy"]
@@ -213,3 +213,10 @@ def test_a_secret_of_one_item_is_gone_from_the_reason_of_another() -> None:
     head, rows, verdict = run(["zebra crossing", "a cat", "a dog"], reason="seen beside a zebra crossing at night")
     _, shown, _ = redact(head, rows, verdict)
     assert {r.reason for r in shown} == {"seen beside a [redacted] at night"}
+
+
+def test_many_results_are_read_again_and_few_are_held(runs: Any, monkeypatch: Any) -> None:
+    results = runs[0].results
+    assert type(held(results)) is list
+    monkeypatch.setattr("memdetect.judging.run.MOST_HELD", len(results) - 1)
+    assert held(results) is results

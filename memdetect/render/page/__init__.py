@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from memdetect.inputs.harmless import line, plain
 from memdetect.judging import Verdict
 from memdetect.render.page.beside import NOTHING, Beside
-from memdetect.render.page.chosen import LIMITS, Chosen, chosen
+from memdetect.render.page.choosing import LIMITS, Chosen, chosen
 from memdetect.render.shown import decisions, made_of, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-    from memdetect.render.page.findings import Item
 
 LIMIT = 20_000_000  # bytes of a page
 ROOM = 4000  # bytes for what says how much was left out
@@ -57,7 +55,7 @@ def render_page(
 
 
 def _filled(
-    page: "_Page", told: dict[str, Any], results: Sequence[Result], shows: Chosen, items: Sequence["Item"]
+    page: "_Page", told: dict[str, Any], results: Sequence[Result], shows: Chosen, items: Sequence[Any]
 ) -> dict[str, int]:
     """Add the items; how many of each kind are left out."""
     from memdetect.render.page.findings import line_of
@@ -66,7 +64,7 @@ def _filled(
         page.take(_rendered("between.html", {**told, "part": part, "shown": shown, "left": left}))
         return left
 
-    def full(items: Sequence["Item"]) -> int:
+    def full(items: Sequence[Any]) -> int:
         return page.fill(lambda item: _rendered("item.html", {"item": item}), items)
 
     def lines(rows: Iterable[Result]) -> int:
@@ -87,7 +85,7 @@ def _filled(
 
 
 def _told(
-    header: Header, results: Sequence[Result], verdict: Verdict, beside: Beside, items: Sequence["Item"]
+    header: Header, results: Sequence[Result], verdict: Verdict, beside: Beside, items: Sequence[Any]
 ) -> dict[str, Any]:
     """What the templates are told of the run; items: its findings."""
     from memdetect.render.page.chart import charts

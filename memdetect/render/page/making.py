@@ -7,7 +7,7 @@ from pathlib import Path
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import ReferenceScores, Unranked, reference_scores
 from memdetect.render.page.beside import Beside, Clean, Seen
-from memdetect.render.page.chosen import chosen
+from memdetect.render.page.choosing import chosen
 from memdetect.render.shown import made_of, strata_of
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
