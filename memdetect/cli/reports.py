@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -167,13 +167,17 @@ def publish(
 
 
 def _made(header: Any, results: Any, verdict: Any, more: dict[str, tuple[Any, ...]], format: str) -> Iterable[str]:
-    """A report in parts, of which one is in memory: a line of each item, where a format has that; more: by format."""
-    from memdetect.render import FORMATS, STREAMED, WITH_PLACES
+    """A report in parts, of which one is in memory: of each item, where a format has all of them; more: by format.
+
+    What a report leaves out is said on stderr.
+    """
+    from memdetect.render import BOUNDED, FORMATS, STREAMED, WITH_PLACES
 
     if format in STREAMED:
         return STREAMED[format](header, results, verdict)
     rows = in_repository(results, Path.cwd()) if format in WITH_PLACES else results
-    return (FORMATS[format](header, rows, verdict, *more.get(format, ())),)
+    said = {"say": lambda left: say(f"{format}: {left}")} if format in BOUNDED else {}
+    return (FORMATS[format](header, rows, verdict, *more.get(format, ()), **said),)
 
 
 def _beside(wanted: Reports, header: Any, results: Any, folders: Sequence[Path], calibration: Any) -> Any:
@@ -185,15 +189,19 @@ def _beside(wanted: Reports, header: Any, results: Any, folders: Sequence[Path],
     return beside_of(header, results, folders, wanted.evidence, held)
 
 
-def in_repository(results: Any, start: Path) -> list[Any]:
-    """The results that are not clear, with their source as seen from the root of the repository; "" = no file in it."""
-    from memdetect.render.shown import unclear
+def in_repository(results: Any, start: Path) -> Any:
+    """The results with their source as seen from the root of the repository; "" = no file in it."""
+    from memdetect.judging.results import Mapped
     from memdetect.runs.repository import inside, root_of
 
-    root, rows = root_of(start), unclear(results)
-    sources = {row.source for row in rows if row.source not in ("", "-")}
-    places = {source: inside(str(start / source), root) for source in sources if _is_file(start / source)}
-    return [row.model_copy(update={"source": places.get(row.source, "")}) for row in rows]
+    root = root_of(start)
+
+    @cache
+    def seen(source: str) -> str:
+        there = source not in ("", "-") and _is_file(start / source)
+        return inside(str(start / source), root) if there else ""
+
+    return Mapped(results, lambda _, row: row.model_copy(update={"source": seen(row.source)}))
 
 
 def _is_file(path: Path) -> bool:
@@ -209,7 +217,7 @@ def save(path: Path, parts: Iterable[str]) -> None:
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
         if summary and real(path) == real(summary):
-            _append(path, "".join(parts))
+            _append(path, parts)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             with written(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -220,10 +228,13 @@ def save(path: Path, parts: Iterable[str]) -> None:
         raise MemdetectError(f"cannot write {path} ({problem.strerror}); choose another file", Exit.ERROR) from None
 
 
-def _append(path: Path, text: str) -> None:
+def _append(path: Path, parts: Iterable[str]) -> None:
     held = path.stat().st_size if path.exists() else 0
-    if held + len(text.encode()) > SUMMARY_LIMIT:
-        say(f"{path} holds {held} bytes already; the report would pass GitHub's limit and is left out")
-        return
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    data = bytearray()
+    for part in parts:
+        data += part.encode()
+        if held + len(data) > SUMMARY_LIMIT:
+            say(f"{path} holds {held} bytes already; the report would pass GitHub's limit and is left out")
+            return
+    with path.open("ab") as file:
+        file.write(data)

@@ -33,7 +33,6 @@ def review_command(
     """
     from memdetect.inputs.options import Judging
     from memdetect.judging.run import judge_folders
-    from memdetect.render.shown import listed, strongest
     from memdetect.runs.review import read_reviews, seen
 
     try:
@@ -47,15 +46,27 @@ def review_command(
     held = read_reviews([path]) if path.exists() else ()
     judged = judge_folders([run], Judging(review=[path] if held else ()))
     mine = {one.fingerprint for one in held if one.name == name}
-    found = [row for row in strongest(listed(judged.results)) if row.fingerprint not in mine]
+    found = _undecided(judged.results, mine)
     say(f"{len(found)} findings to decide on; decisions go to {path}")
-    made = sum(_decided(row, number, (run, path, name)) for number, row in _asked(found))
+    made = sum(_decided(row, number, (run, path, name)) for number, row in _asked(judged.results, found))
     say(f"{made} decided; judge with: memdetect gate {run} --review {path}")
 
 
-def _asked(found: list[Any]) -> Iterator[tuple[str, Any]]:
-    for number, row in enumerate(found, 1):
-        yield f"{number} of {len(found)}", row
+def _undecided(results: Any, mine: set[str]) -> list[int]:
+    """The places of the findings that are none of mine, the worst first."""
+    from memdetect.render.shown import made_of, worst
+
+    places = worst(results, len(results), lambda one: one.found)
+    if mine:
+        marks = made_of(results, places, lambda row: row.fingerprint in mine)
+        places = [place for place, known in zip(places, marks, strict=True) if not known]
+    return places
+
+
+def _asked(results: Any, places: list[int]) -> Iterator[tuple[str, Any]]:
+    """Each finding when its turn comes, and which of how many it is."""
+    for number, place in enumerate(places, 1):
+        yield f"{number} of {len(places)}", results[place]
 
 
 def _decided(row: Any, number: str, place: tuple[Path, Path, str]) -> bool:

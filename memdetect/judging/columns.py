@@ -3,41 +3,91 @@
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from math import isnan, nan
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
+U = TypeVar("U")
+N = TypeVar("N", int, float)
 H = TypeVar("H", bound=Hashable)
-AT_ONCE = 250_000  # texts of which the distinct ones are in memory together
+PIECE = 16_384  # values of a column that are in one piece of memory
+PARTS = 64  # in which many values are counted, so that the distinct ones of a part alone are in memory as objects
 
 
-class Texts:
-    """Texts, or None, in their order: their bytes and 9 more each."""
+class Pieces(Generic[T]):
+    """Values in their order, in pieces of `PIECE`: nothing large is moved as they grow, which would leave holes.
+
+    new: an empty piece, an array or a list.
+    """
+
+    def __init__(self, new: Callable[[], Any]) -> None:
+        self._new, self._pieces = new, [new()]
+
+    def append(self, value: T) -> None:
+        """Add the next value."""
+        last = self._pieces[-1]
+        if len(last) == PIECE:
+            last = self._new()
+            self._pieces.append(last)
+        last.append(value)
+
+    def __iter__(self) -> Iterator[T]:
+        return chain.from_iterable(self._pieces)
+
+    def __len__(self) -> int:
+        return PIECE * (len(self._pieces) - 1) + len(self._pieces[-1])
+
+    def __getitem__(self, index: int) -> T:
+        index += len(self) if index < 0 else 0
+        return self._pieces[index // PIECE][index % PIECE]
+
+
+class _Text(Sequence[str | None]):
+    """A piece of texts, or None: their bytes and 5 more each; 9 where they take more than 4 GB."""
 
     def __init__(self) -> None:
-        self._data, self._ends, self._there = bytearray(), array("Q"), bytearray()
+        self._data, self._ends, self._there = bytearray(), array("I"), bytearray()
 
     def append(self, text: str | None) -> None:
-        """Add the next text."""
         self._data += b"" if text is None else text.encode("utf-8", "surrogatepass")
-        self._ends.append(len(self._data))
+        try:
+            self._ends.append(len(self._data))
+        except OverflowError:
+            self._ends = array("Q", [*self._ends, len(self._data)])
         self._there.append(text is not None)
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, index: int) -> str | None:
+    @overload
+    def __getitem__(self, index: int) -> str | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str | None]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str | None] | None:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
         if not self._there[index]:
             return None
         start = self._ends[index - 1] if index else 0
         return self._data[start : self._ends[index]].decode("utf-8", "surrogatepass")
 
 
+class Texts(Pieces[str | None]):
+    """Texts, or None, in their order: their bytes and 5 more each."""
+
+    def __init__(self) -> None:
+        super().__init__(_Text)
+
+
 class Numbers(Sequence[float | None]):
     """Finite numbers, or None, in their order: 8 bytes each."""
 
     def __init__(self, values: Iterable[float | None] = ()) -> None:
-        self._held = array("d", (nan if value is None else value for value in values))
+        self._held = Pieces[float](partial(array, "d"))
+        for value in values:
+            self.append(value)
 
     def append(self, value: float | None) -> None:
         """Add the next number."""
@@ -55,7 +105,7 @@ class Numbers(Sequence[float | None]):
     def __getitem__(self, index: slice) -> list[float | None]: ...
     def __getitem__(self, index: int | slice) -> float | list[float | None] | None:
         if isinstance(index, slice):
-            return [None if value != value else value for value in self._held[index]]
+            return [self[place] for place in range(len(self))[index]]
         return None if isnan(value := self._held[index]) else value
 
 
@@ -63,7 +113,7 @@ class Codes(Generic[H]):
     """Values of which many are equal, in their order: 4 bytes each, and every distinct one once."""
 
     def __init__(self, values: Iterable[H] = ()) -> None:
-        self._numbers, self._values, self._codes = dict[H, int](), list[H](), array("I")
+        self._numbers, self._values, self._codes = dict[H, int](), list[H](), Pieces[int](partial(array, "I"))
         for value in values:
             self.append(value)
 
@@ -73,6 +123,15 @@ class Codes(Generic[H]):
         if number == len(self._values):
             self._values.append(value)
         self._codes.append(number)
+
+    @property
+    def distinct(self) -> Sequence[H]:
+        """Every value once, in the order in which they came first."""
+        return self._values
+
+    def mapped(self, made: Sequence[U]) -> Iterator[U]:
+        """What is made of each value, of what is made of each distinct one."""
+        return map(made.__getitem__, self._codes)
 
     def __iter__(self) -> Iterator[H]:
         return map(self._values.__getitem__, self._codes)
@@ -113,9 +172,27 @@ class Shared(Generic[T]):
         return self._held.setdefault(key, value)
 
 
-def distinct(texts: Callable[[], Iterable[str]], count: int) -> int:
-    """How many of `count` texts are distinct; of many a part at a time is in memory, and they are gone through anew."""
-    parts = 1 + count // AT_ONCE
-    if parts == 1:
-        return len(set(texts()))
-    return sum(len({text for text in texts() if hash(text) % parts == part}) for part in range(parts))
+def distinct(texts: Callable[[], Iterable[str]]) -> int:
+    """How many texts are distinct; of each 8 bytes are in memory, its hash.
+
+    Where two hashes of a part are equal, the texts of that part are gone through anew: unequal ones may have one hash.
+    """
+    count = 0
+    for part, hashes in enumerate(parted("q", map(hash, texts()))):
+        found = len(set(hashes))
+        if found < len(hashes):
+            found = len({text for text in texts() if _part(hash(text)) == part})
+        count += found
+    return count
+
+
+def parted(code: str, values: Iterable[N], by: Callable[[N], Hashable] | None = None) -> Sequence[Sequence[N]]:
+    """Numbers in parts, equal ones in one; code: their type as an array names it; by: what has to be in one part."""
+    parts = [array(code) for _ in range(PARTS)]
+    for value in values:
+        parts[_part(by(value) if by else value)].append(value)
+    return parts
+
+
+def _part(value: Hashable) -> int:
+    return hash(value) % PARTS

@@ -1,9 +1,9 @@
 """Families of near-duplicate prompts: which of them have an item that is flagged at a fixed level, or a copy."""
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
 from memdetect.inputs.wording import family_key
+from memdetect.judging.columns import parted
 from memdetect.judging.ranks import Rank, ReferenceScores, Unranked
 from memdetect.judging.results import Judged
 from memdetect.judging.statistics.conformal import conditional_rank, rank_at
@@ -30,12 +30,11 @@ def flagged_families(items: Iterable[Judged], limits: Mapping[int, int]) -> dict
 
 def families_of(items: Iterable[Judged], limits: Mapping[int, int]) -> tuple[int, int]:
     """How many families `flagged_families` flags, and how many it has; of each 8 bytes are kept, not its key."""
-    marks = array("q", (hash(key) & ~1 | flagged for key, flagged in _flagged(items, limits)))
-    last: int | None = None
+    marks = (hash(key) & ~1 | flagged for key, flagged in _flagged(items, limits))
     families = flagged = 0
-    for mark in sorted(marks, reverse=True):  # of a family those that are flagged come first
-        if last is None or mark & ~1 != last:
-            families, flagged, last = families + 1, flagged + (mark & 1), mark & ~1
+    for own in parted("q", marks, by=lambda mark: mark >> 1):
+        families += len({mark >> 1 for mark in own})
+        flagged += len({mark >> 1 for mark in own if mark & 1})
     return flagged, families
 
 

@@ -64,7 +64,7 @@ def _header(folder: RunFolder, header: Header) -> Iterator[str]:
 
 
 def _inputs(header: Header, rows: Sequence[Row] | Sequence[Measurement]) -> Iterator[str]:
-    if not len(rows) == distinct(lambda: (row.id for row in rows), len(rows)) == header.planned:
+    if not len(rows) == distinct(lambda: (row.id for row in rows)) == header.planned:
         return  # said by the rule `complete`
     if bare := sum(row.image is not None and not row.sha256 for row in rows):
         yield f"{bare} given images were measured without their sha256, so that they may be others; scan again"

@@ -12,6 +12,7 @@ from memdetect.judging.rows import Row
 from memdetect.judging.statistics.combine import MOST, Tail, combined, fit_tail, of_seeds
 from memdetect.judging.statistics.conformal import rank, simes_levels
 from memdetect.runs.plan import Plan
+from memdetect.runs.records import Measurement
 
 SMALLEST_STRATUM, SMALLEST_KIND = 200, 100  # clean prompts of one of several
 UNUSABLE: Mapping[str, str] = {
@@ -84,7 +85,7 @@ class ReferenceScores:
         found = {s for row in rows if not _few(row, self, sizes.get(s := self.stratum(row), 0))}
         return replace(self, present=frozenset(found))
 
-    def stratum(self, row: Row) -> str:
+    def stratum(self, row: Row | Measurement) -> str:
         """The stratum that a row belongs to: the value of a column, else its kind, else the only one."""
         if self.strata:
             return str(row.meta.get(self.strata, ""))

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import overload
 
 from memdetect.judging.calibration import Calibration
-from memdetect.judging.columns import Codes, Numbers
+from memdetect.judging.columns import Codes, Numbers, Pieces
 from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
 from memdetect.judging.rows import Reader, Row, Rows
 from memdetect.runs.plan import Plan
@@ -57,7 +57,7 @@ class Items(Sequence[Judged]):
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        self._scores, self._p, self._rejected = Numbers(), Numbers(), bytearray()
+        self._scores, self._p, self._rejected = Numbers(), Numbers(), Pieces[int](bytearray)
         self._ranked, self._told = Codes[Ranked](), Codes[tuple[Outcome, str]]()
         self._suppressed: Mapping[int, str] = {}
 
@@ -165,6 +165,11 @@ class Results(Sequence[Result]):
     def plain(self, index: int) -> Result:
         """A result without the p-values that describe, for which each detector's clean scores would be gone through."""
         return self._result(self.items[index], described=False)
+
+    def scores(self, *, own: bool) -> Iterator[Mapping[str, float | None]]:
+        """Of each result the score that decides, `combined`; own: with each detector's, for which it is read again."""
+        for item in self.items:
+            yield {"combined": item.score, **(self._own(item.row.measurement) if own else {})}
 
     def _result(self, item: Judged, *, described: bool = True) -> Result:
         found = item.row.measurement

@@ -3,13 +3,14 @@
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import partial
 from itertools import repeat
 from math import isfinite
 from pathlib import Path
 from typing import Any, overload
 
 from memdetect.copies.match import Match
-from memdetect.judging.columns import Codes, Numbers, Shared, Texts
+from memdetect.judging.columns import Codes, Numbers, Pieces, Shared, Texts
 from memdetect.judging.places import Place, Shards
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.judging.told import Rest, telling
@@ -116,13 +117,14 @@ class Rows(Sequence[Row]):
     """
 
     def __init__(self, deciding: int) -> None:
-        self.numbers, self.ids, self.prompts, self.images, self.digests = array("q"), Texts(), Texts(), Texts(), Texts()
+        self.numbers = Pieces[int](partial(array, "q"))
+        self.ids, self.prompts, self.images, self.digests = Texts(), Texts(), Texts(), Texts()
         self.scores = tuple(Numbers() for _ in range(deciding))
         self.status, self.kinds, self.novelties = Codes[Status](), Codes[str](), Numbers()
-        self.rest, self._shared, self._metas = list[Rest](), Shared[Rest](), dict[Any, Mapping[str, Any]]()
+        self.rest, self._shared, self._metas = Pieces[Rest](list), Shared[Rest](), dict[Any, Mapping[str, Any]]()
         self.decisions: Mapping[int, tuple[Reviewed, ...]] = {}
         self._measured: list[Measurement] = []
-        self._files, self._lines = Codes[tuple[int, Path]](), array("I")
+        self._files, self._lines = Codes[tuple[int, Path]](), Pieces[int](partial(array, "I"))
         self._shards, self._known = list[Shards](), dict[int, int]()
 
     def add(self, found: Measurement, scores: Sequence[float | None], place: Place | None) -> None:

@@ -48,7 +48,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
 
 
 def _complete(found: Findings) -> Rule:
-    measured, planned = distinct(lambda: (row.id for row in found.rows), len(found.rows)), found.header.planned
+    measured, planned = distinct(lambda: (row.id for row in found.rows)), found.header.planned
     if len(found.items) != measured:
         return Rule("complete", "inconclusive", f"{len(found.items) - measured} items are in the records twice")
     if measured == planned > 0:

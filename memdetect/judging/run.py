@@ -20,6 +20,8 @@ from memdetect.runs.policy import Policy, read_policy
 from memdetect.runs.records import Result
 from memdetect.runs.review import read_reviews
 
+MOST_HELD = 10_000  # results that a run in memory has itself, some 10,000 bytes each
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -58,6 +60,11 @@ def _row(row: Result) -> dict[str, Any]:
         "partial_copy": bool(best and best.partial_found and not best.copy_found),
         "agreed": best.agreed if best else None,
     }
+
+
+def held(results: Sequence[Result]) -> Sequence[Result]:
+    """The results themselves, where they are few; of more each is read again from the run when it is asked for."""
+    return list(results) if len(results) <= MOST_HELD else results
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,7 @@ def read_run(folder: File) -> Run:
         found.header, found.rows, found.calibration, policy, Beside(altered=found.altered, recall=found.recall)
     )
     verdict = replace(verdict, policy_file=policy_file(RunFolder(home)))
-    return Run(home, found.header, list(results), verdict, interrupted=not verdict.complete)
+    return Run(home, found.header, held(results), verdict, interrupted=not verdict.complete)
 
 
 def policy_file(folder: RunFolder) -> str:

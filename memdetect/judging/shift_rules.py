@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from memdetect.judging.columns import parted
 from memdetect.judging.findings import Findings
 from memdetect.judging.outcome import Rule, Shift
 from memdetect.judging.ranks import Rank
@@ -54,11 +55,12 @@ def _wording(found: Findings) -> Mapping[str, Any]:
 def _dead(found: Findings) -> str:
     """What gives most prompts the very same score measures nothing: which detector that decides does, "" for none."""
     for place, name in enumerate(found.header.plan.deciding):
-        values = Counter(item.row.scores[place] for item in found.items if item.row.status == "ok")
-        del values[None]
-        most = max(values.values(), default=0)
-        if most > 1 and 2 * most >= values.total():
-            return f"{name} gives {most} of {values.total()} items the same score"
+        values = (item.row.scores[place] for item in found.items if item.row.status == "ok")
+        parts = parted("d", (value for value in values if value is not None))
+        most = max(max(Counter(part).values(), default=0) for part in parts)
+        total = sum(map(len, parts))
+        if most > 1 and 2 * most >= total:
+            return f"{name} gives {most} of {total} items the same score"
     return ""
 
 

@@ -33,7 +33,8 @@ def suppressions(policy: Policy, items: Iterable[Judged], header: Header, today:
 
     Of several runs judged as one the header's plan is of all of them, so that entries for one run are foreign.
     """
-    found = {item.row.id: item for item in items if item.counted in FINDINGS}
+    named = {entry.id for entry in policy.ignore}
+    found = {item.row.id: item for item in items if item.counted in FINDINGS and item.row.id in named} if named else {}
     used: dict[str, Ignore] = {}
     rest: dict[str, list[Ignore]] = {"expired": [], "foreign": [], "unused": [], "exceeded": []}
     for entry in policy.ignore:

@@ -135,8 +135,8 @@ def _judged(rows: Rows, bar: Bar, policy: Policy) -> Items:
         reference.score(row.scores) if isinstance(reference, ReferenceScores) else row.scores[0] for row in rows
     )
     asked = zip(rows, scores, _unlike(rows, bar), strict=True)
-    ranks = list(Codes(rank_of(row, score, reference, unlike=new) for row, score, new in asked))  # equal ones once
-    p = Numbers(p_values(ranks, policy.delta))
+    ranks = Codes(rank_of(row, score, reference, unlike=new) for row, score, new in asked)  # equal ones once
+    p = Numbers(ranks.mapped(p_values(ranks.distinct, policy.delta)))
     rejected = benjamini_hochberg(p, policy.fdr, bar.planned)
     items = Items(rows)
     for row, score, ranked, value, out in zip(rows, scores, ranks, p, rejected, strict=True):
@@ -152,7 +152,7 @@ def _unlike(rows: Sequence[Row], bar: Bar) -> list[bool]:
     reference = bar.reference
     if isinstance(reference, Unranked) or not reference.novelties:
         return [False] * len(rows)
-    return benjamini_hochberg([reference.new(row) for row in rows], REFUSAL, bar.planned)
+    return benjamini_hochberg(Numbers(map(reference.new, rows)), REFUSAL, bar.planned)
 
 
 def _strangers(items: Sequence[Judged], bar: Bar) -> Iterator[str]:
@@ -161,12 +161,15 @@ def _strangers(items: Sequence[Judged], bar: Bar) -> Iterator[str]:
     if isinstance(reference, Unranked) or not reference.novelties:
         return
     tops = {kind: 1 / (len(clean) + 1) for kind, clean in reference.novelties.items()}
-    asked = [item.row for item in items if isinstance(item.ranked, Rank)]
-    found = [row for row in asked if (p := reference.new(row)) is not None and p <= tops[row.kind]]
+    asked, found, chance = 0, 0, 0.0
+    for item in items:
+        if isinstance(item.ranked, Rank):
+            asked, kind, p = asked + 1, item.row.kind, reference.new(item.row)
+            found += p is not None and p <= tops[kind]
+            chance += tops.get(kind, 0.0)
     if found:
-        chance = sum(tops[row.kind] for row in asked if row.kind in tops)
         yield (
-            f"{len(found)} of {len(asked)} prompts are less like the clean ones of their kind than any of these, "
+            f"{found} of {asked} prompts are less like the clean ones of their kind than any of these, "
             f"by chance {chance:.1f} would be; to tell one takes {smallest_n(REFUSAL / bar.planned)} of its kind"
         )
 

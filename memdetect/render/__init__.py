@@ -11,7 +11,7 @@ from memdetect.render.page import render_page
 from memdetect.render.redaction import Evidence, redact, with_evidence
 from memdetect.render.sarif import render_sarif
 from memdetect.render.table import render_table
-from memdetect.render.text import csv_lines, jsonl_lines, render_csv, render_json, render_jsonl
+from memdetect.render.text import csv_lines, json_parts, jsonl_lines, render_csv, render_json, render_jsonl
 
 Renderer = Callable[..., str]  # of Header, Sequence[Result], Verdict
 FORMATS: Mapping[str, Renderer] = {
@@ -27,7 +27,9 @@ FORMATS: Mapping[str, Renderer] = {
     "card": render_card,
     "intoto": render_intoto,
 }
-STREAMED: Mapping[str, Callable[..., Iterator[str]]] = {"jsonl": jsonl_lines, "csv": csv_lines}  # of every item a line
+# What is written an item at a time, however many there are.
+STREAMED: Mapping[str, Callable[..., Iterator[str]]] = {"json": json_parts, "jsonl": jsonl_lines, "csv": csv_lines}
+BOUNDED = frozenset({"html", "sarif", "junit"})  # formats that hold no more than so many items, and say what they lack
 # By the end of a file's name, the longest that fits; `card.md` ends in `.card.md` too. Annotations have none.
 SUFFIXES: Mapping[str, str] = {
     ".txt": "table",
@@ -46,6 +48,7 @@ WITH_FILES = frozenset({"json", "jsonl", "csv", "html", "sarif"})  # formats tha
 WITH_PLACES = frozenset({"sarif", "junit"})  # formats in which an item's file has to be one of the repository
 
 __all__ = [
+    "BOUNDED",
     "FORMATS",
     "STREAMED",
     "SUFFIXES",

@@ -1,10 +1,10 @@
 """GitHub workflow annotations: lines that its runner turns into marks beside the prompt file's lines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from memdetect.inputs.harmless import plain
 from memdetect.judging import Verdict
-from memdetect.render.shown import decision_words, listed, place, state, strongest, subject
+from memdetect.render.shown import LISTED, Told, decision_words, made_of, place, ranked, state, subject, told
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -17,16 +17,28 @@ def render_github(header: Header, results: Sequence[Result], verdict: Verdict) -
     passed = verdict.verdict == "pass"
     said = "; ".join([*verdict.reasons, verdict.claim])
     lines = [_line("notice" if passed else "error", f"memdetect: {verdict.verdict}", said)]
-    found = [row for row in strongest(listed(results)) if not row.suppressed]
     room = {"error": MOST - (not passed), "warning": MOST, "notice": MOST - passed}
-    for row in found:
-        level = "notice" if row.lifted else LEVELS[row.ranked_as]
-        if room[level]:
-            room[level] -= 1
-            lines.append(_line(level, f"memdetect: {state(row)}", _message(row), row))
-    if (left := len(found) - len(lines) + 1) > 0:
+    chosen = sorted(key for level, most in room.items() for key in ranked(results, most, _of(level)))
+    lines += made_of(results, [place for *_, place in chosen], _annotation)
+    if (left := sum(bool(_level(one)) for one in told(results)) - len(chosen)) > 0:
         lines.append(_line("notice", "memdetect", f"{left} more findings are not shown here"))
     return "".join(f"{line}\n" for line in lines)
+
+
+def _level(one: Told) -> str:
+    """How a result is told of; "" = not at all."""
+    if not one.found or one.suppressed:
+        return ""
+    return "notice" if one.lifted else LEVELS[LISTED[one.order]]
+
+
+def _of(level: str) -> Callable[[Told], bool]:
+    return lambda one: _level(one) == level
+
+
+def _annotation(row: Result) -> str:
+    level = "notice" if row.lifted else LEVELS[row.ranked_as]
+    return _line(level, f"memdetect: {state(row)}", _message(row), row)
 
 
 def _message(row: Result) -> str:

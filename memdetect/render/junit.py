@@ -4,12 +4,13 @@ What could not be decided is an error, never skipped, since dashboards show what
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from xml.etree import ElementTree
 
 from memdetect.inputs.harmless import plain
 from memdetect.judging import Rule, Verdict
-from memdetect.render.shown import place, strongest, subject, unclear
+from memdetect.render.shown import ALL, Said, beyond, left_words, made_of, place, subject, worst
 from memdetect.runs.header import Header
 from memdetect.runs.policy import failing
 from memdetect.runs.records import Result
@@ -17,21 +18,28 @@ from memdetect.runs.records import Result
 # What plain() leaves of the characters that XML 1.0 has none of; no character reference may stand for them either.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 Case = ElementTree.Element
+Say = Callable[[str], None]
+MOST = 10_000  # cases of items; a dashboard shows no more to anybody
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
-def render_junit(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
+def render_junit(
+    header: Header, results: Sequence[Result], verdict: Verdict, *, most: int = MOST, say: Say | None = None
+) -> str:
     """Suites `memdetect.policy`, a case for each rule, and `memdetect.findings`, a case for each item not clear.
 
     A finding that the policy fails on is a failure, one that somebody answers for is skipped, any other passes with
-    what was found as its output. Cases take no time: nothing was run for them.
+    what was found as its output. Cases take no time: nothing was run for them. At most `most` items have a case, the
+    worst; one case more counts the others, and ends as the worst of them. say: told what is left out, a line.
     """
     rules = [_rule(rule) for rule in verdict.rules]
     if not rules:
         rules = [_case("memdetect.policy", "verdict", "error", "no rule was judged, so that nothing is known")]
     fails = failing(str((verdict.policy or {}).get("fail_on", "suspicious")))
     open_ = any(rule.name == "findings" and rule.outcome == "inconclusive" for rule in verdict.rules)
-    items = [*_left(verdict), *(_item(row, fails, open_) for row in strongest(unclear(results)))]
+    places = worst(results, most, lambda one: one.unclear)
+    items = [*_left(verdict), *made_of(results, places, lambda row: _item(row, fails, open_))]
+    items += _more(beyond(results, places, lambda one: one.unclear), most, lambda one: _kind(*one, fails, open_), say)
     root = _counted(ElementTree.Element("testsuites", name="memdetect"), [*rules, *items])
     policy = _suite(root, "memdetect.policy", rules)
     facts = {"verdict": verdict.verdict, "claim": verdict.claim, "model": header.model, "digest": header.plan.model}
@@ -55,6 +63,18 @@ def _left(verdict: Verdict) -> list[Case]:
     ]
 
 
+def _more(left: Counter[Said], most: int, kind: Callable[[Said], str], say: Say | None) -> list[Case]:
+    """One case for all items that have none, which fails where one of them does, and is an error where one is."""
+    if not left:
+        return []
+    kinds = {kind(one) for one in left}
+    told = f"{left_words(left)}: this file holds the {most} worst; {ALL}"
+    if say is not None:
+        say(told)
+    ends = next(end for end in ("failure", "error", "", "skipped") if end in kinds)
+    return [_case("memdetect.findings", f"{left.total()} more items", ends, told)]
+
+
 def _rule(rule: Rule) -> Case:
     kind = {"fail": "failure", "inconclusive": "error"}.get(rule.outcome, "")
     return _case("memdetect.policy", rule.name, kind, rule.reason or rule.outcome)
@@ -63,15 +83,20 @@ def _rule(rule: Rule) -> Case:
 def _item(row: Result, fails: Sequence[str], undecided: bool) -> Case:
     """undecided: whether the gate could not say if findings by score count."""
     said = f"{row.outcome}: {row.reason}" if row.reason else row.outcome
-    kind = ""
-    if row.outcome == "inconclusive":
-        kind = "error"
-    elif row.suppressed:
-        kind, said = "skipped", f"{said}; suppressed: {row.suppressed}"
-    elif row.outcome in fails:
-        kind = "error" if undecided else "failure"
+    kind = _kind(row.outcome, bool(row.suppressed), fails, undecided)
+    if kind == "skipped":
+        said = f"{said}; suppressed: {row.suppressed}"
     name = f"{plain(row.id, 100)}: {plain(subject(row), 200)}"
     return _case("memdetect.findings", name, kind, said, _where(row))
+
+
+def _kind(outcome: str, suppressed: bool, fails: Sequence[str], undecided: bool) -> str:
+    """How the case of an item ends; "" = it passes."""
+    if outcome == "inconclusive":
+        return "error"
+    if suppressed:
+        return "skipped"
+    return ("error" if undecided else "failure") if outcome in fails else ""
 
 
 def _where(row: Result) -> str:

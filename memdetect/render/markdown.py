@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from memdetect.judging import OUTCOMES, Verdict
 from memdetect.render.escapes import code, text
-from memdetect.render.shown import decision_words, listed, state, strongest, subject, untested
+from memdetect.render.shown import decision_words, made_of, state, subject, told, untested, worst
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -16,18 +16,17 @@ def render_markdown(
     header: Header, results: Sequence[Result], verdict: Verdict, *, rows: int = ROWS, limit: int = LIMIT
 ) -> str:
     """Verdict, claim, rules, and at most `rows` findings, fewer where the whole would pass `limit` bytes."""
-    found = strongest(listed(results))
+    found = worst(results, rows, lambda one: one.found)
     head = "".join(f"{line}\n" for line in _head(verdict))
     tail = "".join(f"{line}\n" for line in _tail(header, verdict))
     left = limit - len(head.encode()) - len(tail.encode()) - 300  # for the findings' own heading and last line
     table: list[str] = []
-    for row in found[:rows]:
-        line = f"{_row(row)}\n"
+    for line in made_of(results, found, lambda row: f"{_row(row)}\n"):
         left -= len(line.encode())
         if left < 0:
             break
         table.append(line)
-    return head + _findings(table, len(found)) + tail
+    return head + _findings(table, sum(one.found for one in told(results))) + tail
 
 
 def _head(verdict: Verdict) -> Iterator[str]:

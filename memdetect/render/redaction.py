@@ -6,9 +6,10 @@ Redaction happens before any format is written, so that no format can forget it.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from memdetect.files import real
 from memdetect.judging import Verdict
 from memdetect.judging.outcome import Screened
 from memdetect.judging.results import Mapped
+from memdetect.render.shown import reasons
 from memdetect.runs.fingerprint import hashed_id, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
@@ -26,6 +28,7 @@ from memdetect.runs.review import Reviewed
 Evidence = Literal["none", "hash", "thumbs"]
 Text = Callable[[str], str]
 GONE = "[redacted]"
+LEAST = 6  # characters of a text that is looked for wherever it may stand
 # Of a plan, what may be the user's own; all else are numbers, digests, and names that memdetect or diffusers gave.
 OWN = ("call", "strata", "index", "base")
 USUAL = ("memdetect.toml", "pyproject.toml")  # files of a policy whose names tell nothing
@@ -37,7 +40,9 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
     An id that is already the hash of its prompt stays; any other becomes 16 hex digits of its sha256. Whoever has a
     prompt can still recognise its hash.
     """
-    words = partial(_words, name=header.model, shown=_model(header), secrets=_secrets(header, results, verdict))
+    unquoted = partial(_unquoted, name=header.model, shown=_model(header))
+    held = {GONE, *map(unquoted, _told(verdict)), *map(unquoted, reasons(results))}
+    words = partial(_words, unquoted=unquoted, secrets=_secrets(header, results, verdict, held))
     rows = Mapped(results, lambda _, row: _row(row, words))
     known = tuple(replace(one, kind=short_hash(one.kind)) for one in verdict.sensitivity)
     decision = replace(
@@ -62,10 +67,13 @@ def with_evidence(results: Sequence[Result], evidence: Evidence, folder: Path | 
     """
     if evidence == "thumbs":
         return results
-    hashed = (
-        [] if evidence == "none" or folder is None else [[_hash(folder, name) for name in r.files] for r in results]
-    )
-    return Mapped(results, lambda i, row: row.model_copy(update={"files": hashed[i] if hashed else []}))
+    hashed = evidence == "hash" and folder is not None
+
+    def made(_: int, row: Result) -> Result:
+        files = [_hash(folder, name) for name in row.files] if hashed and folder is not None else []
+        return row.model_copy(update={"files": files})
+
+    return Mapped(results, made)
 
 
 def _hash(folder: Path, name: str) -> str:
@@ -151,7 +159,20 @@ def _policy(policy: Mapping[str, Any]) -> dict[str, Any]:
     return {**policy, **({"ignore": [GONE] * ignored} if "ignore" in policy else {})}
 
 
-def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
+def _told(verdict: Verdict) -> list[str]:
+    """The sentences of a verdict that may quote the user's own."""
+    return [verdict.missing, verdict.basis, verdict.claim, *verdict.notes, *(rule.reason for rule in verdict.rules)]
+
+
+def _words(text: str, *, unquoted: Text, secrets: Sequence[str]) -> str:
+    """A sentence of memdetect's own without what it quotes, and without any of the secrets."""
+    text = unquoted(text)
+    for secret in secrets:
+        text = text.replace(secret, GONE)
+    return text
+
+
+def _unquoted(text: str, *, name: str, shown: str) -> str:
     """A sentence of memdetect's own without what it quotes: names in brackets and quotation marks, keys, entries."""
     text = text.replace(f"for {name} by ", f"for {shown} by ")
     text = re.sub(r"( of kind )[^,;]*", rf"\1{GONE}", text)
@@ -159,23 +180,31 @@ def _words(text: str, *, name: str, shown: str, secrets: Sequence[str]) -> str:
     text = re.sub(r"( is a copy of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"( repeats a part of ).*(: [^:]* of its area agrees)", rf"\1{GONE}\2", text, flags=re.DOTALL)
     text = re.sub(r"^(the suppression of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
-    text = re.sub(r"(\(|'|\").*(\)|'|\")", GONE, text, flags=re.DOTALL)
-    for secret in secrets:
-        text = text.replace(secret, GONE)
-    return text
+    return re.sub(r"(\(|'|\").*(\)|'|\")", GONE, text, flags=re.DOTALL)
 
 
-def _secrets(header: Header, results: Iterable[Result], verdict: Verdict) -> list[str]:
-    """Every text of the user's own of at least six characters, the longest first: the second line of defence."""
+def _secrets(header: Header, results: Iterable[Result], verdict: Verdict, told: Collection[str]) -> list[str]:
+    """The texts of the user's own, of at least six characters, that are told somewhere, the longest first.
+
+    The second line of defence. Of however many items, only what stands in one of the sentences is kept.
+    """
     ignored: Any = (verdict.policy or {}).get("ignore", ())
     mine = header.plan.model_dump(include=set(OWN))
     index = {key: value for key, value in header.index.items() if key != "stated_by"}  # an option's name, or our words
-    found = {header.model, *_strings(mine), *_strings(ignored), *_strings(index), *_strings(header.opening)}
-    for row in results:
-        matched = [(match.key, match.path, match.caption) for match in row.matches]
-        found.update(_strings([row.prompt, row.image, row.source, row.meta, row.notes, matched]))
-        found.update(text for one in row.decisions for text in (one.name, one.note))
-    return sorted((text for text in found if len(text) >= 6), key=len, reverse=True)
+    said = "\0".join(told)
+    begun = {said[i : i + LEAST] for i in range(len(said) - LEAST + 1)}
+    ours = {header.model, *_strings(mine), *_strings(ignored), *_strings(index), *_strings(header.opening)}
+    found = set[str]()
+    for texts in chain((ours,), map(_own, results)):
+        found.update(text for text in texts if text[:LEAST] in begun and text in said)
+    return sorted(found, key=len, reverse=True)
+
+
+def _own(row: Result) -> set[str]:
+    """Every text of the user's own in a result."""
+    matched = [(match.key, match.path, match.caption) for match in row.matches]
+    decided = [(one.name, one.note) for one in row.decisions]
+    return _strings([row.prompt, row.image, row.source, row.meta, row.notes, matched, decided])
 
 
 def _strings(value: Any) -> set[str]:

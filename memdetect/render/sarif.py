@@ -5,12 +5,12 @@ Every result has a place in the repository, for GitHub refuses a file in which o
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from memdetect.inputs.harmless import ascii_json, plain
 from memdetect.judging import OUTCOMES, Rule, Verdict
-from memdetect.render.shown import listed, place, strongest, subject, untested
+from memdetect.render.shown import ALL, made_of, place, subject, told, untested, worst
 from memdetect.runs.fingerprint import fingerprint, nearest_key, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
@@ -19,6 +19,7 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 MOST = 5000  # results; GitHub shows no more of a run
 POLICY = "memdetect.toml"  # where a policy stands, or would
 GATE = "gate"
+Say = Callable[[str], None]
 KINDS: Mapping[str, tuple[str, str, str]] = {
     "copy": ("error", "A training image comes back", "An image made for the prompt is a copy of a training image."),
     "partial-copy": (
@@ -45,19 +46,25 @@ KINDS: Mapping[str, tuple[str, str, str]] = {
 RULES = tuple(KINDS)
 
 
-def render_sarif(header: Header, results: Sequence[Result], verdict: Verdict, *, most: int = MOST) -> str:
+def render_sarif(
+    header: Header, results: Sequence[Result], verdict: Verdict, *, most: int = MOST, say: Say | None = None
+) -> str:
     """A log of one run: rules of the gate that are not met, then findings, those that are suppressed last.
 
-    At most `most` results; how many more there are is a notification. An item's file is its `source`, which has to be
-    one of the repository; an item without one stands at the first line of the policy's file.
+    At most `most` results; how many more there are is a notification, and said (`say`). An item's file is its
+    `source`, which has to be one of the repository; an item without one stands at the first line of the policy's file.
     """
     anchor = verdict.policy_file or POLICY
-    rows = strongest(listed(results))
     found = [_gate(rule, anchor) for rule in _unmet(verdict)]
-    found += [_result(row, anchor) for row in sorted(rows, key=lambda row: bool(row.suppressed))]
+    total = len(found) + sum(one.found for one in told(results))
+    places = worst(results, max(0, most - len(found)), lambda one: one.found, last=lambda one: one.suppressed)
+    found += made_of(results, places, lambda row: _result(row, anchor))
+    left = f"{total - most} more findings are not in this file, which holds the {most} worst; {ALL}"
+    if say is not None and total > most:
+        say(left)
     run = {
         "tool": {"driver": _driver(header), "extensions": list(_extensions(header, verdict))},
-        "invocations": [_invocation(verdict, max(0, len(found) - most), most)],
+        "invocations": [_invocation(verdict, left if total > most else "")],
         "results": found[:most],
         "properties": _facts(header, verdict),
     }
@@ -106,20 +113,20 @@ def _extension(name: str, digest: str, facts: Mapping[str, Any]) -> dict[str, An
     return {"name": plain(name, 200) or "unnamed", "version": plain(digest, 64) or "unknown", "properties": told}
 
 
-def _invocation(verdict: Verdict, left: int, most: int) -> dict[str, Any]:
+def _invocation(verdict: Verdict, left: str) -> dict[str, Any]:
     """Whether all was measured, the gate's exit code, and what is not in the results."""
-    told = [(f"{left} more findings are not in this file, which holds the {most} worst", "warning")] if left else []
+    said = [(left, "warning")] if left else []
     if undecided := verdict.counts.get("inconclusive", 0):
-        told.append((f"{undecided} items are inconclusive; none of them is among the results", "warning"))
+        said.append((f"{undecided} items are inconclusive; none of them is among the results", "warning"))
     if verdict.left:
-        told.append((f"{verdict.left} items were screened only: no image was made of them", "warning"))
+        said.append((f"{verdict.left} items were screened only: no image was made of them", "warning"))
     return {
         "executionSuccessful": verdict.complete,
         "exitCode": int(verdict.exit),
         "exitCodeDescription": verdict.verdict,
         "toolExecutionNotifications": [
             {"level": level, "message": {"text": text}}
-            for text, level in [*told, *((message(note, 1000), "note") for note in verdict.notes[:50])]
+            for text, level in [*said, *((message(note, 1000), "note") for note in verdict.notes[:50])]
         ],
     }
 

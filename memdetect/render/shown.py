@@ -1,19 +1,52 @@
 """What the formats share: which items they show, in which order, and what an item is called."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from heapq import nsmallest
 from math import inf
+from typing import NamedTuple, TypeVar
 
 from memdetect.inputs.harmless import plain
+from memdetect.judging.columns import Codes, Numbers
+from memdetect.judging.ranks import ReferenceScores
 from memdetect.judging.results import Mapped, Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
-from memdetect.runs.records import FINDINGS, Result
-from memdetect.runs.review import Reviewed
+from memdetect.runs.records import FINDINGS, Outcome, Result, Status
+from memdetect.runs.review import LIFTED, Reviewed, Ruling
 
+T = TypeVar("T")
 LISTED = FINDINGS  # what a reader should look at
 ORDER = {outcome: i for i, outcome in enumerate((*LISTED, "clear", "inconclusive"))}
+Said = tuple[Outcome, bool]  # an outcome, and whether somebody answers for it
+CLEAR, INCONCLUSIVE = ORDER["clear"], ORDER["inconclusive"]
+ALL = "`memdetect report RUN -o results.csv` writes every item, as does the run's results.jsonl"
+
+
+class Told(NamedTuple):
+    """What a result is listed by, known of each without making it.
+
+    order: how bad it is, 0 = a copy, also one that a person calls so; low: its score with the sign turned, inf without
+    one. lifted: whether people say that it is no copy. screened: whether nothing more was measured of it.
+    """
+
+    order: int
+    low: float
+    outcome: Outcome
+    suppressed: bool
+    lifted: bool
+    screened: bool
+
+    @property
+    def found(self) -> bool:
+        """Whether a reader should look at it."""
+        return self.order < CLEAR
+
+    @property
+    def unclear(self) -> bool:
+        """Whether it is a finding or inconclusive; of prompts that were only screened no more is known than of all."""
+        return self.order != CLEAR and not self.screened
 
 
 def subject(row: Result) -> str:
@@ -36,11 +69,12 @@ def decision_words(one: Reviewed) -> str:
 
 def decisions(results: Sequence[Result]) -> list[tuple[Result, Reviewed]]:
     """What people decided, each with its item, in the order of the items."""
-    if isinstance(results, Results):
-        rows = [results.plain(i) for i, item in enumerate(results.items) if item.row.decisions]
+    base = _base(results)
+    if isinstance(base, Results):
+        places = [i for i, item in enumerate(base.items) if item.row.decisions]
     else:
-        rows = [row for row in results if row.decisions]
-    return [(row, one) for row in rows for one in row.decisions]
+        places = [i for i, row in enumerate(base) if row.decisions]
+    return [(row, one) for row in (_plain(results, i) for i in places) for one in row.decisions]
 
 
 def place(row: Result) -> str:
@@ -50,42 +84,120 @@ def place(row: Result) -> str:
     return "" if outside or ".." in source.split("/") else source
 
 
-def strongest(results: Sequence[Result], count: int | None = None) -> list[Result]:
-    """At most `count` results by outcome first, then by the score that decides, highest first; unscored ones last.
+def told(results: Sequence[Result]) -> Iterator[Told]:
+    """What each result is listed by; of results that are made on demand without making any."""
+    base = _base(results)
+    found: Iterator[tuple[Ruling | None, Outcome, float | None, str, Status]]
+    if isinstance(base, Results):
+        found = ((i.decided, i.outcome, i.score, i.suppressed, i.row.status) for i in base.items)
+    else:
+        found = ((r.decided, r.outcome, r.judged.get("combined"), r.suppressed, r.status) for r in base)
+    for decided, outcome, score, suppressed, status in found:
+        order = ORDER["copy" if decided == "copy" else outcome]
+        low = inf if score is None else -score
+        yield Told(order, low, outcome, bool(suppressed), decided in LIFTED, status == "screened")
 
-    Of p-values they may hold the one that decides alone.
+
+def strata_of(results: Sequence[Result], reference: ReferenceScores) -> Codes[str]:
+    """The stratum in which each result was ranked."""
+    base = _base(results)
+    return Codes(map(reference.stratum, (i.row for i in base.items) if isinstance(base, Results) else base))
+
+
+def scores_of(results: Sequence[Result], names: Sequence[str]) -> tuple[Numbers, ...]:
+    """By columns the scores of all results, `combined` or those of detectors; in memory are 8 bytes of each.
+
+    Results that are made on demand are read once more, in the order of the run, where detectors' own are asked for.
     """
-    pairs = zip(_keys(results), range(len(results)), strict=True)
-    order = sorted(pairs) if count is None else nsmallest(count, pairs)
-    return [results.plain(i) if isinstance(results, Results) else results[i] for _, i in order]
+    base, columns = _base(results), tuple(Numbers() for _ in names)
+    if isinstance(base, Results):
+        found = base.scores(own=any(name != "combined" for name in names))
+    else:
+        found = (row.judged for row in base)
+    for scores in found:
+        for name, column in zip(names, columns, strict=True):
+            column.append(scores.get(name))
+    return columns
 
 
-def listed(results: Sequence[Result]) -> list[Result]:
-    """The results that a reader should look at, in their own order."""
-    worst = len(LISTED)
-    return [results[i] for i, (outcome, _) in enumerate(_keys(results)) if outcome < worst]
+def p_counts(results: Sequence[Result]) -> Counter[float]:
+    """How often each p-value that decides is there."""
+    base = _base(results)
+    found = (i.p for i in base.items) if isinstance(base, Results) else (r.p.get("combined") for r in base)
+    return Counter(value for value in found if value is not None)
 
 
-def unclear(results: Sequence[Result]) -> list[Result]:
-    """The results that are not clear, in their own order: what a reader should look at, and what is inconclusive.
+def reasons(results: Sequence[Result]) -> Iterator[str]:
+    """Why each result has its outcome, known without making it where no other is told."""
+    base = _base(results)
+    if isinstance(base, Results):
+        return (item.reason for item in base.items)
+    return (row.reason for row in base)
 
-    Prompts that were only screened are left out: they are many, and nothing more is known of each than of all.
+
+def worst(
+    results: Sequence[Result], count: int, wanted: Callable[[Told], bool], last: Callable[[Told], bool] | None = None
+) -> list[int]:
+    """The places of at most `count` of the results that are wanted, the worst first; last: those that stand at the end.
+
+    By outcome first, then by the score that decides, highest first; unscored ones last. No more places are in memory.
     """
-    found = [i for i, (outcome, _) in enumerate(_keys(results)) if outcome != ORDER["clear"]]
-    if isinstance(results, Results):
-        return [results[i] for i in found if results.items[i].row.status != "screened"]
-    return [results[i] for i in found if results[i].status != "screened"]
+    return [place for *_, place in ranked(results, count, wanted, last)]
 
 
-def _keys(results: Sequence[Result]) -> Iterator[tuple[int, float]]:
-    """Of each result how bad it is and how low its score; of results that are made on demand without making any."""
+def ranked(
+    results: Sequence[Result], count: int, wanted: Callable[[Told], bool], last: Callable[[Told], bool] | None = None
+) -> list[tuple[bool, int, float, int]]:
+    """As `worst`, each place at the end of what it is ranked by."""
+    after = last or (lambda _: False)
+    keys = ((after(one), one.order, one.low, place) for place, one in enumerate(told(results)) if wanted(one))
+    return nsmallest(count, keys)
+
+
+def beyond(results: Sequence[Result], places: Sequence[int], wanted: Callable[[Told], bool]) -> Counter[Said]:
+    """Of the results that are wanted and at none of these places how many there are, by outcome and suppression."""
+    held = set(places)
+    every = enumerate(told(results))
+    return Counter((one.outcome, one.suppressed) for place, one in every if wanted(one) and place not in held)
+
+
+def left_words(left: Counter[Said], what: str = "item") -> str:
+    """How many results are left out, by their outcome, the worst first."""
+    counts = Counter[Outcome]()
+    for (outcome, _), count in left.items():
+        counts[outcome] += count
+    each = ", ".join(f"{counts[outcome]} {outcome}" for outcome in sorted(counts, key=ORDER.__getitem__))
+    total = left.total()
+    return f"{total} more {what}{'s are' if total > 1 else ' is'} left out ({each})"
+
+
+def made_of(results: Sequence[Result], places: Sequence[int], made: Callable[[Result], T]) -> list[T]:
+    """What is made of the results at some places, in their order; results are read in the order of the run, once each.
+
+    Of p-values these results may hold the one that decides alone.
+    """
+    kept = {place: made(_plain(results, place)) for place in sorted(places)}
+    return [kept[place] for place in places]
+
+
+def strongest(results: Sequence[Result], count: int) -> list[Result]:
+    """At most `count` results, the worst first, findings or not."""
+    return made_of(results, worst(results, count, lambda _: True), lambda row: row)
+
+
+def listed(results: Sequence[Result]) -> Iterator[Result]:
+    """The results that a reader should look at, in their own order, each made when it is asked for."""
+    return (results[place] for place, one in enumerate(told(results)) if one.found)
+
+
+def _base(results: Sequence[Result]) -> Sequence[Result]:
     while isinstance(results, Mapped):
         results = results.base
-    if isinstance(results, Results):
-        found = (("copy" if item.decided == "copy" else item.outcome, item.score) for item in results.items)
-    else:
-        found = ((row.ranked_as, row.judged.get("combined")) for row in results)
-    return ((ORDER[outcome], inf if score is None else -score) for outcome, score in found)
+    return results
+
+
+def _plain(results: Sequence[Result], place: int) -> Result:
+    return results.plain(place) if isinstance(results, Results) else results[place]
 
 
 def untested(header: Header) -> list[str]:

@@ -20,6 +20,11 @@ FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> str:
     """The summary, one object: claim, verdict, run and the findings; all items are in JSON lines."""
+    return "".join(json_parts(header, results, verdict))
+
+
+def json_parts(header: Header, results: Sequence[Result], verdict: Verdict) -> Iterator[str]:
+    """The parts of `render_json`: the summary, then a finding each, made when it is asked for."""
     decision = to_jsonable_python(verdict, inf_nan_mode="null")
     summary = {
         "schema": "memdetect.summary/1",
@@ -33,9 +38,18 @@ def render_json(header: Header, results: Sequence[Result], verdict: Verdict) -> 
         },
         "not_tested": untested(header),
         "run": header.model_dump(mode="json"),
-        "findings": [_finding(row) for row in listed(results)],
     }
-    return ascii_json(json.dumps(summary, indent=1, allow_nan=False)) + "\n"
+    yield _indented(summary).removesuffix("\n}") + ',\n "findings": ['
+    before = ""
+    for row in listed(results):
+        finding = _indented(_finding(row)).replace("\n", "\n  ")  # JSON has no line break within a text
+        yield f"{before}\n  {finding}"
+        before = ","
+    yield "\n ]\n}\n" if before else "]\n}\n"
+
+
+def _indented(value: Any) -> str:
+    return ascii_json(json.dumps(value, indent=1, allow_nan=False))
 
 
 def _finding(row: Result) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +106,24 @@ class Mirror(RunFolder):
 
     def write_results(self, results: Iterable[Result]) -> Path:
         """Write results.jsonl, and fetch the images that the sheet of pairs may show."""
-        held = list(results)
-        shown = [row for row in held if row.matches]
-        shown.sort(key=lambda row: max(map(strength, row.matches)), reverse=True)
-        names = [name for row in shown[:PAIRS] for name in row.files if not (self.path / name).exists()]
+        pairs: list[tuple[tuple[bool, float, float], int, list[str]]] = []
+
+        def seen() -> Iterator[Result]:
+            for place, row in enumerate(results):
+                if row.matches:
+                    heappush(pairs, (max(map(strength, row.matches)), -place, row.files))
+                    if len(pairs) > PAIRS:
+                        heappop(pairs)
+                yield row
+
+        path = super().write_results(seen())
+        names = [name for *_, files in pairs for name in files if not (self.path / name).exists()]
         if names:
             there = {
                 name for folder in {Path(name).parent.as_posix() for name in names} for name in self.store.tags(folder)
             }
             at_once(self._get, [name for name in names if name in there])
-        return super().write_results(held)
+        return path
 
     def send(self) -> None:
         """Put what this process made besides shards where the run is kept."""

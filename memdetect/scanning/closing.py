@@ -6,7 +6,7 @@ from memdetect.copies.matching import Evidence
 from memdetect.errors import Exit, MemdetectError
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.rows import Reader, Records
-from memdetect.judging.run import Run
+from memdetect.judging.run import Run, held
 from memdetect.judging.run_rows import add_run
 from memdetect.judging.screened_runs import known_of
 from memdetect.judging.verdict import Beside, judge_with
@@ -45,7 +45,7 @@ def closed(
         raise MemdetectError(damaged[0], Exit.ERROR)
     beside = Beside(altered=changed, recall=known_of([(folder.path, header)]))
     made, verdict = judge_with(header, Records(rows, header.plan), calibration, policy, beside)
-    results = made if header.screen else list(made)  # those of a screened run are many, and made when asked for
+    results = made if header.screen else held(made)  # those of a screened run are many, and made when asked for
     if not interrupted:
         if verdict.measured != header.planned:
             raise MemdetectError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -34,11 +35,8 @@ class _Tile:
 
 def strongest_pairs(results: Sequence[Result], count: int = PAIRS) -> list[Pair]:
     """The nearest training image of each item: copies first, then copies of a part, then by similarity; one an item."""
-    pairs: list[Pair] = []
-    for row in results:
-        if row.matches:
-            pairs.append((row, max(row.matches, key=strength)))
-    return sorted(pairs, key=lambda pair: strength(pair[1]), reverse=True)[:count]
+    pairs = ((row, max(row.matches, key=strength)) for row in results if row.matches)
+    return nlargest(count, pairs, key=lambda pair: strength(pair[1]))
 
 
 def pairs_of(row: Result) -> list[Pair]:

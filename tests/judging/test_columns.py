@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memdetect.judging import columns
-from memdetect.judging.columns import Codes, Filtered, Numbers, Shared, Texts, distinct
+from memdetect.judging.columns import Codes, Filtered, Numbers, Pieces, Shared, Texts, distinct, parted
 
 TEXTS = st.lists(st.none() | st.text(st.characters(codec=None), max_size=8))
 
@@ -20,6 +21,37 @@ def test_texts_are_a_list(values):
     for value in values:
         held.append(value)
     assert [held[i] for i in range(len(held))] == values
+
+
+@given(st.lists(st.integers(0, 99)), st.integers(1, 5), st.sampled_from([list, bytearray, lambda: array("I")]))
+def test_pieces_are_a_list(values, size, kind):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "PIECE", size)
+        held = Pieces[int](kind)
+        for value in values:
+            held.append(value)
+        assert list(held) == [held[i] for i in range(len(held))] == values
+        assert [held[i - len(held)] for i in range(len(held))] == values
+        with pytest.raises(IndexError):
+            held[len(values)]
+
+
+@given(TEXTS, st.integers(1, 5))
+def test_texts_of_several_pieces_are_a_list(values, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "PIECE", size)
+        test_texts_are_a_list.hypothesis.inner_test(values)
+
+
+def test_ends_of_texts_beyond_their_type_take_a_wider_one():
+    """As those of more than 4 GB do, here with one byte for each end."""
+    piece = columns._Text()
+    piece._ends = array("B")
+    texts = ["a" * 100, None, "b" * 155, "c", "d" * 300]
+    for text in texts:
+        piece.append(text)
+    assert piece[:] == texts
+    assert piece._ends.typecode == "Q"
 
 
 @given(st.lists(st.none() | st.floats(allow_nan=False)))
@@ -33,6 +65,8 @@ def test_codes_are_a_list_that_keeps_equal_values_once(values):
     held = Codes(values)
     assert list(held) == [held[i] for i in range(len(held))] == values
     assert len({id(value) for value in held}) == len(set(values))
+    assert list(held.distinct) == list(dict.fromkeys(values))
+    assert list(held.mapped([value[1] for value in held.distinct])) == [value[1] for value in values]
 
 
 def test_what_is_shared_stays_what_it_was():
@@ -46,11 +80,25 @@ def test_what_is_shared_stays_what_it_was():
     assert found == [([i],) for i in range(50)]
 
 
-@pytest.mark.parametrize("most", [1, 3, 100])
-def test_distinct_texts_are_counted_a_part_at_a_time(monkeypatch, most):
-    monkeypatch.setattr(columns, "AT_ONCE", most)
-    texts = [f"{i % 7}" for i in range(20)]
-    assert distinct(lambda: iter(texts), 20) == 7
+class Alike(str):
+    """A text whose hash others have as well."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return len(self)
+
+
+@given(st.lists(st.text("ab", max_size=3)), st.sampled_from([str, Alike]))
+def test_distinct_texts_are_counted_even_where_hashes_are_equal(texts, kind):
+    assert distinct(lambda: (kind(text) for text in texts)) == len(set(texts))
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_equal_numbers_are_in_one_part(values):
+    parts = parted("q", values, by=lambda value: value >> 1)
+    assert sorted(value for part in parts for value in part) == sorted(values)
+    assert sum(len({value >> 1 for value in part}) for part in parts) == len({value >> 1 for value in values})
 
 
 def test_what_is_filtered_is_found_each_time():

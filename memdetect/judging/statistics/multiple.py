@@ -1,6 +1,7 @@
 """Many prompts at once: Benjamini-Hochberg, and how many detections it takes with n clean prompts."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 # Exact equalities of p * m and r * rate are the rule for ranks; bare floats would refuse some of them.
@@ -14,9 +15,10 @@ def benjamini_hochberg(p: Sequence[float | None], rate: float, planned: int) -> 
     Conformal p-values that share their clean scores are positively dependent, so that the rate holds.
     """
     planned = max(planned, len(p))
-    found = sorted(value for value in p if value is not None)
-    passed = [value for r, value in enumerate(found, 1) if value * planned <= r * rate * _ULP]
-    limit = passed[-1] if passed else -1.0
+    r, limit = 0, -1.0
+    for value, times in sorted(Counter(value for value in p if value is not None).items()):  # many are equal
+        r += times
+        limit = value if value * planned <= r * rate * _ULP else limit
     return [value is not None and value <= limit for value in p]
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from memdetect.inputs.harmless import line, plain
 from memdetect.judging import Verdict
 from memdetect.render.page.beside import NOTHING, Beside
-from memdetect.render.shown import decisions, listed, strongest, untested
+from memdetect.render.page.choosing import LIMITS, Chosen, chosen
+from memdetect.render.shown import decisions, made_of, untested
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -18,17 +19,75 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 LIMIT = 20_000_000  # bytes of a page
-SHOWN = 500  # findings that are shown in full; more of them stand in a table
 ROOM = 4000  # bytes for what says how much was left out
 
 
 def render_page(
-    header: Header, results: Sequence[Result], verdict: Verdict, beside: Beside = NOTHING, *, limit: int = LIMIT
+    header: Header,
+    results: Sequence[Result],
+    verdict: Verdict,
+    beside: Beside = NOTHING,
+    *,
+    limit: int = LIMIT,
+    say: Callable[[str], None] | None = None,
 ) -> str:
     """The page of a run, at most `limit` bytes; equal runs give equal bytes.
 
-    Findings come first, the worst at the head; what does not fit is counted and named as left out.
+    Findings come first, the worst at the head. So many are shown as `chosen` says, and as fit; the others are counted.
+    say: told what is left out, a line.
     """
+    from memdetect.render.page.findings import item_of
+
+    shows = chosen(results)
+    rows = made_of(results, [*shows.found, *shows.unsure], lambda row: row)
+    items = [item_of(i, header, row, beside) for i, row in enumerate(rows, 1)]
+    told = _told(header, results, verdict, beside, items[: len(shows.found)])
+    told |= dict(zip(("found", "unsure", "clear"), shows.counts, strict=True))
+    page = _Page(limit - ROOM)
+    head, tail = _rendered("head.html", told), _rendered("tail.html", told)
+    page.take(head)
+    page.hold(tail)
+    left = _filled(page, told, results, shows, items)
+    if say is not None and any(left.values()):
+        counted = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+        say(f"{counted} are not shown: {LIMITS}")
+    return page.end(tail)
+
+
+def _filled(
+    page: "_Page", told: dict[str, Any], results: Sequence[Result], shows: Chosen, items: Sequence[Any]
+) -> dict[str, int]:
+    """Add the items; how many of each kind are left out."""
+    from memdetect.render.page.findings import line_of
+
+    def between(part: str, shown: int, left: int) -> int:
+        page.take(_rendered("between.html", {**told, "part": part, "shown": shown, "left": left}))
+        return left
+
+    def full(items: Sequence[Any]) -> int:
+        return page.fill(lambda item: _rendered("item.html", {"item": item}), items)
+
+    def lines(rows: Iterable[Result]) -> int:
+        return page.fill(lambda row: _rendered("line.html", {"line": line_of(row)}), rows)
+
+    found, unsure, clear = shows.counts
+    shown = full(items[: len(shows.found)])
+    between("findings", shown, found - shown)
+    # Read in the order of the run, shown in another: what stands in the table is made at once.
+    more = made_of(results, [*shows.found, *shows.more][shown:], line_of)
+    rest = page.fill(lambda line: _rendered("line.html", {"line": line}), more)
+    left = {"findings": between("more", rest, found - shown - rest)}
+    shown = full(items[len(shows.found) :])
+    left["inconclusive items"] = between("unsure", shown, unsure - shown)
+    shown = lines(results[place] for place in shows.clear)
+    left["clear items"] = between("clear", shown, clear - shown)
+    return left
+
+
+def _told(
+    header: Header, results: Sequence[Result], verdict: Verdict, beside: Beside, items: Sequence[Any]
+) -> dict[str, Any]:
+    """What the templates are told of the run; items: its findings."""
     from memdetect.render.page.chart import charts
     from memdetect.render.page.facts import (
         counts_of,
@@ -39,16 +98,9 @@ def render_page(
         rules_of,
         suppressions_of,
     )
-    from memdetect.render.page.findings import groups_of, item_of, line_of
+    from memdetect.render.page.findings import groups_of
 
-    rows = list(results)
-    found = strongest(listed(rows))
-    unsure = [row for row in rows if row.outcome == "inconclusive" and row.decided != "copy"]
-    rest = [row for row in rows if row.outcome == "clear" and row.decided != "copy"]
-    items = [item_of(i, header, row, beside) for i, row in enumerate(found[:SHOWN], 1)]
-    open_ = [item_of(i, header, row, beside) for i, row in enumerate(unsure[:SHOWN], len(items) + 1)]
-    style, script = _source("page.css"), _source("page.js")
-    told: dict[str, Any] = {
+    return {
         "header": header,
         "verdict": verdict,
         "model": plain(header.model, 200),
@@ -58,35 +110,19 @@ def render_page(
         "notes": [plain(note, 500) for note in verdict.notes],
         "counts": counts_of(verdict),
         "rules": rules_of(verdict),
-        "charts": charts(header, rows, verdict, beside),
+        "charts": charts(header, results, verdict, beside),
         "groups": groups_of(items),
-        "found": len(found),
-        "unsure": len(unsure),
-        "clear": len(rest),
         "decidable": any(item.can_decide for item in items),
-        "decisions": decided_of(decisions(rows)),
-        "suppressions": suppressions_of(rows, verdict),
+        "decisions": decided_of(decisions(results)),
+        "suppressions": suppressions_of(results, verdict),
         "untested": [plain(phrase, 600) for phrase in untested(header)],
         "provenance": provenance_of(header, verdict, beside),
         "questions": questions_of(header, verdict, beside),
         "without": beside.without,
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
+        "limits": LIMITS,
+        "style_hash": _hash(_source("page.css")),
+        "script_hash": _hash(_source("page.js")),
     }
-    page = _Page(limit - ROOM)
-    head, tail = _rendered("head.html", told), _rendered("tail.html", told)
-    page.take(head)
-    page.hold(tail)
-    shown = page.fill(lambda item: _rendered("item.html", {"item": item}), items)
-    more = [line_of(row) for row in found[shown:]]
-    page.take(_rendered("between.html", {**told, "part": "findings", "shown": shown, "left": len(more)}))
-    lines = page.fill(lambda line: _rendered("line.html", {"line": line}), more)
-    page.take(_rendered("between.html", {**told, "part": "more", "shown": lines, "left": len(more) - lines}))
-    shown = page.fill(lambda item: _rendered("item.html", {"item": item}), open_)
-    page.take(_rendered("between.html", {**told, "part": "unsure", "shown": shown, "left": len(unsure) - shown}))
-    lines = page.fill(lambda row: _rendered("line.html", {"line": line_of(row)}), rest)
-    page.take(_rendered("between.html", {**told, "part": "clear", "shown": lines, "left": len(rest) - lines}))
-    return page.end(tail)
 
 
 class _Page:

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memdetect.copies.match import Match
+from memdetect.judging.columns import Codes
+
+Strata = Codes[str] | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,14 @@ class Clean:
 class Beside:
     """All of it. seen: by the index of the item. clean: of each detector, the one that decides first.
 
-    stratum: by the index of an item, in which of the strata it was ranked; kinds: whether strata are kinds of prompts,
-    whose names are memdetect's own. results: sha256 of each results.jsonl.
+    stratum: of each result, in their order, in which of the strata it was ranked, () = there is one. kinds: whether
+    strata are kinds of prompts, whose names are memdetect's own. results: sha256 of each results.jsonl.
     evidence: what was asked of the images. without: why findings have no pictures; "" = they have.
     """
 
     seen: Mapping[int, Seen] = field(default_factory=dict[int, Seen])
     clean: tuple[Clean, ...] = ()
-    stratum: Mapping[int, str] = field(default_factory=dict[int, str])
+    stratum: Strata = ()
     kinds: bool = False
     results: tuple[str, ...] = ()
     evidence: str = "none"

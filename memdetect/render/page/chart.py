@@ -1,14 +1,17 @@
 """The histogram of a run's scores over those of the clean prompts, as numbers for an inline SVG and for its table."""
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from math import floor, isfinite
 
 from memdetect.judging import Verdict
+from memdetect.judging.columns import Codes, Numbers
 from memdetect.judging.statistics.conformal import simes_levels
-from memdetect.render.page.beside import Beside
-from memdetect.render.shown import LISTED
+from memdetect.render.page.beside import Beside, Strata
+from memdetect.render.shown import LISTED, p_counts, scores_of, told
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -61,23 +64,45 @@ class Chart:
     summary: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The finite scores of some results, each with its outcome, gone through anew each time."""
+
+    outcomes: Codes[str]
+    scores: Numbers
+    strata: Strata = ()
+    only: str = ""
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        own = (name == self.only for name in self.strata) if self.strata else repeat(True)
+        for outcome, score, here in zip(self.outcomes, self.scores, own, strict=False):
+            if here and score is not None and isfinite(score):
+                yield outcome, score
+
+
 def charts(header: Header, rows: Sequence[Result], verdict: Verdict, beside: Beside) -> list[Chart]:
-    """A chart of what decides for each kind or stratum of prompts, then one of each other detector of the run."""
+    """A chart of what decides for each kind or stratum of prompts, then one of each other detector of the run.
+
+    Of each item its outcome and its scores are in memory, 4 and 8 bytes.
+    """
     plan, p = header.plan, _cut(rows, verdict)
     held = {clean.name: clean.strata for clean in beside.clean}
     strata = held.get("combined", {})
     apart = list(strata.items()) if 1 < len(strata) <= MOST else []
+    others = [name for name in plan.detectors if len(plan.deciding) > 1 or name not in plan.deciding]
+    outcomes = Codes[str](one.outcome for one in told(rows))
+    combined, *own = scores_of(rows, ["combined", *others])
     made: list[Chart | None] = []
     for number, (name, clean) in enumerate(apart, 1):
-        own = [row for row in rows if beside.stratum.get(row.index) == name]
         which = f", kind {name}" if beside.kinds else f", stratum {number} of {len(apart)}"
-        made.append(_chart(_decider(header) + which, "combined", own, clean, _threshold(clean, p, verdict)))
+        scored = Scored(outcomes, combined, beside.stratum, name)
+        made.append(_chart(_decider(header) + which, True, scored, clean, _threshold(clean, p, verdict)))
     if not apart:
         clean = _pooled(strata)
         limit = _threshold(clean, p, verdict) if len(strata) == 1 else None
-        made.append(_chart(_decider(header), "combined", rows, clean, limit))
-    for name in [name for name in plan.detectors if len(plan.deciding) > 1 or name not in plan.deciding]:
-        made.append(_chart(name, name, rows, _pooled(held.get(name, {})), None))
+        made.append(_chart(_decider(header), True, Scored(outcomes, combined), clean, limit))
+    for name, scores in zip(others, own, strict=True):
+        made.append(_chart(name, False, Scored(outcomes, scores), _pooled(held.get(name, {})), None))
     return [chart for chart in made if chart is not None]
 
 
@@ -90,31 +115,31 @@ def _pooled(strata: Mapping[str, Sequence[float]]) -> list[float]:
     return sorted(x for own in strata.values() for x in own if isfinite(x))
 
 
-def _chart(title: str, name: str, rows: Sequence[Result], clean: Sequence[float], limit: float | None) -> Chart | None:
+def _chart(title: str, decides: bool, scored: Scored, clean: Sequence[float], limit: float | None) -> Chart | None:
     """One drawing; None where nothing was scored."""
-    scored = [(row, x) for row in rows if (x := row.judged.get(name)) is not None and isfinite(x)]
-    if not scored:
+    count = sum(1 for _ in scored)
+    if not count:
         return None
-    values = sorted(x for _, x in scored)
-    low, high = min([*values, *clean[:1]]), max([*values, *clean[-1:]])
+    least, most = min(x for _, x in scored), max(x for _, x in scored)
+    low, high = min([least, *clean[:1]]), max([most, *clean[-1:]])
     high = high if high > low else low + 1.0
     lanes = _lanes(scored, low, high)
     return Chart(
         name=title,
-        decides=name == "combined",
+        decides=decides,
         clean=len(clean),
-        scanned=len(scored),
-        bars=tuple(_bars(clean, values, low, high)),
+        scanned=count,
+        bars=tuple(_bars((clean, (x for _, x in scored)), (len(clean), count), low, high)),
         lanes=tuple(lanes),
         threshold=None if limit is None else (_x(limit, low, high), limit),
         marks=tuple((_x(v, low, high), f"{v:.3g}") for v in (low + (high - low) * k / 4 for k in range(5))),
-        missing=_missing(name == "combined", clean, limit),
+        missing=_missing(decides, clean, limit),
         width=LEFT + WIDTH + 16,
         height=TOP + HEIGHT + 24 + LANE * len(lanes) + 8,
         left=LEFT,
         top=TOP,
         bottom=TOP + HEIGHT,
-        summary=_summary(values, clean, limit),
+        summary=_summary((count, least, most), clean, limit),
     )
 
 
@@ -122,11 +147,16 @@ def _x(value: float, low: float, high: float) -> float:
     return round(LEFT + WIDTH * (value - low) / (high - low), 1)
 
 
-def _bars(clean: Sequence[float], scanned: Sequence[float], low: float, high: float) -> list[Bar]:
-    """Bins of equal width; a bar is as high as the share of its scores, the highest of all fills the drawing."""
+def _bars(
+    scores: tuple[Iterable[float], Iterable[float]], totals: tuple[int, int], low: float, high: float
+) -> list[Bar]:
+    """Bins of equal width of clean and of scanned scores, `totals` of each.
+
+    A bar is as high as the share of its scores, the highest of all fills the drawing.
+    """
     edges = [low + (high - low) * k / BINS for k in range(BINS + 1)]
-    counts = [_counts(scores, edges) for scores in (clean, scanned)]
-    tallest = max(n / len(of) for own, of in zip(counts, (clean, scanned), strict=True) if of for n in own)
+    counts = [_counts(own, edges) for own in scores]
+    tallest = max(n / total for own, total in zip(counts, totals, strict=True) if total for n in own)
     step = WIDTH / BINS
 
     def bar(k: int, count: int, total: int, inset: float) -> tuple[float, float, float, float]:
@@ -135,33 +165,37 @@ def _bars(clean: Sequence[float], scanned: Sequence[float], low: float, high: fl
         return round(x, 1), round(TOP + HEIGHT - height, 1), round(width, 1), round(height, 1)
 
     return [
-        Bar(edges[k], edges[k + 1], c, s, bar(k, c, len(clean), 0.5), bar(k, s, len(scanned), step / 3.2))
+        Bar(edges[k], edges[k + 1], c, s, bar(k, c, totals[0], 0.5), bar(k, s, totals[1], step / 3.2))
         for k, (c, s) in enumerate(zip(*counts, strict=True))
     ]
 
 
-def _counts(scores: Sequence[float], edges: Sequence[float]) -> list[int]:
-    """How many of ascending scores lie in each bin, the upper edge of the last one in it."""
-    below = [bisect_left(scores, edge) for edge in edges[1:-1]]
-    return [b - a for a, b in zip([0, *below], [*below, len(scores)], strict=True)]
+def _counts(scores: Iterable[float], edges: Sequence[float]) -> list[int]:
+    """How many scores lie in each bin, the upper edge of the last one in it."""
+    counts = [0] * BINS
+    for score in scores:
+        counts[bisect_right(edges, score, 1, BINS) - 1] += 1
+    return counts
 
 
-def _lanes(scored: Sequence[tuple[Result, float]], low: float, high: float) -> list[Lane]:
-    lanes: list[Lane] = []
-    for outcome in LISTED:
-        own = [_x(x, low, high) for row, x in scored if row.outcome == outcome]
-        if own:
-            y = TOP + HEIGHT + 26 + LANE * len(lanes)
-            lanes.append(Lane(outcome, len(own), y, tuple(sorted(set(own)))))
-    return lanes
+def _lanes(scored: Iterable[tuple[str, float]], low: float, high: float) -> list[Lane]:
+    counts, ticks = Counter[str](), {outcome: set[float]() for outcome in LISTED}
+    for outcome, x in scored:
+        if outcome in ticks:
+            counts[outcome] += 1
+            ticks[outcome].add(_x(x, low, high))
+    found = [outcome for outcome in LISTED if counts[outcome]]
+    below = TOP + HEIGHT + 26
+    return [Lane(name, counts[name], below + LANE * k, tuple(sorted(ticks[name]))) for k, name in enumerate(found)]
 
 
 def _cut(rows: Sequence[Result], verdict: Verdict) -> float:
     """The p-value up to which Benjamini-Hochberg finds items in this run; where it finds none, of one alone."""
-    p = sorted(value for row in rows if (value := row.p.get("combined")) is not None)
-    step = verdict.fdr / max(verdict.planned, 1)
-    found = [k for k, value in enumerate(p, 1) if value <= step * k]
-    return step * (found[-1] if found else 1)
+    step, count, found = verdict.fdr / max(verdict.planned, 1), 0, 1
+    for value, times in sorted(p_counts(rows).items()):
+        count += times
+        found = count if value <= step * count else found
+    return step * found
 
 
 def _threshold(clean: Sequence[float], cut: float, verdict: Verdict) -> float | None:
@@ -182,9 +216,9 @@ def _missing(decides: bool, clean: Sequence[float], limit: float | None) -> str:
     return ""
 
 
-def _summary(values: Sequence[float], clean: Sequence[float], limit: float | None) -> str:
-    """The drawing in words, for those who do not see it."""
-    parts = [f"{len(values)} scanned items score {values[0]:.3g} to {values[-1]:.3g}"]
+def _summary(values: tuple[int, float, float], clean: Sequence[float], limit: float | None) -> str:
+    """The drawing in words, for those who do not see it; values: how many, the lowest and the highest."""
+    parts = [f"{values[0]} scanned items score {values[1]:.3g} to {values[2]:.3g}"]
     if clean:
         parts.append(f"{len(clean)} clean prompts score {clean[0]:.3g} to {clean[-1]:.3g}")
     if limit is not None:

@@ -10,6 +10,7 @@ from memdetect.judging import OUTCOMES, Rule, Verdict
 from memdetect.judging.statistics.beta import interval
 from memdetect.render.page.beside import Beside
 from memdetect.render.page.findings import LABELS
+from memdetect.render.shown import made_of, told
 from memdetect.render.table import probed_at
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
@@ -108,7 +109,8 @@ def _interval(rule: Rule, verdict: Verdict) -> str:
 def suppressions_of(results: Sequence[Result], verdict: Verdict) -> list[tuple[str, ...]]:
     """Entries of the policy: of which item, what is answered for, by whom, why, until when, and whether it applies."""
     held: Any = (verdict.policy or {}).get("ignore", ())
-    in_force = {row.id for row in results if row.suppressed}
+    places = [place for place, one in enumerate(told(results)) if one.suppressed] if held else []
+    in_force = set(made_of(results, places, lambda row: row.id))
     return [_suppression(entry, in_force) for entry in held]
 
 

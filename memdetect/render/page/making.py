@@ -7,7 +7,8 @@ from pathlib import Path
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import ReferenceScores, Unranked, reference_scores
 from memdetect.render.page.beside import Beside, Clean, Seen
-from memdetect.render.shown import listed, strongest
+from memdetect.render.page.choosing import chosen
+from memdetect.render.shown import made_of, strata_of
 from memdetect.runs.header import Header
 from memdetect.runs.records import Result
 
@@ -22,24 +23,28 @@ def beside_of(
     header: Header, results: Sequence[Result], folders: Sequence[Path], evidence: str, calibration: Calibration | None
 ) -> Beside:
     """Pictures of findings and inconclusive items, clean scores and digests of runs; evidence: none, hash or thumbs."""
-    rows = list(results)
     found = reference_scores(header.plan, calibration)
     reference = None if isinstance(found, Unranked) else found
-    stratum = {row.index: _stratum(row, reference) for row in rows} if reference else {}
-    seen, without = _seen(rows, folders, evidence)
+    stratum = strata_of(results, reference) if reference else ()
+    seen, without = _seen(results, folders, evidence)
     files = [folder / "results.jsonl" for folder in folders]
     return Beside(
         seen=seen,
-        clean=_clean(reference, set(stratum.values())) if reference else (),
+        clean=_clean(reference, set(stratum)) if reference else (),
         stratum=stratum,
         kinds=bool(reference and reference.novelties and not reference.strata),
-        results=tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()),
+        results=tuple(_sha256(file) for file in files if file.is_file()),
         evidence=evidence,
         without=without,
     )
 
 
-def _seen(rows: Sequence[Result], folders: Sequence[Path], evidence: str) -> tuple[dict[int, Seen], str]:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seen(results: Sequence[Result], folders: Sequence[Path], evidence: str) -> tuple[dict[int, Seen], str]:
     if evidence == "none":
         return {}, NONE
     if len(folders) != 1:
@@ -48,15 +53,9 @@ def _seen(rows: Sequence[Result], folders: Sequence[Path], evidence: str) -> tup
         from memdetect.render.page.pictures import Album
     except ImportError:
         return {}, NO_PILLOW
-    album = Album(folders[0], full=evidence != "thumbs")
-    wanted = [*strongest(listed(rows)), *(row for row in rows if row.outcome == "inconclusive")]
+    album, shown = Album(folders[0], full=evidence != "thumbs"), chosen(results)
+    wanted = made_of(results, [*shown.found, *shown.unsure], lambda row: row)
     return {row.index: album.seen(row) for row in wanted}, "" if evidence == "thumbs" else HASHES
-
-
-def _stratum(row: Result, reference: ReferenceScores) -> str:
-    if reference.strata:
-        return str(row.meta.get(reference.strata, ""))
-    return row.kind if reference.novelties else ""
 
 
 def _clean(reference: ReferenceScores, present: set[str]) -> tuple[Clean, ...]:
