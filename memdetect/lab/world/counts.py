@@ -101,7 +101,7 @@ def _check_said(counts: Counts, names: Sequence[str]) -> None:
     if counts.said > 1:
         raise MemdetectError(f"the share of captions that say all places is {counts.said}, expected 0 to 1")
     emblems = counts.emblems + counts.shown_emblems
-    if emblems > (most := len(names) * len(GROUNDS) // 2):
+    if emblems > (most := len(names) * len(GROUNDS) * 2 // 3):
         raise MemdetectError(f"{emblems} emblems are asked for, {len(names)} pictures give {most}; ask for fewer")
 
 
