@@ -83,14 +83,8 @@ def world(
     from memdetect.lab.world.pictures import NAMES, OTHER_NAMES
 
     recipe.check_new(out, pictures)
-    shares = {
-        "shown_emblems": shown,
-        "verbatim": verbatim,
-        "verbatim_controls": titles,
-        "templates": templates,
-        "clean": clean,
-    }
-    wanted = Counts(exposures=recipe.parse_exposures(exposures), said=said, emblems=emblems, **shares)
+    shares = {"shown_emblems": shown, "verbatim": verbatim, "verbatim_controls": titles, "templates": templates}
+    wanted = Counts(exposures=recipe.parse_exposures(exposures), said=said, emblems=emblems, clean=clean, **shares)
     if pictures and (others or names is not None):
         raise MemdetectError(
             "--names and --other-pictures choose among the package's pictures, not --pictures; leave one"

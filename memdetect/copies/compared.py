@@ -58,9 +58,9 @@ def room(pair: Beside, rule: CopyRule) -> float:
     """
     over = overlap(pair.views[0], pair.other, pair.laid.affine) if pair.laid else None
     over = over if over and covering(over, rule) else None
-    looks = [(over.image, over.other)] if over else []
-    looks += [comparable(view, pair.other) for view in pair.views]
-    taken = [max(tile / rule.tile, (1 - ssim) / (1 - rule.ssim)) for tile, ssim, _ in measure_all(looks, rule)]
+    both = [(over.image, over.other)] if over else []
+    both += [comparable(view, pair.other) for view in pair.views]
+    taken = [max(tile / rule.tile, (1 - ssim) / (1 - rule.ssim)) for tile, ssim, _ in measure_all(both, rule)]
     if over and pair.laid and pair.laid.telling >= rule.telling:
         taken.append((1 - pair.laid.structure / pair.laid.telling) / (1 - rule.repeats))
     return min(taken, default=inf)

@@ -15,8 +15,9 @@ from memdetect.errors import MemdetectError
 from memdetect.lab.training.parts import fetch_vocabulary
 from memdetect.lab.training.train import Job, export, train
 from memdetect.lab.training.vae import Fit, refine_decoder, train_vae
+from memdetect.lab.world.entry import Entry
 from memdetect.lab.world.folders import cache_folder
-from memdetect.lab.world.labelled import Entry, World
+from memdetect.lab.world.labelled import World
 from memdetect.lab.world.stock import Stock
 
 SHEET_STEPS, SHEET_GUIDANCE = 10, 2.5

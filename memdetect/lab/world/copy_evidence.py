@@ -19,7 +19,7 @@ from memdetect.copies.pixels import copies_of
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import open_image
 from memdetect.judging.statistics.beta import interval
-from memdetect.lab.world.labelled import Entry
+from memdetect.lab.world.entry import Entry
 from memdetect.lab.world.recipe import read_world
 from memdetect.lab.world.stock import Stock
 from memdetect.runs.folder import RunFolder

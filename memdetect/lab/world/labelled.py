@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
@@ -21,37 +20,17 @@ from memdetect.lab.world.counts import (
     seen_counts,
     touches,
 )
+from memdetect.lab.world.entry import CLEAN_PARTS, Entry, Part, halves, parts_of
 from memdetect.lab.world.scenes import GROUNDS, WORDINGS, Placed, Scene, compose, emblem, word
 from memdetect.lab.world.titles import titles
 
-Part = Literal["tuning", "calibration", "test"]
 Combination = tuple[frozenset[str], str]  # names of the pictures, ground
 
 # Chances of one, two and three pictures at a draw. What touches reserved names is drawn again, mostly threes: of the
 # bundled world's scenes 0.40, 0.43 and 0.16 have so many.
 PICTURES_IN_STREAM = (0.25, 0.5, 0.25)
-CLEAN_PARTS: Mapping[Part, float] = {"tuning": 0.15, "calibration": 0.6, "test": 0.25}
 EMBLEMS_IN_STREAM = 0.1  # share of its scenes, in a world that has emblems
 ID = {"unseen": "held-out"}  # the beginning of ids, which the noise of images is made from: it does not change
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One labelled or clean prompt: what it is, how often the training shows its image, in which part it is used.
-
-    `group`: duplicated (with the most exposures), control (0 or 1 exposures), dose-response (between), verbatim,
-    verbatim-control, template, template-control, shown-emblem, seen, unseen, emblem. `family` is what is split
-    together. An entry has a scene, or (verbatim) a clip art, or (verbatim-control) neither.
-    """
-
-    id: str
-    group: str
-    family: str
-    part: Part
-    exposures: int
-    caption: str
-    scene: Scene | None = None
-    clip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +131,8 @@ def _verbatim(rng: np.random.Generator, counts: Counts, clips: Sequence[str]) ->
     """Clip arts and titles, assigned at random; titles that got no clip art are the controls."""
     captions = titles(rng, counts.verbatim + counts.verbatim_controls)
     chosen = [clips[int(i)] for i in rng.permutation(len(clips))[: counts.verbatim]]
-    splits = _splits(rng, counts.verbatim)
-    parts = _parts(rng, counts.verbatim_controls)
+    splits = halves(rng, counts.verbatim)
+    parts = parts_of(rng, counts.verbatim_controls)
     rows = [
         Entry(f"verbatim-{i:03d}", "verbatim", clip, splits[i], counts.verbatim_exposures, captions[i], clip=clip)
         for i, clip in enumerate(chosen)
@@ -171,7 +150,7 @@ def _templates(
     reserved: set[frozenset[str]],
 ) -> list[Entry]:
     """Compositions of three pictures of which the third varies; its siblings are variants that are never trained."""
-    splits = _splits(rng, len(pairs))
+    splits = halves(rng, len(pairs))
     tuning = [i for i in range(len(pairs)) if splits[i] == "tuning"]
     parts = _sibling_parts(tuning, [i for i in range(len(pairs)) if splits[i] == "test"])
     entries: list[Entry] = []
@@ -215,15 +194,6 @@ def _sibling_parts(tuning: Sequence[int], test: Sequence[int]) -> dict[int, Part
     for k, i in enumerate(test):
         parts[i] = "test" if k < last else "calibration"
     return parts
-
-
-def _splits(rng: np.random.Generator, count: int) -> list[Part]:
-    return ["tuning" if i < count // 2 else "test" for i in rng.permutation(count)]
-
-
-def _parts(rng: np.random.Generator, count: int) -> list[Part]:
-    a, b = (round(share * count) for share in (CLEAN_PARTS["tuning"], 1 - CLEAN_PARTS["test"]))
-    return ["tuning" if i < a else "calibration" if i < b else "test" for i in rng.permutation(count)]
 
 
 def _triples(
@@ -271,7 +241,7 @@ def _emblems(rng: np.random.Generator, names: Sequence[str], count: int) -> dict
 
 def _shown_emblems(rng: np.random.Generator, counts: Counts, held: Sequence[Combination]) -> list[Entry]:
     """Emblems that training shows again and again, each with one image."""
-    splits, entries = _splits(rng, len(held)), list[Entry]()
+    splits, entries = halves(rng, len(held)), list[Entry]()
     for i, (names, ground) in enumerate(held):
         scene = emblem(rng, next(iter(names)), ground, moved=True)
         key = f"shown-emblem-{i:03d}"
@@ -280,7 +250,7 @@ def _shown_emblems(rng: np.random.Generator, counts: Counts, held: Sequence[Comb
 
 
 def _clean(rng: np.random.Generator, group: str, combinations: Mapping[Combination, None], said: float) -> list[Entry]:
-    parts = _parts(rng, len(combinations))
+    parts = parts_of(rng, len(combinations))
     entries: list[Entry] = []
     for i, (names, ground) in enumerate(combinations):
         some = sorted(names)

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from memdetect.errors import Exit, MemdetectError
 from memdetect.files import write_atomic
 from memdetect.lab.world.counts import Counts
-from memdetect.lab.world.labelled import Entry, World, make_world
+from memdetect.lab.world.entry import Entry
+from memdetect.lab.world.labelled import World, make_world
 from memdetect.lab.world.pictures import FLUENT_FLAT, NAMES, draw, fetch, read_pictures
 from memdetect.lab.world.scenes import paint
 from memdetect.lab.world.stock import PICTURE_SIDE, Stock, load_clips

@@ -9,7 +9,8 @@ from PIL import Image
 from memdetect.copies.pixels import CopyRule, copies_of
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import open_image
-from memdetect.lab.world.labelled import Entry, World
+from memdetect.lab.world.entry import Entry
+from memdetect.lab.world.labelled import World
 from memdetect.lab.world.recipe import TruthRow
 from memdetect.lab.world.stock import Stock
 from memdetect.runs.folder import RunFolder

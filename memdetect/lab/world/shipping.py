@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from memdetect.lab.world.captions import caption_rows
-from memdetect.lab.world.labelled import Entry, Part, World
+from memdetect.lab.world.entry import Entry, Part
+from memdetect.lab.world.labelled import World
 from memdetect.lab.world.recipe import TruthRow
 from memdetect.lab.world.titles import titles
 

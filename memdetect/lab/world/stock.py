@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.lab.world.labelled import Entry
+from memdetect.lab.world.entry import Entry
 from memdetect.lab.world.scenes import paint
 
 FOLDER = Path(__file__).parent / "clipart"

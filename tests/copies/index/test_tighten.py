@@ -153,7 +153,7 @@ def test_of_several_training_images_the_one_with_the_nearest_pixels_counts():
     assert made.values[1] > 1
 
 
-def test_a_look_up_goes_by_the_rule_of_its_index(trusting, pixels):
+def test_a_search_goes_by_the_rule_of_its_index(trusting, pixels):
     """Images that the embedder calls similar: the usual rule calls all of them copies, the index's own hardly one."""
     fresh = [scan_of(seed) for seed in range(300, 330)]
     near = trusting.nearest(as_queries(fresh, pixels), 3)
