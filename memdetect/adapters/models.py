@@ -265,6 +265,12 @@ def _wrap(pipe: Any) -> Model:
     adapter = adapter_of(type(pipe).__name__)
     names = {value: key for key, value in DTYPES.items()}
     denoiser = getattr(pipe, adapter.denoiser)
+    text = getattr(unwrapped(getattr(pipe, "text_encoder", None)), "dtype", denoiser.dtype)
+    if text != denoiser.dtype and {text, denoiser.dtype} <= names.keys():
+        said = f"text_encoder is {names[text]}, {adapter.denoiser} is {names[denoiser.dtype]}"
+        raise MemdetectError(
+            f"the pipeline's parts differ in their number format: {said}; bring it to one, by pipe.to(dtype)"
+        )
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
     card = _fitted(Card(), adapter, pipe.scheduler)
     digest = _weights_digest(pipe)

@@ -98,7 +98,8 @@ def _unfinished(interrupt: Interrupt) -> NoReturn:
     if interrupt.exit is None:
         say("its share is measured, and others lack; join the runs by memdetect merge, and run the same command again")
         raise typer.Exit(int(Exit.INCONCLUSIVE if is_worker() else Exit.OK))
-    say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
+    if not is_worker():
+        say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
     raise typer.Exit(int(interrupt.exit))
 
 
@@ -121,6 +122,7 @@ def _say(made: Any) -> None:
         say(f"{lost} further prompts gave values that are not finite and are left out")
     if made.provenance["sigmas"]:
         say(f"probed at {probed_at(made.provenance['sigmas'])}")
+    _say_short(made)
     if made.conditioned and not made.kinds and not made.strata:
         say("kinds of prompts are not looked for: a prompt unlike the clean ones is ranked among them, and not refused")
     for kind in made.kinds if len(made.kinds) > 1 else ():
@@ -134,3 +136,15 @@ def _say(made: Any) -> None:
         say(f"not checked for copies: {why}; assumes clean calibration prompts")
     else:
         say(f"not checked for copies: {why}; images of the model itself: a gate will not pass on them")
+
+
+def _say_short(made: Any) -> None:
+    """What more clean prompts would give."""
+    from memdetect.judging.ranks import SMALLEST_KIND
+
+    if not made.conditioned or made.base:
+        return
+    if len(made.items) < SMALLEST_KIND:
+        say(f"{len(made.items)} clean prompts are few: a gate that asks for scores wants {SMALLEST_KIND} of each kind")
+    if "agreement" in made.scores and not made.bank:
+        say("agreement decides: specificity takes a bank, made where there are 150 prompts for tuning and 150 more")

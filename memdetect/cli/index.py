@@ -150,7 +150,9 @@ def _about(manifest: Any) -> list[str]:
         return [*lines, f"part {manifest.part.rank} of {manifest.part.world}: no threshold before they are merged"]
     lines += threshold_lines(manifest.model_dump(mode="json"))
     if manifest.threshold.duplicates:
-        lines.append(f"{manifest.threshold.duplicates} copies among them were left out of that.")
+        lines.append(
+            f"{manifest.threshold.duplicates} of them are copies of others, and the threshold does not rest on these."
+        )
     if found.images:
         lines.append(
             f"Of {found.images} of its images, {found.damage}: {found.recall_at_1:.1%} found at rank 1, "

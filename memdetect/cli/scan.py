@@ -145,8 +145,9 @@ def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool, out
             share = f"its share is measured, {len(run.results)} of {run.header.planned} items are in {run.folder}"
             say(f"{share}; join it with those of the other ranks by memdetect merge")
             raise typer.Exit(int(Exit.INCONCLUSIVE if judged else Exit.OK))
-        again = shlex.join(["memdetect", *sys.argv[1:]])
-        say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
+        if not is_worker():  # whose own command nobody gave
+            again = shlex.join(["memdetect", *sys.argv[1:]])
+            say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
         raise typer.Exit(int(interrupt.exit or 0))
     if is_worker():
         raise typer.Exit

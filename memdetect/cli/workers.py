@@ -130,15 +130,18 @@ def _cause(code: int) -> str:
 
 
 def _started(rank: int, world: int) -> subprocess.Popen[bytes]:
-    """This command once more, with a rank; in a session of its own, so that a Ctrl-C comes once, from here."""
+    """This command once more, with a rank; in a process group of its own, so that a Ctrl-C comes once, from here.
+
+    Without the working folder on its path (-P): what lies there may be called memdetect, and be another version.
+    """
     environment = {**os.environ, CHILD: "1"}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
     if len(cards := _cards()) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = cards[rank % len(cards)]
-    command = [sys.executable, "-m", "memdetect", *_without_workers(sys.argv[1:])]
+    command = [sys.executable, "-P", "-m", "memdetect", *_without_workers(sys.argv[1:])]
     command += ["--rank", str(rank), "--world", str(world)]
     stdin, stdout = subprocess.PIPE, subprocess.DEVNULL
-    return subprocess.Popen(command, env=environment, start_new_session=True, stdin=stdin, stdout=stdout)
+    return subprocess.Popen(command, env=environment, process_group=0, stdin=stdin, stdout=stdout)
 
 
 def _without_workers(arguments: Sequence[str]) -> list[str]:

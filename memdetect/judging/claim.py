@@ -1,6 +1,6 @@
 """What may be said of a run: one sentence with its bound and its scope, and what its reader should know."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from memdetect.judging.calibration import Calibration
@@ -9,6 +9,7 @@ from memdetect.judging.suppressions import Suppressions
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.policy import Ignore
+from memdetect.runs.records import COPIES
 
 WAIVED = {
     "fail_on": "no finding fails it",
@@ -116,7 +117,11 @@ def _assumed(verdict: Verdict, calibration: Calibration | None) -> str:
         clean = "assumes clean calibration prompts, not checked"
     else:
         clean = f"calibration prompts checked: {calibration.checked}"
-    return f"ranked among {verdict.calibrated} clean scores at a false discovery rate of {verdict.fdr:g}; {clean}"
+    ranked = f"ranked among {verdict.calibrated} clean scores at a false discovery rate of {verdict.fdr:g}; {clean}"
+    policy = verdict.policy or {}
+    if policy.get("fail_on") in COPIES and policy.get("max_rate") is None:
+        return f"the policy asks for no scores; prompts that have one and are like clean ones are {ranked}"
+    return ranked
 
 
 def _false_alarms(verdict: Verdict, header: Header, calibration: Calibration | None) -> str:
@@ -133,15 +138,16 @@ def _false_alarms(verdict: Verdict, header: Header, calibration: Calibration | N
     return f"a model that memorized nothing fails {' and '.join(parts)}" if parts else ""
 
 
-def notes(verdict: Verdict, aside: Suppressions) -> tuple[str, ...]:
-    """What the reader should know beside the claim."""
-    return tuple(_notes(verdict, aside))
+def notes(verdict: Verdict, aside: Suppressions, changed: Sequence[str]) -> tuple[str, ...]:
+    """What the reader should know beside the claim; changed: what is not as the header named it before any image."""
+    return tuple(_notes(verdict, aside, changed))
 
 
-def _notes(verdict: Verdict, aside: Suppressions) -> Iterator[str]:
+def _notes(verdict: Verdict, aside: Suppressions, changed: Sequence[str]) -> Iterator[str]:
     yield from _waived(verdict.policy or {})
-    if not verdict.fixed:
-        yield "policy and calibration are not those named in the run's header before its first image"
+    if changed:
+        what = "are not those" if len(changed) > 1 else "is not the one"
+        yield f"{' and '.join(changed)} {what} named in the run's header before its first image"
     if verdict.calibrated and verdict.shift.low is None:
         why = verdict.shift.few or verdict.shift.missing
         yield f"the prompts' wording was not compared with that of the clean ones{': ' if why else ''}{why}"

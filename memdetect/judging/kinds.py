@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memdetect.inputs.wording import normalised
+from memdetect.judging.ranks import SMALLEST_TUNING
 from memdetect.judging.statistics.beta import beta_binomial_cdf
 
 BUCKETS = 2**16
 NEIGHBOURS = 3  # tuning prompts whose similarity counts
-FEWEST = 60  # tuning prompts, below which all are of one kind
 PER_GROUP, GROUPS = 25, 12  # tuning prompts a text group, and groups at most, before those that score alike are joined
 APART, TAIL, SURE = 0.3, 0.25, 0.01  # what two groups have to differ by, and how surely
 
@@ -104,7 +104,7 @@ def find_kinds(texts: Sequence[str], scores: Mapping[str, Sequence[float]]) -> l
     apart if their distributions differ by more than 0.3 (Kolmogorov and Smirnov) or more than a quarter of one lies
     above nine tenths of the other, each shown at 1 % shared out among all groups and detectors (Bonferroni).
     """
-    if len(texts) < FEWEST or len(set(texts)) < FEWEST:
+    if len(texts) < SMALLEST_TUNING or len(set(texts)) < SMALLEST_TUNING:
         return ["0"] * len(texts)
     places = _components(texts)
     groups = _text_groups(places)

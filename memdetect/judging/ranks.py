@@ -15,6 +15,7 @@ from memdetect.runs.plan import Plan
 from memdetect.runs.records import Measurement
 
 SMALLEST_STRATUM, SMALLEST_KIND = 200, 100  # clean prompts of one of several
+SMALLEST_TUNING = 60  # tuning prompts, below which all are of one kind
 UNUSABLE: Mapping[str, str] = {
     "unreadable": "the input could not be read as a whole",
     "nonfinite": "the network gave values that are not finite",

@@ -8,7 +8,7 @@ from memdetect.judging.columns import distinct
 from memdetect.judging.families import families_of, flagging_ranks
 from memdetect.judging.findings import Findings
 from memdetect.judging.outcome import Rule, Shift
-from memdetect.judging.ranks import Rank, Unranked
+from memdetect.judging.ranks import SMALLEST_KIND, Rank, ReferenceScores, Unranked
 from memdetect.judging.reviewing import review_rules
 from memdetect.judging.screen_recall import screen_rule
 from memdetect.judging.search_rules import index_rules
@@ -86,7 +86,19 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
             "the reference scores are of the model's own images, not searched for copies: what it repeats is among them"
         )
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with --index", n)
+    if blind := _tells_no_kinds(found, found.reference):
+        return Rule("calibration", "inconclusive", f"{blind}; calibrate with more", n, SMALLEST_KIND)
     return Rule("calibration", "pass", "", n)
+
+
+def _tells_no_kinds(found: Findings, reference: ReferenceScores) -> str:
+    """Why a prompt unlike the clean ones would be ranked among them; "" where it would not, or strata or a base say."""
+    clean = found.calibration
+    if clean is None or clean.base or not reference.conditioned or reference.strata:
+        return ""
+    if reference.n < SMALLEST_KIND:
+        return f"{reference.n} clean prompts are too few to tell what is unlike them, at least {SMALLEST_KIND} can"
+    return ""
 
 
 def _unresolved(found: Findings, needed: int) -> Rule:

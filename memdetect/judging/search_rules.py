@@ -185,8 +185,8 @@ def _left_out(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
 def _coverage(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
     limit, coverage = policy.min_coverage or None, index.get("coverage")
     if limit is not None and (coverage is None or coverage < limit):
-        held = "an unknown share" if coverage is None else f"{coverage:.1%}"
-        reason = f"the index covers {held} of the training set, expected at least {limit:.1%}"
+        held = "an unknown share" if coverage is None else f"{coverage:.2%}"
+        reason = f"the index covers {held} of the training set, expected at least {limit:.2%}"
         yield Rule("min-coverage", "inconclusive", reason, coverage, limit)
     elif limit is not None:
         yield Rule("min-coverage", "pass", "", coverage, limit)

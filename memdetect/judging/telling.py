@@ -9,7 +9,8 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import text_key, worded
 from memdetect.judging.calibration import Calibration, Item, Kind
 from memdetect.judging.columns import Codes, Numbers
-from memdetect.judging.kinds import FEWEST, Kinds, Told, central, find_kinds
+from memdetect.judging.kinds import Kinds, Told, central, find_kinds
+from memdetect.judging.ranks import SMALLEST_TUNING
 from memdetect.judging.rows import Rows
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.plan import Plan
@@ -23,7 +24,7 @@ def with_kinds(made: Calibration, plan: Plan) -> Calibration:
     fewer than 60. A tuning prompt's own novelty is among the other tuning prompts.
     """
     tuning = [i for i, item in enumerate(made.items) if item.part == "tuning"]
-    if made.strata or made.base or len(tuning) < FEWEST or not all(worded(item.prompt) for item in made.items):
+    if made.strata or made.base or len(tuning) < SMALLEST_TUNING or not all(worded(item.prompt) for item in made.items):
         return made
     texts = [made.items[i].prompt for i in tuning]
     scores = {name: own for name in plan.deciding if (own := _scores(made, name, plan)) is not None}

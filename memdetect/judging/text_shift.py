@@ -61,9 +61,7 @@ def tell_apart(scanned: Mapping[str, str], clean: Mapping[str, str]) -> dict[str
         scanned = {text: text for text in scanned}  # few families of many texts: each text stands for itself
     counts = len(set(scanned.values())), len(set(clean.values()))
     if min(counts) < FEWEST:
-        return {
-            "few": f"{counts[0]} scanned and {counts[1]} clean families of prompts, {FEWEST} of each can be compared"
-        }
+        return {"few": f"{counts[0]} scanned and {counts[1]} clean families of prompts, it takes {FEWEST} of each"}
     scanned = _sample(scanned)
     clean = _sample(clean, beside=len(scanned))
     families = [*scanned.values(), *clean.values()]

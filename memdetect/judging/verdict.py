@@ -194,6 +194,7 @@ def _verdict(found: Findings, policy: Policy, bar: Bar, aside: Suppressions) -> 
     rate, shift = rate_of(found, policy), shift_of(found)
     asked = rules(found, policy, rate, shift, (bar.detections, bar.needed))
     clean = found.calibration.cut(found.header.plan).digest if found.calibration else ""
+    changed = _changed(found.header, policy, clean)
     base = Verdict(
         planned=found.header.planned,
         measured=len(found.items),
@@ -210,7 +211,7 @@ def _verdict(found: Findings, policy: Policy, bar: Bar, aside: Suppressions) -> 
         rules=asked,
         policy=policy.model_dump(mode="json"),
         policy_digest=policy.digest,
-        fixed=_fixed(found.header, policy, clean),
+        fixed=not changed,
         sensitivity=tuple(found.sensitivity[kind] for kind in found.kinds if kind in found.sensitivity),
         memorized=_memorized(found, rate, policy),
         tally=_tally(found.rows, found.header.plan),
@@ -219,7 +220,7 @@ def _verdict(found: Findings, policy: Policy, bar: Bar, aside: Suppressions) -> 
         screened=bar.screened,
     )
     base = replace(base, basis=basis(base, found.header, found.calibration))
-    return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside))
+    return replace(base, claim=claim(base, found.header, found.calibration), notes=notes(base, aside, changed))
 
 
 def _memorized(found: Findings, rate: Rate | None, policy: Policy) -> float | None:
@@ -230,9 +231,14 @@ def _memorized(found: Findings, rate: Rate | None, policy: Policy) -> float | No
     return max(memorized_share(rate.flagged, rate.families, k.flagged, k.known, policy.confidence) for k in known)
 
 
-def _fixed(header: Header, policy: Policy, clean: str) -> bool:
-    named = (header.policy_digest, header.calibration, header.plan_digest)
-    return named == (policy.digest, clean, header.plan.digest)
+def _changed(header: Header, policy: Policy, clean: str) -> list[str]:
+    """What the header named before the first image, and is another now."""
+    named = {
+        "policy": header.policy_digest == policy.digest,
+        "calibration": header.calibration == clean,
+        "plan": header.plan_digest == header.plan.digest,
+    }
+    return [name for name, same in named.items() if not same]
 
 
 def _counts(items: Iterable[Judged]) -> Mapping[Outcome, int]:

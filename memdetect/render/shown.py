@@ -212,5 +212,5 @@ def untested(header: Header) -> list[str]:
         searched,
         "prompts of other kinds than those scanned",
         "other seeds, steps, guidance, sizes, samplers and number formats",
-        "image-to-image, inpainting and adapters",
+        "image-to-image, inpainting, and adapters that are not named",
     ]

@@ -116,7 +116,7 @@ def _searched(header: Header, tally: Tally) -> list[str]:
     if tally.partial:
         lines.append(f"{tally.partial} of {tally.images} images repeat a part of a training image.")
     if tally.similar:
-        lines.append(f"As similar to a training image, but with other pixels: {tally.similar} more; look at them.")
+        lines.append(f"Similar to a training image, with other pixels: {tally.similar} more; the report marks them.")
     return lines
 
 

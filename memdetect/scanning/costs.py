@@ -103,7 +103,7 @@ def time_words(passes: int, clean: Calibration | None, folder: Path | None) -> s
     """How long so many passes take, as far as clean scores tell the model's pace."""
     pace = clean.provenance.get("seconds_per_image") if clean else None
     if clean is None or not pace:
-        return "time unknown: no calibration of this model tells its pace"
+        return "time unknown: no calibration of this model tells its pace; time a scan of a few prompts and multiply"
     device, seconds = clean.provenance.get("device"), pace * passes / max(1, effort_of(clean, folder).passes)
     return f"about {_span(seconds)} at the calibration's pace ({pace:g} s an image on {device})"
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from memdetect.copies.asking import source_in
 from memdetect.copies.embedders import choose_embedder
-from memdetect.copies.index import BuildOptions, build_index
+from memdetect.copies.index import BuildOptions
+from memdetect.copies.index.build import build_of
+from memdetect.copies.index.feeds import Files
 from memdetect.copies.index.manifest import ROWS, file_sum, read_manifest
 from memdetect.copies.index.rows import RowFile
+from memdetect.copies.index.sources import Listed
 from memdetect.copies.matching import open_evidence
 from memdetect.errors import MemdetectError
-from memdetect.inputs.captions import training_pictures
+from memdetect.inputs.captions import captioned, training_pictures
 from memdetect.inputs.folders import images_in
 from memdetect.probing import image_size
 from memdetect.scanning.prepare import INDEX, Bench
@@ -33,12 +36,21 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
         embedder, _ = choose_embedder(card=bench.model.card.embedder or None, source=source)
         held = (clean,) if clean and next(images_in(clean), None) else ()
         own = training_pictures(pictures)
+        said = _captions(pictures, bench.options.lookup.instance_prompt)
         side = min(image_size(bench.model, bench.sampler.call))
         made = BuildOptions(
             held_out=held, as_trained=f"{side},center", training_set=_distinct(own), training_set_by="the folder itself"
         )
-        build_index(own, embedder, folder, made)
+        build_of(Files([Listed(path, caption=said.get(path), place=str(path)) for path in own]), embedder, folder, made)
     return replace(bench, evidence=open_evidence(folder, source, bench.options.lookup.top_k))
+
+
+def _captions(pictures: Path, instance_prompt: str | None) -> dict[Path, str]:
+    """The first caption of each picture; none where they cannot be read, and prompts are given beside them."""
+    try:
+        return dict(reversed(captioned(pictures, instance_prompt)))
+    except MemdetectError:
+        return {}
 
 
 def _refuse_another(folder: Path, pictures: Path) -> None:

@@ -3,10 +3,11 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def _connect(ray: Any, address: str) -> None:
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
+        with chdir(Path(sys.executable).parent):  # actors import from where Ray was started: not from where a user is
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except Exception as problem:  # a bare one where a node is not up in time
         said = " ".join(str(problem).split())
         raise MemdetectError(f"no Ray cluster at {address!r}: {said:.160}; check the address", Exit.ERROR) from None

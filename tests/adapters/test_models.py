@@ -83,6 +83,16 @@ def test_a_bundled_model_opens_by_its_name(copy, monkeypatch):
     assert "did you mean 'mine'? (bundled: mine)" in refusal(lambda: opened("mime"))
 
 
+def test_a_live_pipeline_of_two_number_formats_is_refused(pipe):
+    """What transformers makes of weights that were stored in half, beside a network that diffusers widened."""
+    pipe.text_encoder.to(torch.float16)
+    try:
+        said = refusal(lambda: load(pipe))
+    finally:
+        pipe.text_encoder.to(torch.float32)
+    assert "text_encoder is fp16, unet is fp32; bring it to one, by pipe.to(dtype)" in said
+
+
 def test_a_live_pipeline_is_taken_as_it_is(any_pipe):
     model = load(any_pipe)
     assert model.pipe is any_pipe

@@ -15,6 +15,7 @@ from toy_runs import bytes_of
 from memdetect import read_run
 from memdetect.cli import run
 from memdetect.cli.workers import Workers, _without_workers  # pyright: ignore[reportPrivateUsage]
+from memdetect.cli.workers import _started as started  # pyright: ignore[reportPrivateUsage]
 from memdetect.judging.run import policy_file
 from memdetect.runs.folder import RunFolder
 
@@ -97,6 +98,19 @@ def test_workers_make_the_calibration_of_one_process(model_folder: Path, tmp_pat
     assert len(made[0]["items"]) == 5
     assert bytes_of(tmp_path / "two" / "c.run") == bytes_of(tmp_path / "one" / "c.run")
     assert len(list((tmp_path / "two" / "c.run" / "journal").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_workers_run_the_code_of_the_command_whatever_lies_in_the_working_folder(
+    given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memdetect").mkdir()
+    (tmp_path / "memdetect" / "__init__.py").write_text("raise SystemExit('the code of the working folder')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["memdetect", *given, "--out", "run", "--workers", "2"])
+    child = started(0, 2)
+    assert child.wait(LONG) == 0
+    assert len(list((tmp_path / "run" / "shards").glob("*.jsonl"))) == 5
 
 
 # A worker that writes what a scan would, and dies at its first shards; `python FILE OUT`.

@@ -327,7 +327,7 @@ def test_an_index_that_can_find_no_part_does_not_pass_where_parts_fail():
 def test_coverage_below_the_limit_is_inconclusive():
     near, policy = scanned(100), Policy(min_coverage=0.8)
     low = judged(near, clean(2400), policy, index={"coverage": 0.5})[1]
-    assert reason(low, "min-coverage") == "the index covers 50.0% of the training set, expected at least 80.0%"
+    assert reason(low, "min-coverage") == "the index covers 50.00% of the training set, expected at least 80.00%"
     assert judged(near, clean(2400), policy, index={"coverage": 0.8})[1].exit == Exit.OK
     unknown = judged(near, clean(2400), policy, index={"coverage": None})[1]
     assert unknown.exit == Exit.INCONCLUSIVE

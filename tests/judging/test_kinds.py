@@ -18,8 +18,8 @@ from memdetect.judging import Verdict, judge, kinds, verdict
 from memdetect.judging.calibration import Calibration, Item, Kind, Known
 from memdetect.judging.columns import Numbers
 from memdetect.judging.forecast import clean_count, forecast, with_obstacles
-from memdetect.judging.kinds import FEWEST, Kinds, central, find_kinds
-from memdetect.judging.ranks import SMALLEST_KIND, ReferenceScores, reference_scores
+from memdetect.judging.kinds import Kinds, central, find_kinds
+from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_TUNING, ReferenceScores, reference_scores
 from memdetect.judging.results import Results
 from memdetect.judging.rows import Records, rows_of
 from memdetect.judging.telling import kinds_in, known_of_kinds, of_kinds, told_fields, with_kinds
@@ -101,7 +101,7 @@ def test_an_upper_tail_alone_makes_a_kind_of_its_own() -> None:
 
 
 def test_few_tuning_prompts_are_of_one_kind() -> None:
-    half = FEWEST // 2
+    half = SMALLEST_TUNING // 2
     texts = captions(half) + titles(half)
     apart = [0.0 + i / 99 for i in range(half)] + [9.0 + i / 99 for i in range(half)]
     assert len(set(find_kinds(texts, {"a": apart}))) == 2
@@ -215,7 +215,7 @@ def test_a_calibration_holds_its_kinds_and_how_new_each_prompt_is(made: Calibrat
 
 @pytest.mark.parametrize("why", ["a column", "a base", "no words", "few for tuning"])
 def test_kinds_are_not_looked_for_where_nothing_could_tell_them(why: str) -> None:
-    tuning, clean = scored(captions(FEWEST), 0.0), scored(titles(20), 5.0)
+    tuning, clean = scored(captions(SMALLEST_TUNING), 0.0), scored(titles(20), 5.0)
     changes: dict[str, Any] = {"strata": "kind"} if why == "a column" else {"base": "b"} if why == "a base" else {}
     found = clean_prompts(tuning[1:] if why == "few for tuning" else tuning, clean, **changes)
     if why == "no words":

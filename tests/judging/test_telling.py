@@ -57,7 +57,7 @@ def test_members_of_a_family_never_vouch_for_each_other():
 
 def test_too_few_prompts_are_not_compared_and_counted():
     made = calibration([float(i) for i in range(30)])
-    few = {"few": "19 scanned and 30 clean families of prompts, 20 of each can be compared"}
+    few = {"few": "19 scanned and 30 clean families of prompts, it takes 20 of each"}
     assert compare_wording([row(i, 1.0) for i in range(19)], made) == few
     assert compare_wording([row(i, 1.0, prompt=f"{i}") for i in range(40)], made)["few"].startswith("0 scanned and 30 ")
     assert compare_wording([row(i, 1.0, prompt=words(i)) for i in range(40)], made)["scanned"] == 40

@@ -53,7 +53,7 @@ class Feed(Protocol):
 class Files:
     """Images by what `sources.listed` takes."""
 
-    sources: Sequence[str | Path]
+    sources: Sequence[str | Path | Listed]
     plain: bool = field(default=True, init=False)
 
     def names(self, home: Path) -> Iterator[str]:

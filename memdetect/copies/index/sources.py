@@ -32,8 +32,8 @@ class Listed:
     place: str = ""
 
 
-def listed(sources: Sequence[str | Path]) -> Iterator[Listed]:
-    """The images that sources stand for: image files, folders at any depth, globs, and lists of paths.
+def listed(sources: Sequence[str | Path | Listed]) -> Iterator[Listed]:
+    """The images that sources stand for: image files, folders at any depth, globs, lists of paths, and images named.
 
     A list is txt (a path a line), jsonl, csv, tsv or parquet; paths in it are relative to its folder. Columns: `image`,
     `path`, `file` or `file_name`; optional `key` or `id`; optional `caption`, `prompt` or `text`. Hidden files of a
@@ -43,8 +43,11 @@ def listed(sources: Sequence[str | Path]) -> Iterator[Listed]:
         raise MemdetectError(
             "no images given; name a folder, a glob, or a list of paths (txt, jsonl, csv, tsv, parquet)"
         )
-    for source in map(str, sources):
-        count = 0
+    for given in sources:
+        if isinstance(given, Listed):
+            yield given
+            continue
+        source, count = str(given), 0
         for entry in _entries(source):
             count += 1
             yield entry

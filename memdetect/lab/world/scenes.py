@@ -151,7 +151,7 @@ def word(wording: str, names: Sequence[str], ground: str) -> str:
 
 def _noun(name: str) -> str:
     words = name.replace("-", " ")
-    return words if words.endswith("s") and words not in ("cactus", "octopus") else _article(words)
+    return words if words.endswith("s") and not words.endswith(("ss", "us")) else _article(words)
 
 
 def _article(words: str) -> str:

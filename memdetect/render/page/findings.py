@@ -12,7 +12,7 @@ from memdetect.render.page.beside import Beside, Pair, Picture, Seen
 from memdetect.render.shown import decision_words, subject
 from memdetect.runs.header import Header
 from memdetect.runs.records import FINDINGS, Result
-from memdetect.runs.review import strongest_match
+from memdetect.runs.review import strength, strongest_match
 
 PROMPT = 12_000  # characters of a prompt that are shown; a longer one is cut, and said to be
 TITLE = 180  # of it in a heading
@@ -169,7 +169,7 @@ def _pixels(match: Match) -> Iterator[Fact]:
             + (f", aligned: {said}" if (said := aligned_words(match.affine)) else ""),
         )
     if match.agreed is not None:
-        yield "Agreement", f"{match.agreed:.0%} of the training image's area" + _chance(match.p_agreed)
+        yield "Area that agrees", f"{match.agreed:.0%} of the training image's area" + _chance(match.p_agreed)
     if match.note:
         yield "Note", plain(match.note, 200)
 
@@ -204,13 +204,21 @@ def _strip(row: Result, pair: Pair) -> Iterator[Figure]:
     if pair.aligned is not None:
         how = aligned_words(match.affine)
         yield Figure("aligned", f"Aligned with it: {how}", f"The same as it lies on {key}", pair.aligned, region)
-    relation = "Copied" if match.copy_found else "Copied in part" if match.partial_found else "Nearest"
-    said = f"{relation}: {key}, similarity {match.similarity:.3f}"
+    said = f"{_relation(match)}: {key}, similarity {match.similarity:.3f}"
     yield Figure("training", said, f"Training image {key}", pair.training, region)
     if (other := pair.second_match) is not None:
         name = plain(other.key, 80)
         said = f"Second nearest: {name}, similarity {other.similarity:.3f}"
         yield Figure("second", said, f"Training image {name}, the second nearest", pair.second)
+
+
+def _relation(match: Match) -> str:
+    """What a training image is to an image, in a word or two."""
+    if match.copy_found:
+        return "Copied"
+    if match.partial_found:
+        return "Copied in part"
+    return "Similar, with other pixels" if match.similar else "Nearest"
 
 
 def _outline(match: Match) -> Box | None:
@@ -231,7 +239,10 @@ def _made(row: Result, k: int) -> str:
 
 
 def _other(row: Result, k: int, picture: Picture) -> Figure:
-    return Figure("other", _made(row, k), _made(row, k), picture)
+    near = max((match for match in row.matches if match.seed == k and match.similar), key=strength, default=None)
+    made = _made(row, k)
+    said = f". {_relation(near)}: {plain(near.key, 80)}, similarity {near.similarity:.3f}" if near else ""
+    return Figure("other", f"{made}{said}", made, picture)
 
 
 def groups_of(items: Sequence[Item]) -> list[str]:
