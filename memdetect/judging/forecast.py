@@ -157,11 +157,11 @@ def _ordinary(name: str, share: float, reference: ReferenceScores | Unranked, st
     return own[min(int(share * len(own)), max(len(own) - 2, 0))]
 
 
-def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
-    """The forecast in words, a line each."""
+def forecast_lines(found: Forecast, policy: Policy, *, based: bool = False) -> Iterator[str]:
+    """The forecast in words, a line each; based: whether a base draws what the prompts are ranked among."""
     yield f"plan: {found.planned} items of {found.families} families against {found.n} clean prompts"
     if not found.n:
-        yield "there are no clean scores for this model, so that nothing can be decided; run `memdetect calibrate`"
+        yield "there are no clean scores that this plan can be ranked among; run `memdetect calibrate` for it"
     else:
         yield (
             f"minimum number of detections at a false discovery rate of {policy.fdr:g}: {_count(found.detections)} "
@@ -172,7 +172,7 @@ def forecast_lines(found: Forecast, policy: Policy) -> Iterator[str]:
         yield f"not even a clean model can pass: {reason}"
     limit = policy.max_rate
     if limit is None:
-        least = n_needed(1, policy.fdr)
+        least = max(n_needed(1, policy.fdr), 0 if based or not policy.asks_scores else SMALLEST_KIND)
         yield f"smallest scan that can show the policy: 1 item against {_count(least)} clean prompts"
         return
     if found.rate_passing is not None:

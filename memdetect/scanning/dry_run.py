@@ -91,7 +91,7 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     policy = options.policy
     found = forecast(len(items), families, _clean_count(reference, header, items), policy)
     known = screen.recall if screen else None
-    yield from forecast_lines(with_obstacles(found, header, items, reference, known), policy)
+    yield from forecast_lines(with_obstacles(found, header, items, reference, known), policy, based=bool(rounds))
     drawn = sum(item.prompt is not None for item in items)
     given, each = len(items) - drawn, made["num_seeds"]
     if screen:
@@ -116,7 +116,9 @@ def _effort(planned: Planned) -> Effort:
 
 
 def _clean_count(reference: Calibration | None, header: Header, items: Sequence[Request]) -> int:
-    """Clean prompts of the smallest kind that is scanned."""
+    """Clean prompts of the smallest kind that is scanned; 0 where those there are were made otherwise."""
+    if reference is not None and reference.difference(header.plan):
+        return 0
     kinds = kinds_in(reference)
     told = kinds.tell([item.prompt for item in items if item.prompt and worded(item.prompt)]) if kinds else []
     present = {one.kind for one in told}

@@ -12,7 +12,7 @@ from memdetect.judging.forecast import clean_count, forecast, forecast_lines
 from memdetect.runs.policy import Policy
 
 
-@pytest.mark.parametrize(("n", "m"), [(99, 20), (399, 20)])
+@pytest.mark.parametrize(("n", "m"), [(119, 20), (399, 20)])
 def test_clean_runs_pass_as_often_as_forecast(n, m):
     """h = 5 and 1. 150 runs each; 5 SE."""
     expected = forecast(m, m, n, Policy()).passing

@@ -197,7 +197,7 @@ def test_too_few_prompts_to_compare_are_a_note(tmp_path):
     found = read_runs([folder], tmp_path / "other.json")
     verdict = judge(found.header, found.rows, found.calibration)[1]
     assert next(rule for rule in verdict.rules if rule.name == "shift").outcome == "pass"
-    assert any("12 scanned and 999 clean families of prompts, 20 of each" in note for note in verdict.notes)
+    assert any("12 scanned and 999 clean families of prompts, it takes 20 of each" in note for note in verdict.notes)
 
 
 def test_a_wording_against_other_clean_scores_says_nothing_of_these():
