@@ -43,6 +43,7 @@ def test_the_python_of_a_page_runs_as_it_stands(
     fill(here / "photos", range(12), (32, 32))
     (here / "made").mkdir()
     Image.open(here / "photos" / "0003.png").save(here / "made" / "one.png")
+    (here / "clean-prompts.txt").write_text("a blue lake\nan old tree\ntwo boats\n", encoding="utf-8")
     names: dict[str, Any] = {}
     with pytest.warns(UserWarning, match="no SSCD weights"):
         exec("\n".join(blocks), names)

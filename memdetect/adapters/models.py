@@ -152,11 +152,18 @@ def unwrapped(module: Any) -> Any:
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
-    """Refuse extra pipeline arguments that its signature lacks or that memdetect sets itself, and half a size.
+    """Refuse extra pipeline arguments that its signature lacks or that memdetect sets itself, half a size, two formats.
 
     diffusers' pipelines may swallow unknown keywords, so that a misspelt one would silently do nothing. Of height and
-    width some drop one that comes without the other.
+    width some drop one that comes without the other. What encodes the prompts has to give the numbers that the network
+    takes; transformers keeps weights in the format of their file, and diffusers widens them.
     """
+    text, own = (getattr(part, "dtype", None) for part in (getattr(model.pipe, "text_encoder", None), model.denoiser))
+    if text != own and {text, own} <= set(DTYPES.values()):
+        said = f"text_encoder is {text}, {model.adapter.denoiser} is {own}"
+        raise MemdetectError(
+            f"parts of the pipeline differ in their number format: {said}; bring it to one, by pipe.to()"
+        )
     known = set(inspect.signature(model.pipe.__call__).parameters) - {"self", "kwargs"}
     for name in call:
         if name in MANAGED:
@@ -265,12 +272,6 @@ def _wrap(pipe: Any) -> Model:
     adapter = adapter_of(type(pipe).__name__)
     names = {value: key for key, value in DTYPES.items()}
     denoiser = getattr(pipe, adapter.denoiser)
-    text = getattr(unwrapped(getattr(pipe, "text_encoder", None)), "dtype", denoiser.dtype)
-    if text != denoiser.dtype and {text, denoiser.dtype} <= names.keys():
-        said = f"text_encoder is {names[text]}, {adapter.denoiser} is {names[denoiser.dtype]}"
-        raise MemdetectError(
-            f"the pipeline's parts differ in their number format: {said}; bring it to one, by pipe.to(dtype)"
-        )
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
     card = _fitted(Card(), adapter, pipe.scheduler)
     digest = _weights_digest(pipe)

@@ -17,6 +17,7 @@ from memdetect.adapters.models import MANAGED, _placement
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
+from memdetect.probing import probe_prompts
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -85,12 +86,13 @@ def test_a_bundled_model_opens_by_its_name(copy, monkeypatch):
 
 def test_a_live_pipeline_of_two_number_formats_is_refused(pipe):
     """What transformers makes of weights that were stored in half, beside a network that diffusers widened."""
+    kept = {name: value.clone() for name, value in pipe.text_encoder.state_dict().items()}
     pipe.text_encoder.to(torch.float16)
     try:
-        said = refusal(lambda: load(pipe))
+        said = refusal(lambda: probe_prompts(pipe, ["a cat"]))
     finally:
-        pipe.text_encoder.to(torch.float32)
-    assert "text_encoder is fp16, unet is fp32; bring it to one, by pipe.to(dtype)" in said
+        pipe.text_encoder.to(torch.float32).load_state_dict(kept)
+    assert "text_encoder is torch.float16, unet is torch.float32; bring it to one, by pipe.to()" in said
 
 
 def test_a_live_pipeline_is_taken_as_it_is(any_pipe):

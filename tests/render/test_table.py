@@ -222,7 +222,7 @@ def test_the_summary_counts_copies_and_what_is_only_similar() -> None:
         item(2, "c", seeds=[1, 2], matches=[]),
     ]
     text = " ".join(render_table(*run(*rows, index=index)).split())
-    assert "2 of 6 images are copies. As similar to a training image, but with other pixels: 1 more;" in text
+    assert "2 of 6 images are copies. Similar to a training image, with other pixels: 1 more;" in text
     assert "As similar" not in render_table(*run(*rows[::2], index=index))
     assert "a part of a training image" not in text
 
