@@ -161,7 +161,7 @@ def forecast_lines(found: Forecast, policy: Policy, *, based: bool = False) -> I
     """The forecast in words, a line each; based: whether a base draws what the prompts are ranked among."""
     yield f"plan: {found.planned} items of {found.families} families against {found.n} clean prompts"
     if not found.n:
-        yield "there are no clean scores that this plan can be ranked among; run `memdetect calibrate` for it"
+        yield "there are no clean scores for this plan, so that nothing can be decided; run `memdetect calibrate`"
     else:
         yield (
             f"minimum number of detections at a false discovery rate of {policy.fdr:g}: {_count(found.detections)} "

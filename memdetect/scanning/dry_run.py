@@ -116,8 +116,8 @@ def _effort(planned: Planned) -> Effort:
 
 
 def _clean_count(reference: Calibration | None, header: Header, items: Sequence[Request]) -> int:
-    """Clean prompts of the smallest kind that is scanned; 0 where those there are were made otherwise."""
-    if reference is not None and reference.difference(header.plan):
+    """Clean prompts of the smallest kind that is scanned; 0 where none were kept of what decides."""
+    if reference is not None and not set(header.plan.deciding) <= reference.scores.keys():
         return 0
     kinds = kinds_in(reference)
     told = kinds.tell([item.prompt for item in items if item.prompt and worded(item.prompt)]) if kinds else []

@@ -227,7 +227,7 @@ def test_workers_of_a_calibration_make_it_and_it_is_said_once(
     monkeypatch.setattr(Workers, "work", work)
     assert run([*command, "--workers", "2"]) == 0
     out, err = capsys.readouterr()
-    assert (out, err.count("4 clean prompts")) == ("c.json\n", 1)
+    assert (out, err.count("4 clean prompts, ")) == ("c.json\n", 1)
     codes[:] = [4, 4]
     assert run([*command, "--workers", "2"]) == 4
     assert "no worker could make the calibration of it" in capsys.readouterr().err

@@ -21,6 +21,7 @@ NAMES = {"MODEL": "emoji-scenes", "BASE": "emoji-scenes", "MINE": "fine-tuned"}
 # Page -> commands that make what its reader has, before the first of its own.
 BEFORE = {
     "my-lora.md": (
+        "lab unseen --out four --count 2",
         "lab unseen --out photos --count 2",
         "lab lora --model emoji-scenes --train-images photos --out mine.safetensors --train-steps 1 --batch 2 --rank 1",
     ),
