@@ -1,7 +1,7 @@
 """The reports of `scan` and `gate`: their options, and the one place that prints and writes results."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -26,7 +26,16 @@ RUN_FILES = (
     "images",
     "given",
 )
-MADE = ("pairs.png", "base", "train.index", "attempts", "parts", ".lock")  # what a run may hold besides
+MADE = (
+    "pairs.png",
+    "base",
+    "screen",
+    "screen-recall.json",
+    "train.index",
+    "attempts",
+    "parts",
+    ".lock",
+)  # what a run may hold besides
 
 
 Format = Literal["table", "json", "jsonl", "csv", "md", "github", "html", "sarif", "junit", "card", "intoto"]
@@ -221,17 +230,26 @@ def save(path: Path, parts: Iterable[str]) -> None:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             with written(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-                file.writelines(parts)
+                file.writelines(_readable(parts))
                 file.flush()
                 os.fsync(file.fileno())
     except OSError as problem:
         raise MemdetectError(f"cannot write {path} ({problem.strerror}); choose another file", Exit.ERROR) from None
 
 
+def _readable(parts: Iterable[str]) -> Iterator[str]:
+    """The parts; what a run lacks while they are made is no fault of the file that they go to."""
+    try:
+        yield from parts
+    except OSError as problem:
+        said = f"{problem.filename} cannot be read ({problem.strerror})"
+        raise MemdetectError(f"{said}; put it back or scan again", Exit.ERROR) from None
+
+
 def _append(path: Path, parts: Iterable[str]) -> None:
     held = path.stat().st_size if path.exists() else 0
     data = bytearray()
-    for part in parts:
+    for part in _readable(parts):
         data += part.encode()
         if held + len(data) > SUMMARY_LIMIT:
             say(f"{path} holds {held} bytes already; the report would pass GitHub's limit and is left out")

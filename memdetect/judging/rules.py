@@ -8,7 +8,7 @@ from memdetect.judging.columns import distinct
 from memdetect.judging.families import families_of, flagging_ranks
 from memdetect.judging.findings import Findings
 from memdetect.judging.outcome import Rule, Shift
-from memdetect.judging.ranks import SMALLEST_KIND, Rank, ReferenceScores, Unranked
+from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_TUNING, Rank, ReferenceScores, Unranked
 from memdetect.judging.reviewing import review_rules
 from memdetect.judging.screen_recall import screen_rule
 from memdetect.judging.search_rules import index_rules
@@ -94,10 +94,13 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
 def _tells_no_kinds(found: Findings, reference: ReferenceScores) -> str:
     """Why a prompt unlike the clean ones would be ranked among them; "" where it would not, or strata or a base say."""
     clean = found.calibration
-    if clean is None or clean.base or not reference.conditioned or reference.strata:
+    if clean is None or clean.base or reference.conditioned is False or reference.strata:
         return ""
     if reference.n < SMALLEST_KIND:
-        return f"{reference.n} clean prompts are too few to tell what is unlike them, at least {SMALLEST_KIND} can"
+        return f"{reference.n} clean prompts are too few to go by, at least {SMALLEST_KIND} are asked for"
+    tuning = sum(item.part == "tuning" for item in clean.items)
+    if clean.parts == "given" and tuning < SMALLEST_TUNING and not reference.novelties and not clean.kinds:
+        return f"kinds of prompts were not looked for, since {tuning} of {SMALLEST_TUNING} that it takes are for tuning"
     return ""
 
 

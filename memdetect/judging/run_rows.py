@@ -83,7 +83,7 @@ def _header_of(folder: Path, changed: list[str] | None = None) -> Header | None:
         return RunFolder(folder / FOLDER).header()
     except MemdetectError as problem:
         if changed is not None:
-            changed.append(str(problem))
+            changed.append(str(problem).replace(str(folder / FOLDER), FOLDER))  # reports show no path of the run
         return None
 
 

@@ -1,6 +1,7 @@
 """What a gate asks of the search for training images: what could not be searched or compared is never passed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import floor
 from typing import Any
 
 from memdetect.copies.alignment_words import aligned_words
@@ -185,7 +186,7 @@ def _left_out(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
 def _coverage(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
     limit, coverage = policy.min_coverage or None, index.get("coverage")
     if limit is not None and (coverage is None or coverage < limit):
-        held = "an unknown share" if coverage is None else f"{coverage:.2%}"
+        held = "an unknown share" if coverage is None else f"{floor(coverage * 10_000 + 1e-6) / 10_000:.2%}"
         reason = f"the index covers {held} of the training set, expected at least {limit:.2%}"
         yield Rule("min-coverage", "inconclusive", reason, coverage, limit)
     elif limit is not None:

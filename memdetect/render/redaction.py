@@ -40,9 +40,10 @@ def redact(header: Header, results: Sequence[Result], verdict: Verdict) -> tuple
     An id that is already the hash of its prompt stays; any other becomes 16 hex digits of its sha256. Whoever has a
     prompt can still recognise its hash.
     """
-    unquoted = partial(_unquoted, name=header.model, shown=_model(header))
-    held = {GONE, *map(unquoted, _told(verdict)), *map(unquoted, reasons(results))}
-    words = partial(_words, unquoted=unquoted, secrets=_secrets(header, results, verdict, held))
+    base = results.base if isinstance(results, Mapped) else results  # no image is read to find what to blank
+    held = {GONE, *_told(verdict), *map(_unquoted, [*_told(verdict), *reasons(base)])}
+    named = (f"for {header.model} by ", f"for {_model(header)} by ")
+    words = partial(_words, named=named, secrets=_secrets(header, base, verdict, held))
     rows = Mapped(results, lambda _, row: _row(row, words))
     known = tuple(replace(one, kind=short_hash(one.kind)) for one in verdict.sensitivity)
     decision = replace(
@@ -106,17 +107,27 @@ def _row(row: Result, words: Text) -> Result:
         "sha256": "",
         "matches": [_match(match) for match in row.matches],
         "notes": [note for note in row.notes if re.fullmatch(r"prompt truncated to its first \d+ tokens", note)],
-        "reason": words(row.reason),
+        "reason": words(_blanked(row.reason, _own(row))),
         "suppressed": GONE if row.suppressed else "",
-        "decisions": [_decision(one) for one in row.decisions],
+        "decisions": _decisions(row.decisions),
     }
     return row.model_copy(update=changed)
 
 
-def _decision(one: Reviewed) -> Reviewed:
-    """What was decided and when, without who, why and of what."""
-    gone = {"id": GONE, "fingerprint": "", "pictures": (), "name": GONE, "note": GONE if one.note else ""}
-    return one.model_copy(update=gone)
+def _blanked(text: str, secrets: Iterable[str]) -> str:
+    """A sentence without any of these texts that is of at least six characters, the longest first."""
+    for secret in sorted((secret for secret in secrets if len(secret) >= LEAST), key=len, reverse=True):
+        text = text.replace(secret, GONE)
+    return text
+
+
+def _decisions(every: Sequence[Reviewed]) -> list[Reviewed]:
+    """What was decided and when, without who, why and of what; several people stay several."""
+    people = list(dict.fromkeys(" ".join(one.name.casefold().split()) for one in every))
+    names = {who: f"{GONE} {k + 1}" if len(people) > 1 else GONE for k, who in enumerate(people)}
+    gone = {"id": GONE, "fingerprint": "", "pictures": ()}
+    own = [{"name": names[" ".join(one.name.casefold().split())], "note": GONE if one.note else ""} for one in every]
+    return [one.model_copy(update={**gone, **more}) for one, more in zip(every, own, strict=True)]
 
 
 def _match(match: Match) -> Match:
@@ -164,19 +175,18 @@ def _told(verdict: Verdict) -> list[str]:
     return [verdict.missing, verdict.basis, verdict.claim, *verdict.notes, *(rule.reason for rule in verdict.rules)]
 
 
-def _words(text: str, *, unquoted: Text, secrets: Sequence[str]) -> str:
-    """A sentence of memdetect's own without what it quotes, and without any of the secrets."""
-    text = unquoted(text)
-    for secret in secrets:
-        text = text.replace(secret, GONE)
-    return text
+def _words(text: str, *, named: tuple[str, str], secrets: Sequence[str]) -> str:
+    """A sentence of memdetect's own without what it quotes, and without any of the secrets.
+
+    These are looked for before as well: what is quoted may cut one in two.
+    """
+    return _blanked(_unquoted(_blanked(text.replace(*named), secrets)), secrets)
 
 
-def _unquoted(text: str, *, name: str, shown: str) -> str:
+def _unquoted(text: str) -> str:
     """A sentence of memdetect's own without what it quotes: names in brackets and quotation marks, keys, entries."""
-    text = text.replace(f"for {name} by ", f"for {shown} by ")
     text = re.sub(r"( of kind )[^,;]*", rf"\1{GONE}", text)
-    text = re.sub(r"( is similar to ).*", rf"\1{GONE}", text, flags=re.DOTALL)
+    text = re.sub(r"( is (?:similar|near) to ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"( is a copy of ).*", rf"\1{GONE}", text, flags=re.DOTALL)
     text = re.sub(r"( repeats a part of ).*(: [^:]* of its area agrees)", rf"\1{GONE}\2", text, flags=re.DOTALL)
     text = re.sub(r"^(the suppression of ).*", rf"\1{GONE}", text, flags=re.DOTALL)

@@ -156,9 +156,9 @@ def _gate(rule: Rule, anchor: str) -> dict[str, Any]:
 
 def _result(row: Result, anchor: str) -> dict[str, Any]:
     file = place(row)
-    said = f"{row.outcome}: {plain(subject(row), 200)}{f' ({row.reason})' if row.reason else ''}"
+    said = f"{row.ranked_as}: {plain(subject(row), 200)}{f' ({row.reason})' if row.reason else ''}"
     where = _location(file, row.line or 1) if file else _location(anchor, 1)
-    made = _finding(row.outcome, message(said, 600), where, fingerprint(row), _item(row))
+    made = _finding(row.ranked_as, message(said, 600), where, fingerprint(row), _item(row))
     if row.suppressed:
         why = {"kind": "external", "status": "accepted", "justification": message(row.suppressed, 500)}
         made["suppressions"] = [why]

@@ -116,7 +116,9 @@ def _searched(header: Header, tally: Tally) -> list[str]:
     if tally.partial:
         lines.append(f"{tally.partial} of {tally.images} images repeat a part of a training image.")
     if tally.similar:
-        lines.append(f"Similar to a training image, with other pixels: {tally.similar} more; the report marks them.")
+        lines.append(
+            f"Similar to a training image, with other pixels: {tally.similar} more; a page with pictures marks them."
+        )
     return lines
 
 

@@ -37,7 +37,8 @@ def closed(
     interrupted: bool,
 ) -> Run:
     """The run in a folder, judged; its results and its sheet of pairs are written, unless it was interrupted."""
-    folder.bring()
+    if not interrupted:  # what others made is not needed then, and time may be short
+        folder.bring()
     rows, damaged = Reader(header.plan).rows(), list[str]()
     turned = partial(seen_from_here, evidence=evidence) if evidence else None  # resumed from another working folder
     changed = add_run(folder.path, header, rows, damaged, turned)

@@ -29,7 +29,7 @@ def reason(verdict: Verdict, name: str) -> str:
 def test_a_pass_by_scores_does_not_rest_on_fewer_than_a_hundred(count: int) -> None:
     verdict = verdict_of(clean(count))
     assert verdict.exit == Exit.INCONCLUSIVE
-    said = f"{count} clean prompts are too few to tell what is unlike them, at least 100 can; calibrate with more"
+    said = f"{count} clean prompts are too few to go by, at least 100 are asked for; calibrate with more"
     assert reason(verdict, "calibration") == said
 
 

@@ -33,9 +33,10 @@ def chosen(results: Sequence[Result]) -> Chosen:
         return list(islice((place for place, one in enumerate(told(results)) if wanted(one)), most))
 
     found = worst(results, SHOWN + LINES, lambda one: one.found)
-    unsure = first(lambda one: one.order == INCONCLUSIVE, SHOWN)
+    unsure = first(lambda one: one.order == INCONCLUSIVE and not one.screened, SHOWN)
+    left = first(lambda one: one.order == INCONCLUSIVE and one.screened, SHOWN - len(unsure))
     clear = first(lambda one: one.order == CLEAR, LINES)
     counts = [0, 0, 0]
     for one in told(results):
         counts[0 if one.found else 1 if one.order == INCONCLUSIVE else 2] += 1
-    return Chosen(found[:SHOWN], found[SHOWN:], unsure, clear, (counts[0], counts[1], counts[2]))
+    return Chosen(found[:SHOWN], found[SHOWN:], sorted([*unsure, *left]), clear, (counts[0], counts[1], counts[2]))

@@ -218,7 +218,9 @@ def _relation(match: Match) -> str:
         return "Copied"
     if match.partial_found:
         return "Copied in part"
-    return "Similar, with other pixels" if match.similar else "Nearest"
+    if match.similar:
+        return "Similar, and not compared" if match.unseen else "Similar, with other pixels"
+    return "Nearest"
 
 
 def _outline(match: Match) -> Box | None:
@@ -239,7 +241,8 @@ def _made(row: Result, k: int) -> str:
 
 
 def _other(row: Result, k: int, picture: Picture) -> Figure:
-    near = max((match for match in row.matches if match.seed == k and match.similar), key=strength, default=None)
+    hits = (match for match in row.matches if match.similar or match.copy_found or match.partial_found)
+    near = max((match for match in hits if match.seed == k), key=strength, default=None)
     made = _made(row, k)
     said = f". {_relation(near)}: {plain(near.key, 80)}, similarity {near.similarity:.3f}" if near else ""
     return Figure("other", f"{made}{said}", made, picture)
