@@ -158,12 +158,13 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
     width some drop one that comes without the other. What encodes the prompts has to give the numbers that the network
     takes; transformers keeps weights in the format of their file, and diffusers widens them.
     """
-    text, own = (getattr(part, "dtype", None) for part in (getattr(model.pipe, "text_encoder", None), model.denoiser))
-    if text != own and {text, own} <= set(DTYPES.values()):
-        said = f"text_encoder is {text}, {model.adapter.denoiser} is {own}"
-        raise MemdetectError(
-            f"parts of the pipeline differ in their number format: {said}; bring it to one, by pipe.to()"
-        )
+    own = getattr(model.denoiser, "dtype", None)
+    texts = {
+        n: getattr(p, "dtype", own) for n, p in model.pipe.components.items() if n.startswith("text_encoder") and p
+    }
+    if texts and own not in texts.values() and {own, *texts.values()} <= set(DTYPES.values()):
+        said = f"{next(iter(texts))} is {next(iter(texts.values()))}, {model.adapter.denoiser} is {own}"
+        raise MemdetectError(f"parts of the pipeline differ in their number format: {said}; use pipe.to({own})")
     known = set(inspect.signature(model.pipe.__call__).parameters) - {"self", "kwargs"}
     for name in call:
         if name in MANAGED:

@@ -96,7 +96,8 @@ def _drive(count: int, out: Path, files: list[str], *, known: bool) -> None:
 def _unfinished(interrupt: Interrupt) -> NoReturn:
     """End without a calibration: stopped, or done with the share of a rank that leaves the rest to others."""
     if interrupt.exit is None:
-        say("its share is measured, and others lack; join the runs by memdetect merge, and run the same command again")
+        alone = "where each has a disk of its own, join the runs by memdetect merge"
+        say(f"its share is measured, and others lack; {alone}; then run the same command again")
         raise typer.Exit(int(Exit.INCONCLUSIVE if is_worker() else Exit.OK))
     if not is_worker():
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -135,6 +136,8 @@ def _started(rank: int, world: int) -> subprocess.Popen[bytes]:
     Without the working folder on its path (-P): what lies there may be called memdetect, and be another version.
     """
     environment = {**os.environ, CHILD: "1"}
+    if (home := str(Path(__file__).parents[2])) not in sysconfig.get_paths().values():  # a clone, by PYTHONPATH or -m
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
     if len(cards := _cards()) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = cards[rank % len(cards)]

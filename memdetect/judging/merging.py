@@ -45,8 +45,8 @@ def missing(run: Path, header: Header, left: Sequence[int]) -> str:
     """The line about shards that are not there."""
     count = header.sharding.count
     return (
-        f"{len(left)} of {count} shards are missing in {run}, the first is {left[0]}; scan again into this "
-        "folder, or merge it with the runs that hold them"
+        f"{len(left)} of {count} shards are missing in {run}, the first is {left[0]}; measure them by the same "
+        "command, or merge it with the runs that hold them"
     )
 
 

@@ -40,6 +40,8 @@ def useless(index: Mapping[str, Any], policy: Policy) -> str:
     if not policy.min_recall:
         return ""
     cure = "build it with --held-out images or another embedder"
+    if (index.get("tightened_share") or 1) < 1:
+        cure = "take copies out of the --held-out images, or leave out --trust-held-out"
     least = min(PLANTED, index.get("pictures", index["rows"]))
     if recall is not None and planted and planted < COUNTED * least:
         return f"{planted} planted copies cannot show what the index finds, expected {least}; build it with --planted"
@@ -159,7 +161,7 @@ def _parts(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:
         yield Rule("parts", "inconclusive", "the header does not say what counts as a part of an image; scan anew")
     elif limit >= BLIND:
         reason = f"more than {limit:.0%} of a training image would have to agree, so that no part of one is found"
-        cure = "build the index with --held-out images"
+        cure = "build the index with other --held-out images, or judge whole copies alone"
         yield Rule("parts", "inconclusive", f"{reason}; {cure}", limit, BLIND)
 
 

@@ -117,9 +117,8 @@ def _part_line(limit: Mapping[str, Any]) -> str:
     what = "held-out images" if limit["source"] == "held-out" else "of its own images"
     base = f"{limit['queries']} {what}, each aligned with the training images near it, {limit['pairs']} pairs"
     if (limit["agreed"] or 0) >= BLIND:
-        return (
-            f"No part is found: by {base}, more than {limit['agreed']:.0%} would have to agree; give --held-out images."
-        )
+        cure = "" if limit["source"] == "held-out" else "; give --held-out images"
+        return f"No part is found: by {base}, more than {limit['agreed']:.0%} would have to agree{cure}."
     if limit["agreed"] is not None and limit["shown"]:
         part = f"more than {limit['agreed']:.0%} of a training image agrees"
         return f"Part found = {part}, a fifth beyond the largest share by chance of {base}."
@@ -151,6 +150,7 @@ def _tightened(said: str, own: Mapping[str, Any]) -> str:
         f"{said}, {own['share']:.0%} of what is usual: of {by} the usual rule calls {own['within']} copies, this one "
         f"{own['beyond']} [{low:.2%}, {high:.2%}]."
         + ("" if own["shown"] else f" They cannot show a rate of {own['level']:g}: give more.")
+        + (" Those may be copies after all: look at them." if low > own["level"] else "")
     )
 
 

@@ -76,15 +76,18 @@ def run_calibration(
     bench = prepare(loaded, options, bank=bank)
     search = _Given(matcher) if matcher else _search(bench)
     bench = replace(bench, evidence=None)  # only the strongest prompts are searched, once their scores are known
-    folder = run_beside(out)
-    others = [known_beside(out)] if known else []
+    folder, others = run_beside(out), [known_beside(out)] if known else []
     measured = _measured(requests, bench, folder, watch)
     more = _measured(known, bench, others[0], watch) if known else None
+    if known and not watch.stop():  # while one was measured, others may have ended the other
+        measured = measured or _measured(requests, bench, folder, watch)
+        more = more or _measured(known, bench, others[0], watch)
     if measured is None or (known and more is None):
         return None
     with folder.locked(watch.waits):
         rests = "" if matcher else rests_on([folder, *others], _asked(search, options))
-        if rests and (held := made_before(folder, out, rests)):
+        held = made_before(folder, out, rests) if rests else None
+        if held and not (isinstance(search, _Search) and held.provenance.get("unchecked")):
             return held
         made = _made(requests, bench, folder, search, (measured, more))
         keep(made, folder, out, rests)

@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,13 @@ def _connect(ray: Any, address: str) -> None:
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
-        with chdir(Path(sys.executable).parent):  # actors import from where Ray was started: not from where a user is
+        with chdir(Path(sys.executable).parent) if own else nullcontext():  # actors import from where Ray was started
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except Exception as problem:  # a bare one where a node is not up in time
         said = " ".join(str(problem).split())
-        raise MemdetectError(f"no Ray cluster at {address!r}: {said:.160}; check the address", Exit.ERROR) from None
+        raise MemdetectError(
+            f"no Ray cluster at {address!r}: {said:.160}{'' if own else '; check the address'}", Exit.ERROR
+        ) from None
     finally:
         for number, handler in handlers.items():  # which Ray sets to its own
             signal.signal(number, handler)

@@ -92,7 +92,7 @@ def test_a_live_pipeline_of_two_number_formats_is_refused(pipe):
         said = refusal(lambda: probe_prompts(pipe, ["a cat"]))
     finally:
         pipe.text_encoder.to(torch.float32).load_state_dict(kept)
-    assert "text_encoder is torch.float16, unet is torch.float32; bring it to one, by pipe.to()" in said
+    assert "text_encoder is torch.float16, unet is torch.float32; use pipe.to(torch.float32)" in said
 
 
 def test_a_live_pipeline_is_taken_as_it_is(any_pipe):

@@ -131,7 +131,7 @@ def test_a_truncated_shard_is_named_and_made_again_once_it_is_deleted(tmp_path: 
     with pytest.raises(MemdetectError, match=r"shards/0000000001\.jsonl, line \d is damaged; delete this shard"):
         close(tmp_path)
     shard.unlink()
-    with pytest.raises(MemdetectError, match=r"1 of 11 shards are missing in .*, the first is 1; scan again"):
+    with pytest.raises(MemdetectError, match=r"1 of 11 shards are missing in .*, the first is 1; measure them"):
         close(tmp_path)
     go_through(ToyJob(tmp_path).opened(), Watch())
     assert shard.read_bytes() == whole

@@ -17,9 +17,10 @@ from memdetect.copies.index.conformal import quantile
 from memdetect.copies.index.manifest import Tightened
 from memdetect.copies.index.part import DEPTH, Parts
 from memdetect.copies.index.views import centre_square
+from memdetect.errors import MemdetectError
 
 LEAST = 0.05  # of the room: a picture that was merely saved again takes up less
-BELOW = 0.999  # of the room that a non-copy takes up
+BELOW = 0.98  # of the room that a non-copy takes up: a look-up sees smaller versions of large pictures
 
 
 class Rooms:
@@ -30,7 +31,10 @@ class Rooms:
         self.values: list[float] = []
 
     def add(self, image: Image.Image, rows: Sequence[int]) -> None:
-        """Compare an image with rows, nearest first: of each pair the smallest room counts, of these the smallest."""
+        """Compare an image with rows, nearest first: of each pair the smallest room counts, of these the smallest.
+
+        Raises MemdetectError (usage) where none of the rows' pictures can be opened.
+        """
         if plain(image):
             self.values.append(inf)
             return
@@ -39,6 +43,11 @@ class Rooms:
         small = [self.parts.small(row, asking.sizes) for row in rows[:DEPTH]]
         laid = lay(asking, small, [True] * len(small))
         opened = [self.parts.opens(row) if one else None for row, one in zip(rows, small, strict=False)]
+        if rows and not any(opened):
+            raise MemdetectError(
+                "no training image near a held-out one can be opened, so that they tell nothing of the copy rule; put "
+                "the pictures back, or leave out --trust-held-out"
+            )
         pairs = [Beside(views, other, own) for other, own in zip(opened, laid, strict=True) if other]
         self.values.append(min((room(p, self.parts.rule) for p in pairs if not plain(p.other)), default=inf))
 
