@@ -71,6 +71,22 @@ def test_runs_of_machines_without_a_common_disk_are_joined(clean: list[Path], pi
     assert said(tmp_path / "c.json") == said(tmp_path / "one.json")
 
 
+def test_of_two_that_end_crosswise_the_last_makes_it(
+    clean: list[Path], pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One ended the clean prompts first, and the memorized ones last: the other's clean share came in between."""
+    usual, asked = calibrating._measured, list[str]()
+
+    def measured(requests: Any, bench: Any, folder: RunFolder, watch: Watch) -> Any:
+        asked.append(folder.path.name)
+        found = usual(requests, bench, folder, watch)
+        return None if len(asked) == 1 else found
+
+    monkeypatch.setattr(calibrating, "_measured", measured)
+    assert calibrate(clean, pipe, tmp_path / "c.json", changed(OPTIONS, memorized=known(tmp_path))) is not None
+    assert asked == ["c.run", "c.memorized.run", "c.run"]
+
+
 def test_it_is_made_once(clean: list[Path], pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes later reads it; it is made again where it is gone, another, or rests on something else."""
     out, times = tmp_path / "c.json", list[int]()

@@ -236,6 +236,19 @@ def test_a_calibration_is_not_checked_where_no_copy_could_have_been_found(how, s
     assert made.provenance["unchecked"].startswith(said)
 
 
+def test_a_calibration_is_checked_once_the_training_images_are_back(first, pipe, tmp_path):
+    shutil.copytree(first / "images", tmp_path / "images")
+    shutil.copytree(first / "train.index", tmp_path / "train.index")
+    (tmp_path / "clean.txt").write_text(PROMPTS, encoding="utf-8")
+    options = settings(**FAST, index=tmp_path / "train.index")
+    (tmp_path / "images").rename(tmp_path / "away")
+    assert calibrate([tmp_path / "clean.txt"], pipe, tmp_path / "c.json", options).provenance["unchecked"]
+    (tmp_path / "away").rename(tmp_path / "images")
+    found = calibrate([tmp_path / "clean.txt"], pipe, tmp_path / "c.json", options)
+    assert "unchecked" not in found.provenance
+    assert [one.prompt for one in found.removed] == ["a cat"]
+
+
 def test_clean_scores_hold_the_memorized_prompts_that_their_sensitivity_is_measured_on(first, pipe, tmp_path):
     """Their scores are those of a scan of the same prompts; a second file without a kind, or with a clean prompt, is
     refused before the first image."""
