@@ -1,4 +1,7 @@
-"""What the protocol of shards costs over measuring a shard, and how much faster two processes are than one."""
+"""What the protocol of shards costs over measuring a shard, and how much faster two processes are than one.
+
+todo: how long it takes to find what is left to do among very many shards.
+"""
 
 import argparse
 import os
@@ -9,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 from scan import write_prompts
@@ -18,12 +22,13 @@ from memdetect import load
 from memdetect.inputs.prompts import read
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.records import Measurement
+from memdetect.runs.sharding import Sharding
 from memdetect.scanning import Options, Sampling, Sharing, header_of, prepare
 from memdetect.scanning.loop import opened_with
 from memdetect.scanning.measure import Indexed, Sampled
 from memdetect.scanning.worker import Opened, Worker
 
-BAR, SPEED_BAR = 0.01, 1.7
+BAR, SPEED_BAR, TODO_BAR = 0.01, 1.7, 1.0
 
 
 def protocol(given: argparse.Namespace, folder: Path) -> bool:
@@ -94,10 +99,26 @@ def workers(given: argparse.Namespace, folder: Path) -> bool:
     return met
 
 
+def todo(given: argparse.Namespace, folder: Path) -> bool:
+    """Seconds to find what is left among shards of which every second one is there, in processor time."""
+    run = RunFolder(folder / "run")
+    (run.path / "shards").mkdir(parents=True)
+    for number in range(0, given.shards, 2):
+        run.shard(number).touch()
+    spent: list[float] = []
+    for _ in range(given.rounds):
+        begun = process_time()
+        left = run.todo(Sharding(given.shards, 1))
+        spent.append(process_time() - begun)
+        assert left == list(range(1, given.shards, 2))
+    print(f"finding what is left of {given.shards} shards takes {max(spent):.3f} s at most; bar {TODO_BAR:g}")
+    return max(spent) <= TODO_BAR
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one comparison or both; 1 when a bar is missed."""
+    """Run one comparison or all; 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["protocol", "workers"], help="one comparison")
+    parser.add_argument("--only", choices=["protocol", "workers", "todo"], help="one comparison")
     parser.add_argument("--model", default="emoji-scenes", help="bundled name or folder")
     parser.add_argument("--items", type=int, default=64, help="prompts of the shard")
     parser.add_argument("--prompts", type=int, default=512, help="prompts that processes share")
@@ -105,9 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-seeds", type=int, help="default: the card's")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shards", type=int, default=100_000, help="of the comparison `todo`")
     given = parser.parse_args(arguments)
     met = True
-    for name, compared in (("protocol", protocol), ("workers", workers)):
+    for name, compared in (("protocol", protocol), ("workers", workers), ("todo", todo)):
         if given.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
                 met = compared(given, Path(folder)) and met

@@ -149,6 +149,10 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         ["--only", "protocol", "--model", "MODEL", "--items", "3", "--num-seeds", "1", "--steps", "1", "--rounds", "1"],
         "a shard of 3 prompts, 1 images each.*the protocol over measuring the shard" + TIMED,
     ),
+    "shards todo": (
+        ["--only", "todo", "--shards", "7", "--rounds", "1"],
+        r"finding what is left of 7 shards takes \d\.\d{3} s at most; bar 1",
+    ),
     "equal": (
         [
             *("--only", "one", "--only", "ranks", "--only", "killed-rank", "--model", "MODEL", "--no-index"),

@@ -64,9 +64,10 @@ def summary(header: Header, results: Sequence[Result], verdict: Verdict) -> list
     lines.append(f"{verdict.usable}: {found}.")
     lines += _set_aside(header, verdict.tally)
     if verdict.calibrated:
+        clean = "drawings of the base" if plan.base else "clean prompts"
         lines.append(
             f"suspicious = at a false discovery rate of {verdict.fdr:g} by {' and '.join(plan.deciding)}, against "
-            f"{verdict.calibrated} clean prompts; with these the minimum number of detections is {verdict.detections}."
+            f"{verdict.calibrated} {clean}; with these the minimum number of detections is {verdict.detections}."
         )
     if verdict.missing:
         lines.append(f"No p-values: {verdict.missing}.")
