@@ -12,7 +12,7 @@ from collections.abc import Iterable
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, zero width), surrogates, separators
 _GONE = "\N{REPLACEMENT CHARACTER}"
 _HIDDEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
-_BEGINS = re.compile(rf"([\s{_HIDDEN}]*):(?=[{_HIDDEN}]*:)")
+_BEGINS = re.compile(rf"([\s{_HIDDEN}]*):(?=[\s{_HIDDEN}]*:)")
 _COMMAND = re.compile(
     rf"(?P<first>#[{_HIDDEN}]*)#(?=[{_HIDDEN}]*(?:v[{_HIDDEN}]*s[{_HIDDEN}]*o[{_HIDDEN}]*)?\[)", re.IGNORECASE
 )

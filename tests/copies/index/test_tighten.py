@@ -19,7 +19,7 @@ from memdetect.copies.compared import Beside, compare, room
 from memdetect.copies.embedders import load_embedder
 from memdetect.copies.index import as_queries, build_index, open_index, read_manifest
 from memdetect.copies.index.part import Parts
-from memdetect.copies.index.tighten import LEAST, Rooms
+from memdetect.copies.index.tighten import BELOW, LEAST, Rooms
 from memdetect.copies.matching import evidence
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
@@ -128,8 +128,8 @@ def rooms(values: list[float]) -> Rooms:
 @pytest.mark.parametrize(
     ("values", "level", "share", "shown", "beyond"),
     [
-        ([k / 100 for k in range(10, 109)], 0.1, 0.19 * 0.999, True, 9),  # 10th smallest of 99 is not reached
-        ([k / 100 for k in range(10, 109)], 0.001, 0.1 * 0.999, False, 0),
+        ([k / 100 for k in range(10, 109)], 0.1, 0.19 * BELOW, True, 9),  # 10th smallest of 99 is not reached
+        ([k / 100 for k in range(10, 109)], 0.001, 0.1 * BELOW, False, 0),
         ([2.0] * 50, 0.1, 1.0, True, 0),
         ([inf, inf], 0.1, 1.0, False, 0),
         ([], 0.1, 1.0, False, 0),
