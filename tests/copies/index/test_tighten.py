@@ -213,7 +213,7 @@ def test_the_manifest_keeps_the_rule_and_others_stay_as_they_were(chests, pixels
 
 
 def test_appending_needs_the_trust_again(chests, pixels, tmp_path):
-    options = replace(QUICK, held_out=[chests / "held"], trust=True)
+    options = replace(QUICK, held_out=[folder_of(tmp_path / "held", range(100, 115))], trust=True)
     home = build_index([chests / "train"], pixels, tmp_path / "i", options).folder
     more, before = folder_of(tmp_path / "more", range(40, 45)), (home / "manifest.json").read_bytes()
     with pytest.raises(MemdetectError, match="rests on held-out images that were trusted; give --trust-held-out again"):
