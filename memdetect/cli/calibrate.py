@@ -52,7 +52,7 @@ def calibrate_command(
     images among other images of the model; what all of them share is not found. Images without a condition are not
     clean by themselves: only with --index, which removes copies, can a gate pass on them.
 
-    Exit codes: 0 done, 2 usage or input, 4 error, 130/143 interrupted and resumable.
+    Exit codes: 0 done, 2 usage or input, 3 shards lack, 4 error, 130/143 interrupted and resumable.
     """
     hush()
     requests = asked_for(clean or [], inputs, "clean")
@@ -147,5 +147,5 @@ def _say_short(made: Any) -> None:
         return
     if len(made.items) < SMALLEST_KIND:
         say(f"{len(made.items)} clean prompts are few: a gate that asks for scores wants {SMALLEST_KIND} of each kind")
-    if "agreement" in made.scores and not made.bank:
+    if next(iter(made.scores), "") == "agreement" and not made.bank:  # the first decides
         say("agreement decides: specificity takes a bank, made where there are 150 prompts for tuning and 150 more")
