@@ -1,15 +1,19 @@
-"""One small scan in every form that one machine can have: the bytes of shards, images and results must not differ."""
+"""One small scan in every form that one machine can have: the bytes of shards, images and results must not differ.
+
+--kills N: only the forms in which something is killed, each N times at random times between its start and its end.
+"""
 
 import argparse
 import hashlib
 import os
+import random
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -35,11 +39,15 @@ class Different(Exception):
 
 @dataclass(frozen=True)
 class Home:
-    """Where the runs of one form are, and the command that makes them. patience: seconds for a process to end."""
+    """Where the runs of one form are, and the command that makes them. patience: seconds for a process to end.
+
+    when: seconds until something is killed, where that is part of the form; None = once a shard is there.
+    """
 
     folder: Path
     command: Sequence[str]
     patience: float
+    when: float | None = None
 
     @property
     def out(self) -> Path:
@@ -92,8 +100,11 @@ class Home:
         """How many shards of the run are there."""
         return len(list((self.out / "shards").glob("*.jsonl")))
 
-    def wait_for_shard(self) -> str:
-        """Wait until a shard is there; how many are, in words."""
+    def wait(self) -> str:
+        """Wait until it is time to kill; how many shards are there, in words."""
+        if self.when is not None:
+            time.sleep(self.when)
+            return f"at {self.measured()} shards"
         until = time.monotonic() + self.patience
         while not self.measured():
             if time.monotonic() > until:
@@ -135,8 +146,8 @@ def own_disks(home: Home) -> None:
 def killed_rank(home: Home) -> str:
     """Both ranks at once; rank 0 is killed once a shard is there."""
     first, second = (home.start(home.scan(*rank(number, 2))) for number in range(2))
-    when = home.wait_for_shard()
-    os.kill(first, signal.SIGKILL)
+    when = home.wait()
+    kill(first)
     home.end(first, 0, -signal.SIGKILL)
     home.end(second)
     return when
@@ -145,9 +156,9 @@ def killed_rank(home: Home) -> str:
 def killed_worker(home: Home) -> str:
     """A worker is killed once a shard is there; another is started in its place."""
     driver = home.start(home.scan(*TWO))
-    when = home.wait_for_shard()
+    when = home.wait()
     for child in children(driver)[:1]:
-        os.kill(child, signal.SIGKILL)
+        kill(child)
     home.end(driver)
     return when
 
@@ -155,11 +166,11 @@ def killed_worker(home: Home) -> str:
 def killed_driver(home: Home, *, all_of_it: bool = False) -> str:
     """The process that started the workers is killed, and the command given again; its workers end by themselves."""
     driver = home.start(home.scan(*TWO))
-    when = home.wait_for_shard()
+    when = home.wait()
     own = children(driver)
     for pid in (driver, *(own if all_of_it else ())):
-        os.kill(pid, signal.SIGKILL)
-    home.end(driver, -signal.SIGKILL)
+        kill(pid)
+    home.end(driver, 0, -signal.SIGKILL)
     until = time.monotonic() + home.patience
     while any(Path(f"/proc/{pid}").exists() for pid in own) and time.monotonic() < until:
         time.sleep(POLL)
@@ -175,8 +186,8 @@ def killed_all(home: Home) -> str:
 def killed_process(home: Home) -> str:
     """A process alone is killed, and the command given again."""
     pid = home.start(home.scan())
-    when = home.wait_for_shard()
-    os.kill(pid, signal.SIGKILL)
+    when = home.wait()
+    kill(pid)
     home.end(pid, 0, -signal.SIGKILL)
     home.do()
     return when
@@ -222,9 +233,18 @@ def set_to(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def kill(pid: int) -> None:
+    """SIGKILL of a process, where it is still there."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def children(pid: int) -> list[int]:
-    """The processes that a process started, on Linux."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    """The processes that a process started, on Linux; none of one that has ended."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except OSError:
+        return []
 
 
 FORMS: dict[str, tuple[str, Callable[[Home], str | None]]] = {
@@ -249,6 +269,13 @@ FORMS: dict[str, tuple[str, Callable[[Home], str | None]]] = {
     "ray": ("Ray, two actors", one_by_one(["--ray", "local", *TWO])),
 }
 NEEDS = {"s3": "obstore", "ray": "ray"}  # packages that a form cannot do without
+KILLED = {  # forms in which something is killed, each with the one that is the same without
+    "killed-rank": "twice",
+    "killed-worker": "workers",
+    "killed-driver": "workers",
+    "killed-all": "workers",
+    "killed-process": "one",
+}
 
 
 def digest(paths: Sequence[Path], home: Path) -> str:
@@ -281,15 +308,48 @@ def row(name: str, home: Home) -> tuple[str, tuple[str, str, str] | str]:
     return f"{said} ({when})" if when else said, digests(home.out)
 
 
-def table(given: argparse.Namespace, folder: Path) -> bool:
-    """Print a row for each form; whether all that ran are equal to the first."""
+def prepared(given: argparse.Namespace, folder: Path) -> list[str]:
+    """The command of the scan, whose prompts are written."""
     lines = PROMPTS.read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "prompts.jsonl").write_text("".join(islice(lines, given.prompts)), encoding="utf-8")
     model = str(Path(given.model).resolve()) if Path(given.model).exists() else given.model
     command = ["scan", "prompts.jsonl", "--model", model, "--device", "cpu"]
     for name in ("steps", "num-seeds", "shard-size"):
         command += [f"--{name}", str(getattr(given, name.replace("-", "_")))]
-    command += [] if given.index else ["--no-index"]
+    return [*command, *([] if given.index else ["--no-index"])]
+
+
+def kills(given: argparse.Namespace, folder: Path) -> bool:
+    """Print for each form that is killed how often it is equal to one process; whether it always is."""
+    command, rng, equal = prepared(given, folder), random.Random(0), True
+    alone = Home(folder / "alone", command, given.patience)
+    alone.folder.mkdir()
+    wanted, lengths = row("one", alone)[1], dict[str, float]()
+    for name in dict.fromkeys(KILLED[each] for each in given.only or KILLED):
+        home = Home(folder / name, command, given.patience)
+        home.folder.mkdir()
+        begun = time.monotonic()
+        row(name, home)
+        lengths[name] = time.monotonic() - begun
+    print(f"one process: {wanted}\n| form | killed | seconds after its start | equal |\n|---|---|---|---|", flush=True)
+    for name in given.only or KILLED:
+        same, whens = 0, sorted(rng.uniform(0, lengths[KILLED[name]]) for _ in range(given.kills))
+        for number, when in enumerate(whens):
+            home = Home(folder / f"{name}-{number}", command, given.patience, when)
+            home.folder.mkdir()
+            said, found = row(name, home)
+            same += found == wanted
+            if found != wanted:
+                print(f"{said}, after {when:.2f} s: {found}", flush=True)
+            shutil.rmtree(home.folder)
+        equal = equal and same == len(whens)
+        print(f"| {FORMS[name][0]} | {len(whens)} | {whens[0]:.1f} to {whens[-1]:.1f} | {same} |", flush=True)
+    return equal
+
+
+def table(given: argparse.Namespace, folder: Path) -> bool:
+    """Print a row for each form; whether all that ran are equal to the first."""
+    command = prepared(given, folder)
     print("| form | shards | images | results.jsonl | equal |\n|---|---|---|---|---|", flush=True)
     wanted: tuple[str, str, str] | None = None
     equal = True
@@ -320,10 +380,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-seeds", type=int, default=1)
     parser.add_argument("--shard-size", type=int, default=2)
     parser.add_argument("--index", action=argparse.BooleanOptionalAction, default=True, help="search the model's index")
+    parser.add_argument("--kills", type=int, help="how often each form that is killed is run")
     parser.add_argument("--patience", type=float, default=600, help="seconds for a process to end")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, set_to({"OMP_NUM_THREADS": "1"}):
-        return int(not table(given, Path(folder)))
+        return int(not (kills if given.kills else table)(given, Path(folder)))
 
 
 if __name__ == "__main__":

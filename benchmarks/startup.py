@@ -52,9 +52,10 @@ class Ratio:
         else:
             first = third = self.median
         verdict = "" if bar is None else f"; bar {bar:.2f}: {'met' if self.median <= bar else 'missed'}"
+        digits = 3 if self.median >= 0.1 else 6
+        one, first, third, low, high = (f"{each:.{digits}f}" for each in (self.median, first, third, low, high))
         return (
-            f"{what}: {self.median:.3f} (quartiles {first:.3f} to {third:.3f}, range {low:.3f} to {high:.3f}, "
-            f"{len(self.values)} rounds{verdict})"
+            f"{what}: {one} (quartiles {first} to {third}, range {low} to {high}, {len(self.values)} rounds{verdict})"
         )
 
 

@@ -100,7 +100,7 @@ def test_a_form_that_fails_is_told(monkeypatch, capsys):
 
 ONCE = ["--rounds", "1"]
 SCAN = ["--prompts", "2", "--steps", "2", "--num-seeds", "1", "--batch", "2", *ONCE]
-TIMED = r": \d+\.\d{3} \(quartiles .*, 1 rounds"
+TIMED = r": \d+\.\d{3,6} \(quartiles .*, 1 rounds"
 RUNS = {  # what is compared: script, its options, and the line that it prints; MODEL and IMAGES are folders
     "startup": (ONCE, "memdetect --help over the help of a two-command Typer app" + TIMED),
     "probe overhead": (
@@ -161,6 +161,13 @@ RUNS = {  # what is compared: script, its options, and the line that it prints; 
         r"\| one process \| (`\w{12}`) \| (`\w{12}`) \| (`\w{12}`) \| yes \|"
         r"\s\| rank 0 of 2, then 1 of 2 \| \1 \| \2 \| \3 \| yes \|"
         r"\s\| two ranks at once, SIGKILL of one \(at \d shards\) \| \1 \| \2 \| \3 \| yes \|",
+    ),
+    "equal kills": (
+        [
+            *("--kills", "2", "--only", "killed-process", "--model", "MODEL", "--no-index"),
+            *("--prompts", "2", "--steps", "1", "--shard-size", "1"),
+        ],
+        r"one process: \('\w{12}', .*\| one process, SIGKILL, again \| 2 \| \d\.\d to \d\.\d \| 2 \|",
     ),
     "gate memory": (
         ["--only", "memory", "--records", "50", "--clean", "100"],
