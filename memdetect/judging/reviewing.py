@@ -10,8 +10,8 @@ from memdetect.judging.outcome import Rule
 from memdetect.judging.results import Judged
 from memdetect.judging.rows import Records
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import Measurement
-from memdetect.runs.review import RULINGS, Reviewed, Ruling, fingerprint
+from memdetect.runs.records import COPIES, Measurement
+from memdetect.runs.review import LIFTED, RULINGS, Reviewed, Ruling, fingerprint, repeated, standing
 
 
 def found_in(
@@ -74,7 +74,10 @@ def rulings(items: Sequence[Judged]) -> Mapping[Ruling, int]:
 
 
 def review_rules(items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
-    """A rule where people decided: what waits for its owner, and what nobody can tell from pictures, keep it open."""
+    """A rule where people decided: what waits for its owner, and what nobody can tell from pictures, keep it open.
+
+    So does a copy that fails because decisions that would lift it name fewer training images than it repeats.
+    """
     asked = [item for item in items if item.row.decisions]
     if not asked:
         return
@@ -87,5 +90,19 @@ def review_rules(items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
             f"{scored} said to be no copy {'is' if scored == 1 else 'are'} suspicious by the score, which no picture "
             "refutes; answer for it in .memdetectignore.toml"
         )
+    partial = sum(map(_leaving_out, (item for item in open_ if item.fails(policy))))
+    if partial:
+        reasons.append(
+            f"{partial} {'decision leaves' if partial == 1 else 'decisions leave'} out training images that the item "
+            "repeats; decide again"
+        )
     outcome = "inconclusive" if reasons else "pass"
-    yield Rule("review", outcome, "; ".join(reasons), waiting + scored, 0)
+    yield Rule("review", outcome, "; ".join(reasons), waiting + scored + partial, 0)
+
+
+def _leaving_out(item: Judged) -> int:
+    """How many decisions that an item is no copy do not name every training image that it repeats."""
+    if item.decided not in LIFTED or item.outcome not in COPIES:
+        return 0
+    found = item.row.matches
+    return sum(not repeated(found) <= set(one.about(found)) for one in standing(item.row.decisions))
