@@ -138,11 +138,11 @@ def is_lifted(decisions: Sequence[Reviewed], matches: Sequence[Match]) -> bool:
 def shown_matches(matches: Sequence[Match]) -> list[Match]:
     """What a person has to see who decides: each training image once, the strongest first.
 
-    Those that are repeated, and the most similar one of each image that repeats none; else the strongest of all.
+    The strongest of all, those that are repeated, and the most similar one of each image that repeats none.
     """
     best = strongest_match(matches)
-    found = [match for match in matches if match.copy_found or match.partial_found]
-    found = [*found, *nearest_similar(matches)] or ([best] if best else [])
+    found = [match for match in matches if match is best or match.copy_found or match.partial_found]
+    found += nearest_similar(matches)
     kept: dict[str, Match] = {}
     for match in sorted(found, key=strength, reverse=True):
         kept.setdefault(picture_of(match.key), match)
