@@ -121,7 +121,7 @@ REASONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(("rank", "name", "reason"), [*product(RANKS, POLICIES, REASONS)])
-def test_no_inconclusive_item_is_left_without_a_rule(rank: str, name: str, reason: str) -> None:
+def test_every_inconclusive_item_is_counted_by_one_rule(rank: str, name: str, reason: str) -> None:
     """One of `resolution` and `undetectable` counts it; `index` tells beside them what was not searched or compared."""
     (score, planned), changes = RANKS[rank], dict(REASONS[reason])
     if rank == "without":
