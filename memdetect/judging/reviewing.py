@@ -13,37 +13,39 @@ from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES, Measurement
 from memdetect.runs.review import LIFTED, RULINGS, Reviewed, Ruling, fingerprint, repeated, standing
 
+Pictured = tuple[int, Path, tuple[str, ...]]  # the index of an item, its run folder, and the sha256 of its images
+
 
 def found_in(
     decisions: Sequence[Reviewed], rows: Sequence[Measurement], homes: Sequence[Path]
 ) -> dict[int, tuple[Reviewed, ...]]:
-    """Decisions by the index of the item that each is about; homes: the run folder of each row.
+    """Decisions by the index of each item that they are about; homes: the run folder of each row.
 
     Raises MemdetectError (usage) for a decision about other pixels than those of the run, and for one about none of
     its items: neither may get lost unseen.
     """
     wanted = {one.fingerprint for one in decisions}
-    about: dict[str, list[tuple[Measurement, Path]]] = {}
+    about: dict[str, list[Pictured]] = {}
     for row, home in zip(rows, homes, strict=True) if wanted else ():
         if (mark := fingerprint(row.prompt, row.sha256, row.matches)) in wanted:
-            about.setdefault(mark, []).append((row, home))
+            about.setdefault(mark, []).append((row.index, home, pictures(row, home)))
     found: dict[int, tuple[Reviewed, ...]] = {}
     for one in decisions:
-        index = _item(one, about.get(one.fingerprint, []))
-        found[index] = (*found.get(index, ()), one)
+        for index in _items(one, about.get(one.fingerprint, [])):
+            found[index] = (*found.get(index, ()), one)
     return found
 
 
-def _item(one: Reviewed, about: Sequence[tuple[Measurement, Path]]) -> int:
-    """The index of the item whose pictures a decision names."""
+def _items(one: Reviewed, about: Sequence[Pictured]) -> Sequence[int]:
+    """The index of each item whose pictures a decision names: of several where the same was given several times."""
     said = f"the decision of {one.name!r:.60} on {one.id!r:.60}"
     if not about:
         raise MemdetectError(f"{said} is about no item of this run; remove its line, or judge the run that it is of")
-    for row, home in about:
-        if pictures(row, home) == one.pictures:
-            return row.index
+    if found := [index for index, _, digests in about if digests == one.pictures]:
+        return found
+    home = about[0][1]
     raise MemdetectError(
-        f"{said} is about other pixels than those in {about[0][1]}; decide again on the pictures that are there"
+        f"{said} is about other pixels than those in {home}; decide again on the pictures that are there"
     )
 
 
