@@ -28,8 +28,9 @@ def review_command(
 ) -> None:
     """Decide on the findings of a run; each decision is a line of review.jsonl, which gate --review reads.
 
-    Open the two files of each finding side by side. Without --out the file is review.jsonl in the run's folder.
-    Findings that you decided on there are not asked again. Exit codes: 0 done or stopped, 2 usage or input, 4 error.
+    Open the files of each finding side by side. Without --out the file is review.jsonl in the run's folder. Findings
+    that you decided on there are not asked again, unless further training images come back that you had not seen.
+    Exit codes: 0 done or stopped, 2 usage or input, 4 error.
     """
     from memdetect.inputs.options import Judging
     from memdetect.judging.run import judge_folders
@@ -45,22 +46,29 @@ def review_command(
     path = out or run / "review.jsonl"
     held = read_reviews([path]) if path.exists() else ()
     judged = judge_folders([run], Judging(review=[path] if held else ()))
-    mine = {one.fingerprint for one in held if one.name == name}
-    found = _undecided(judged.results, mine)
+    found = _undecided(judged.results, name if held else "")
     say(f"{len(found)} findings to decide on; decisions go to {path}")
     made = sum(_decided(row, number, (run, path, name)) for number, row in _asked(judged.results, found))
     say(f"{made} decided; judge with: memdetect gate {run} --review {path}")
 
 
-def _undecided(results: Any, mine: set[str]) -> list[int]:
-    """The places of the findings that are none of mine, the worst first."""
+def _undecided(results: Any, name: str) -> list[int]:
+    """The places of the findings that this person has not decided on, the worst first; "" = nobody has on any."""
     from memdetect.render.shown import made_of, worst
 
     places = worst(results, len(results), lambda one: one.found)
-    if mine:
-        marks = made_of(results, places, lambda row: row.fingerprint in mine)
+    if name:
+        marks = made_of(results, places, lambda row: _settled(row, name))
         places = [place for place, known in zip(places, marks, strict=True) if not known]
     return places
+
+
+def _settled(row: Any, name: str) -> bool:
+    """Whether a person's last decision on a finding stands: one that lifts a copy is about all that comes back."""
+    from memdetect.runs.review import LIFTED, person, repeated, standing
+
+    mine = [one for one in standing(row.decisions) if person(one.name) == person(name)]
+    return any(one.decision not in LIFTED or repeated(row.matches) <= {*one.about(row.matches)} for one in mine)
 
 
 def _asked(results: Any, places: list[int]) -> Iterator[tuple[str, Any]]:
@@ -90,13 +98,15 @@ def _decided(row: Any, number: str, place: tuple[Path, Path, str]) -> bool:
 
 
 def _record(row: Any, digests: tuple[str, ...], decision: Any, told: tuple[str, str]) -> str:
-    from memdetect.runs.review import Reviewed, now
+    from memdetect.copies.match import picture_of
+    from memdetect.runs.review import Reviewed, now, shown_matches
 
     name, note = told
     one = Reviewed(
         id=row.id,
         fingerprint=row.fingerprint,
         pictures=digests,
+        training=tuple(picture_of(match.key) for match in shown_matches(row.matches)),
         decision=decision,
         name=name,
         note=note[:4000],
@@ -109,15 +119,13 @@ def _lines(row: Any, run: Path) -> Iterator[str]:
     """What a person has to see of a finding."""
     from memdetect.inputs.harmless import plain
     from memdetect.render.shown import decision_words, subject
-    from memdetect.runs.review import strongest_match
+    from memdetect.runs.review import shown_matches
 
-    best = strongest_match(row.matches)
     yield f"{row.outcome}, {plain(subject(row), 300)}"
     if row.reason:
         yield plain(row.reason, 300)
     yield from (f"image {plain(str(run / file), 300)}" for file in row.files)
-    if best is not None:
-        yield f"training image {plain(best.path or best.key, 300)}"
+    yield from (f"training image {plain(match.path or match.key, 300)}" for match in shown_matches(row.matches))
     yield from (f"decided: {decision_words(one)}" for one in row.decisions)
 
 

@@ -1,6 +1,7 @@
 """What a look-up found: training images near an image, and what is decided of it. No torch, no numpy."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -63,6 +64,27 @@ class Match(_Strict):
     def unseen(self) -> bool:
         """Whether the training image was not there to be compared, or a similar one was not compared."""
         return self.note in (CHANGED, GONE, NO_PICTURE) or (self.similar and self.tile is None)
+
+
+def nearest_similar(matches: Sequence[Match]) -> list[Match]:
+    """The most similar training image of each image that is similar to one, with other pixels, and repeats none."""
+    copies = {match.seed for match in matches if match.copy_found or match.partial_found}
+    found: dict[int, Match] = {}
+    for match in matches:
+        if match.similar and match.tile is not None and match.seed not in copies:
+            held = found.get(match.seed)
+            found[match.seed] = match if held is None or match.similarity > held.similarity else held
+    return [found[seed] for seed in sorted(found)]
+
+
+def uncopied(matches: Sequence[Match]) -> Sequence[Match]:
+    """The matches as if every training image that is repeated were only similar, with other pixels."""
+    return [_uncopied(match) if match.copy_found or match.partial_found else match for match in matches]
+
+
+def _uncopied(match: Match) -> Match:
+    tile = 1.0 if match.tile is None else match.tile  # it was compared, else nothing would be repeated
+    return match.model_copy(update={"copy_found": False, "partial_found": False, "similar": True, "tile": tile})
 
 
 class Looked(_Strict):

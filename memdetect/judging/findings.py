@@ -48,8 +48,7 @@ class Findings:
 
     def failing(self, policy: Policy) -> Counter[str]:
         """Findings, as people's decisions leave them, that the policy fails on and nobody answers for."""
-        counted = ((item.counted, item) for item in self.items if not item.suppressed)
-        return Counter(as_ for as_, item in counted if as_ in policy.failing and not item.unprovable)
+        return Counter(item.counted for item in self.items if item.fails(policy))
 
     @cached_property
     def kinds(self) -> Counter[str]:

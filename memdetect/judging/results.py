@@ -12,16 +12,23 @@ from memdetect.judging.columns import Codes, Numbers, Pieces
 from memdetect.judging.ranks import Ranked, ReferenceScores, Unranked, less_base
 from memdetect.judging.rows import Reader, Row, Rows
 from memdetect.runs.plan import Plan
-from memdetect.runs.records import COPIES, Measurement, Outcome, Result
-from memdetect.runs.review import LIFTED, Ruling, strictest
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import Measurement, Outcome, Result
+from memdetect.runs.review import LIFTED, Ruling, is_lifted, strictest
 
 # Copied for each item: the fields of a measurement were validated when it was read.
 _BLANK = Result.model_construct(index=0, id="", source="", outcome="inconclusive")
 
 
+Told = tuple[Outcome, str]  # an outcome, and the reason
+
+
 @dataclass(slots=True)
 class Judged:
-    """What was decided of a row. score: the one that decides and is ranked; rejected: by Benjamini-Hochberg."""
+    """What was decided of a row. score: the one that decides and is ranked; rejected: by Benjamini-Hochberg.
+
+    beneath: what is left of a copy, whole or in part, that people say is none; None of any other item.
+    """
 
     row: Row
     score: float | None
@@ -31,6 +38,7 @@ class Judged:
     outcome: Outcome
     reason: str
     suppressed: str = ""
+    beneath: Told | None = None
 
     @property
     def decided(self) -> Ruling | None:
@@ -38,18 +46,29 @@ class Judged:
         return strictest(self.row.decisions)
 
     @property
+    def lifted(self) -> bool:
+        """Whether people say that it is no copy, of every training image that it seems to repeat."""
+        decisions = self.row.decisions
+        return bool(decisions) and is_lifted(decisions, self.row.matches)
+
+    @property
+    def known(self) -> Told:
+        """What is known of it, and the reason: of a copy that people say is none, what is left."""
+        return self.beneath or (self.outcome, self.reason)
+
+    @property
     def counted(self) -> Outcome:
         """The outcome that rules count: a copy where a person says so; of what is said to be none, what is left."""
-        if self.decided == "copy":
-            return "copy"
-        if self.decided in LIFTED and self.outcome in COPIES:
-            return "suspicious" if self.rejected else "similar"
-        return self.outcome
+        return "copy" if self.decided == "copy" else self.known[0]
 
     @property
     def unprovable(self) -> bool:
         """Whether it is said to be no copy, and its score, which no picture can refute, says otherwise."""
         return self.decided in LIFTED and self.counted == "suspicious"
+
+    def fails(self, policy: Policy) -> bool:
+        """Whether it is a finding that the policy fails on and nobody answers for."""
+        return not self.suppressed and self.counted in policy.failing and not self.unprovable
 
 
 class Items(Sequence[Judged]):
@@ -58,12 +77,11 @@ class Items(Sequence[Judged]):
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self._scores, self._p, self._rejected = Numbers(), Numbers(), Pieces[int](bytearray)
-        self._ranked, self._told = Codes[Ranked](), Codes[tuple[Outcome, str]]()
+        self._ranked, self._told = Codes[Ranked](), Codes[Told]()
         self._suppressed: Mapping[int, str] = {}
+        self._beneath: Mapping[int, Told] = {}
 
-    def add(
-        self, score: float | None, ranked: Ranked, p: float | None, rejected: bool, told: tuple[Outcome, str]
-    ) -> None:
+    def add(self, score: float | None, ranked: Ranked, p: float | None, rejected: bool, told: Told) -> None:
         """What was decided of the next row; told: its outcome and the reason."""
         self._scores.append(score)
         self._ranked.append(ranked)
@@ -75,6 +93,12 @@ class Items(Sequence[Judged]):
         """The same, with who answers for a finding, by its place."""
         made = copy(self)
         made._suppressed = answers
+        return made
+
+    def lifted(self, beneath: Mapping[int, Told]) -> "Items":
+        """The same, with what is left of copies that people say are none, by their place."""
+        made = copy(self)
+        made._beneath = beneath
         return made
 
     def __len__(self) -> int:
@@ -91,8 +115,9 @@ class Items(Sequence[Judged]):
     def __iter__(self) -> Iterator[Judged]:
         outcomes, reasons = (map(itemgetter(k), self._told) for k in (0, 1))
         answers = map(self._suppressed.get, range(len(self)), repeat("")) if self._suppressed else repeat("")
-        flags = map(bool, self._rejected)
-        return map(Judged, self.rows, self._scores, self._ranked, self._p, flags, outcomes, reasons, answers)
+        beneath = map(self._beneath.get, range(len(self))) if self._beneath else repeat(None)
+        flags, ranked = map(bool, self._rejected), self._ranked
+        return map(Judged, self.rows, self._scores, ranked, self._p, flags, outcomes, reasons, answers, beneath)
 
     def _item(self, place: int) -> Judged:
         outcome, reason = self._told[place]
@@ -105,6 +130,7 @@ class Items(Sequence[Judged]):
             outcome,
             reason,
             self._suppressed.get(place, ""),
+            self._beneath.get(place),
         )
 
 

@@ -10,40 +10,42 @@ from memdetect.judging.outcome import Rule
 from memdetect.judging.results import Judged
 from memdetect.judging.rows import Records
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import Measurement
-from memdetect.runs.review import RULINGS, Reviewed, Ruling, fingerprint
+from memdetect.runs.records import COPIES, Measurement
+from memdetect.runs.review import LIFTED, RULINGS, Reviewed, Ruling, fingerprint, repeated, standing
+
+Pictured = tuple[int, Path, tuple[str, ...]]  # the index of an item, its run folder, and the sha256 of its images
 
 
 def found_in(
     decisions: Sequence[Reviewed], rows: Sequence[Measurement], homes: Sequence[Path]
 ) -> dict[int, tuple[Reviewed, ...]]:
-    """Decisions by the index of the item that each is about; homes: the run folder of each row.
+    """Decisions by the index of each item that they are about; homes: the run folder of each row.
 
     Raises MemdetectError (usage) for a decision about other pixels than those of the run, and for one about none of
     its items: neither may get lost unseen.
     """
     wanted = {one.fingerprint for one in decisions}
-    about: dict[str, list[tuple[Measurement, Path]]] = {}
+    about: dict[str, list[Pictured]] = {}
     for row, home in zip(rows, homes, strict=True) if wanted else ():
         if (mark := fingerprint(row.prompt, row.sha256, row.matches)) in wanted:
-            about.setdefault(mark, []).append((row, home))
+            about.setdefault(mark, []).append((row.index, home, pictures(row, home)))
     found: dict[int, tuple[Reviewed, ...]] = {}
     for one in decisions:
-        index = _item(one, about.get(one.fingerprint, []))
-        found[index] = (*found.get(index, ()), one)
+        for index in _items(one, about.get(one.fingerprint, [])):
+            found[index] = (*found.get(index, ()), one)
     return found
 
 
-def _item(one: Reviewed, about: Sequence[tuple[Measurement, Path]]) -> int:
-    """The index of the item whose pictures a decision names."""
+def _items(one: Reviewed, about: Sequence[Pictured]) -> Sequence[int]:
+    """The index of each item whose pictures a decision names: of several where the same was given several times."""
     said = f"the decision of {one.name!r:.60} on {one.id!r:.60}"
     if not about:
         raise MemdetectError(f"{said} is about no item of this run; remove its line, or judge the run that it is of")
-    for row, home in about:
-        if pictures(row, home) == one.pictures:
-            return row.index
+    if found := [index for index, _, digests in about if digests == one.pictures]:
+        return found
+    home = about[0][1]
     raise MemdetectError(
-        f"{said} is about other pixels than those in {about[0][1]}; decide again on the pictures that are there"
+        f"{said} is about other pixels than those in {home}; decide again on the pictures that are there"
     )
 
 
@@ -74,7 +76,10 @@ def rulings(items: Sequence[Judged]) -> Mapping[Ruling, int]:
 
 
 def review_rules(items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
-    """A rule where people decided: what waits for its owner, and what nobody can tell from pictures, keep it open."""
+    """A rule where people decided: what waits for its owner, and what nobody can tell from pictures, keep it open.
+
+    So does a copy that fails because decisions that would lift it name fewer training images than it repeats.
+    """
     asked = [item for item in items if item.row.decisions]
     if not asked:
         return
@@ -87,5 +92,19 @@ def review_rules(items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
             f"{scored} said to be no copy {'is' if scored == 1 else 'are'} suspicious by the score, which no picture "
             "refutes; answer for it in .memdetectignore.toml"
         )
+    partial = sum(map(_leaving_out, (item for item in open_ if item.fails(policy))))
+    if partial:
+        reasons.append(
+            f"{partial} {'decision leaves' if partial == 1 else 'decisions leave'} out training images that the item "
+            "repeats; decide again"
+        )
     outcome = "inconclusive" if reasons else "pass"
-    yield Rule("review", outcome, "; ".join(reasons), waiting + scored, 0)
+    yield Rule("review", outcome, "; ".join(reasons), waiting + scored + partial, 0)
+
+
+def _leaving_out(item: Judged) -> int:
+    """How many decisions that an item is no copy do not name every training image that it repeats."""
+    if item.decided not in LIFTED or item.outcome not in COPIES:
+        return 0
+    found = item.row.matches
+    return sum(not repeated(found) <= set(one.about(found)) for one in standing(item.row.decisions))

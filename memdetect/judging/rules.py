@@ -9,14 +9,17 @@ from memdetect.judging.families import families_of, flagging_ranks
 from memdetect.judging.findings import Findings
 from memdetect.judging.outcome import Rule, Shift
 from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_TUNING, Rank, ReferenceScores, Unranked
+from memdetect.judging.results import Judged
 from memdetect.judging.reviewing import review_rules
 from memdetect.judging.screen_recall import screen_rule
-from memdetect.judging.search_rules import index_rules
+from memdetect.judging.search_rules import ONE_COLOUR, in_one_colour, index_rules
 from memdetect.judging.shift_rules import shift_rule
 from memdetect.judging.statistics.conformal import smallest_conditional_n, smallest_n
 from memdetect.judging.statistics.rates import Rate, count_rate, flagging_level, smallest_clean, smallest_families
 from memdetect.runs.policy import Policy
-from memdetect.runs.records import COPIES
+from memdetect.runs.records import COPIES, FINDINGS
+
+FAILING = FINDINGS[:3]  # what some policy fails on
 
 
 def rate_of(found: Findings, policy: Policy) -> Rate | None:
@@ -40,7 +43,7 @@ def rules(found: Findings, policy: Policy, rate: Rate | None, shift: Shift, bar:
     if scored:
         made += [_calibrated(found, policy, bar), shift_rule(shift), _unresolved(found, bar[1])]
         made += [] if found.header.index else [_sensitivity(found, policy)]
-    made += [_undetectable(found, policy, scored), *index_rules(found.header, found.items, policy)]
+    made += [_undetectable(found, policy), *index_rules(found.header, found.items, policy)]
     made += [*screen_rule(found.screened), *review_rules(found.items, policy)]
     if policy.max_rate is not None:
         made.append(_max_rate(found, policy, rate, shift))
@@ -105,12 +108,16 @@ def _tells_no_kinds(found: Findings, reference: ReferenceScores) -> str:
 
 
 def _unresolved(found: Findings, needed: int) -> Rule:
-    first = [item for item in found.items if isinstance(item.ranked, Rank) and item.ranked.rank == 1]
-    top = [item for item in first if item.outcome not in (*COPIES, "suspicious")]
+    top = sum(_on_top(item) and item.known[0] not in COPIES for item in found.items)
     if not top:
         return Rule("resolution", "pass", "", 0, 0)
-    reason = f"{len(top)} above every clean prompt cannot be decided; it takes {needed} clean prompts"
-    return Rule("resolution", "inconclusive", reason, len(top), 0)
+    reason = f"{top} above every clean prompt cannot be decided; it takes {needed} clean prompts"
+    return Rule("resolution", "inconclusive", reason, top, 0)
+
+
+def _on_top(item: Judged) -> bool:
+    """Whether an item is above every clean prompt, and not rejected."""
+    return isinstance(item.ranked, Rank) and item.ranked.rank == 1 and not item.rejected
 
 
 def _sensitivity(found: Findings, policy: Policy) -> Rule:
@@ -135,26 +142,37 @@ def _sensitivity(found: Findings, policy: Policy) -> Rule:
     return Rule("sensitivity", "pass", "", worst.low, limit)
 
 
-def _undetectable(found: Findings, policy: Policy, scored: bool) -> Rule:
+def _undetectable(found: Findings, policy: Policy) -> Rule:
     """Items that nothing was decided of: without a p-value where scores count, and inconclusive ones for any reason.
 
-    What is above every clean prompt is left to `resolution`, which no limit tolerates.
+    Each is counted by one rule. Where scores count, what is above every clean prompt is left to `resolution`, which no
+    limit tolerates, and what was only screened to `screen`, where that asks for more.
     """
+    judged_by_screen = found.screened is not None and bool(found.screened.reason)
     lost: list[str] = []
     for item in found.items:
-        ranked = item.ranked
-        if item.row.status == "screened":  # left to the rule `screen`
-            continue
-        if scored and isinstance(ranked, Unranked) and item.outcome not in COPIES:
-            lost.append(ranked.reason)
-        elif item.outcome == "inconclusive" and (isinstance(ranked, Unranked) or ranked.rank > 1):
-            lost.append(item.reason)
+        outcome, reason = item.known
+        if item.row.status == "screened":
+            lost += [reason] if outcome == "inconclusive" and not judged_by_screen else []
+        elif policy.asks_scores and isinstance(item.ranked, Unranked) and outcome not in COPIES:
+            lost.append(item.ranked.reason)
+        elif outcome == "inconclusive":
+            lost += [reason] if not (policy.asks_scores and _on_top(item)) else []
+        elif outcome in FAILING and (hidden := _hidden(item, found)) and not item.fails(policy):
+            lost.append(hidden)
     limit = policy.max_undetectable or 0.0
     if len(lost) <= limit * len(found.items):
         return Rule("undetectable", "pass", "", len(lost), limit)
     reason, count = Counter(lost).most_common(1)[0]
     more = f" ({len(lost)} in all)" if count < len(lost) else ""
     return Rule("undetectable", "inconclusive", f"{count} items: {reason}{more}", len(lost), limit)
+
+
+def _hidden(item: Judged, found: Findings) -> str:
+    """What was not measured of an item that was found to be a copy or suspicious; "" where everything was."""
+    if item.row.status != "ok":
+        return item.ranked.reason if isinstance(item.ranked, Unranked) else item.row.status
+    return ONE_COLOUR if in_one_colour(item.row, found.header.plan) else ""
 
 
 def _max_rate(found: Findings, policy: Policy, rate: Rate | None, shift: Shift) -> Rule:

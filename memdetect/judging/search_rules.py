@@ -5,7 +5,7 @@ from math import floor
 from typing import Any
 
 from memdetect.copies.alignment_words import aligned_words
-from memdetect.copies.match import Match
+from memdetect.copies.match import Match, nearest_similar, picture_of, uncopied
 from memdetect.judging.columns import Filtered
 from memdetect.judging.outcome import Rule
 from memdetect.judging.results import Judged
@@ -16,9 +16,11 @@ from memdetect.runs.index_facts import BLIND
 from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import COPIES, Measurement
+from memdetect.runs.review import unlike
 
 Seen = Row | Measurement
 NO_THRESHOLD = "the index has no threshold, so that nothing can be called a copy; build it with --held-out images"
+ONE_COLOUR = "its images have a single colour"
 CONFIDENCE = 0.95
 PLANTED = 50  # planted copies that show what an index finds; of a smaller one all its pictures
 COUNTED = 0.9  # share of these that has to be there: some cannot be opened any more
@@ -68,13 +70,7 @@ def parts(row: Seen) -> list[Match]:
 
 def alike(row: Seen) -> list[Match]:
     """The most similar training image of each image that is similar to one, with other pixels, and repeats none."""
-    copies = {match.seed for match in row.matches if match.copy_found or match.partial_found}
-    found: dict[int, Match] = {}
-    for match in row.matches:
-        if match.similar and match.tile is not None and match.seed not in copies:
-            held = found.get(match.seed)
-            found[match.seed] = match if held is None or match.similarity > held.similarity else held
-    return [found[seed] for seed in sorted(found)]
+    return nearest_similar(row.matches) if row.matches else []
 
 
 def copy_reason(match: Match) -> str:
@@ -98,6 +94,11 @@ def images_of(row: Seen, plan: Plan) -> int:
     return 1 if row.image is not None else plan.num_seeds
 
 
+def in_one_colour(row: Seen, plan: Plan) -> bool:
+    """Whether every image of an item has a single colour, which shows nothing."""
+    return bool(row.one_colour) and len(set(row.one_colour)) >= images_of(row, plan)
+
+
 def unsearched(row: Seen, plan: Plan) -> int | None:
     """The first image of an item of which no training image is recorded: it was not looked up. None: all were."""
     searched = {match.seed for match in row.matches}
@@ -113,7 +114,10 @@ def most_similar(images: int, level: float) -> int:
 
 
 def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iterator[Rule]:
-    """Rules about what was searched and compared, and how well; without an index only where one is due."""
+    """Rules about what was searched and compared, and how well; without an index only where one is due.
+
+    A copy that fails anyway may have images that were not searched or compared; one that somebody answers for may not.
+    """
     yield from _one_colour(header, items, policy)
     index: dict[str, Any] = header.index
     if not index:
@@ -124,11 +128,12 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
         yield Rule("index", "inconclusive", reason)
         return
     usable = Filtered(items, lambda item: item.row.status == "ok")
-    missed = sum(item.outcome != "copy" and unsearched(item.row, header.plan) is not None for item in usable)
+    asked = Filtered(items, lambda item: item.counted != "copy" or not item.fails(policy))
+    missed = sum(item.row.status == "ok" and unsearched(item.row, header.plan) is not None for item in asked)
     if missed:
         reason = f"{len(usable) - missed} of {len(usable)} items were searched for in the index with all their images"
         yield Rule("index", "inconclusive", f"{reason}; scan anew", missed, 0)
-    unseen = sum(item.outcome != "copy" and not_compared(item.row) is not None for item in items)
+    unseen = sum(not_compared(item.row) is not None for item in asked)
     if unseen:
         reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"
         yield Rule("index", "inconclusive", f"{reason}; put it back where the index expects it and scan anew", unseen)
@@ -139,17 +144,31 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
 
 
 def _similar(header: Header, usable: Iterable[Judged]) -> Rule:
-    """Images that are similar but no copies: no more than the threshold's level lets through."""
+    """Images that are similar but no copies: no more than the threshold's level lets through.
+
+    What people say is similar, or no copy, is none of them: they looked at it.
+    """
     level = header.index.get("level")
     if not isinstance(level, float) or not 0 < level < 1:
         return Rule("similar", "inconclusive", "the header says no level of the index's threshold; scan anew")
     images = sum(images_of(item.row, header.plan) for item in usable)
-    found = sum(len(alike(item.row)) for item in usable if not item.suppressed)
+    found = sum(_unseen_alike(item) for item in usable if not item.suppressed)
     most = most_similar(images, level) if level <= LOOSE else 0
     if found <= most:
         return Rule("similar", "pass", "", found, most)
     reason = f"{found} of {images} images are similar to a training image though their pixels differ, at most {most}"
     return Rule("similar", "inconclusive", f"{reason} may be so at a level of {level:.2g}; look at them", found, most)
+
+
+def _unseen_alike(item: Judged) -> int:
+    """How many images of an item are similar to a training image that nobody compared them with."""
+    matches, decisions = item.row.matches, item.row.decisions
+    if not matches or not decisions:
+        return len(alike(item.row))
+    seen = unlike(decisions, matches)
+    return sum(
+        picture_of(near.key) not in seen for near in nearest_similar(uncopied(matches) if item.beneath else matches)
+    )
 
 
 def _parts(index: Mapping[str, Any], policy: Policy) -> Iterator[Rule]:

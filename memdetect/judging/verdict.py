@@ -12,6 +12,7 @@ from memdetect.judging.deciding import Bar, outcome_of
 from memdetect.judging.families import flagging_ranks
 from memdetect.judging.findings import Findings
 from memdetect.judging.integrity import integrity
+from memdetect.judging.lifting import beneath
 from memdetect.judging.outcome import OUTCOMES, Tally, Verdict
 from memdetect.judging.ranks import (
     Rank,
@@ -141,7 +142,7 @@ def _judged(rows: Rows, bar: Bar, policy: Policy) -> Items:
     items = Items(rows)
     for row, score, ranked, value, out in zip(rows, scores, ranks, p, rejected, strict=True):
         items.add(score, ranked, value, out, outcome_of(row, ranked, value, out, bar))
-    return items
+    return items.lifted(beneath(items, bar)) if rows.decisions else items
 
 
 def _unlike(rows: Sequence[Row], bar: Bar) -> list[bool]:
@@ -186,6 +187,7 @@ def _bar(reference: ReferenceScores | Unranked, header: Header, policy: Policy) 
         searched=bool(header.index),
         blind=no_threshold(header.index),
         scored=policy.asks_scores,
+        fails="suspicious" in policy.failing,
         reference=reference,
     )
 

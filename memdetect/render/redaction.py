@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from memdetect.copies.match import Match
+from memdetect.copies.match import Match, picture_of
 from memdetect.files import real
 from memdetect.judging import Verdict
 from memdetect.judging.outcome import Screened
@@ -23,7 +23,7 @@ from memdetect.runs.fingerprint import hashed_id, short_hash
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
 from memdetect.runs.records import Result
-from memdetect.runs.review import Reviewed
+from memdetect.runs.review import Reviewed, person
 
 Evidence = Literal["none", "hash", "thumbs"]
 Text = Callable[[str], str]
@@ -109,7 +109,7 @@ def _row(row: Result, words: Text) -> Result:
         "notes": [note for note in row.notes if re.fullmatch(r"prompt truncated to its first \d+ tokens", note)],
         "reason": words(_blanked(row.reason, _own(row))),
         "suppressed": GONE if row.suppressed else "",
-        "decisions": _decisions(row.decisions),
+        "decisions": _decisions(row),
     }
     return row.model_copy(update=changed)
 
@@ -121,13 +121,27 @@ def _blanked(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _decisions(every: Sequence[Reviewed]) -> list[Reviewed]:
+def _decisions(row: Result) -> list[Reviewed]:
     """What was decided and when, without who, why and of what; several people stay several."""
-    people = list(dict.fromkeys(" ".join(one.name.casefold().split()) for one in every))
+    every = row.decisions
+    people = list(dict.fromkeys(person(one.name) for one in every))
     names = {who: f"{GONE} {k + 1}" if len(people) > 1 else GONE for k, who in enumerate(people)}
     gone = {"id": GONE, "fingerprint": "", "pictures": ()}
-    own = [{"name": names[" ".join(one.name.casefold().split())], "note": GONE if one.note else ""} for one in every]
+    own = [
+        {"name": names[person(one.name)], "note": GONE if one.note else "", "training": _training(one, row.matches)}
+        for one in every
+    ]
     return [one.model_copy(update={**gone, **more}) for one, more in zip(every, own, strict=True)]
+
+
+def _training(one: Reviewed, matches: Sequence[Match]) -> tuple[str, ...]:
+    """The training images that a decision is about as the matches name them now; of none of these a word that is none.
+
+    Without a word it would be about the strongest of them.
+    """
+    about = one.about(matches)
+    named = dict.fromkeys(short_hash(match.key) for match in matches if picture_of(match.key) in about)
+    return tuple(named) or (GONE,)
 
 
 def _match(match: Match) -> Match:
@@ -213,7 +227,7 @@ def _secrets(header: Header, results: Iterable[Result], verdict: Verdict, told: 
 def _own(row: Result) -> set[str]:
     """Every text of the user's own in a result."""
     matched = [(match.key, match.path, match.caption) for match in row.matches]
-    decided = [(one.name, one.note) for one in row.decisions]
+    decided = [(one.name, one.note, one.training) for one in row.decisions]
     return _strings([row.prompt, row.image, row.source, row.meta, row.notes, matched, decided])
 
 

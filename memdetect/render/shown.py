@@ -14,7 +14,7 @@ from memdetect.judging.results import Mapped, Results
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase, finds_phrase
 from memdetect.runs.records import FINDINGS, Outcome, Result, Status
-from memdetect.runs.review import LIFTED, Reviewed, Ruling
+from memdetect.runs.review import Reviewed, Ruling
 
 T = TypeVar("T")
 LISTED = FINDINGS  # what a reader should look at
@@ -28,7 +28,8 @@ class Told(NamedTuple):
     """What a result is listed by, known of each without making it.
 
     order: how bad it is, 0 = a copy, also one that a person calls so; low: its score with the sign turned, inf without
-    one. lifted: whether people say that it is no copy. screened: whether nothing more was measured of it.
+    one. lifted: whether people say that it is no copy, of all that it seems to repeat. screened: whether nothing more
+    was measured of it.
     """
 
     order: int
@@ -87,15 +88,15 @@ def place(row: Result) -> str:
 def told(results: Sequence[Result]) -> Iterator[Told]:
     """What each result is listed by; of results that are made on demand without making any."""
     base = _base(results)
-    found: Iterator[tuple[Ruling | None, Outcome, float | None, str, Status]]
+    found: Iterator[tuple[Ruling | None, bool, Outcome, float | None, str, Status]]
     if isinstance(base, Results):
-        found = ((i.decided, i.outcome, i.score, i.suppressed, i.row.status) for i in base.items)
+        found = ((i.decided, i.lifted, i.outcome, i.score, i.suppressed, i.row.status) for i in base.items)
     else:
-        found = ((r.decided, r.outcome, r.judged.get("combined"), r.suppressed, r.status) for r in base)
-    for decided, outcome, score, suppressed, status in found:
+        found = ((r.decided, r.lifted, r.outcome, r.judged.get("combined"), r.suppressed, r.status) for r in base)
+    for decided, lifted, outcome, score, suppressed, status in found:
         order = ORDER["copy" if decided == "copy" else outcome]
         low = inf if score is None else -score
-        yield Told(order, low, outcome, bool(suppressed), decided in LIFTED, status == "screened")
+        yield Told(order, low, outcome, bool(suppressed), lifted, status == "screened")
 
 
 def strata_of(results: Sequence[Result], reference: ReferenceScores) -> Codes[str]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from memdetect.copies.match import Match
-from memdetect.runs.review import LIFTED, Reviewed, Ruling, fingerprint, strictest
+from memdetect.runs.review import Reviewed, Ruling, fingerprint, is_lifted, strictest
 
 SCHEMA = 1
 Status = Literal["ok", "nonfinite", "unreadable", "lost", "screened"]
@@ -82,8 +82,8 @@ class Result(Measurement):
 
     @property
     def lifted(self) -> bool:
-        """Whether people say that it is no copy."""
-        return self.decided in LIFTED
+        """Whether people say that it is no copy, of every training image that it seems to repeat."""
+        return is_lifted(self.decisions, self.matches)
 
     @property
     def fingerprint(self) -> str:

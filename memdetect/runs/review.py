@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from memdetect.copies.match import Match
+from memdetect.copies.match import Match, nearest_similar, picture_of
 from memdetect.errors import MemdetectError
 
 SCHEMA = "memdetect.review/1"
@@ -43,7 +43,9 @@ class Reviewed(BaseModel):
     """A person's decision on a finding.
 
     id: of the item, for people. fingerprint: of the finding, see `fingerprint`. pictures: the sha256, in hex, of each
-    image of the item as it was when it was decided, in their order. time: in UTC, such as 2026-11-30T09:05:00Z.
+    image of the item as it was when it was decided, in their order. training: the keys of the training images that the
+    person had before them (by `picture_of`), the strongest first; () = the strongest one alone. time: in UTC, such as
+    2026-11-30T09:05:00Z.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True, populate_by_name=True)
@@ -52,6 +54,7 @@ class Reviewed(BaseModel):
     id: str
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     pictures: Annotated[tuple[Digest, ...], Field(min_length=1)]
+    training: tuple[str, ...] = ()
     decision: Ruling
     name: Annotated[str, AfterValidator(seen), Field(max_length=200)]
     note: Annotated[str, Field(max_length=4000)] = ""
@@ -59,7 +62,13 @@ class Reviewed(BaseModel):
 
     def line(self) -> str:
         """The decision as a line of review.jsonl, without its end."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True))
+        made = self.model_dump(mode="json", by_alias=True)
+        return json.dumps({key: value for key, value in made.items() if key != "training" or value})
+
+    def about(self, matches: Sequence[Match]) -> Sequence[str]:
+        """The keys of the training images that it is about, of an item with these matches."""
+        best = strongest_match(matches)
+        return self.training or ((picture_of(best.key),) if best else ())
 
 
 def strength(match: Match) -> tuple[bool, float, float]:
@@ -85,17 +94,59 @@ def fingerprint(prompt: str | None, sha256: str, matches: Sequence[Match]) -> st
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
+def person(name: str) -> str:
+    """A name by which a person is known: without regard to capitals and blanks."""
+    return " ".join(name.casefold().split())
+
+
+def standing(decisions: Iterable[Reviewed]) -> list[Reviewed]:
+    """The last decision of each person."""
+    last: dict[str, Reviewed] = {}
+    for one in decisions:
+        who = person(one.name)
+        if who not in last or one.time >= last[who].time:
+            last[who] = one
+    return list(last.values())
+
+
 def strictest(decisions: Sequence[Reviewed]) -> Ruling | None:
     """What decisions on a finding come to: of each person the last, of several persons the strictest; None of none."""
-    last: dict[str, Reviewed] = {}
     if not decisions:
         return None
-    for one in decisions:
-        person = " ".join(one.name.casefold().split())
-        if person not in last or one.time >= last[person].time:
-            last[person] = one
-    said = {one.decision for one in last.values()}
+    said = {one.decision for one in standing(decisions)}
     return next((ruling for ruling in RULINGS if ruling in said), None)
+
+
+def repeated(matches: Sequence[Match]) -> set[str]:
+    """The keys of the training images that an item repeats, whole or in part; crops and decodings are one with them."""
+    return {picture_of(match.key) for match in matches if match.copy_found or match.partial_found}
+
+
+def unlike(decisions: Sequence[Reviewed], matches: Sequence[Match]) -> set[str]:
+    """The keys of the training images of which everybody who decided says that the item repeats none of them."""
+    last = standing(decisions)
+    if not last or not all(one.decision in LIFTED for one in last):
+        return set()
+    return set.intersection(*(set(one.about(matches)) for one in last))
+
+
+def is_lifted(decisions: Sequence[Reviewed], matches: Sequence[Match]) -> bool:
+    """Whether everybody who decided says that an item repeats nothing, of each training image that it seems to."""
+    return strictest(decisions) in LIFTED and repeated(matches) <= unlike(decisions, matches)
+
+
+def shown_matches(matches: Sequence[Match]) -> list[Match]:
+    """What a person has to see who decides: each training image once, the strongest first.
+
+    The strongest of all, those that are repeated, and the most similar one of each image that repeats none.
+    """
+    best = strongest_match(matches)
+    found = [match for match in matches if match is best or match.copy_found or match.partial_found]
+    found += nearest_similar(matches)
+    kept: dict[str, Match] = {}
+    for match in sorted(found, key=strength, reverse=True):
+        kept.setdefault(picture_of(match.key), match)
+    return list(kept.values())
 
 
 def read_reviews(paths: Iterable[Path]) -> tuple[Reviewed, ...]:

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from page_runs import pictured
+from page_runs import near, pictured
 
 from memdetect.cli import run
+from memdetect.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -102,3 +103,50 @@ def test_a_finding_without_images_cannot_be_decided(
     assert run(["review", "run", "--reviewer", "Ann Lee"]) == 0
     assert capsys.readouterr().out.count("its images are not there") == 3
     assert not (folder / "review.jsonl").exists()
+
+
+@pytest.fixture
+def several(folder: Path) -> Path:
+    """The same run, of which the second image of the first item repeats another training image than the first."""
+    (file,) = (folder / "shards").rglob("*.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    found = [m.model_dump(mode="json") for m in near(Path("train"), 1, 1, similarity=0.8, key="train-1#plain")]
+    rows[0]["matches"] = [m for m in rows[0]["matches"] if m["seed"] == 0] + found
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_review_shows_every_training_image_that_comes_back(
+    several: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed(monkeypatch, "n\n\nq\n")
+    assert run(["review", "run", "--reviewer", "Ann Lee"]) == 0
+    shown = capsys.readouterr().out
+    assert [str(Path(f"train/{k}.png")) in shown.partition("2 of 3")[0] for k in (0, 1, 9)] == [True, True, False]
+    (line,) = (json.loads(line) for line in (several / "review.jsonl").read_text().splitlines())
+    assert line["training"] == ["train-0", "train-1"]
+    (found,) = [row for row in RunFolder(several).measurements() if row.index == 0]
+    assert {match.key for match in found.matches if match.copy_found} == {"train-0", "train-1#plain"}
+
+
+def test_review_asks_again_where_more_comes_back_than_was_looked_at(
+    several: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed(monkeypatch, "n\n\nc\n\nq\n")
+    assert run(["review", "run", "--reviewer", "Ann Lee"]) == 0
+    path = several / "review.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "training"}) + "\n" for line in lines))
+    capsys.readouterr()
+    assert run(["gate", "run", "--review", str(path)]) == 1
+    assert "1 decision leaves out training images" in " ".join("".join(capsys.readouterr()).split())
+    typed(monkeypatch, "s\n\nq\n")
+    assert run(["review", "run", "--reviewer", "ann  LEE"]) == 0
+    told, err = capsys.readouterr()
+    assert "2 findings to decide on" in err
+    assert "1 of 2: copy, " in told
+    again = json.loads(path.read_text().splitlines()[-1])
+    assert (again["id"], again["training"]) == ("i0", ["train-0", "train-1"])
+    typed(monkeypatch, "")
+    assert run(["review", "run", "--reviewer", "Ann Lee"]) == 0
+    assert "1 findings to decide on" in capsys.readouterr().err

@@ -11,12 +11,12 @@ from synthetic_runs import INDEX, calibration, header, match, part, row, searche
 
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Judging
-from memdetect.judging.reviewing import pictures
+from memdetect.judging.reviewing import found_in, pictures
 from memdetect.judging.run import Judged, judge_folders
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
-from memdetect.runs.review import fingerprint
+from memdetect.runs.review import Reviewed, fingerprint
 
 CLEAN = calibration(np.random.default_rng(0).normal(size=999).tolist())
 COPIES = Policy(fail_on="copy")
@@ -197,6 +197,20 @@ def test_a_given_image_is_known_by_its_own_digest(tmp_path: Path) -> None:
     outside = row(0, -1.0, files=["../x.png"])
     (tmp_path.parent / "x.png").write_bytes(b"x")
     assert pictures(outside, tmp_path) == ()
+
+
+def test_the_same_picture_given_twice_is_decided_once(tmp_path: Path) -> None:
+    """Nobody could decide on the second: a line says nothing by which the two could be told apart."""
+    rows = [row(i, -1.0, prompt=None, image=f"{i}.png", sha256="a" * 64, matches=[match()]) for i in range(2)]
+    one = Reviewed(
+        id="i1",
+        fingerprint=fingerprint(None, "a" * 64, [match()]),
+        pictures=("a" * 64,),
+        decision="similar",
+        name="Ann Lee",
+        time="2026-11-30T09:05:00Z",
+    )
+    assert found_in([one], rows, [tmp_path, tmp_path]) == {0: (one,), 1: (one,)}
 
 
 def test_a_suppression_has_to_answer_for_what_people_found(tmp_path: Path) -> None:

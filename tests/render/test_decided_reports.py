@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from report_runs import run
 
+from memdetect.copies.match import Match
 from memdetect.judging import Rule
 from memdetect.render import redact
 from memdetect.render.page.choosing import chosen
@@ -53,3 +54,25 @@ def test_screened_items_leave_room_for_those_that_could_not_be_decided(monkeypat
     _, rows, _ = run(["a"] * 6, ("inconclusive",))
     rows = [row.model_copy(update={"status": "screened"}) if row.index < 4 else row for row in rows]
     assert chosen(rows).unsure == [0, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("training", "lifted"),
+    [((), False), (("a.png", "b.png"), True), (("b.png",), False), (("c.png",), False), (("a.png",), False)],
+)
+def test_a_redacted_report_tells_what_a_decision_covers_and_not_of_what(
+    training: tuple[str, ...], lifted: bool
+) -> None:
+    """Of two training images that come back, one of them decoded in another way."""
+    found = [
+        Match(seed=seed, rank=1, key=key, similarity=0.9 - seed / 100, copy_found=True)
+        for seed, key in enumerate(("a.png", "b.png#plain"))
+    ]
+    decided = [by("Ada", "not a copy").model_copy(update={"training": training})]
+    made = run(["a"], ("copy",), decisions=decided, matches=found)
+    (shown,) = redact(*made)[1]
+    assert made[1][0].lifted == shown.lifted == lifted
+    assert set(shown.decisions[0].training) <= {match.key for match in shown.matches} | {"[redacted]"}
+    assert ".png" not in shown.model_dump_json()
+    one = redact(*run(["a"], ("copy",), decisions=decided, matches=found[:1]))[1][0]
+    assert one.lifted == (training in ((), ("a.png",), ("a.png", "b.png")))

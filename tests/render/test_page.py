@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from page_runs import MARK, pictured
+from page_runs import MARK, near, pictured
 from PIL import Image
 from report_runs import OUTCOMES, run, texts
 
 from memdetect.cli import run as memdetect
+from memdetect.copies.match import picture_of
 from memdetect.inputs.options import Judging
 from memdetect.judging.run import Judged, judge_folders
 from memdetect.render import page as package
@@ -25,6 +27,7 @@ from memdetect.render.page.beside import Beside
 from memdetect.render.page.making import beside_of
 from memdetect.render.redaction import redact
 from memdetect.render.shown import plain
+from memdetect.runs.review import shown_matches
 
 TEMPLATES = Path(package.__file__).parent / "templates"
 VOID = {"meta", "img", "input", "rect", "line"}
@@ -197,6 +200,22 @@ def test_pictures_are_small_webp_without_metadata_and_outlined_where_they_agree(
 
 def _image(source: str) -> Image.Image:
     return Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
+
+
+@pytest.mark.parametrize("evidence", ["hash", "thumbs"])
+def test_a_decision_on_the_page_names_every_training_image_that_comes_back(evidence: str, folder: Path) -> None:
+    """More than have room beside the images; however it is called, a script reads the same name."""
+    keys = ["a", 'b "c".png', "d&amp;<e>.png", "f\x85\u202e.png", "##[g]", "h", "i"]
+    found = judged(folder)
+    matches = [m for k, key in enumerate(keys) for m in near(Path("train"), 0, k, key=key, similarity=0.97 - k / 100)]
+    row = found.results[0].model_copy(update={"matches": [*matches, *near(Path("train"), 0, 0, key="a#plain")]})
+    beside = beside_of(found.found.header, [row], [folder], evidence, None)
+    text = render_page(found.found.header, [row], found.verdict, beside)
+    (article,) = Page(text).of("article")
+    assert json.loads(article["data-training"]) == keys == [picture_of(m.key) for m in shown_matches(row.matches)]
+    assert "##[g]" not in text
+    shown = html.unescape(text)
+    assert all(word in shown for word in ("Further training images", 'b "c".png', "d&amp;<e>.png", "i, train/0.png"))
 
 
 @pytest.mark.parametrize("evidence", ["none", "hash"])

@@ -114,6 +114,7 @@ def test_decisions_are_written_as_gate_reads_them(browser: Browser, page: Path, 
     (line,) = (tmp_path / "review.jsonl").read_text().splitlines()
     told = json.loads(line)
     assert (told["decision"], told["name"], told["note"]) == ("not a copy", "Ann Lee", '"quoted"')
+    assert told["training"] == ["train-1"]
     assert "1 decision written" in browser.run("document.getElementById('decided').textContent")
     asked = ["gate", str(page.parent / "run"), "--review", str(tmp_path / "review.jsonl"), "-f", "json"]
     out = tmp_path / "after.html"

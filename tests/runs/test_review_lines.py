@@ -9,7 +9,7 @@ import pytest
 
 from memdetect.copies.match import Match
 from memdetect.errors import MemdetectError
-from memdetect.runs.review import RULINGS, Reviewed, fingerprint, read_reviews, strictest
+from memdetect.runs.review import RULINGS, Reviewed, fingerprint, is_lifted, read_reviews, shown_matches, strictest
 
 LINE: dict[str, Any] = {
     "schema": "memdetect.review/1",
@@ -85,3 +85,33 @@ def test_a_fingerprint_is_of_the_prompt_and_of_the_training_image_that_counts() 
     assert fingerprint("a cat", "", [near, copy]) == fingerprint("a cat", "x", [copy]) == expected
     others = {fingerprint(*given) for given in (("a cat", "", [near]), ("a cat", "", []), ("a dog", "", [copy]))}
     assert len(others | {expected, fingerprint(None, "ab", [copy]), fingerprint(None, "cd", [copy])}) == 6
+
+
+def test_a_line_names_the_training_images_that_were_looked_at() -> None:
+    """One of before the field was there is about the strongest, and is written as it was."""
+    X = Match(rank=1, key="x.png#white", similarity=0.9, copy_found=True)
+    Y = Match(rank=2, key="y.png", similarity=0.95, seed=1, partial_found=True, agreed=0.4)
+    assert one().about([Y, X]) == ("x.png",)
+    assert one().about([]) == ()
+    assert "training" not in json.loads(one().line())
+    named = one(training=["y.png", "x.png"])
+    assert named.about([X]) == ("y.png", "x.png")
+    assert one(**json.loads(named.line())) == named
+    assert is_lifted([named], [X, Y])
+    for decided in ([], [one()], [named, one(name="Bo")], [one(decision="copy", training=["x.png", "y.png"])]):
+        assert not is_lifted(decided, [X, Y])
+    assert is_lifted([one()], [X])
+
+
+def test_what_a_person_is_shown_holds_every_training_image_once_and_the_strongest_first() -> None:
+    def near(key: str, similarity: float, seed: int = 0, **facts: object) -> Match:
+        return Match(rank=1, key=key, similarity=similarity, seed=seed, **facts)
+
+    whole, whole_too = near("a", 0.8, copy_found=True), near("b#plain", 0.7, 1, copy_found=True)
+    some = near("c", 0.99, 2, partial_found=True, agreed=0.4)
+    like, unlike, less = (near(k, s, 3, similar=True, tile=0.4) for k, s in (("d", 0.9), ("e", 0.85), ("b", 0.6)))
+    every = [less, unlike, some, like, whole_too, whole, near("b", 0.5, 1, copy_found=True)]
+    assert [match.key for match in shown_matches(every)] == ["a", "b#plain", "c", "d"]
+    assert [match.key for match in shown_matches([near("f", 0.3), near("g", 0.4, 1)])] == ["g"]
+    assert [match.key for match in shown_matches([near("f", 0.95), like])] == ["f", "d"]
+    assert shown_matches([]) == []

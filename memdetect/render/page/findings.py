@@ -1,18 +1,19 @@
 """What a page says of one item: words and numbers for the template, in the order in which a reader asks."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from memdetect.copies.alignment_words import aligned_words
-from memdetect.copies.match import Box, Match
-from memdetect.inputs.harmless import plain
+from memdetect.copies.match import Box, Match, picture_of
+from memdetect.inputs.harmless import ascii_json, plain
 from memdetect.inputs.wording import kind_of
 from memdetect.render.explain import again
 from memdetect.render.page.beside import Beside, Pair, Picture, Seen
 from memdetect.render.shown import decision_words, subject
 from memdetect.runs.header import Header
 from memdetect.runs.records import FINDINGS, Result
-from memdetect.runs.review import strength, strongest_match
+from memdetect.runs.review import shown_matches, strength, strongest_match
 
 PROMPT = 12_000  # characters of a prompt that are shown; a longer one is cut, and said to be
 TITLE = 180  # of it in a heading
@@ -43,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item as a page shows it; number: its place, the worst first."""
+    """An item as a page shows it; number: its place, the worst first. training: what decisions are about, as JSON."""
 
     number: int
     id: str
@@ -67,6 +68,7 @@ class Item:
     strips: tuple[tuple[Figure, ...], ...]
     others: tuple[Figure, ...]
     hashes: tuple[str, ...]
+    training: str
     fingerprint: str
     can_decide: bool
     reproduce: str
@@ -114,6 +116,7 @@ def item_of(number: int, header: Header, row: Result, beside: Beside) -> Item:
         strips=tuple(tuple(_strip(row, pair)) for pair in seen.pairs),
         others=tuple(_other(row, k, picture) for k, picture in seen.others),
         hashes=seen.digests,
+        training=ascii_json(json.dumps([picture_of(match.key) for match in shown_matches(row.matches)])),
         fingerprint=row.fingerprint if named else "",
         can_decide=bool(seen.digests) and named and row.outcome in FINDINGS,
         reproduce=plain(again(header, row), 2 * PROMPT) if named else "",
@@ -145,7 +148,9 @@ def _where(row: Result) -> str:
 def _facts(header: Header, row: Result, best: Match | None) -> Iterator[Fact]:
     score, p = row.score, row.p.get("combined")
     if best is not None:
-        yield "Training image", plain(best.key, 120) + (f", {plain(best.path, 200)}" if best.path else "")
+        yield "Training image", _named(best)
+        if more := shown_matches(row.matches)[1:]:
+            yield "Further training images", "; ".join(map(_named, more))
         yield "Similarity", f"{best.similarity:.3f} by the embedder" + _chance(best.p)
         yield from _pixels(best)
     if header.index:
@@ -155,6 +160,10 @@ def _facts(header: Header, row: Result, best: Match | None) -> Iterator[Fact]:
     if row.prompt is not None:
         words = len(row.prompt.split())
         yield "Prompt", f"{words} word{'s' if words != 1 else ''}; {caption_words(row.prompt, best)}"
+
+
+def _named(match: Match) -> str:
+    return plain(match.key, 120) + (f", {plain(match.path, 200)}" if match.path else "")
 
 
 def _chance(p: float | None) -> str:

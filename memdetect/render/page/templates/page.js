@@ -117,7 +117,7 @@
     const own = made.get(item);
     return JSON.stringify({
       schema: "memdetect.review/1", id: about.id, fingerprint: about.fingerprint, pictures: about.pictures.split(" "),
-      decision: own.decision, name: name, note: own.note, time: own.time,
+      training: JSON.parse(about.training), decision: own.decision, name: name, note: own.note, time: own.time,
     });
   }
 
