@@ -264,7 +264,7 @@ def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -
         *({row.id: reader.score(name, row.scores.get(name)) for row in rows} for name in header.plan.detectors),
     ]
     found: dict[str, Measurement] = {}
-    for stratum in dict.fromkeys(strata.values()):
+    for stratum in [name for name in dict.fromkeys(strata.values()) if name or not made.kinds]:
         own = [row for row in rows if strata.get(row.id) == stratum]
         for values in scores:
             order = sorted(own, key=lambda row: -inf if (s := values[row.id]) is None else s, reverse=True)
