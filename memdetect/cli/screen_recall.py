@@ -64,7 +64,8 @@ def _lines(made: Any) -> list[str]:
     undecided = [one for one in made.found if one.outcome == "inconclusive"]
     if undecided:
         lost = sum(not one.kept for one in undecided)
-        lines.append(f"  {len(undecided)} more the full scan could not decide; the {lost} that are not kept count as lost")
+        said = f"{len(undecided)} more could not be decided by the full scan"
+        lines.append(f"  {said}; the {lost} that are not kept count as lost")
     for kind, one in made.kept_by().items():
         low, high = one.interval
         share = one.kept / one.families

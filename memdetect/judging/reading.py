@@ -27,10 +27,10 @@ LOW = (*SHARES, "rows", "null_queries")  # facts of an index of which the smalle
 class Runs:
     """A run, or several as one: header, measurements in order, clean scores, and lines that could not be read.
 
-    altered: what is not as it was fixed or measured, a line each. policies: those that the runs were planned with, without
-    their suppressions: of these the place decides where it is judged (`runs.policy.with_ignored`).
-    folders: of each run in turn, with the number of its rows. recall: what its screen is known to keep, and the screen
-    that this has to be of.
+    altered: what is not as it was fixed or measured, a line each. policies: those that the runs were planned with,
+    without their suppressions: of these the place decides where it is judged (`runs.policy.with_ignored`). folders: of
+    each run in turn, with the number of its rows. recall: what its screen is known to keep, and the screen that this
+    has to be of.
     """
 
     header: Header

@@ -127,7 +127,7 @@ def findings_of(folder: Path) -> Known:
     """What a full scan finds by its own policy, and what it could not decide.
 
     Where it could not find what is suspicious, for lack of clean scores say, it is judged for copies alone. Raises
-    MemdetectError for a run that was screened itself, is not complete or was altered, and for one that can find nothing.
+    MemdetectError for a run that was screened itself, is not complete or was altered, or can find nothing.
     """
     found = read_runs([folder])
     if found.header.screen:
@@ -135,7 +135,8 @@ def findings_of(folder: Path) -> Known:
     why = ""
     for fail_on in _asked(found.policies[0]):
         policy = found.policies[0].model_copy(update={"fail_on": fail_on})
-        results, verdict = judge_with(found.header, found.rows, found.calibration, policy, Beside(altered=found.altered))
+        beside = Beside(altered=found.altered)
+        results, verdict = judge_with(found.header, found.rows, found.calibration, policy, beside)
         if not verdict.complete:
             raise MemdetectError(f"{folder} is not complete; run the same scan again to resume")
         if broken := next((rule.reason for rule in verdict.rules if rule.name == "integrity"), ""):

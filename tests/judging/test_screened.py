@@ -275,7 +275,8 @@ def test_what_counts_is_what_the_gate_fails_on_and_what_was_not_decided_is_lost_
 def full_scan(folder: Path, clean: Calibration | None = CLEAN, **changes: Any) -> Path:
     """A scan of 40 prompts of which the first is a copy, the second no number, and the last above all clean ones."""
     policy = changes.pop("policy", None)
-    rows = [row(i, None if i == 1 else i * 20.0 if i < 39 else 9000.0, matches=[match()] if i == 0 else []) for i in range(40)]
+    scores = [0.0, None, *(i * 20.0 for i in range(2, 39)), 9000.0]
+    rows = [row(i, x, matches=[match()] if i == 0 else []) for i, x in enumerate(scores)]
     head = header(40, clean, policy, **{"index": INDEX, **changes})
     return write_run(folder, head, searched(rows) if head.index else rows, clean)
 

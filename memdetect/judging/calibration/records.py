@@ -25,7 +25,8 @@ class Item(_Strict):
     """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: its split.
 
     stratum: what its p-values stay within: the value of a column, or the kind that was found from its text, "" where
-    kinds were found and it has no words, so that nothing is ranked among it. novelty: how unlike the nearest tuning prompts of its kind it is, in [0, 1]; None where kinds were not looked for.
+    kinds were found and it has no words, so that nothing is ranked among it. novelty: how unlike the nearest tuning
+    prompts of its kind it is, in [0, 1]; None where kinds were not looked for.
     """
 
     id: str
