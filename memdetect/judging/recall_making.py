@@ -34,7 +34,7 @@ class Known:
 
     wanted: Mapping[str, str]
     about: str
-    finds: tuple[Outcome, ...] = FINDINGS[:3]
+    finds: Sequence[Outcome] = FINDINGS[:3]
     outcomes: Mapping[str, Outcome] = field(default_factory=dict[str, Outcome])
     full: Header | None = None
 
@@ -80,7 +80,7 @@ def measured_recall(folder: Path, known: Known) -> Recall:
         full_seeds=asked.full_seeds,
         cutoffs=screen.cutoffs,
         calibration=screen.calibration,
-        finds=known.finds,
+        finds=tuple(known.finds),
         deciding=full.plan.deciding if full and "suspicious" in known.finds else (),
         found=tuple(_found(rows.values(), made.plan, chosen, known.outcomes)),
     )
@@ -101,8 +101,13 @@ def _found(
     reader = Reader(plan)
     for row in sorted(rows, key=lambda row: row.index):
         scores = {name: reader.score(name, row.scores.get(name)) for name in plan.detectors}
-        facts = {"family": family_key(row.meta, row.prompt), "kind": kind_of(row.meta), "kept": row.index in chosen}
-        yield Found(**facts, scores=scores, outcome=outcomes.get(row.id, ""))
+        yield Found(
+            family=family_key(row.meta, row.prompt),
+            kind=kind_of(row.meta),
+            scores=scores,
+            kept=row.index in chosen,
+            outcome=outcomes.get(row.id, ""),
+        )
 
 
 def labelled(folder: Path, groups: Sequence[str]) -> dict[str, str]:
@@ -144,7 +149,7 @@ def findings_of(folder: Path) -> Known:
         blind = _blind(found.header, verdict, policy)
         why = why or blind.get(fail_on, "")
         if fail_on not in blind:
-            finds = tuple(name for name in policy.failing if name not in blind)
+            finds = [name for name in policy.failing if name not in blind]
             told = {row.id: row for row in results if row.outcome in (*policy.failing, "inconclusive")}
             prompts = {name: row.prompt or "" for name, row in told.items()}
             outcomes: dict[str, Outcome] = {name: row.outcome for name, row in told.items()}
