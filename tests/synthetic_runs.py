@@ -129,6 +129,15 @@ def searched(rows: Iterable[Measurement]) -> list[Measurement]:
     return done
 
 
+def of_base(count: int) -> dict[str, Any]:
+    """Fields of a calibration of a base that drew the prompts of a run of so many rows; its plan is `ON_BASE`."""
+    offsets = {"spikiness": {f"i{i}": 0.0 for i in range(count)}}
+    return {"base": "base", "provenance": {"base": "b" * 64, "inputs": PLAN["inputs"]}, "offsets": offsets}
+
+
+ON_BASE = {"base": "b" * 64}
+
+
 def known(scores: Sequence[float], kind: str = "scene", **changes: Any) -> dict[str, Any]:
     """Fields of a calibration with memorized prompts of a kind, with these scores for every seed."""
     items = tuple(

@@ -66,7 +66,9 @@ def workspace(tmp_path: Path) -> Path:
     return work
 
 
-def gate(work: Path, runs: str, args: str = "", report: str = "memdetect.md") -> tuple[int, dict[str, str], str]:
+def gate(
+    work: Path, runs: str, args: str = "", report: str = "memdetect.md", script: str = SCRIPT
+) -> tuple[int, dict[str, str], str]:
     """Exit code of the script, the outputs that it sets, and what it prints."""
     out = work.parent / "output"
     out.write_text("")
@@ -74,7 +76,7 @@ def gate(work: Path, runs: str, args: str = "", report: str = "memdetect.md") ->
     given = {"ARGS": args, "RUNS": runs, "REPORT": report, "CI": "true"}
     env = {**os.environ, **given, **{name: str(path) for name, path in added.items()}}
     command = [sys.executable, "-I", "-"]
-    done = subprocess.run(command, input=SCRIPT, cwd=work, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, input=script, cwd=work, env=env, capture_output=True, text=True, timeout=120)
     found = dict(line.split("=", 1) for line in out.read_text().splitlines())
     return done.returncode, found, done.stdout + done.stderr
 
@@ -116,6 +118,34 @@ def test_the_report_is_where_it_was_asked_for(workspace: Path, report: str, path
     _, found, said = gate(workspace, "clean", report=report)
     assert found["report-path"] == path
     assert found["verdict"] == ("error" if "\n" in report else "pass"), said
+
+
+@pytest.mark.parametrize(
+    ("runs", "args"),
+    [
+        ("clean", "--help"),
+        ("it's a run", "--help"),
+        ("it's a run", "--redact --help --fail-on copy"),
+        ("", "--help"),
+    ],
+)
+def test_what_judges_nothing_is_an_error(workspace: Path, runs: str, args: str) -> None:
+    """A command that ends well and gives no verdict is not a gate that passes."""
+    _, found, said = gate(workspace, runs, args)
+    assert (found["verdict"], found["exit-code"], found["sarif"], found["report-path"]) == ("error", "4", "", ""), said
+    assert "memdetect: the gate gave no verdict; remove --help" in said
+
+
+def test_the_exit_code_agrees_with_the_verdict_or_is_an_error(workspace: Path) -> None:
+    """Whatever the command returned, 0 is left for a pass that was written."""
+    lying = SCRIPT.replace("from memdetect.cli import run", "run = lambda _: CODE")
+    assert "run = lambda" in lying
+    for code, summary in ((0, None), (1, None), (3, None), (0, "fail"), (0, "inconclusive"), (3, "pass"), (1, "pass")):
+        body = json.dumps({"verdict": {"verdict": summary}})
+        write = f"(temp / 'memdetect-summary.json').write_text({body!r})\n" if summary else ""
+        changed = lying.replace("CODE", str(code)).replace("told = ", f"{write}told = ", 1)
+        _, found, said = gate(workspace, "clean", script=changed)
+        assert (found["verdict"], found["exit-code"]) == ("error", "4"), (code, summary, said)
 
 
 def test_the_last_step_ends_with_the_gates_exit_code() -> None:

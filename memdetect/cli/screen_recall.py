@@ -34,17 +34,17 @@ def screen_recall_command(
     """
     if (full is None) == (not groups):
         raise MemdetectError("give either --full-run RUN, or --memorized-group: what a screen should keep")
-    from memdetect.judging.recall_making import findings_of, labelled, measured_recall
+    from memdetect.judging.recall_making import Known, findings_of, labelled, measured_recall
 
-    if full is not None:
-        header, wanted = findings_of(full)
-        made = measured_recall(run, wanted, f"found by {full}", header)
-    else:
-        wanted = labelled(run, groups or [])
-        made = measured_recall(run, wanted, f"of group {' or '.join(groups or [])}")
+    known = findings_of(full) if full is not None else Known(labelled(run, groups or []), _of_group(groups or []))
+    made = measured_recall(run, known)
     _write(made, out)
     write_lines(_lines(made))
     say(f"recall of the screen: {out}")
+
+
+def _of_group(groups: list[str]) -> str:
+    return f"of group {' or '.join(groups)}"
 
 
 def _write(made: Any, out: Path) -> None:
@@ -60,6 +60,12 @@ def _lines(made: Any) -> list[str]:
     """What the screen keeps of each kind, with its exact interval."""
     how = f"the strongest {made.share:g}" if made.share is not None else f"p at most {made.p:g}"
     lines = [f"{' or '.join(made.detectors)} at the first of {made.screen.steps} steps, {how}:"]
+    lines.append(f"  measured of what is {' or '.join(made.finds)}")
+    undecided = [one for one in made.found if one.outcome == "inconclusive"]
+    if undecided:
+        lost = sum(not one.kept for one in undecided)
+        said = f"{len(undecided)} more could not be decided by the full scan"
+        lines.append(f"  {said}; the {lost} that are not kept count as lost")
     for kind, one in made.kept_by().items():
         low, high = one.interval
         share = one.kept / one.families

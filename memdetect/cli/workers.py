@@ -18,7 +18,7 @@ import typer
 from memdetect.cli.terminal import Interrupt, say
 from memdetect.errors import Exit, MemdetectError
 
-CHILD = "MEMDETECT_WORKER"  # set for the processes that are started; each ends when its stdin does
+CHILD = "MEMDETECT_WORKER"  # says to a process that is started by whom; each ends when its stdin does
 PAUSE, GRACE = 0.1, 30.0  # seconds between two looks; that processes have to finish their shard
 MEND = 6  # deaths without a new row, beside those that it takes to cut a shard down to an item: 3 of each end
 
@@ -135,7 +135,7 @@ def _started(rank: int, world: int) -> subprocess.Popen[bytes]:
 
     Without the working folder on its path (-P): what lies there may be called memdetect, and be another version.
     """
-    environment = {**os.environ, CHILD: "1"}
+    environment = {**os.environ, CHILD: started_by(os.getpid())}
     if (home := str(Path(__file__).parents[2])) not in sysconfig.get_paths().values():  # a clone, by PYTHONPATH or -m
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
@@ -170,8 +170,13 @@ def _cards() -> list[str]:
 
 
 def is_worker() -> bool:
-    """Whether this process was started by another one of this command."""
-    return bool(os.environ.get(CHILD))
+    """Whether this process was started by another one of this command: a stray variable does not name its parent."""
+    return os.environ.get(CHILD) == started_by(os.getppid())
+
+
+def started_by(pid: int) -> str:
+    """What a process of this command tells those that it starts."""
+    return f"of {pid}"
 
 
 def end_with_parent() -> None:

@@ -1,11 +1,12 @@
 """compare(): two runs of the same items on two models, or with two settings, and what changed between them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from memdetect.copies.match import Match, picture_of
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Judging
 from memdetect.inputs.wording import family_key
@@ -14,6 +15,7 @@ from memdetect.judging.outcome import EXITS, Decision, Verdict
 from memdetect.judging.reading import Runs, read_runs
 from memdetect.judging.results import Judged, Results
 from memdetect.judging.run import policy_of
+from memdetect.judging.search_rules import parts
 from memdetect.judging.statistics.paired import PairedShare, paired_share
 from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.header import Header
@@ -198,8 +200,9 @@ def _rank(change: Change, item: Judged | None, order: int) -> tuple[int, int, fl
 def change_of(old: Judged | None, new: Judged | None, findings: Sequence[Outcome]) -> Change:
     """What changed of an item. None = not measured; an outcome that is not among the findings is clear.
 
-    A finding that the old run did not have is new, also where that could not decide. So is a copy of other training
-    images than before. What the new run could not decide is undecided, never gone.
+    A finding that the old run did not have is new, also where that could not decide. So is a copy, whole or in part, of
+    a training image that was not copied before, whatever else still is. What the new run could not decide is undecided,
+    never gone.
     """
     known, found = old is not None and old.outcome in findings, new is not None and new.outcome in findings
     if found and old is not None and new is not None and known:
@@ -214,14 +217,28 @@ def change_of(old: Judged | None, new: Judged | None, findings: Sequence[Outcome
 
 
 def _worse(old: Judged, new: Judged, findings: Sequence[Outcome]) -> Change:
-    if {old.outcome, new.outcome} <= {*COPIES} and not _copied(old) & _copied(new):
+    held = _copied(old.row.matches, findings)
+    made = _copied([*(m for m in new.row.matches if m.copy_found), *parts(new.row)], findings)
+    both = {old.outcome, new.outcome} <= {*COPIES}
+    if both and made.keys() - held.keys():
         return "new"
     was, now = findings.index(old.outcome), findings.index(new.outcome)
-    return "worse" if now < was else "better" if now > was else "unchanged"
+    if now < was or (both and any(whole and not held[picture] for picture, whole in made.items())):
+        return "worse"
+    return "better" if now > was else "unchanged"
 
 
-def _copied(item: Judged) -> set[str]:
-    return {match.key for match in item.row.matches if match.copy_found or match.partial_found}
+def _copied(near: Iterable[Match], findings: Sequence[Outcome]) -> dict[str, bool]:
+    """The training pictures that are copied, as far as that is a finding, and whether as a whole.
+
+    A picture stands in an index as it is shown, decoded in other ways and cropped: all of them are the same.
+    """
+    found: dict[str, bool] = {}
+    for match in near:
+        if match.copy_found or (match.partial_found and "partial-copy" in findings):
+            picture = picture_of(match.key)
+            found[picture] = found.get(picture, False) or match.copy_found
+    return found
 
 
 def _counts(row: Result, verdict: Verdict) -> bool:

@@ -57,7 +57,8 @@ def clean_count(
     if calibration is None:
         return 0
     every = deciding == 1 and calibration.parts == "drawn" and not banked and len(calibration.kinds) < 2
-    kept = [item.stratum for item in calibration.items if every or item.part == "calibration"]
+    asked = [item for item in calibration.items if item.stratum or not calibration.kinds]
+    kept = [item.stratum for item in asked if every or item.part == "calibration"]
     held = Counter(name for name in kept if not present or name in present).values()
     least = SMALLEST_STRATUM if calibration.strata else SMALLEST_KIND
     return min((n for n in held if n >= least), default=max(held, default=0))

@@ -13,7 +13,7 @@ from memdetect.judging.run import Judged, policy_file
 from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
-from memdetect.runs.policy import Chosen
+from memdetect.runs.policy import Chosen, with_ignored
 
 OF_A_MACHINE = ("attempts", "parts", ".lock", "results.jsonl", "pairs.png")  # not copied to another folder
 
@@ -22,7 +22,8 @@ def close(run: Path, waiting: Callable[[], bool] = lambda: True, policy: Chosen 
     """Judge a run of which every shard is there, and write its results.jsonl.
 
     The results are written row by row, as they are read. waiting: asked while another process opens or closes the run.
-    policy: as a scan of the same options has it, None = that of the run's header, from the file that its scans named.
+    policy: as a scan of the same options has it, None = that of the run's header, from the file that its scans named,
+    with the suppressions that are in force in the working folder.
     Raises MemdetectError: inconclusive with the number of shards that are missing, error for one that is damaged.
     """
     folder = RunFolder(run)
@@ -33,7 +34,7 @@ def close(run: Path, waiting: Callable[[], bool] = lambda: True, policy: Chosen 
     if found.damaged:
         raise MemdetectError(found.damaged[0], Exit.ERROR)
     beside = Beside(altered=found.altered, recall=found.recall)
-    chosen = policy or Chosen(found.policies[0], "", policy_file(folder))
+    chosen = policy or Chosen(with_ignored(found.policies[0], Path.cwd()), "", policy_file(folder))
     results, verdict = judge_with(found.header, found.rows, found.calibration, chosen.policy, beside)
     verdict = replace(verdict, policy_file=chosen.file)
     with folder.locked(waiting):

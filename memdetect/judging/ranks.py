@@ -150,7 +150,8 @@ def reference_scores(plan: Plan, calibration: Calibration | None) -> ReferenceSc
     if calibration is None:
         return Unranked("there are no clean scores for this model; run `memdetect calibrate`")
     if different := calibration.difference(plan):
-        return Unranked(f"the clean scores were made with another {different}; calibrate again")
+        cure = "scan again with --base" if calibration.other_base(plan) else "calibrate again"
+        return Unranked(f"the clean scores were made with another {different}; {cure}")
     deciding = plan.deciding
     if len(deciding) > MOST:
         return Unranked(f"{len(deciding)} detectors decide, at most {MOST} can; name fewer")
@@ -171,10 +172,11 @@ def _of_prompts(calibration: Calibration, name: str, plan: Plan) -> list[float] 
 def _reference(plan: Plan, calibration: Calibration, scores: Mapping[str, list[float]]) -> ReferenceScores:
     items, deciding = calibration.items, plan.deciding
     first = scores[deciding[0]]
-    tuning = [i for i, item in enumerate(items) if item.part == "tuning"]
-    ranked = [i for i, item in enumerate(items) if item.part == "calibration"]
+    asked = [i for i, item in enumerate(items) if item.stratum or not calibration.kinds]  # the others have no words
+    tuning = [i for i in asked if items[i].part == "tuning"]
+    ranked = [i for i in asked if items[i].part == "calibration"]
     if len(deciding) == 1 and calibration.parts == "drawn" and not plan.bank and len(calibration.kinds) < 2:
-        ranked = list(range(len(items)))  # nothing rests on the tuning split
+        ranked = asked  # nothing rests on the tuning split
     if not ranked:
         raise MemdetectError(f"{len(items)} clean prompts leave none for the calibration split; calibrate with more")
     tails = {m: fit_tail(m, [scores[m][i] for i in tuning]) for m in deciding} if len(deciding) > 1 else {}

@@ -27,9 +27,10 @@ LOW = (*SHARES, "rows", "null_queries")  # facts of an index of which the smalle
 class Runs:
     """A run, or several as one: header, measurements in order, clean scores, and lines that could not be read.
 
-    altered: what is not as it was fixed or measured, a line each. policies: those that the runs were planned with.
-    folders: of each run in turn, with the number of its rows. recall: what its screen is known to keep, and the screen
-    that this has to be of.
+    altered: what is not as it was fixed or measured, a line each. policies: those that the runs were planned with,
+    without their suppressions: of these the place decides where it is judged (`runs.policy.with_ignored`). folders: of
+    each run in turn, with the number of its rows. recall: what its screen is known to keep, and the screen that this
+    has to be of.
     """
 
     header: Header
@@ -58,7 +59,8 @@ def read_runs(folders: Sequence[Path], calibration: Path | None = None, recall: 
     judging needs, and for a file that is missing.
     """
     found = _in_order(folders)
-    policies = tuple(held_policy(header.policy, str(folder / "run.json")) for folder, header in found)
+    held = [held_policy(header.policy, str(folder / "run.json")) for folder, header in found]
+    policies = tuple(policy.model_copy(update={"ignore": ()}) for policy in held)
     for folder, header in found:
         _same(*found[0], folder, header)
     damaged: list[str] = []

@@ -1,35 +1,60 @@
 """What a screen keeps, measured: of labelled prompts, or of what a full scan found beside it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from memdetect import __version__
 from memdetect.errors import MemdetectError
 from memdetect.inputs.wording import family_key, kind_of
 from memdetect.judging.integrity import unaltered
+from memdetect.judging.outcome import Verdict
+from memdetect.judging.reading import read_runs
 from memdetect.judging.rows import Reader
-from memdetect.judging.run import read_run
 from memdetect.judging.screen_recall import Found, Recall, asked_of
 from memdetect.judging.screened import screen_rows
+from memdetect.judging.search_rules import useless
+from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
-from memdetect.runs.policy import failing
-from memdetect.runs.records import Measurement
+from memdetect.runs.policy import Policy
+from memdetect.runs.records import FINDINGS, Measurement, Outcome
 from memdetect.runs.screen import FOLDER
 
 
-def measured_recall(folder: Path, wanted: Mapping[str, str], about: str, full: Header | None = None) -> Recall:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Prompts that a screen should keep, and how that is known.
+
+    wanted: id -> prompt. outcomes: id -> what the full scan found of it, {} = they are said to be memorized. about: how
+    it is known, in words. finds: the outcomes that could be found. full: the header of the full scan, None = no scan.
+    """
+
+    wanted: Mapping[str, str]
+    about: str
+    finds: Sequence[Outcome] = FINDINGS[:3]
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict[str, Outcome])
+    full: Header | None = None
+
+    @property
+    def undecided(self) -> int:
+        """How many prompts the full scan could not decide."""
+        return sum(outcome == "inconclusive" for outcome in self.outcomes.values())
+
+
+def measured_recall(folder: Path, known: Known) -> Recall:
     """What the screen of a run keeps of the prompts that it should keep.
 
-    wanted: id -> prompt of those. full: the header of the full scan that found them; None = the run's own settings.
     Raises MemdetectError for a run that was not screened, for no prompts, and for one that the run does not hold.
     """
+    wanted, about, full = known.wanted, known.about, known.full
     header = RunFolder(folder).header()
     screen = header.screen
     if screen is None:
         raise MemdetectError(f"{folder} was not screened; give a folder that scan --screen made")
-    if not wanted:
+    if len(wanted) == known.undecided:
         raise MemdetectError(f"no prompt is {about}, so that nothing can be measured; give a run that holds some")
     home = RunFolder(folder / FOLDER)
     made = home.header()
@@ -55,7 +80,9 @@ def measured_recall(folder: Path, wanted: Mapping[str, str], about: str, full: H
         full_seeds=asked.full_seeds,
         cutoffs=screen.cutoffs,
         calibration=screen.calibration,
-        found=tuple(_found(rows.values(), made.plan, chosen)),
+        finds=tuple(known.finds),
+        deciding=full.plan.deciding if full and "suspicious" in known.finds else (),
+        found=tuple(_found(rows.values(), made.plan, chosen, known.outcomes)),
     )
 
 
@@ -68,12 +95,19 @@ def _of_another(header: Header, full: Header) -> str:
     return "" if theirs == ours else f"number of images a prompt ({theirs}, the screened one {ours})"
 
 
-def _found(rows: Iterable[Measurement], plan: Plan, chosen: set[int]) -> Iterator[Found]:
+def _found(
+    rows: Iterable[Measurement], plan: Plan, chosen: set[int], outcomes: Mapping[str, Outcome]
+) -> Iterator[Found]:
     reader = Reader(plan)
     for row in sorted(rows, key=lambda row: row.index):
         scores = {name: reader.score(name, row.scores.get(name)) for name in plan.detectors}
-        family = family_key(row.meta, row.prompt)
-        yield Found(family=family, kind=kind_of(row.meta), scores=scores, kept=row.index in chosen)
+        yield Found(
+            family=family_key(row.meta, row.prompt),
+            kind=kind_of(row.meta),
+            scores=scores,
+            kept=row.index in chosen,
+            outcome=outcomes.get(row.id, ""),
+        )
 
 
 def labelled(folder: Path, groups: Sequence[str]) -> dict[str, str]:
@@ -94,21 +128,48 @@ def labelled(folder: Path, groups: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def findings_of(folder: Path) -> tuple[Header, dict[str, str]]:
-    """The header of a full scan, and id -> prompt of what it finds by its own policy.
+def findings_of(folder: Path) -> Known:
+    """What a full scan finds by its own policy, and what it could not decide.
 
-    Raises MemdetectError for a run that was screened itself, or is not complete.
+    Where it could not find what is suspicious, for lack of clean scores say, it is judged for copies alone. Raises
+    MemdetectError for a run that was screened itself, is not complete or was altered, or can find nothing.
     """
-    run = read_run(folder)
-    if run.header.screen:
+    found = read_runs([folder])
+    if found.header.screen:
         raise MemdetectError(f"{folder} was screened itself; give a scan of the same prompts without --screen")
-    if run.interrupted:
-        raise MemdetectError(f"{folder} is not complete; run the same scan again to resume")
-    fails = _outcomes(run.header)
-    return run.header, {row.id: row.prompt or "" for row in run.results if row.outcome in fails}
+    why = ""
+    for fail_on in _asked(found.policies[0]):
+        policy = found.policies[0].model_copy(update={"fail_on": fail_on})
+        beside = Beside(altered=found.altered)
+        results, verdict = judge_with(found.header, found.rows, found.calibration, policy, beside)
+        if not verdict.complete:
+            raise MemdetectError(f"{folder} is not complete; run the same scan again to resume")
+        if broken := next((rule.reason for rule in verdict.rules if rule.name == "integrity"), ""):
+            raise MemdetectError(f"{folder}: {broken}")
+        blind = _blind(found.header, verdict, policy)
+        why = why or blind.get(fail_on, "")
+        if fail_on not in blind:
+            finds = [name for name in policy.failing if name not in blind]
+            told = {row.id: row for row in results if row.outcome in (*policy.failing, "inconclusive")}
+            prompts = {name: row.prompt or "" for name, row in told.items()}
+            outcomes: dict[str, Outcome] = {name: row.outcome for name, row in told.items()}
+            return Known(prompts, f"found by {folder}, or not decided", finds, outcomes, found.header)
+    raise MemdetectError(f"{folder} could find nothing that a screen should keep: {why}; give a scan that can")
 
 
-def _outcomes(header: Header) -> Sequence[str]:
-    """The outcomes that a run's policy fails on; where it fails on none, all that are findings but what is similar."""
-    asked = str(header.policy.get("fail_on", "suspicious"))
-    return failing("suspicious" if asked == "none" else asked)
+def _asked(policy: Policy) -> Sequence[Literal["copy", "partial-copy", "suspicious"]]:
+    """What a run's policy fails on, the weakest first; where it fails on none, as by default."""
+    kinds: Sequence[Literal["copy", "partial-copy", "suspicious"]] = ("suspicious", "partial-copy", "copy")
+    return kinds if policy.fail_on == "none" else kinds[kinds.index(policy.fail_on) :]
+
+
+def _blind(header: Header, verdict: Verdict, policy: Policy) -> dict[str, str]:
+    """The outcomes that a full scan could not find, each with the reason."""
+    said = {rule.name: rule.reason for rule in verdict.rules if rule.outcome == "inconclusive"}
+    index = useless(header.index, policy) if header.index else "no training images were searched"
+    reasons = {
+        "copy": index,
+        "partial-copy": index or said.get("parts", ""),
+        "suspicious": said.get("calibration", "") or said.get("shift", ""),
+    }
+    return {name: reason for name, reason in reasons.items() if reason}

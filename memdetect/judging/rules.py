@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from math import ceil
 
+from memdetect.inputs.wording import worded
 from memdetect.judging.columns import distinct
 from memdetect.judging.families import families_of, flagging_ranks
 from memdetect.judging.findings import Findings
@@ -101,9 +102,16 @@ def _tells_no_kinds(found: Findings, reference: ReferenceScores) -> str:
         return ""
     if reference.n < SMALLEST_KIND:
         return f"{reference.n} clean prompts are too few to go by, at least {SMALLEST_KIND} are asked for"
+    if reference.novelties or clean.kinds:
+        return ""
     tuning = sum(item.part == "tuning" for item in clean.items)
-    if clean.parts == "given" and tuning < SMALLEST_TUNING and not reference.novelties and not clean.kinds:
+    if clean.parts == "given" and tuning < SMALLEST_TUNING:
         return f"kinds of prompts were not looked for, since {tuning} of {SMALLEST_TUNING} that it takes are for tuning"
+    if tuning and any(worded(one.prompt or "") for one in (*found.rows, *clean.items)):
+        return (
+            "the clean prompts tell no kinds, so that a prompt unlike them is not refused; "
+            f"it takes {SMALLEST_TUNING} with words for tuning"
+        )
     return ""
 
 

@@ -16,7 +16,7 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.journal import POLICY_NOTED
 from memdetect.runs.mirror import fetched
-from memdetect.runs.policy import Policy, read_policy
+from memdetect.runs.policy import Policy, read_policy, with_ignored
 from memdetect.runs.records import Result
 from memdetect.runs.review import read_reviews
 
@@ -124,10 +124,13 @@ def _folder(run: Any) -> Any:
 
 
 def read_run(folder: File) -> Run:
-    """The run in a folder as `scan` returned it, judged by the policy that it was planned with."""
+    """The run in a folder as `scan` returned it, judged by the policy that it was planned with.
+
+    Suppressions are those in force in the working folder.
+    """
     home = fetched(Path(folder))
     found = read_runs([home])
-    policy = found.policies[0]
+    policy = with_ignored(found.policies[0], Path.cwd())
     results, verdict = judge_records(
         found.header, found.rows, found.calibration, policy, Beside(altered=found.altered, recall=found.recall)
     )

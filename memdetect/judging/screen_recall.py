@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memdetect.errors import MemdetectError
 from memdetect.files import SMALL, read_regular
@@ -19,6 +19,7 @@ from memdetect.judging.statistics.beta import interval, lower_bound
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Names, Settings, Whole
 from memdetect.runs.policy import Policy
+from memdetect.runs.records import COPIES, Outcome
 from memdetect.runs.screen import RECALL, Screen, Share
 
 KEPT = RECALL
@@ -34,12 +35,15 @@ class Found(_Strict):
     """A prompt that should be kept: its family and kind, and what the screen made of it.
 
     scores: of each detector of the screen, None = not finite, so that it is chosen. kept: whether it was chosen.
+    outcome: what the full scan found, "" = it was said to be memorized. What that left inconclusive counts as lost
+    where it is not kept, and for nothing where it is.
     """
 
     family: str
     kind: str
     scores: dict[str, float | None]
     kept: bool
+    outcome: Outcome | Literal[""] = ""
 
 
 class Recall(_Strict):
@@ -47,10 +51,11 @@ class Recall(_Strict):
 
     about: how it is known what a screen should keep. share or p, detectors, screen, screen_seeds: the screen that it
     was measured for; cutoffs: where that screen's own list was cut; calibration: digest of its clean scores, where it
-    chooses by p. full, full_seeds: the settings of the full scan.
+    chooses by p. full, full_seeds: the settings of the full scan. finds: the outcomes that could be found, the worst
+    first; deciding: the detectors that decided what is suspicious, () = nothing rests on scores.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     memdetect: str
     about: str
     share: Share | None = None
@@ -62,6 +67,8 @@ class Recall(_Strict):
     full_seeds: Whole
     cutoffs: dict[str, float] = {}
     calibration: str = ""
+    finds: Annotated[tuple[Outcome, ...], Field(min_length=1)]
+    deciding: tuple[str, ...] = ()
     found: tuple[Found, ...]
 
     @property
@@ -81,13 +88,30 @@ class Recall(_Strict):
             return f"{name.replace('_', ' ')} {_named(theirs)} (here {_named(ours)})"
         return ""
 
-    def kept_by(self, screen: Screen | None = None) -> dict[str, KeptOf]:
+    def lacking(self, header: Header, policy: Policy) -> str:
+        """What a gate fails on in such a run and the measured prompts were not searched for, in words; "" for nothing.
+
+        Where no index is searched, nothing is a copy.
+        """
+        asked = [name for name in policy.failing if name not in COPIES or header.index]
+        if missing := [name for name in asked if name not in self.finds]:
+            return f"what is {' or '.join(self.finds)}, and this gate fails on {' and '.join(missing)} as well"
+        ours = header.plan.deciding
+        if "suspicious" in asked and self.deciding and self.deciding != ours:
+            return f"what {_named(self.deciding)} finds suspicious, and here {_named(ours)} decides"
+        return ""
+
+    def kept_by(self, screen: Screen | None = None, failing: Sequence[Outcome] = ()) -> dict[str, KeptOf]:
         """Families kept, of each kind, by a screen of these settings with its own cutoffs; None = by the one measured.
 
-        A family counts as kept only if every prompt of it that should be is.
+        failing: the outcomes that count, () = all.
+        A family counts as kept only if every prompt of it that should be is. Of what could not be decided only what is
+        lost counts.
         """
         families: dict[str, dict[str, bool]] = {}
         for one in self.found:
+            if not _counts(one, screen, failing):
+                continue
             own = families.setdefault(one.kind, {})
             own[one.family] = own.get(one.family, True) and _kept(one, screen)
         return {kind: _kept_of(kind, own.values()) for kind, own in sorted(families.items())}
@@ -140,6 +164,12 @@ def _kept(one: Found, screen: Screen | None) -> bool:
     return any((score := one.scores.get(name)) is None or score >= cut for name, cut in screen.cutoffs.items())
 
 
+def _counts(one: Found, screen: Screen | None, failing: Sequence[Outcome]) -> bool:
+    if one.outcome == "inconclusive":
+        return not _kept(one, screen)
+    return not one.outcome or not failing or one.outcome in failing
+
+
 def _kept_of(kind: str, families: Iterable[bool]) -> KeptOf:
     found = list(families)
     kept, count = sum(found), len(found)
@@ -157,6 +187,10 @@ def read_recall(path: Path) -> Recall:
     except ValidationError as problem:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        if key == "schema_version" and first["input"] == 1:
+            raise MemdetectError(
+                f"{path} does not say which outcomes could be found (schema 1, expected 2); {MEASURE}"
+            ) from None
         raise MemdetectError(
             f"{path} is no recall of a screen: {key or 'file'}: {first['msg']}; measure it anew"
         ) from None
@@ -181,8 +215,10 @@ def screened_of(
     if screen is None:
         return None
     left = Counter(kind_of(row.meta) for row in rows if row.status == "screened")
-    known = recall.kept_by(screen) if recall else {}
+    known = recall.kept_by(screen, policy.failing) if recall else {}
     reason = _reason(left, recall, known, asked, policy.min_screen_recall)
+    if left and not reason and recall and (lacking := recall.lacking(header, policy)):
+        reason = f"the recall of the screen was measured of {lacking}; {MEASURE}"
     told = tuple(known[kind] for kind in left if kind in known)
     return Screened(screen.count, left.total(), screen.phrase, told, reason, policy.min_screen_recall)
 

@@ -20,11 +20,11 @@ from memdetect.runs.records import Measurement
 def with_kinds(made: Calibration, plan: Plan) -> Calibration:
     """The calibration with the kind of each prompt, found on the tuning split, and how new it is among its kind.
 
-    Unchanged where a column says what p-values stay within, where prompts have no words, and where the tuning split has
-    fewer than 60. A tuning prompt's own novelty is among the other tuning prompts.
+    Unchanged where a column says what p-values stay within, and where the tuning split has fewer than 60 with words.
+    Prompts without words are of no kind. A tuning prompt's own novelty is among the other tuning prompts.
     """
-    tuning = [i for i, item in enumerate(made.items) if item.part == "tuning"]
-    if made.strata or made.base or len(tuning) < SMALLEST_TUNING or not all(worded(item.prompt) for item in made.items):
+    tuning = [i for i, item in enumerate(made.items) if item.part == "tuning" and worded(item.prompt)]
+    if made.strata or made.base or len(tuning) < SMALLEST_TUNING:
         return made
     texts = [made.items[i].prompt for i in tuning]
     scores = {name: own for name in plan.deciding if (own := _scores(made, name, plan)) is not None}
@@ -42,15 +42,15 @@ def of_kinds(made: Calibration, every: Calibration) -> Calibration:
     if not every.kinds:
         return made
     held = {item.id: item.stratum for item in every.items}
-    named = {i: held[item.id] for i, item in enumerate(made.items) if item.part == "tuning"}
+    named = {i: held[item.id] for i, item in enumerate(made.items) if item.part == "tuning" and held[item.id]}
     kinds = Kinds([made.items[i].prompt for i in named], list(named.values()))
     items = _told_items(made, told_of(made, kinds, named))
     return made.model_copy(update={"items": items, "kinds": _kinds(items, {k.name: k.example for k in every.kinds})})
 
 
-def _told_items(made: Calibration, told: Sequence[Told]) -> tuple[Item, ...]:
+def _told_items(made: Calibration, told: Sequence[Told | None]) -> tuple[Item, ...]:
     return tuple(
-        item.model_copy(update={"stratum": found.kind, "novelty": round(found.novelty, 6)})
+        item.model_copy(update={"stratum": found.kind, "novelty": round(found.novelty, 6)}) if found else item
         for item, found in zip(made.items, told, strict=True)
     )
 
@@ -61,16 +61,23 @@ def known_of_kinds(made: Calibration, rows: Sequence[Measurement]) -> Calibratio
     if kinds is None:
         return made
     texts = {row.id: row.prompt or "" for row in rows}
-    told = kinds.tell([texts[item.id] for item in made.known])
+    told = _tell(kinds, [texts[item.id] for item in made.known])
     pairs = zip(made.known, told, strict=True)
-    return made.model_copy(update={"known": tuple(k.model_copy(update={"stratum": t.kind}) for k, t in pairs)})
+    known = tuple(k.model_copy(update={"stratum": t.kind if t else ""}) for k, t in pairs)
+    return made.model_copy(update={"known": known})
 
 
-def told_of(made: Calibration, kinds: Kinds, named: Mapping[int, str]) -> list[Told]:
-    """What is told of each clean prompt; named: the kinds of tuning prompts by their place, which they keep."""
-    rest = iter(kinds.tell([item.prompt for i, item in enumerate(made.items) if i not in named]))
+def told_of(made: Calibration, kinds: Kinds, named: Mapping[int, str]) -> list[Told | None]:
+    """What is told of each clean prompt, None of one without words; named: kinds of tuning prompts, which they keep."""
+    rest = iter(_tell(kinds, [item.prompt for i, item in enumerate(made.items) if i not in named]))
     own = iter(kinds.among_others())
     return [next(own) if i in named else next(rest) for i in range(len(made.items))]
+
+
+def _tell(kinds: Kinds, prompts: Sequence[str]) -> list[Told | None]:
+    """What is told of each prompt; None of one without words."""
+    found = iter(kinds.tell([prompt for prompt in prompts if worded(prompt)]))
+    return [next(found) if worded(prompt) else None for prompt in prompts]
 
 
 def _kinds(items: Sequence[Item], examples: Mapping[str, str]) -> tuple[Kind, ...]:
@@ -90,7 +97,7 @@ def kinds_in(made: Calibration | None) -> Kinds | None:
     """What tells the kinds of a calibration; None where it has none, or was kept without its prompts' words."""
     if made is None or not made.kinds:
         return None
-    tuning = [item for item in made.items if item.part == "tuning"]
+    tuning = [item for item in made.items if item.part == "tuning" and item.stratum]
     if not tuning or not all(item.prompt for item in tuning):
         return None
     if other := next((item for item in tuning if item.text and text_key(item.prompt) != item.text), None):
@@ -108,8 +115,7 @@ def told_fields(prompts: Sequence[str], kinds: Kinds | None) -> list[dict[str, A
     """Fields `kind` and `novelty` of the record of each prompt; {} for one without words, and where no kinds are."""
     if kinds is None:
         return [{} for _ in prompts]
-    found = iter(kinds.tell([prompt for prompt in prompts if worded(prompt)]))
-    named = [next(found) if worded(prompt) else None for prompt in prompts]
+    named = _tell(kinds, prompts)
     return [{"kind": one.kind, "novelty": round(one.novelty, 6)} if one else {} for one in named]
 
 

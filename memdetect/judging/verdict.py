@@ -92,14 +92,15 @@ def judge_with(
     reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
     screened = screened_of(header, told, *(beside.recall or (None, None)), policy)
     bar = replace(_bar(reference, header, policy), screened=screened)
-    items = _judged(_centred(told, header.plan, calibration), bar, policy)
+    own = None if calibration is None or calibration.other_base(header.plan) else calibration  # of these very prompts
+    items = _judged(_centred(told, header.plan, own), bar, policy)
     aside = suppressions(policy, items, header, beside.today or datetime.now(UTC).date())
     items = with_suppressed(items, aside)
     known = sensitivities(reference, calibration, policy, header.planned, flagging_ranks(reference, policy))
     verdict = _verdict(Findings(header, items, reference, calibration, known, screened), policy, bar, aside)
     broken = tuple(integrity(beside.altered))
     said = (*(rule.reason for rule in broken), *_strangers(items, bar))
-    results = Results(items, header.plan, reference, calibration)
+    results = Results(items, header.plan, reference, own)
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 

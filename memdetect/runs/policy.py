@@ -148,10 +148,15 @@ def read_policy(
     chosen = _validate(Policy, {**base.model_dump(exclude={"ignore"}), **given}, "options")
     options = ", ".join(f"--{_dashed(key)}" for key in sorted(given))
     return Chosen(
-        chosen.model_copy(update={"ignore": _ignored(folders)}),
+        with_ignored(chosen, start),
         f"{source}{' under ' if options else ''}{options}",
         inside(path, folders[-1]) if table is not None else "",
     )
+
+
+def with_ignored(policy: Policy, start: Path) -> Policy:
+    """A policy with the suppressions of the `.memdetectignore.toml` in force at `start`, and no others."""
+    return policy.model_copy(update={"ignore": _ignored(folders_above(start.resolve()))})
 
 
 def _dashed(key: str) -> str:

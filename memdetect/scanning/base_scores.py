@@ -123,6 +123,7 @@ def calibration_of_base(header: Header, rows: Sequence[Measurement], bench: Benc
         settings=wanted,
         provenance={
             "base": header.plan.model,
+            "inputs": header.plan.inputs,
             "rounds": rounds,
             "versions": header.versions,
             **({"nonfinite": lost} if lost else {}),

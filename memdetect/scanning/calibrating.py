@@ -7,8 +7,6 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from memdetect.adapters import Model, load
 from memdetect.copies.matching import Evidence
 from memdetect.detectors import find
@@ -173,8 +171,8 @@ class _Search:
             matches = self.evidence.of([image])
             own = any(match.copy_found or match.partial_found for match in matches)
             unseen = not matches or any(match.unseen for match in matches)
-            unseen = unseen or single_colour(np.asarray(image))
-            self.compared, self.missed = self.compared + 1, self.missed + (unseen and not own)
+            missed = (unseen or single_colour(image)) and not own
+            self.compared, self.missed = self.compared + (not missed), self.missed + missed
             copied = copied or own
         return copied
 
@@ -264,7 +262,7 @@ def _strongest(rows: Sequence[Measurement], made: Calibration, header: Header) -
         *({row.id: reader.score(name, row.scores.get(name)) for row in rows} for name in header.plan.detectors),
     ]
     found: dict[str, Measurement] = {}
-    for stratum in dict.fromkeys(strata.values()):
+    for stratum in [name for name in dict.fromkeys(strata.values()) if name or not made.kinds]:
         own = [row for row in rows if strata.get(row.id) == stratum]
         for values in scores:
             order = sorted(own, key=lambda row: -inf if (s := values[row.id]) is None else s, reverse=True)

@@ -190,6 +190,7 @@ def _plan(planned: Planned, index: Mapping[str, Any]) -> Plan:
         timesteps=times if probed else (),
         index=index.get("digest", ""),
         top_k=index.get("top_k"),
+        base=str(planned.base or ""),
     )
 
 
@@ -230,6 +231,7 @@ def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Cali
     return Calibration(
         settings=plan.settings,
         strata=plan.strata,
+        provenance={"base": plan.base, "inputs": plan.inputs},
         base=base,
         offsets=dict.fromkeys(plan.detectors, zero),
         items=tuple(

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from memdetect.adapters import Model
+from memdetect.copies.compared import plain
 from memdetect.errors import MemdetectError
 from memdetect.files import open_regular, written
 from memdetect.inputs.images import IN_PART, open_ways, said_ways, to_array
@@ -160,10 +161,16 @@ def _image_row(
     row = checked(row, latents, [given.image], bench.evidence, {0: given.ways})
     if IN_PART in given.notes and row.status == "ok":
         row = row.model_copy(update={"status": "unreadable"})
-    if row.one_colour or not given.image.finite or np.ptp(given.fitted, axis=(1, 2)).any():
+    if row.one_colour or not given.image.finite or not plain(_picture(given.fitted)):
         return row
     said = "the part of image 0 that the network takes has a single colour"
     return row.model_copy(update={"one_colour": [0], "notes": [*row.notes, said]})
+
+
+def _picture(fitted: Float[np.ndarray, "chan row col"]) -> Image.Image:
+    """What the network takes of a given image, -1 black to 1 white, as a picture."""
+    pixels = np.clip((fitted.transpose(1, 2, 0) + 1) * 127.5, 0, 255)
+    return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def digest_of(path: Path) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from memdetect.copies.compared import plain
+from memdetect.copies.index import centre_square
 from memdetect.copies.match import Match
 from memdetect.copies.matching import Evidence
 from memdetect.probing import Decoded
@@ -16,9 +17,12 @@ from memdetect.runs.records import Measurement, Score
 Views = Mapping[int, Sequence[Image.Image]]
 
 
-def single_colour(pixels: UInt8[np.ndarray, "row col 3"]) -> bool:
-    """Whether all pixels of an image are equal, in red, green and blue alike."""
-    return bool((pixels == pixels[:1, :1]).all())
+def single_colour(image: Image.Image) -> bool:
+    """Whether an image has one colour, but for noise, so that no training image can be compared with it.
+
+    By the rule of that comparison (`copies.compared.plain`): of the image and of the square about its centre.
+    """
+    return plain(image) and ((square := centre_square(image)) is None or plain(square))
 
 
 def not_finite(latents: Float[Tensor, "image chan row col"]) -> list[int]:
@@ -73,7 +77,7 @@ def checked(
     blank = [k for k, image in enumerate(images) if not image.finite and k not in cause]
     sound = [k for k in range(len(images)) if k not in (*cause, *blank)]
     found = search(images, sound, evidence, ways)
-    single = [k for k in sound if single_colour(images[k].pixels)]
+    single = [k for k in sound if single_colour(Image.fromarray(images[k].pixels))]
     lost = [name for name, score in row.scores.items() if not _whole(score)]
     faults = [
         *_said("latents of", bad, ("are not finite", "are not finite")),

@@ -1,6 +1,7 @@
 """Which policy a gate judges by, and what it sets aside: the place where it runs decides, and every report says so."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from synthetic_runs import INDEX, calibration, header, match, part, row, searched, write_run
 
 from memdetect.cli import run
+from memdetect.judging.comparing import compare
+from memdetect.judging.merging import close
+from memdetect.judging.run import judge, read_run
 from memdetect.runs.policy import Ignore, Policy
 
 MADE = calibration(np.random.default_rng(0).normal(size=999).tolist())
@@ -98,8 +102,6 @@ def test_two_runs_of_two_policies_are_refused_in_either_order(elsewhere: Path, c
 def test_a_suppression_that_was_removed_here_does_not_live_on_in_the_run(
     file: str | None, elsewhere: Path, capsys: Any
 ) -> None:
-    from datetime import date
-
     held = Ignore(**ENTRY, expires=date(2999, 1, 1))
     folder = copied(elsewhere / "run", Policy(ignore=(held,)))
     if file is not None:
@@ -108,6 +110,30 @@ def test_a_suppression_that_was_removed_here_does_not_live_on_in_the_run(
     ignore(elsewhere)
     found = verdict(capsys, folder)
     assert (found["exit"], found["suppressed"]) == (0, 1)
+
+
+def _merged(folder: str) -> Any:
+    return close(Path(folder)).verdict
+
+
+def _read(folder: str) -> Any:
+    return read_run(folder).verdict
+
+
+def _compared(folder: str) -> Any:
+    return compare(Path(folder), Path(folder)).new.verdict
+
+
+@pytest.mark.parametrize("judged", [_merged, _read, _compared, judge])
+def test_a_removed_suppression_lives_on_in_no_reader_of_a_run(judged: Any, elsewhere: Path) -> None:
+    """What the run keeps is a record; what is there now counts, as it does for a gate."""
+    held = Ignore(**ENTRY, expires=date(2999, 1, 1))
+    folder = copied(elsewhere / "run", Policy(ignore=(held,)))
+    found = judged(folder)
+    assert (found.verdict, found.suppressed, found.policy["ignore"]) == ("fail", 0, [])
+    ignore(elsewhere)
+    found = judged(folder)
+    assert (found.verdict, found.suppressed) == ("pass", 1)
 
 
 @pytest.mark.parametrize(

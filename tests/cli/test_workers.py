@@ -14,7 +14,12 @@ from toy_runs import bytes_of
 
 from memdetect import read_run
 from memdetect.cli import run
-from memdetect.cli.workers import Workers, _without_workers  # pyright: ignore[reportPrivateUsage]
+from memdetect.cli.workers import (
+    Workers,
+    _without_workers,  # pyright: ignore[reportPrivateUsage]
+    is_worker,
+    started_by,
+)
 from memdetect.cli.workers import _started as started  # pyright: ignore[reportPrivateUsage]
 from memdetect.judging.run import policy_file
 from memdetect.runs.folder import RunFolder
@@ -205,6 +210,29 @@ def test_a_policy_file_that_is_not_known_is_not_named(named: list[str], tmp_path
     assert policy_file(RunFolder(tmp_path)) == ""
 
 
+@pytest.mark.parametrize("stray", ["1", "true", str(os.getppid()), f"of {os.getpid()}", ""])
+def test_a_stray_variable_makes_no_worker(stray: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker ends with 0 and unjudged, which is not what a scan in CI may do that somebody exported it to."""
+    monkeypatch.setenv("MEMDETECT_WORKER", stray)
+    assert not is_worker()
+
+
+def test_a_process_that_was_started_as_a_worker_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+    monkeypatch.setenv("MEMDETECT_WORKER", "1")
+    real = subprocess.Popen
+
+    def noted(command: list[str], env: dict[str, str], **_: Any) -> subprocess.Popen[bytes]:
+        seen.update(env)
+        return real(["true"])
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    started(0, 2).wait()
+    monkeypatch.undo()
+    code = "import sys; from memdetect.cli.workers import is_worker; sys.exit(is_worker())"
+    assert subprocess.call([sys.executable, "-c", code], env=seen) == 1
+
+
 def test_workers_of_a_calibration_make_it_and_it_is_said_once(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,7 +246,7 @@ def test_workers_of_a_calibration_make_it_and_it_is_said_once(
         """Its processes, in this one."""
         assert self.runs == [Path("c.run")]
         with monkeypatch.context() as patch:
-            patch.setenv("MEMDETECT_WORKER", "1")
+            patch.setenv("MEMDETECT_WORKER", started_by(os.getppid()))
             patch.setattr("memdetect.cli.places.end_with_parent", lambda: None)
             self.codes += [
                 run([*command, "--rank", str(rank), "--world", "2"]) or code for rank, code in enumerate(codes)

@@ -1,5 +1,6 @@
 """Two runs compared: what is new, gone, worse and better by hand, and no pass where something could not be told."""
 
+import shutil
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -74,6 +75,55 @@ def test_what_changed_of_an_item(old: dict[str, Any], new: dict[str, Any], chang
     assert found.counts == {name: (name == change) + 30 * (name == "clear") for name in CHANGES}
     assert [pair.change for pair in found.pairs] == ([change] if change != "clear" else [])
     assert found.verdict == ("inconclusive" if None in (old.get("value", 0), new.get("value", 0)) else "pass")
+
+
+def near(*found: tuple[str, int, bool]) -> dict[str, Any]:
+    """An item whose images are copies of these training images: key, number of the image, and whether whole."""
+    made = [match(seed=k).model_copy(update={"key": key}) if whole else part(key, k) for key, k, whole in found]
+    return {"matches": made}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "change"),
+    [
+        ([("x", 0, True)], [("x", 0, True), ("y", 1, True)], "new"),
+        ([("x", 0, False)], [("x", 0, True), ("y", 1, True)], "new"),
+        ([("x", 0, True)], [("x", 0, True), ("y", 1, False)], "new"),
+        ([("x", 0, True)], [("y", 0, False)], "new"),
+        ([("x", 0, True), ("y", 1, True)], [("x", 0, True)], "unchanged"),
+        ([("x", 0, True), ("y", 1, False)], [("x", 0, True), ("y", 1, True)], "worse"),
+        ([("x", 0, True)], [("x", 0, True), ("x#plain", 1, True), ("x#0,0,64,64", 1, True)], "unchanged"),
+        ([("x#white,unturned", 0, True)], [("x", 1, False)], "better"),
+    ],
+)
+def test_a_copy_of_a_picture_that_was_not_copied_is_new(old: Any, new: Any, change: str) -> None:
+    """Also beside an old one; the crops and decodings of a training image are that image."""
+    rest = [FAR] * 30
+    found = compared([near(*old), *rest], [near(*new), *rest], "new")
+    assert [pair.change for pair in found.pairs] == [change]
+    assert found.exit == (Exit.FAILED if change == "new" else Exit.OK)
+
+
+def test_an_entry_for_one_picture_answers_for_no_other(tmp_path: Path) -> None:
+    tmp_path.joinpath(".memdetectignore.toml").write_text(
+        '[[ignore]]\nid = "i0"\ncopy-of = "x"\nmodel = "tiny"\nreason = "licensed"\nowner = "legal"\n'
+        "expires = 2999-01-01\n"
+    )
+    rest = [FAR] * 30
+    found = compared([near(("x", 0, True)), *rest], [near(("x", 0, True), ("y", 1, True)), *rest], "new")
+    assert (found.exit, found.counts["new"]) == (Exit.FAILED, 1)
+
+
+def test_only_what_is_a_finding_can_be_new() -> None:
+    """Where whole copies alone are findings, a part is none, and a whole copy of what was a part before is new."""
+    Path("memdetect.toml").write_text('[policy]\nfail-on = "copy"\n')
+    rest = [FAR] * 30
+    whole, more = near(("x", 0, True)), near(("x", 0, True), ("y", 1, False))
+    both = near(("x", 0, True), ("y", 1, True))
+    assert [pair.change for pair in compared([whole, *rest], [more, *rest], "new").pairs] == ["unchanged"]
+    shutil.rmtree("old")
+    shutil.rmtree("new")
+    assert [pair.change for pair in compared([more, *rest], [both, *rest], "new").pairs] == ["new"]
 
 
 def test_the_worst_change_stands_first() -> None:

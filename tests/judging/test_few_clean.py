@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from synthetic_runs import INDEX, calibration, header, row, searched
+from synthetic_runs import INDEX, ON_BASE, calibration, header, of_base, row, searched
 
 from memdetect.errors import Exit
 from memdetect.judging import judge
@@ -39,10 +39,13 @@ def test_copies_alone_need_no_clean_prompts() -> None:
     assert "the policy asks for no scores; prompts that have one and are like clean ones are ranked" in verdict.claim
 
 
-@pytest.mark.parametrize("changes", [{"base": "other"}, {"strata": ["a"] * 300}])
+@pytest.mark.parametrize("changes", [of_base(5), {"strata": ["a"] * 300}])
 def test_a_base_and_strata_have_sizes_of_their_own(changes: dict[str, Any]) -> None:
-    count = 50 if "base" in changes else 300
-    assert "too few" not in reason(verdict_of(clean(count, **changes)), "calibration")
+    count, plan = (50, ON_BASE) if "base" in changes else (300, {"strata": "kind"})
+    made, rows = clean(count, **changes), searched(row(i, float(i), meta={"kind": "a"}) for i in range(5))
+    verdict = judge(header(5, made, index=INDEX, plan=plan), rows, made)[1]
+    assert "too few" not in reason(verdict, "calibration")
+    assert "made with another" not in reason(verdict, "calibration")
 
 
 def test_what_changed_since_the_first_image_is_named() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import binom
-from synthetic_runs import header, plan_of, row
+from synthetic_runs import INDEX, header, plan_of, row, searched
 from wordings import captions, clean_prompts, codes, of_kinds_found, titles
 
 from memdetect.errors import Exit, MemdetectError
@@ -219,10 +219,75 @@ def test_kinds_are_not_looked_for_where_nothing_could_tell_them(why: str) -> Non
     changes: dict[str, Any] = {"strata": "kind"} if why == "a column" else {"base": "b"} if why == "a base" else {}
     found = clean_prompts(tuning[1:] if why == "few for tuning" else tuning, clean, **changes)
     if why == "no words":
-        bare = found.items[-1].model_copy(update={"prompt": "17"})
-        found = found.model_copy(update={"items": (*found.items[:-1], bare)})
+        bare = tuple(item.model_copy(update={"prompt": f"{i}"}) for i, item in enumerate(found.items))
+        found = found.model_copy(update={"items": bare})
     assert with_kinds(found, plan_of(strata=found.strata)) == found
     assert clean_prompts(tuning, clean) != of_kinds_found(tuning, clean)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_clean_prompt_without_words_takes_no_kinds_from_the_others(place: int) -> None:
+    """It is of no kind itself, ranked among nothing, and changes nothing else. Mutant: one such, and none are told."""
+    tuning, clean = scored(captions(80, seed=1), 0.0), scored(captions(200, seed=2)[80:], 0.0, 1)
+    plain = of_kinds_found(tuning, clean)
+    odd = ("1984", 99.0)
+    made = of_kinds_found([odd, *tuning], clean) if place == 0 else of_kinds_found(tuning, [*clean, odd])
+    (bare,) = [item for item in made.items if item.prompt == "1984"]
+    assert (bare.stratum, bare.novelty) == ("", None)
+    rest = [(item.prompt, item.stratum, item.novelty) for item in made.items if item != bare]
+    assert rest == [(item.prompt, item.stratum, item.novelty) for item in plain.items]
+    assert made.kinds == plain.kinds
+    assert of_kinds(made.model_copy(update={"kinds": (), "items": untold(made)}), made).items == made.items
+    assert reference_of(made).by_stratum == reference_of(plain).by_stratum
+    assert clean_count(made, 1) == clean_count(plain, 1)
+    texts = [*captions(20, seed=7), "2001"]
+    rows = rows_with(texts, [0.0] * 21, made)
+    results, found = judge(header(21, made, index=INDEX), searched(rows), made)
+    assert [r.reason for r in results if r.outcome == "inconclusive"] == ["it has no words, and the clean prompts have"]
+    assert reason(found, "calibration") == ""
+    strange = rows_with(codes(20), [0.0] * 20, made)
+    results, _ = judge(header(20, made, index=INDEX), searched(strange), made)
+    assert {r.reason for r in results} == {UNLIKE}
+
+
+def untold(made: Calibration) -> tuple[Item, ...]:
+    return tuple(item.model_copy(update={"stratum": "", "novelty": None}) for item in made.items)
+
+
+def reference_of(made: Calibration) -> ReferenceScores:
+    found = reference_scores(plan_of(), made)
+    assert isinstance(found, ReferenceScores)
+    return found
+
+
+def test_a_memorized_prompt_without_words_is_of_no_kind(made: Calibration) -> None:
+    known = (Known(id="i0", family="a", text="a", kind="scene"),)
+    told = known_of_kinds(made.model_copy(update={"known": known}), [row(0, 1.0, prompt="1984")])
+    assert told.known[0].stratum == ""
+
+
+@pytest.mark.parametrize("parts", ["drawn", "given"])
+def test_clean_prompts_with_words_that_tell_no_kinds_pass_no_gate_by_scores(parts: Any) -> None:
+    """As those do that were calibrated with a prompt of digits among them. Also cut, without the words."""
+    tuning, clean = scored(captions(80, seed=1), 0.0), scored(captions(200, seed=2)[80:], 0.0, 1)
+    made = clean_prompts(tuning, clean).model_copy(update={"parts": parts})
+    rows = searched(rows_with(codes(20), [0.0] * 20, None))
+    for held in (made, made.cut(header(20).plan)):
+        _, found = judge(header(20, held, index=INDEX), rows, held)
+        said = "the clean prompts tell no kinds, so that a prompt unlike them is not refused; it takes 60 with words "
+        assert reason(found, "calibration") == f"{said}for tuning; calibrate with more"
+        assert found.exit == Exit.INCONCLUSIVE
+    _, found = judge(header(20, made, Policy(fail_on="copy"), index=INDEX), rows, made, Policy(fail_on="copy"))
+    assert found.exit == Exit.OK
+
+
+def test_labels_need_no_kinds() -> None:
+    tuning, clean = [(str(i), i / 99) for i in range(80)], [(str(i), i / 99) for i in range(80, 300)]
+    made = of_kinds_found(tuning, clean)
+    assert made.kinds == ()
+    rows = searched([row(i, 0.0, prompt=str(900 + i)) for i in range(20)])
+    _, found = judge(header(20, made, index=INDEX), rows, made)
+    assert reason(found, "calibration") == ""
 
 
 def test_known_memorized_prompts_are_of_the_kinds_of_the_clean_ones(made: Calibration) -> None:

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
-from synthetic_runs import INDEX, calibration, header, plan_of, row, searched, write_run
+from synthetic_runs import INDEX, calibration, header, match, plan_of, row, searched, write_run
 
 from memdetect.errors import MemdetectError
 from memdetect.judging import judge, read_runs
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.outcome import Verdict
-from memdetect.judging.screen_recall import Asked, Found, Recall
+from memdetect.judging.recall_making import findings_of
+from memdetect.judging.screen_recall import Asked, Found, Recall, read_recall
 from memdetect.judging.screened import as_screened, strongest, unlikely
 from memdetect.judging.verdict import Beside, judge_with
 from memdetect.runs.header import Header
@@ -88,6 +89,8 @@ def test_without_clean_scores_of_the_screen_no_p_value_chooses(clean: Calibratio
 
 # What is known to be kept
 
+ANY = {"finds": ("copy", "partial-copy", "suspicious")}
+
 
 def asked_of(**changes: Any) -> Asked:
     facts: dict[str, Any] = {"share": 0.2, "p": None, "detectors": ("sharpness",), "screen": PLAN.settings}
@@ -95,7 +98,7 @@ def asked_of(**changes: Any) -> Asked:
 
 
 def recall_of(found: Sequence[Found], **changes: Any) -> Recall:
-    return Recall(**{"memdetect": "0", "about": "", **asked_of().facts(), "found": tuple(found), **changes})
+    return Recall(**{"memdetect": "0", "about": "", **asked_of().facts(), **ANY, "found": tuple(found), **changes})
 
 
 def found(family: str, score: float | None, kind: str = "", *, kept: bool = True) -> Found:
@@ -211,6 +214,111 @@ def test_a_recall_of_another_screen_does_not_pass() -> None:
     _, verdict = judged(known, COPIES)
     assert verdict.verdict == "inconclusive"
     assert "the recall of the screen was measured for share 0.4 (here 0.2)" in verdict.reasons[0]
+
+
+SCORED, FOUND = Policy(), [found(f"f{i}", 6.0) for i in range(40)]
+CLEAN = calibration([float(x) for x in range(999)])
+
+
+def screen_rule_of(recall: Recall, policy: Policy, **changes: Any) -> str:
+    """Why the rule `screen` is not met, of a run that was searched, and whose scores are ranked."""
+    plan = plan_of(detectors=["spikiness"], combine=[])
+    head = header(40, CLEAN, policy, **{"index": INDEX, **changes}).model_copy(
+        update={"screen": screen_of(range(8), {"sharpness": 5.0}, plan, detectors=("sharpness",))}
+    )
+    rows = [row(i, float(i)) for i in range(40)]
+    whole = [*searched(rows[:8]), *map(as_screened, rows[8:])]
+    _, verdict = judge_with(head, whole, CLEAN, policy, Beside(recall=(recall, asked_of())))
+    return next(rule.reason for rule in verdict.rules if rule.name == "screen")
+
+
+@pytest.mark.parametrize(
+    ("finds", "policy", "index", "said"),
+    [
+        (["copy"], Policy(fail_on="copy"), INDEX, ""),
+        (["copy"], Policy(fail_on="partial-copy"), INDEX, "copy, and this gate fails on partial-copy as well"),
+        (["copy"], SCORED, INDEX, "copy, and this gate fails on partial-copy and suspicious as well"),
+        (["suspicious"], SCORED, INDEX, "suspicious, and this gate fails on copy and partial-copy as well"),
+        (["suspicious"], SCORED, {}, ""),
+        (["copy", "partial-copy", "suspicious"], SCORED, INDEX, ""),
+        (["copy"], Policy(fail_on="none"), INDEX, ""),
+    ],
+)
+def test_a_recall_says_nothing_of_what_the_full_scan_could_not_find(
+    finds: list[Any], policy: Policy, index: Any, said: str
+) -> None:
+    reason = screen_rule_of(recall_of(FOUND, finds=tuple(finds)), policy, index=index)
+    assert reason.startswith(f"the recall of the screen was measured of what is {said}; measure it" if said else "")
+    assert bool(reason) == bool(said)
+
+
+def test_a_recall_of_what_other_detectors_find_is_none_of_these() -> None:
+    assert screen_rule_of(recall_of(FOUND, deciding=("spikiness",)), SCORED) == ""
+    other = recall_of(FOUND, deciding=("agreement",))
+    assert "of what agreement finds suspicious, and here spikiness decides; " in screen_rule_of(other, SCORED)
+    assert screen_rule_of(other, COPIES) == ""
+
+
+def test_what_counts_is_what_the_gate_fails_on_and_what_was_not_decided_is_lost_where_it_is_not_kept() -> None:
+    """Forty suspicious prompts that are kept say nothing of a copy that is not."""
+    lost = found("copied", 1.0, kept=False).model_copy(update={"outcome": "copy"})
+    scored = [one.model_copy(update={"outcome": "suspicious"}) for one in FOUND]
+    open_ = [found(f"o{i}", x).model_copy(update={"outcome": "inconclusive"}) for i, x in enumerate([9.0, 1.0, 2.0])]
+    known, screen = recall_of([lost, *scored]), screen_of([], {"sharpness": 5.0}, detectors=("sharpness",))
+    assert (known.kept_by(screen, ("copy",))[""].kept, known.kept_by(screen, ("copy",))[""].families) == (0, 1)
+    assert (known.kept_by(screen)[""].kept, known.kept_by(screen)[""].families) == (40, 41)
+    assert "0 of 1 families of findings" in screen_rule_of(known, COPIES)
+    half = recall_of([*FOUND, *open_]).kept_by(screen, ("copy",))[""]
+    assert (half.kept, half.families) == (40, 42)
+
+
+def full_scan(folder: Path, clean: Calibration | None = CLEAN, **changes: Any) -> Path:
+    """A scan of 40 prompts of which the first is a copy, the second no number, and the last above all clean ones."""
+    policy = changes.pop("policy", None)
+    scores = [0.0, None, *(i * 20.0 for i in range(2, 39)), 9000.0]
+    rows = [row(i, x, matches=[match()] if i == 0 else []) for i, x in enumerate(scores)]
+    head = header(40, clean, policy, **{"index": INDEX, **changes})
+    return write_run(folder, head, searched(rows) if head.index else rows, clean)
+
+
+@pytest.mark.parametrize(
+    ("changes", "finds", "told"),
+    [
+        ({}, ("copy", "partial-copy", "suspicious"), ["i0", "i39"]),
+        ({"policy": Policy(fail_on="copy")}, ("copy",), ["i0"]),
+        ({"clean": None}, ("copy", "partial-copy"), ["i0"]),
+        ({"clean": None, "index": {**INDEX, "part_limit": 1.0}}, ("copy",), ["i0"]),
+        ({"index": {**INDEX, "recall": None}}, ("suspicious",), ["i0", "i39"]),
+    ],
+)
+def test_a_full_scan_finds_what_its_policy_index_and_clean_scores_allow(
+    tmp_path: Path, changes: dict[str, Any], finds: Any, told: list[str]
+) -> None:
+    known = findings_of(full_scan(tmp_path / "full", **changes))
+    assert tuple(known.finds) == finds
+    assert known.undecided == 1
+    assert [name for name, outcome in known.outcomes.items() if outcome != "inconclusive"] == told
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clean": None, "index": {}}, "could find nothing that a screen should keep: there are no clean scores"),
+        ({"policy": Policy(fail_on="copy"), "index": {}}, "should keep: no training images were searched; give a scan"),
+    ],
+)
+def test_a_full_scan_that_can_find_nothing_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(MemdetectError, match=said):
+        findings_of(full_scan(tmp_path / "full", **changes))
+
+
+def test_a_recall_that_does_not_say_what_could_be_found_has_to_be_measured_again(tmp_path: Path) -> None:
+    held = json.loads(recall_of(FOUND).model_dump_json())
+    old = {key: value for key, value in held.items() if key not in ("finds", "deciding")}
+    (tmp_path / "old.json").write_text(json.dumps({**old, "schema_version": 1}))
+    said = r"old\.json does not say which outcomes could be found \(schema 1, expected 2\); measure it with"
+    with pytest.raises(MemdetectError, match=said):
+        read_recall(tmp_path / "old.json")
 
 
 def test_no_rate_is_bounded_and_the_bulk_is_no_warning() -> None:

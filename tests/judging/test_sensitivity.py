@@ -1,13 +1,16 @@
 """Without an index a run passes only on scores that are known to notice what this model has memorized."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_runs import INDEX, calibration, header, known, row, searched
+from synthetic_runs import INDEX, ON_BASE, calibration, header, known, of_base, row, searched, write_run
 
 from memdetect.errors import Exit
+from memdetect.inputs.options import Judging
 from memdetect.judging import Verdict, judge
+from memdetect.judging.run import judge_folders
 from memdetect.judging.statistics.beta import lower_bound
 from memdetect.judging.statistics.rates import memorized_share
 from memdetect.runs.policy import Policy
@@ -109,25 +112,49 @@ def test_a_searched_index_takes_its_place_and_copies_alone_need_none():
 @pytest.mark.parametrize("policy", [Policy(), Policy(min_sensitivity=0.0), Policy(fail_on="none", min_sensitivity=0.0)])
 def test_a_run_against_a_base_never_passes_without_an_index(policy):
     rows = scanned()
-    changes = {"base": "base", "offsets": {"spikiness": {r.id: 0.0 for r in rows}}, **known([500.0] * 30)}
-    verdict = judged(rows, policy, **changes)
+    made = calibration(REFERENCE, **of_base(19), **known([500.0] * 30))
+    verdict = judge(header(19, made, policy, plan=ON_BASE), rows, made, policy)[1]
     assert verdict.exit == Exit.INCONCLUSIVE
     assert "scores against a base are not known to find what comes back" in reason(verdict, "sensitivity")
-    made = calibration(REFERENCE, **changes)
-    assert judge(header(19, made, policy, index=INDEX), searched(rows), made, policy)[1].exit == Exit.OK
+    assert judge(header(19, made, policy, index=INDEX, plan=ON_BASE), searched(rows), made, policy)[1].exit == Exit.OK
 
 
 def test_one_memorized_caption_that_could_not_be_found_is_said():
     """50 captions and 4 rounds of the base: h = ceil(50 / (.05 * 201)) = 5."""
     rows = searched([row(i, float(i) + 0.5) for i in range(50)])
-    made = calibration([float(i) for i in range(200)], base="base", offsets={"spikiness": {r.id: 0.0 for r in rows}})
-    verdict = judge(header(50, made, index=INDEX), rows, made)[1]
+    made = calibration([float(i) for i in range(200)], **of_base(50))
+    verdict = judge(header(50, made, index=INDEX, plan=ON_BASE), rows, made)[1]
     assert reason(verdict, "calibration") == (
         "one memorized prompt cannot be found among 50: it takes 5 at once; give --base-rounds 20, or --fail-on copy "
         "with an index"
     )
-    more = calibration([float(i) for i in range(1000)], base="base", offsets={"spikiness": {r.id: 0.0 for r in rows}})
-    assert reason(judge(header(50, more, index=INDEX), rows, more)[1], "calibration") == ""
+    more = calibration([float(i) for i in range(1000)], **of_base(50))
+    assert reason(judge(header(50, more, index=INDEX, plan=ON_BASE), rows, more)[1], "calibration") == ""
+
+
+def test_what_a_base_drew_is_of_its_own_prompts_alone(tmp_path: Path) -> None:
+    """Ids are the callers' own: other prompts may have the same, and another run may have no base at all."""
+    rows = searched([row(i, 9.0) for i in range(50)])
+    offsets = {"spikiness": {r.id: 100.0 for r in rows}}
+    made = calibration([float(i) for i in range(200)], **{**of_base(50), "offsets": offsets})
+    plain = calibration([float(i) for i in range(200)])
+    (tmp_path / "made.json").write_text(made.model_dump_json())
+    (tmp_path / "plain.json").write_text(plain.model_dump_json())
+    for clean, plan, said in (
+        (made, {}, f"base (calibrated {'b' * 12!r}, scanned 'none'); scan again with --base"),
+        (made, {"base": "c" * 64}, f"base (calibrated {'b' * 12!r}, scanned {'c' * 12!r}); scan again with --base"),
+        (made, {**ON_BASE, "inputs": "def"}, "list of prompts (calibrated 'abc', scanned 'def'); scan again with"),
+        (plain, ON_BASE, f"base (calibrated 'none', scanned {'b' * 12!r}); scan again with --base"),
+    ):
+        results, verdict = judge(header(50, clean, index=INDEX, plan=plan), rows, clean)
+        assert f"the clean scores were made with another {said}" in reason(verdict, "calibration")
+        assert verdict.exit == Exit.INCONCLUSIVE
+        assert {r.judged["combined"] for r in results} == {r.judged["spikiness"] for r in results} == {9.0}
+    results, _ = judge(header(50, made, index=INDEX, plan=ON_BASE), rows, made)
+    assert {r.judged["combined"] for r in results} == {-91.0}
+    run = write_run(tmp_path / "run", header(50, plain, index=INDEX), rows, plain)
+    given = Judging(calibration=str(tmp_path / "made.json"))
+    assert "made with another base" in judge_folders([run], given).verdict.rules[2].reason
 
 
 def test_the_share_that_may_be_memorized_is_bounded_by_the_known_ones():

@@ -85,7 +85,7 @@ def test_a_base_that_is_the_same_in_all_but_name_gives_fair_reference_scores(tmp
 
 def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_path: Path) -> None:
     """Design: lift one prompt's scores above all rounds of the base; it alone gets the smallest p there is."""
-    options = changed(OPTIONS, base_rounds=20)
+    options = changed(OPTIONS, base_rounds=20, base=base)
     bench = prepare(load(pipe), options)
     reference = base_calibration(read(prompts), load(base), bench, tmp_path, Watch(), 20)
     assert reference is not None

@@ -14,10 +14,12 @@ from PIL import Image
 from small_pictures import QUICK, fill
 from tiny_stable import tiny_stable_diffusion
 
+from memdetect.copies.candidates import Opener, compared
+from memdetect.copies.compared import plain
 from memdetect.copies.embedders import load_embedder
-from memdetect.copies.index import build_index
-from memdetect.copies.match import Match
-from memdetect.copies.matching import Evidence, Seen
+from memdetect.copies.index import build_index, centre_square
+from memdetect.copies.match import ONE_COLOUR, Match
+from memdetect.copies.matching import Evidence, Seen, open_evidence
 from memdetect.errors import MemdetectError
 from memdetect.probing import Decoded
 from memdetect.runs.folder import RunFolder
@@ -103,6 +105,40 @@ def test_a_decoder_that_saturates_to_one_colour_is_named(
     assert [row.one_colour for row in run.results] == [[0, 1]] * 3
     assert {note for row in run.results for note in row.notes} == {"images 0, 1 have a single colour"}
     assert {row.status for row in run.results} == {"ok"}
+
+
+def hazy(pixels: torch.Tensor) -> None:
+    """Grey, a level of 255 up or down."""
+    pixels.copy_((torch.rand(pixels.shape, generator=torch.Generator().manual_seed(0)) - 0.5) * 4 / 255)
+
+
+def test_a_decoder_that_gives_grey_but_for_noise_passes_no_gate_on_copies(
+    place: Path, pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No training image is compared with such an image, so that it is not clear."""
+    spoil_decoder(pipe, monkeypatch, hazy)
+    options = settings(**FAST, index=place / "train.index", policy=Policy(fail_on="copy", min_recall=0.0))
+    run = scan([place / "prompts.txt"], pipe, tmp_path / "run", options)
+    assert all(np.ptp(np.asarray(Image.open(run.folder / name))) > 0 for row in run.results for name in row.files)
+    assert {match.note for row in run.results for match in row.matches} == {ONE_COLOUR}
+    assert [row.one_colour for row in run.results] == [[0, 1]] * 3
+    assert {(row.outcome, row.reason) for row in run.results} == {("inconclusive", "its images have a single colour")}
+    assert [rule.outcome for rule in run.verdict.rules if rule.name == "one-colour"] == ["inconclusive"]
+    monkeypatch.undo()
+    given = scan([run.folder / name for row in run.results for name in row.files], pipe, tmp_path / "given", options)
+    assert [row.one_colour for row in given.results] == [[0]] * 6
+    assert {row.outcome for row in given.results} == {"inconclusive"}
+
+
+def test_a_calibration_does_not_count_grey_images_as_compared(
+    place: Path, pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_decoder(pipe, monkeypatch, hazy)
+    options = settings(**FAST, index=place / "train.index", policy=Policy(min_recall=0.0))
+    made = calibrate([place / "prompts.txt"], pipe, tmp_path / "c.json", options)
+    assert made is not None
+    assert made.checked == ""
+    assert made.provenance["unchecked"].startswith("an image could not be compared or has a single colour")
 
 
 def test_latents_that_are_no_numbers_are_named_and_not_called_pixels(
@@ -271,15 +307,24 @@ def test_latents_by_brute_force() -> None:
     assert not_finite(torch.zeros(2, 4, 2, 2)) == []
 
 
-def test_one_colour_by_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        pixels = rng.integers(0, 2, (2, 2, 3), dtype=np.uint8)
-        assert single_colour(pixels) == (len({tuple(pixel) for pixel in pixels.reshape(-1, 3).tolist()}) == 1)
-    assert single_colour(np.tile(np.array([1, 2, 3], np.uint8), (5, 7, 1)))
-    grey = np.zeros((5, 7, 3), np.uint8)
-    grey[4, 6, 2] = 1
-    assert not single_colour(grey)
+@pytest.mark.parametrize("size", [(64, 64), (300, 40), (40, 300), (1, 1)])
+@pytest.mark.parametrize("noise", [0, 1, 2, 6, 60])
+def test_what_cannot_be_compared_has_one_colour(place: Path, size: tuple[int, int], noise: int) -> None:
+    """By the comparison itself, with a training image that has many."""
+    rng = np.random.default_rng(noise)
+    grey = 128 + rng.integers(-noise, noise + 1, (size[1], size[0], 3))
+    image = Image.fromarray(grey.astype(np.uint8))
+    index = open_evidence(place / "train.index").index
+    near = Match(rank=1, key="a", path=index.row(0).seen_from(str(index.folder)), similarity=0.9)
+    (found,) = compared([image, *filter(None, [centre_square(image)])], [near], Opener(index))
+    assert single_colour(image) == (found.note == ONE_COLOUR)
+
+
+def test_a_small_thing_in_the_middle_of_a_long_picture_is_more_than_one_colour() -> None:
+    banner = Image.new("RGB", (4000, 40), "white")
+    banner.putpixel((2000, 20), (200, 0, 0))
+    assert plain(banner)
+    assert not single_colour(banner)
 
 
 # Other rooms

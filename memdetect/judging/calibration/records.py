@@ -24,8 +24,9 @@ class _Strict(BaseModel):
 class Item(_Strict):
     """A clean prompt. family, text: keys of `inputs.wording`; prompt: "" = not kept; part: its split.
 
-    stratum: what its p-values stay within: the value of a column, or the kind that was found from its text. novelty:
-    how unlike the nearest tuning prompts of its kind it is, in [0, 1]; None where kinds were not looked for.
+    stratum: what its p-values stay within: the value of a column, or the kind that was found from its text, "" where
+    kinds were found and it has no words, so that nothing is ranked among it. novelty: how unlike the nearest tuning
+    prompts of its kind it is, in [0, 1]; None where kinds were not looked for.
     """
 
     id: str
@@ -79,7 +80,8 @@ class Calibration(_Strict):
     prompts that this model is known to have memorized.
 
     base: the network whose scores of the scan's own prompts these are (see scanning.base_scores), "" = clean prompts
-    of the scanned one. offsets: detector -> id of a scanned prompt -> the base's mean score of it, taken off first.
+    of the scanned one; provenance names its digest, and that of these prompts. offsets: detector -> id of a scanned
+    prompt -> the base's mean score of it, taken off first.
     """
 
     schema_version: Literal[5] = 5
@@ -145,8 +147,11 @@ class Calibration(_Strict):
     def difference(self, plan: Plan) -> str | None:
         """The first setting in which a scan differs from the calibration, as `key (theirs, ours)`, or None.
 
-        Beyond equal settings, the scan's detectors that decide, its layers, timesteps and seeds have to be kept here.
+        Beyond equal settings, the scan's detectors that decide, its layers, timesteps and seeds have to be kept here,
+        and what a base drew has to be these very prompts.
         """
+        if other := self.other_base(plan):
+            return other
         if found := self.settings.difference(plan):
             name, ours, theirs = found
             return f"{name} (calibrated {ours!r}, scanned {theirs!r})"
@@ -158,6 +163,16 @@ class Calibration(_Strict):
             if different := self._uncovered(name, plan.places(name)):
                 return different
         return None
+
+    def other_base(self, plan: Plan) -> str:
+        """In what the base, or the prompts that it drew, are not those of a scan, as `key (theirs, ours)`; else ""."""
+        held = {"base": str(self.provenance.get("base", "")), "list of prompts": str(self.provenance.get("inputs", ""))}
+        if not self.base:
+            held = {"base": ""}
+        for key, ours, theirs in zip(held, held.values(), (plan.base, plan.inputs), strict=False):
+            if ours != theirs:
+                return f"{key} (calibrated {ours[:12] or 'none'!r}, scanned {theirs[:12] or 'none'!r})"
+        return ""
 
     def _uncovered(self, name: str, places: Places) -> str | None:
         if name not in self.scores:
