@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import clear_leftovers, only_writer, read_regular, write_new, written
+from memdetect.files import clear_leftovers, read_regular, write_new, written
+from memdetect.locks import only_writer
 from memdetect.runs.header import Header, read_header
 from memdetect.runs.journal import Journal
 from memdetect.runs.records import Measurement, Result
