@@ -18,15 +18,31 @@ LARGEST = 2**30  # bytes of a file that is read as a whole
 SMALL = 2**24  # of one that people write, such as a policy
 LEFT = re.compile(r"\..+\.([\w-]+)\.(\d+)-(\d+)\.tmp")  # a temporary file, with the process that writes it
 NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL)
+NUMBERS, MACHINES_OWN = (
+    "/proc/self/ns/pid",
+    0xEFFFFFFC,
+)  # what numbers this process, and which does on the machine itself
 GIVEN = re.compile(r"/(dev|proc/self)/fd/\d+|/dev/stdin")  # what a shell makes of <(command)
 
 
 @cache
 def host() -> str:
-    """The name of this machine, of letters, digits, - and _ only; a long one is cut, and told apart by its hash."""
-    name = socket.gethostname()
+    """The name of this machine, of letters, digits, - and _ only; a long one is cut, and told apart by its hash.
+
+    A container that numbers its processes itself is a machine of its own, whatever it is called.
+    """
+    name = socket.gethostname() + _numbers()
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:32] or "-"
     return plain if plain == name else f"{plain[:23]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _numbers() -> str:
+    """What numbers the processes of this one's container; "" where it is the machine, or the system does not tell."""
+    try:
+        found = os.stat(NUMBERS).st_ino  # noqa: PTH116 - no file, which a path would be
+    except OSError:
+        return ""
+    return "" if found == MACHINES_OWN else f" {found}"
 
 
 def process() -> str:
