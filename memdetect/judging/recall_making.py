@@ -103,7 +103,10 @@ def findings_of(folder: Path) -> tuple[Header, dict[str, str]]:
     if run.header.screen:
         raise MemdetectError(f"{folder} was screened itself; give a scan of the same prompts without --screen")
     if run.interrupted:
-        raise MemdetectError(f"{folder} is not complete; run the same scan again to resume")
+        raise MemdetectError(
+            f"{folder} is not complete; run the same scan again to resume, or join it by memdetect merge with the runs "
+            "that hold the rest"
+        )
     fails = _outcomes(run.header)
     return run.header, {row.id: row.prompt or "" for row in run.results if row.outcome in fails}
 
