@@ -110,7 +110,9 @@ def cost(given: argparse.Namespace, folder: Path) -> bool:
 def recall(given: argparse.Namespace, folder: Path) -> None:
     """For each detector its passes, and the share of families of findings that it keeps, at several shares."""
     model, out = load(given.model), given.kept or folder / "run"
-    header, wanted = findings_of(given.full)
+    known = findings_of(given.full)
+    header, wanted = known.full, [name for name, outcome in known.outcomes.items() if outcome != "inconclusive"]
+    assert header is not None
     options = options_of(given, None, given.detectors)
     screen_alone(model, given.mixed, out, options)
     plan = RunFolder(out / FOLDER).header().plan

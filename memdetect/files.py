@@ -1,4 +1,4 @@
-"""Files that are read within a limit, files that are written whole or not at all, folders with one writer at a time."""
+"""Files that are read within a limit, files that are written whole or not at all."""
 
 import errno
 import hashlib
@@ -6,8 +6,7 @@ import os
 import re
 import socket
 import stat
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BufferedReader
@@ -19,16 +18,31 @@ LARGEST = 2**30  # bytes of a file that is read as a whole
 SMALL = 2**24  # of one that people write, such as a policy
 LEFT = re.compile(r"\..+\.([\w-]+)\.(\d+)-(\d+)\.tmp")  # a temporary file, with the process that writes it
 NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL)
-POLL = 0.2  # seconds between two tries to lock
+NUMBERS, MACHINES_OWN = (
+    "/proc/self/ns/pid",
+    0xEFFFFFFC,
+)  # what numbers this process, and which does on the machine itself
 GIVEN = re.compile(r"/(dev|proc/self)/fd/\d+|/dev/stdin")  # what a shell makes of <(command)
 
 
 @cache
 def host() -> str:
-    """The name of this machine, of letters, digits, - and _ only; a long one is cut, and told apart by its hash."""
-    name = socket.gethostname()
+    """The name of this machine, of letters, digits, - and _ only; a long one is cut, and told apart by its hash.
+
+    A container that numbers its processes itself is a machine of its own, whatever it is called.
+    """
+    name = socket.gethostname() + _numbers()
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:32] or "-"
     return plain if plain == name else f"{plain[:23]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _numbers() -> str:
+    """What numbers the processes of this one's container; "" where it is the machine, or the system does not tell."""
+    try:
+        found = os.stat(NUMBERS).st_ino  # noqa: PTH116 - no file, which a path would be
+    except OSError:
+        return ""
+    return "" if found == MACHINES_OWN else f" {found}"
 
 
 def process() -> str:
@@ -51,53 +65,6 @@ def _started(number: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
-
-
-@contextmanager
-def only_writer(lock: Path, folder: Path, waiting: Callable[[], bool] | None = None) -> Generator[None]:
-    """Keep other writers out of `folder` through the file `lock`, which is made, and removed when the body ends.
-
-    waiting: asked several times a second while another process holds the lock; with it the lock is waited for until
-    it answers False. Raises MemdetectError (usage) when another process holds the lock, or when the file cannot be
-    made.
-    """
-    while not _opened_and_locked(lock, folder, opened := list[int]()):
-        if waiting is None or not waiting():
-            raise MemdetectError(f"another process is writing to {folder}; wait for it or choose another --out")
-        time.sleep(POLL)
-    with os.fdopen(opened[0], "r+"):
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # gone with its folder, or open on Windows
-                lock.unlink()
-
-
-def _opened_and_locked(lock: Path, folder: Path, opened: list[int]) -> bool:
-    """Open a file and lock it, its number put into `opened`; False when another process holds it."""
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        # Not through a link, which may lead to a file of somebody's.
-        opened.append(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666))
-    except OSError as problem:
-        raise MemdetectError(f"cannot write to {folder}: {problem.strerror}; choose another --out") from None
-    held = _lock(opened[0], lock)
-    if not held:
-        os.close(opened.pop())
-    return held
-
-
-def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file; False when another process did, or removed this very file as it ended."""
-    try:
-        import fcntl
-    except ImportError:  # no such lock on Windows; two writers would still not corrupt a finished file
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(descriptor).st_ino == path.stat().st_ino
-    except OSError:
-        return False
 
 
 def read_regular(path: Path, most: int = LARGEST) -> bytes:

@@ -1,25 +1,29 @@
 """Files are read within a limit and never waited for, written whole or not at all; nothing is left of a killed one."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memdetect import locks
 from memdetect.errors import MemdetectError
 from memdetect.files import (
     clear_leftovers,
     host,
-    only_writer,
     read_given,
     read_regular,
     read_text,
     temporary_of,
     write_atomic,
 )
+from memdetect.locks import only_writer
 
 
 def began(number: int) -> int:
@@ -30,6 +34,20 @@ def began(number: int) -> int:
 
 def held(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@contextmanager
+def locking(patch: pytest.MonkeyPatch, number: int) -> Iterator[list[int]]:
+    """Have each try to lock fail with an error; the descriptors that were tried."""
+    tries: list[int] = []
+
+    def flock(descriptor: int, _how: int) -> None:
+        tries.append(descriptor)
+        raise OSError(number, os.strerror(number))
+
+    patch.setattr(fcntl, "flock", flock)
+    patch.setattr(locks, "POLL", 0.0)
+    yield tries
 
 
 def test_a_file_is_read_up_to_its_limit_and_refused_above(tmp_path: Path) -> None:
@@ -89,6 +107,62 @@ def test_a_lock_is_not_made_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(MemdetectError, match="cannot write to"), only_writer(tmp_path / ".lock", tmp_path):
         pass
     assert theirs.read_text(encoding="utf-8") == "keep"
+
+
+@pytest.mark.parametrize("name", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL"])
+def test_a_disk_without_locks_is_written_without_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of Lustre without flock, NFS without lockd, and some FUSE."""
+    with locking(monkeypatch, getattr(errno, name)), only_writer(tmp_path / ".lock", tmp_path, lambda: False):
+        (tmp_path / ".lock").unlink()  # of another writer that has none either
+    assert held(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["EWOULDBLOCK", "EACCES"])
+def test_a_lock_that_another_holds_is_waited_for_or_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, True, False])
+    with locking(monkeypatch, getattr(errno, name)) as tries:
+        for waiting in (None, lambda: next(answers)):
+            with (
+                pytest.raises(MemdetectError, match="another process is writing to"),
+                only_writer(tmp_path / ".lock", tmp_path, waiting),
+            ):
+                pass
+    assert len(tries) == 1 + 3
+
+
+def test_a_lock_that_fails_otherwise_is_said_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        locking(monkeypatch, errno.EIO),
+        pytest.raises(MemdetectError, match=r"cannot write to .*: Input/output error; choose another --out"),
+        only_writer(tmp_path / ".lock", tmp_path, lambda: True),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("waiting", [None, lambda: True])
+def test_a_lock_that_its_holder_removed_is_made_anew(
+    waiting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended between the opening and the locking: nobody is writing any more."""
+    usual, tries = fcntl.flock, list[int]()
+
+    def late(descriptor: int, how: int) -> None:
+        tries.append(descriptor)
+        if len(tries) < 3:
+            (tmp_path / ".lock").unlink()
+        if len(tries) == 2:
+            (tmp_path / ".lock").touch()  # and the next one has begun
+        usual(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with only_writer(tmp_path / ".lock", tmp_path, waiting):
+        assert len(tries) == 3
 
 
 def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_bundled" not in path.
 ROOMS = (
     "errors",
     "files",
+    "locks",
     "inputs",
     "adapters",
     "probing",
@@ -35,7 +36,7 @@ ROOMS = (
 LAYERS = {room: number for number, room in enumerate(ROOMS)}
 
 HEAVY = {"torch", "diffusers", "transformers", "faiss", "scipy", "numpy"}
-LIGHT = ("", "cli", "errors", "files", "runs", "judging", "render", "copies.match", "cli.gate", "cli.machine")
+LIGHT = ("", "cli", "errors", "files", "locks", "runs", "judging", "render", "copies.match", "cli.gate", "cli.machine")
 LIGHT += ("copies.alignment_words",)
 LIGHT += ("inputs.bundled", "inputs.prompts", "inputs.folders", "inputs.wording", "inputs.captions", "inputs.labels")
 LIGHT += ("inputs.options", "inputs.given")

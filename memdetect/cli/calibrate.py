@@ -10,12 +10,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from memdetect.cli.options import CleanLookup, CleanSharing, ModelName, Out, asked_for, checked_model, say_loading
-from memdetect.cli.places import shared
+from memdetect.cli.places import check_share, shared
 from memdetect.cli.terminal import Interrupt, hush, progress_bar, say, write
 from memdetect.cli.unfold import unfolded
 from memdetect.cli.workers import is_worker
 from memdetect.errors import Exit, MemdetectError
-from memdetect.inputs.options import Inputs, Loading, Probing, Sampling
+from memdetect.inputs.options import Inputs, Loading, Probing, Sampling, Sharing
+from memdetect.runs.folder import RunFolder
 
 Clean = Annotated[
     list[str] | None,
@@ -69,7 +70,7 @@ def calibrate_command(
         say_loading(model, loading)
         made = run_calibration(requests, model, out, settings, watch=Watch(progress, interrupt.asked))
     if made is None:
-        _unfinished(interrupt)
+        _unfinished(interrupt, out, sharing, known=bool(memorized))
     _publish(made, out)
 
 
@@ -78,7 +79,7 @@ def _drive(count: int, out: Path, files: list[str], *, known: bool) -> None:
     from memdetect.cli.workers import through_workers
     from memdetect.judging.calibration import read_calibration
 
-    runs = [out.parent / f"{out.stem}.{name}" for name in ("run", *(["memorized.run"] if known else []))]
+    runs = _runs(out, known=known)
     workers = through_workers(count, runs, files)
     for run in runs:
         workers.check(run)
@@ -93,9 +94,16 @@ def _drive(count: int, out: Path, files: list[str], *, known: bool) -> None:
     raise typer.Exit
 
 
-def _unfinished(interrupt: Interrupt) -> NoReturn:
+def _runs(out: Path, *, known: bool) -> list[Path]:
+    """The runs that a calibration is made of; known: of memorized prompts as well."""
+    return [out.parent / f"{out.stem}.{name}" for name in ("run", *(["memorized.run"] if known else []))]
+
+
+def _unfinished(interrupt: Interrupt, out: Path, sharing: Sharing, *, known: bool) -> NoReturn:
     """End without a calibration: stopped, or done with the share of a rank that leaves the rest to others."""
     if interrupt.exit is None:
+        for run in _runs(out, known=known):
+            check_share(RunFolder(run), sharing)
         alone = "where each has a disk of its own, join the runs by memdetect merge"
         say(f"its share is measured, and others lack; {alone}; then run the same command again")
         raise typer.Exit(int(Exit.INCONCLUSIVE if is_worker() else Exit.OK))

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from memdetect.cli.terminal import say
 from memdetect.cli.workers import end_with_parent, is_worker
-from memdetect.errors import MemdetectError
+from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Sharing
 from memdetect.inputs.ranks import rank_of
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.sharding import Rank
 
 
 def placed(asked: Sharing, environment: Mapping[str, str]) -> tuple[Sharing, str]:
@@ -25,6 +27,15 @@ def placed(asked: Sharing, environment: Mapping[str, str]) -> tuple[Sharing, str
         return asked, ""
     line = f"rank {found.rank} of {found.world}, by {found.source}"
     return replace(asked, rank=found.rank, world=found.world), line
+
+
+def check_share(run: RunFolder, sharing: Sharing) -> None:
+    """Raise MemdetectError (inconclusive) where a run lacks shards of this process's own share."""
+    rank, sharding = Rank(*sharing.place), run.header().sharding
+    if left := sum(rank.owns(number) for number in run.todo(sharding)):
+        own = sum(rank.owns(number) for number in range(sharding.count))
+        said = f"{left} of {own} shards of its share are missing; run the same command again"
+        raise MemdetectError(said, Exit.INCONCLUSIVE)
 
 
 def shared(asked: Sharing) -> Sharing:

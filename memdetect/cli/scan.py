@@ -4,7 +4,7 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -17,7 +17,7 @@ from memdetect.cli.unfold import unfolded
 from memdetect.cli.workers import is_worker
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Lookup, Probing, Sampling, Screening, Sharing
-from memdetect.runs.remote import Store, is_remote
+from memdetect.runs.remote import Store, is_remote, url_of
 
 Files = Annotated[
     list[str] | None,
@@ -81,8 +81,9 @@ def scan_command(
         settings = Options(loading, drawn, probing, lookup, judging, policy.policy, save_images, *beside)
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
-            run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked))
-    finish(run, wanted, interrupt, judged=judging.fail_on is not None, out=out)
+            watch = Watch(progress, interrupt.asked)
+            run = run_scan(requests, model, out, settings, watch, closing=not is_worker())
+    finish(run, wanted, interrupt, judged=judging.fail_on is not None, out=out, sharing=sharing)
 
 
 def _policy(judging: Any) -> Any:
@@ -138,13 +139,19 @@ def print_plan(requests: Any, model: str, settings: Any) -> None:
     raise typer.Exit
 
 
-def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool, out: Path | None = None) -> None:
+def finish(
+    run: Any,
+    wanted: Reports,
+    interrupt: Interrupt,
+    *,
+    judged: bool,
+    out: Path | None = None,
+    sharing: Sharing | None = None,
+) -> None:
     """Print and write what was found, and end with the exit code of the scan, its verdict or its interruption."""
     if run.interrupted:
         if interrupt.exit is None:
-            share = f"its share is measured, {len(run.results)} of {run.header.planned} items are in {run.folder}"
-            say(f"{share}; join it with those of the other ranks by memdetect merge")
-            raise typer.Exit(int(Exit.INCONCLUSIVE if judged else Exit.OK))
+            _leave(run, out or run.folder, sharing or Sharing(), judged=judged)
         if not is_worker():  # whose own command nobody gave
             again = shlex.join(["memdetect", *sys.argv[1:]])
             say(f"stopped at {len(run.results)} of {run.header.planned}; resume with: {again}")
@@ -158,3 +165,20 @@ def finish(run: Any, wanted: Reports, interrupt: Interrupt, *, judged: bool, out
     if judged:
         conclude(run.verdict)
     raise typer.Exit(int(run.verdict.scan_exit))
+
+
+def _leave(run: Any, out: Path, sharing: Sharing, *, judged: bool) -> NoReturn:
+    """End with the share of a rank that leaves the rest to others."""
+    from memdetect.cli.places import check_share
+    from memdetect.runs.mirror import run_at
+
+    check_share(run_at(out), sharing)
+    if is_worker():  # the one that started it says what is there
+        raise typer.Exit(int(Exit.INCONCLUSIVE))
+    if is_remote(out):
+        again = "once all are, run the same command without --no-steal, which closes the run"
+        say(f"its share is measured and kept at {url_of(out)}; {again}")
+    else:
+        share = f"its share is measured, {len(run.results)} of {run.header.planned} items are in {run.folder}"
+        say(f"{share}; join it with those of the other ranks by memdetect merge")
+    raise typer.Exit(int(Exit.INCONCLUSIVE if judged else Exit.OK))

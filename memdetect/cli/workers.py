@@ -1,9 +1,11 @@
 """`--workers N`: processes of this very command, each with a rank; what dies is started anew while that helps."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -17,7 +19,9 @@ import typer
 
 from memdetect.cli.terminal import Interrupt, say
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.ranks import processors
 
+OPEN = re.compile(r"/(dev|proc/(self|thread-self|\d+)(/task/\d+)?)/fd/\d+|/dev/std(in|out|err)")
 CHILD = "MEMDETECT_WORKER"  # says to a process that is started by whom; each ends when its stdin does
 PAUSE, GRACE = 0.1, 30.0  # seconds between two looks; that processes have to finish their shard
 MEND = 6  # deaths without a new row, beside those that it takes to cut a shard down to an item: 3 of each end
@@ -108,19 +112,32 @@ class Workers:
 def through_workers(count: int, runs: Sequence[Path], inputs: Sequence[str]) -> Workers:
     """Have so many processes of this command do its work on some runs; ends this one where it was stopped.
 
-    Raises MemdetectError (usage) where one of the inputs is stdin.
+    A stop that comes once a process has seen all there is none. Raises MemdetectError (usage) for an input that is
+    read once.
     """
-    if "-" in inputs:
+    if once := next(filter(_read_once, inputs), ""):
+        named = "stdin" if once == "-" else once
         raise MemdetectError(
-            "--workers starts processes that read the inputs anew, and stdin is read once; name a file"
+            f"--workers starts processes that read the inputs anew, and {named} is read once; name a file"
         )
     with Interrupt().listening() as interrupt:
         workers = Workers(count, runs, interrupt.asked)
         workers.work()
-    if interrupt.exit is not None:
+    if interrupt.exit is not None and Exit.OK not in workers.codes:
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")
         raise typer.Exit(int(interrupt.exit))
     return workers
+
+
+def _read_once(given: str) -> bool:
+    """Whether an input is a pipe, a socket, a device, or what the shell has open for this process alone."""
+    if given == "-" or OPEN.fullmatch(os.path.normpath(given)):
+        return True
+    try:
+        mode = os.stat(given).st_mode  # noqa: PTH116 - a pattern is no path
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _cause(code: int) -> str:
@@ -138,24 +155,26 @@ def _started(rank: int, world: int) -> subprocess.Popen[bytes]:
     environment = {**os.environ, CHILD: started_by(os.getpid())}
     if (home := str(Path(__file__).parents[2])) not in sysconfig.get_paths().values():  # a clone, by PYTHONPATH or -m
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, processors() // world)))
     if len(cards := _cards()) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = cards[rank % len(cards)]
-    command = [sys.executable, "-P", "-m", "memdetect", *_without_workers(sys.argv[1:])]
-    command += ["--rank", str(rank), "--world", str(world)]
+    command = [sys.executable, "-P", "-m", "memdetect", *_ranked(sys.argv[1:], rank, world)]
     stdin, stdout = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(command, env=environment, process_group=0, stdin=stdin, stdout=stdout)
 
 
-def _without_workers(arguments: Sequence[str]) -> list[str]:
-    kept = list[str]()
-    given = iter(arguments)
+def _ranked(arguments: Sequence[str], rank: int, world: int) -> list[str]:
+    """A command with a rank behind its name, without --workers; what follows `--` are files, whatever their names."""
+    name, *rest = arguments
+    options = rest[: rest.index("--")] if "--" in rest else rest
+    kept = [name, "--rank", str(rank), "--world", str(world)]
+    given = iter(options)
     for argument in given:
         if argument == "--workers":
             next(given, None)
         elif not argument.startswith("--workers="):
             kept.append(argument)
-    return kept
+    return [*kept, *rest[len(options) :]]
 
 
 def _cards() -> list[str]:

@@ -100,3 +100,9 @@ def _within(rank: int, world: int, source: str) -> Rank:
             f"rank {rank} (by {source}) is none of {world}, expected 0 to {world - 1}; correct --rank or --world"
         )
     return Rank(rank, world, source)
+
+
+def processors() -> int:
+    """How many processors this process may use: those of its Slurm job or container, where it has but some of them."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import read_regular, write_atomic, write_new
+from memdetect.files import read_regular, sync_folder, write_atomic, write_new
 from memdetect.judging.reading import read_runs
 from memdetect.judging.run import Judged, policy_file
 from memdetect.judging.verdict import Beside, judge_with
@@ -55,7 +55,8 @@ def joined(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Put the shards of runs of one plan together, into the first or into a new folder; returns where they are.
 
     Of a shard that several hold, that of the first counts. Journals come before images, images before rows. Raises
-    MemdetectError (usage) for runs of different plans, policies or clean scores, and for a folder that is there.
+    MemdetectError (usage) for runs of different plans, policies, clean scores or devices, on processors of different
+    numbers of threads, and for a folder that is there.
     """
     headers = [RunFolder(run).header() for run in runs]
     for run, header in zip(runs[1:], headers[1:], strict=True):
@@ -78,12 +79,17 @@ def _facts(one: Header, other: Header) -> Iterator[tuple[str, str, str]]:
     yield "their clean scores", one.calibration, other.calibration
     chosen = [header.screen.model_dump_json() if header.screen else "" for header in (one, other)]
     yield "what their screen chose", chosen[0], chosen[1]
+    if one.device and other.device:
+        yield f"their device, {one.device} and {other.device}", one.device, other.device
+        if one.device == "cpu" and one.threads and other.threads:
+            yield f"their number of threads, {one.threads} and {other.threads}", str(one.threads), str(other.threads)
 
 
 def _take(source: RunFolder, home: RunFolder, header: Header) -> None:
     """Copy what the home of a run lacks."""
     for path in source.journal.files():
         _take_journal(path, home.journal.folder)
+    sync_folder(home.journal.folder)
     lacking = set(home.todo(header.sharding))
     for number in sorted(lacking - set(source.todo(header.sharding))):
         pictures = source.pictures(number)

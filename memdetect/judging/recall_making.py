@@ -143,7 +143,10 @@ def findings_of(folder: Path) -> Known:
         beside = Beside(altered=found.altered)
         results, verdict = judge_with(found.header, found.rows, found.calibration, policy, beside)
         if not verdict.complete:
-            raise MemdetectError(f"{folder} is not complete; run the same scan again to resume")
+            raise MemdetectError(
+                f"{folder} is not complete; run the same scan again to resume, or join it by memdetect merge with the "
+                "runs that hold the rest"
+            )
         if broken := next((rule.reason for rule in verdict.rules if rule.name == "integrity"), ""):
             raise MemdetectError(f"{folder}: {broken}")
         blind = _blind(found.header, verdict, policy)

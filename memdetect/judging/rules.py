@@ -57,7 +57,10 @@ def _complete(found: Findings) -> Rule:
         return Rule("complete", "inconclusive", f"{len(found.items) - measured} items are in the records twice")
     if measured == planned > 0:
         return Rule("complete", "pass", "", measured, planned)
-    reason = f"{measured} of {planned} planned items were measured; run the same scan again to resume"
+    reason = (
+        f"{measured} of {planned} planned items were measured; run the same scan again to resume, or join it by "
+        "memdetect merge with the runs that hold the rest"
+    )
     return Rule("complete", "inconclusive", reason, measured, planned)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import clear_leftovers, only_writer, read_regular, write_new, written
+from memdetect.files import clear_leftovers, read_regular, sync_folder, write_new, written
+from memdetect.locks import only_writer
 from memdetect.runs.header import Header, read_header
-from memdetect.runs.journal import Journal
+from memdetect.runs.journal import SHARD, Journal
 from memdetect.runs.records import Measurement, Result
 from memdetect.runs.remote import is_remote, url_of
 from memdetect.runs.sharding import Sharding, numbered
@@ -94,12 +95,16 @@ class RunFolder:
     def write_shard(self, number: int, rows: Sequence[Measurement], **facts: Any) -> bool:
         """Write a shard, once the journal holds its sha256 beside facts about it; False if somebody else wrote it.
 
-        In this order a crash between the two leaves a line too many in the journal, never a shard that it lacks.
+        In this order a crash between the two leaves a line too many in the journal, never a shard that it lacks: the
+        line is synced first, and so are the names of its images.
         """
         data = "".join(row.model_dump_json() + "\n" for row in rows)
         path = self.shard(number)
         digest = hashlib.sha256(data.encode()).hexdigest()
-        self.note("shard", file=path.name, sha256=digest, first=rows[0].index, items=len(rows), **facts)
+        self.note(SHARD, file=path.name, sha256=digest, first=rows[0].index, items=len(rows), **facts)
+        if any(row.files for row in rows):
+            for pictures in (self.pictures(number), self.path / "images"):
+                sync_folder(pictures)
         return write_new(path, data)
 
     def shard(self, number: int) -> Path:
@@ -184,7 +189,10 @@ class RunFolder:
         """The run's results; MemdetectError when the run was not closed."""
         path = self.path / "results.jsonl"
         if not path.exists():
-            raise MemdetectError(f"{self.path} has no results.jsonl: the scan is not finished; run it again to resume")
+            raise MemdetectError(
+                f"{self.path} has no results.jsonl: the scan is not finished; run it again to resume, "
+                "or join it by memdetect merge with the runs that hold the rest"
+            )
         found: list[Result] = []
         for number, line in enumerate(read_regular(path).splitlines(), 1):
             try:

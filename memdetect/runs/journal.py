@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from memdetect.files import named, open_regular, process
+from memdetect.files import named, open_regular, process, sync_folder
 
 FOLDER = "journal"
+SHARD = "shard"  # the event that holds the digest of a shard
 POLICY_NOTED = "policy"  # the event that names the `file` of the policy that a run is planned with
 
 
@@ -22,15 +23,24 @@ class Journal:
         self.folder = run / FOLDER
 
     def note(self, event: str, **facts: Any) -> None:
-        """Append an event with time and host to this process's own file, below a line that a crash may have cut."""
+        """Append an event with time and host to this process's own file, below a line that a crash may have cut.
+
+        That of a shard is synced: the shard, which is synced as well, is not to be there without it.
+        """
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         with named(self.own):
             self.folder.mkdir(exist_ok=True)
             with os.fdopen(os.open(self.own, flags, 0o666), "a+b") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+                held = file.seek(0, os.SEEK_END)
+                file.seek(max(0, held - 1))
                 cut = file.read(1) not in (b"", b"\n")
                 file.write(b"\n" * cut + json.dumps({**line, "event": event, **facts}).encode() + b"\n")
+                if event == SHARD:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if not held:
+                sync_folder(self.folder)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The events of all processes, those of one in their order, without lines that a crash has cut."""

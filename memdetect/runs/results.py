@@ -38,7 +38,10 @@ def ids_of(folder: Path) -> Iterator[str]:
 def _lines(path: Path) -> Iterator[tuple[str | None, bytes]]:
     """The lines, each with its item's id; None where it does not begin as it was written."""
     if not path.exists():
-        raise MemdetectError(f"{path.parent} has no results.jsonl: the scan is not finished; run it again to resume")
+        raise MemdetectError(
+            f"{path.parent} has no results.jsonl: the scan is not finished; run it again to resume, "
+            "or join it by memdetect merge with the runs that hold the rest"
+        )
     with open_regular(path) as file:
         for line in file:
             found = LINE.match(line)

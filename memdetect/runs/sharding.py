@@ -81,3 +81,11 @@ class Rank:
     def __post_init__(self) -> None:
         if self.world < 1 or not 0 <= self.rank < self.world:
             raise MemdetectError(f"rank {self.rank} of {self.world}, expected a rank from 0 to {self.world - 1}")
+
+    def owns(self, number: int) -> bool:
+        """Whether a shard is of its own share."""
+        return number % self.world == self.rank
+
+    def takes(self, number: int) -> bool:
+        """Whether it measures a shard if nobody else does."""
+        return self.steals or self.owns(number)

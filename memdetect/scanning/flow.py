@@ -20,9 +20,10 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.journal import POLICY_NOTED
 from memdetect.runs.mirror import run_at
+from memdetect.runs.policy import Policy
 from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
-from memdetect.scanning.closing import closed
+from memdetect.scanning.closing import judged, keep, rests_on_all
 from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.loop import Watch, compute_as_begun, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
@@ -72,25 +73,41 @@ class Ready:
 
 
 def run_scan(
-    requests: Requests, model: Any, out: Path, options: Options | None = None, watch: Watch | None = None
+    requests: Requests,
+    model: Any,
+    out: Path,
+    options: Options | None = None,
+    watch: Watch | None = None,
+    *,
+    closing: bool = True,
 ) -> Run:
     """Examine prompts and images with a model and keep everything in the run folder `out`.
 
     model: what `load` takes. The same call again continues where it stopped, also while others are at it; `stop` is
-    asked before every shard. A base draws the prompts first, in `out`/base. Raises MemdetectError.
+    asked before every shard. A base draws the prompts first, in `out`/base. closing: whether to judge what is there
+    and to write the results once nothing is left; else the run that is returned has none. Raises MemdetectError.
     """
     job, watch = ScanJob(requests, model, out, options or Options()), watch or Watch()
+    policy = job.options.policy
     ready = open_scan(job, watch)
     if isinstance(ready, Run):
         return ready
-    bench, folder, header = ready.bench, ready.folder, ready.header
-    policy, evidence = job.options.policy, bench.evidence
-    if not measured(job, ready, watch):
-        run = closed(folder, header, ready.kept, policy, evidence, interrupted=True)
-    else:
+    whole = measured(job, ready, watch)
+    if not closing:
+        return _empty(ready.folder.path, ready.header, policy, interrupted=not whole)
+    folder, kept, evidence = ready.folder, ready.kept, ready.bench.evidence
+    rests = rests_on_all(folder, ready.header, kept, policy, evidence) if whole else ""
+    run = judged(folder, ready.header, kept, policy, evidence, interrupted=not whole)
+    if whole:
         with folder.locked(watch.waits):
-            run = closed(folder, header, ready.kept, policy, evidence, interrupted=False)
+            keep(run, folder, rests)
+    folder.send()
     return replace(run, verdict=replace(run.verdict, policy_file=job.options.policy_file))
+
+
+def _empty(out: Path, header: Header, policy: Policy, *, interrupted: bool) -> Run:
+    """A run of which nothing is read."""
+    return Run(out, header, [], judge(header, (), None, policy)[1], interrupted=interrupted)
 
 
 def measured(job: ScanJob, ready: Ready, watch: Watch) -> bool:
@@ -129,7 +146,7 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     screen = screened(requests, made, out, watch) if made else None
     if (options.judging.base is not None and calibration is None) or (made and screen is None):
         header = header_of(bench, requests)
-        return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
+        return _empty(out, header, options.policy, interrupted=True)
     folder = run_at(out)
     with folder.locked(watch.waits):
         return _opened(requests, bench, folder, calibration, (made, screen))

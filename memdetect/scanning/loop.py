@@ -85,7 +85,8 @@ def go_through(opened: Opened, watch: Watch, rank: Rank | None = None) -> bool:
     When it returns True every shard is there; a rank that does not steal returns False when others are not. Raises the
     error of a shard that failed.
     """
-    worker, folder = Worker(opened), opened.folder
+    rank = rank or Rank()
+    worker, folder = Worker(opened, rank), opened.folder
     left = set(worker.todo())
     planned = worker.sharding.items
     done = planned - sum(len(worker.sharding.span(k)) for k in left)
@@ -94,7 +95,7 @@ def go_through(opened: Opened, watch: Watch, rank: Rank | None = None) -> bool:
 
     def numbers() -> Iterator[int]:
         nonlocal stopped
-        for number in in_order(worker, rank or Rank()):
+        for number in in_order(worker, rank):
             if stopped := watch.stop():
                 return
             yield number
@@ -117,7 +118,8 @@ def in_order(worker: Worker, rank: Rank) -> Iterator[int]:
     """The shards that are left, as a rank takes them, until none is left.
 
     First every world-th from its own number on; then, if it steals, what others have left, from the end. One that
-    somebody is at comes last, and is measured twice if nothing else is left: whoever is at it may be dead.
+    somebody is at comes last, and is measured twice if nothing else is left: whoever is at it may be dead. One that
+    does not steal does so with its own share alone.
     """
     given = set[int]()
 
@@ -127,8 +129,8 @@ def in_order(worker: Worker, rank: Rank) -> Iterator[int]:
                 given.add(number)
                 yield number
 
-    yield from free(k for k in worker.todo() if k % rank.world == rank.rank)
-    while rank.steals and (left := [k for k in worker.todo() if k not in given]):
+    yield from free(k for k in worker.todo() if rank.owns(k))
+    while left := [k for k in worker.todo() if k not in given and rank.takes(k)]:
         before = len(given)
         yield from free(reversed(left))
         if len(given) == before:

@@ -19,7 +19,7 @@ from memdetect.runs.attempts import Attempts
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement
-from memdetect.runs.sharding import numbered
+from memdetect.runs.sharding import Rank, numbered
 from memdetect.scanning.measure import Indexed, Sampled, unmeasured
 
 DEATHS = 3  # of a shard before it is cut up, and of a single item before it is given up
@@ -76,8 +76,8 @@ class Worker:
     a row that says so.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._run = job.opened()
+    def __init__(self, job: Job, rank: Rank | None = None) -> None:
+        self._run, self._rank = job.opened(), rank or Rank()
         self.folder, self.sharding = self._run.folder, self._run.header.sharding
         self.attempts = Attempts(self.folder.path / "attempts")
         self._seen = {attempt.name for attempt in self.attempts.held() if attempt.state == "unknown"}
@@ -206,7 +206,7 @@ class Worker:
         """How many workers died at it.
 
         One of this machine is dead when its process is gone. Of another machine it counts when it was at it already as
-        this worker opened the run, and nothing else is left to measure.
+        this worker opened the run, and nothing else is left that this worker would measure.
         """
         held = [attempt for attempt in self.attempts.held() if attempt.key == key]
         dead = sum(attempt.state == "dead" for attempt in held)
@@ -215,7 +215,7 @@ class Worker:
 
     def _nothing_else(self, number: int) -> bool:
         busy = {_shard_of(attempt.key) for attempt in self.attempts.held(own=True)}
-        return all(k == number or numbered(k) in busy for k in self.todo())
+        return all(k == number or numbered(k) in busy for k in self.todo() if self._rank.takes(k))
 
     def _forget(self, number: int) -> None:
         """Remove what others left of a shard that is there now."""

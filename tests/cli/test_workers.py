@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,19 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_runs import bytes_of
+import typer
+from forked_workers import start, told
+from ready import Ready
+from toy_runs import ToyJob, bytes_of
 
 from memdetect import read_run
 from memdetect.cli import run
-from memdetect.cli.workers import (
-    Workers,
-    _without_workers,  # pyright: ignore[reportPrivateUsage]
-    is_worker,
-    started_by,
-)
+from memdetect.cli.reports import Reports
+from memdetect.cli.scan import finish
+from memdetect.cli.terminal import Interrupt
+from memdetect.cli.workers import Workers, is_worker, started_by, through_workers
+from memdetect.cli.workers import _ranked as ranked  # pyright: ignore[reportPrivateUsage]
 from memdetect.cli.workers import _started as started  # pyright: ignore[reportPrivateUsage]
-from memdetect.judging.run import policy_file
+from memdetect.errors import MemdetectError
+from memdetect.inputs.options import Sharing
+from memdetect.judging import judge
+from memdetect.judging.run import Run, policy_file
 from memdetect.runs.folder import RunFolder
+from memdetect.scanning.closing import CLOSED
+from memdetect.scanning.loop import Watch, go_through
+from memdetect.scanning.worker import Worker
 
 LONG = 300
 
@@ -36,58 +46,65 @@ def given(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     return ["scan", str(home / "prompts.txt"), "--model", str(model_folder), *fast]
 
 
-def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "memdetect", *arguments]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, **pipes)
-
-
-def told(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=LONG)
-    return process.returncode, out, err
+@pytest.fixture(scope="module")
+def alone(given: list[str], ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], str]:
+    """What one process makes, and prints."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    code, table, err = told(start(ready, [*given, "--out", str(out)]))
+    assert code == 0, err
+    made = bytes_of(out)
+    assert len([name for name in made if name.startswith("shards")]) == 5
+    assert "results.jsonl" in made
+    return made, table
 
 
 @pytest.mark.slow
-def test_workers_and_ranks_make_what_one_process_makes(given: list[str], tmp_path: Path) -> None:
-    code, table, err = told(start([*given, "--out", str(tmp_path / "alone")]))
+def test_workers_make_what_one_process_makes(
+    given: list[str], alone: tuple[dict[str, bytes], str], ready: Ready, tmp_path: Path
+) -> None:
+    code, out, err = told(start(ready, [*given, "--out", str(tmp_path / "run"), "--workers", "2"]))
     assert code == 0, err
-    wanted = bytes_of(tmp_path / "alone")
-    assert len([name for name in wanted if name.startswith("shards")]) == 5
-    code, out, err = told(start([*given, "--out", str(tmp_path / "two"), "--workers", "2"]))
-    assert code == 0, err
-    assert bytes_of(tmp_path / "two") == wanted
-    assert out == table, "printed once, by the one that started the others"
+    assert bytes_of(tmp_path / "run") == alone[0]
+    assert out == alone[1], "printed once, by the one that started the others"
     assert "rank 0 of 2, by --rank" in err
     assert "rank 1 of 2, by --rank" in err
+    assert not [event for event in RunFolder(tmp_path / "run").events() if event["event"] == CLOSED], "by no worker"
+
+
+@pytest.mark.slow
+def test_a_rank_of_an_array_makes_what_one_process_makes(
+    given: list[str], alone: tuple[dict[str, bytes], str], ready: Ready, tmp_path: Path
+) -> None:
     array = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "2"}
-    code, out, err = told(start([*given, "--out", str(tmp_path / "rank")], **array))
+    code, _, err = told(start(ready, [*given, "--out", str(tmp_path / "run")], **array))
     assert code == 0, err
     assert "rank 1 of 2, by SLURM_ARRAY_TASK_ID" in err
-    assert bytes_of(tmp_path / "rank") == wanted, "rank 0 never started"
+    assert bytes_of(tmp_path / "run") == alone[0], "rank 0 never started"
 
 
 @pytest.mark.slow
 def test_a_driver_that_is_killed_takes_its_workers_with_it_and_the_run_goes_on(
-    given: list[str], tmp_path: Path
+    given: list[str], alone: tuple[dict[str, bytes], str], ready: Ready, tmp_path: Path
 ) -> None:
-    driver = start([*given, "--out", str(tmp_path / "run"), "--workers", "2"])
+    driver = start(ready, [*given, "--out", str(tmp_path / "run"), "--workers", "2"])
     until = time.monotonic() + LONG
     while not list((tmp_path / "run" / "shards").glob("*.jsonl")) and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(0.01)
     children = [int(pid) for pid in Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()]
-    driver.kill()
-    assert driver.wait() == -signal.SIGKILL
+    os.kill(driver.pid, signal.SIGKILL)
+    assert told(driver)[0] == -signal.SIGKILL
     while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < until:
         time.sleep(0.05)
     assert len(children) == 2
     assert time.monotonic() < until
-    code, _, err = told(start([*given, "--out", str(tmp_path / "run"), "--workers", "2"]))
+    code, _, err = told(start(ready, [*given, "--out", str(tmp_path / "run"), "--workers", "2"]))
     assert code == 0, err
+    assert bytes_of(tmp_path / "run") == alone[0]
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
 @pytest.mark.slow
-def test_workers_make_the_calibration_of_one_process(model_folder: Path, tmp_path: Path) -> None:
+def test_workers_make_the_calibration_of_one_process(model_folder: Path, ready: Ready, tmp_path: Path) -> None:
     (tmp_path / "clean.txt").write_text("".join(f"a cat {word}\n" for word in ["of", "and", "red", "blue", "odd"]))
     command = ["calibrate", str(tmp_path / "clean.txt"), "--model", str(model_folder), "--no-index", "--device", "cpu"]
     command += ["--steps", "1", "--num-seeds", "2", "--shard-size", "1"]
@@ -95,7 +112,7 @@ def test_workers_make_the_calibration_of_one_process(model_folder: Path, tmp_pat
     for name, more in (("one", []), ("two", ["--workers", "2"])):
         (tmp_path / name).mkdir()
         out = tmp_path / name / "c.json"
-        code, printed, err = told(start([*command, "--out", str(out), *more]))
+        code, printed, err = told(start(ready, [*command, "--out", str(out), *more]))
         assert (code, printed) == (0, f"{out}\n"), err
         made.append(json.loads(out.read_bytes()))
     assert made[0]["scores"] == made[1]["scores"]
@@ -109,6 +126,7 @@ def test_workers_make_the_calibration_of_one_process(model_folder: Path, tmp_pat
 def test_workers_run_the_code_of_the_command_whatever_lies_in_the_working_folder(
     given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A process as `--workers` starts it, from nothing; it leaves the closing to the one that did."""
     (tmp_path / "memdetect").mkdir()
     (tmp_path / "memdetect" / "__init__.py").write_text("raise SystemExit('the code of the working folder')\n")
     monkeypatch.chdir(tmp_path)
@@ -116,6 +134,7 @@ def test_workers_run_the_code_of_the_command_whatever_lies_in_the_working_folder
     child = started(0, 2)
     assert child.wait(LONG) == 0
     assert len(list((tmp_path / "run" / "shards").glob("*.jsonl"))) == 5
+    assert not (tmp_path / "run" / "results.jsonl").exists()
 
 
 # A worker that writes what a scan would, and dies at its first shards; `python FILE OUT`.
@@ -155,10 +174,115 @@ def test_a_stop_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [["scan", "p", "--workers", "2", "--seed", "3"], ["scan", "p", "--workers=2", "--seed", "3"]]
+    ("given", "wanted"),
+    [
+        ("scan p --workers 2 --seed 3", "scan --rank 1 --world 2 p --seed 3"),
+        ("scan --model m --workers=2 -- p.txt", "scan --rank 1 --world 2 --model m -- p.txt"),
+        ("scan --workers 2 -- --workers=3", "scan --rank 1 --world 2 -- --workers=3"),
+    ],
 )
-def test_the_command_of_a_worker_starts_no_workers(arguments: list[str]) -> None:
-    assert _without_workers(arguments) == ["scan", "p", "--seed", "3"]
+def test_a_worker_is_told_its_rank_where_options_are_read(given: str, wanted: str) -> None:
+    assert ranked(given.split(), 1, 2) == wanted.split()
+
+
+@pytest.mark.parametrize("kind", ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/63", "/dev/./stdin", "pipe", "socket"])
+def test_what_can_be_read_only_once_is_not_handed_to_several(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would wait for its own stdin, which ends with the one that started it."""
+    monkeypatch.chdir(tmp_path)
+    if kind == "pipe":
+        os.mkfifo("pipe")
+    if kind == "socket":
+        socket.socket(socket.AF_UNIX).bind("socket")
+    monkeypatch.setattr(Workers, "work", lambda _: pytest.fail("started"))
+    with pytest.raises(MemdetectError, match=f"{re.escape(kind)}.* is read once; name a file"):
+        through_workers(2, [tmp_path / "run"], ["p.txt", kind])
+
+
+@pytest.mark.parametrize(("codes", "ended"), [([143, 0], None), ([143, 143], 143), ([3, 3], 143)])
+def test_a_stop_that_comes_too_late_is_none(
+    codes: list[int], ended: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ends with 0 saw all there: of a calibration it has made the file."""
+
+    def work(self: Workers) -> None:
+        self.stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.codes += codes
+
+    monkeypatch.setattr(Workers, "work", work)
+    if ended is None:
+        assert through_workers(2, [tmp_path], ["p.txt"]).codes == codes
+        return
+    with pytest.raises(typer.Exit) as told:
+        through_workers(2, [tmp_path], ["p.txt"])
+    assert told.value.exit_code == ended
+
+
+@pytest.mark.parametrize(("cores", "threads"), [({0, 1, 2, 3}, "2"), ({7}, "1")])
+def test_workers_share_the_processors_that_they_may_use(
+    cores: set[int], threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a Slurm job or a container, not of the machine."""
+    told: list[dict[str, str]] = []
+
+    class Kept(subprocess.Popen[bytes]):
+        def __init__(self, *_: Any, env: dict[str, str], **__: Any) -> None:
+            told.append(env)
+
+        def __del__(self) -> None:
+            """Nothing was started."""
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    monkeypatch.setattr(subprocess, "Popen", Kept)
+    started(0, 2)
+    assert told[0]["OMP_NUM_THREADS"] == threads
+
+
+def ended(folder: Path, sharing: Sharing, *, judged: bool = False, out: Path | None = None) -> int:
+    """The exit code of a scan that was not stopped, and whose run lacks shards."""
+    header = RunFolder(folder).header()
+    found = Run(folder, header, [], judge(header, (), None, None)[1], interrupted=True)
+    with pytest.raises(typer.Exit) as told:
+        finish(found, Reports(None, (), False, "none"), Interrupt(), judged=judged, out=out or folder, sharing=sharing)
+    return told.value.exit_code
+
+
+def test_a_share_is_said_to_be_measured_only_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sharing = Sharing(rank=1, world=3, steal=False)
+    worker = Worker(ToyJob(tmp_path).opened())
+    for number in (1, 4, 7):
+        worker.run(number)
+    with pytest.raises(MemdetectError, match="1 of 4 shards of its share are missing; run the same command") as told:
+        ended(tmp_path, sharing)
+    assert told.value.exit == 3
+    worker.run(10)
+    assert ended(tmp_path, sharing) == 0
+    assert "its share is measured" in capsys.readouterr().err
+    assert ended(tmp_path, sharing, judged=True) == 3
+    monkeypatch.setenv("MEMDETECT_WORKER", started_by(os.getppid()))
+    assert ended(tmp_path, sharing) == 3, "the one that started it counts on 0 for a run that is whole"
+
+
+def test_of_a_share_in_a_bucket_the_cure_is_the_scan_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All ranks are there; what is in the folder of this machine is joined with nothing."""
+    assert go_through(ToyJob(tmp_path).opened(), Watch())
+    monkeypatch.setattr("memdetect.runs.mirror.run_at", lambda _: RunFolder(tmp_path))
+    for name, value in {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "r"}.items():
+        monkeypatch.setenv(name, value)
+    assert ended(tmp_path, Sharing(rank=1, world=3, steal=False), out=Path("s3://bucket/team/x")) == 0
+    said = capsys.readouterr().err
+    assert "its share is measured and kept at s3://bucket/team/x; once all are, run the same command" in said
+    assert "without --no-steal" in said
+    assert "merge" not in said
+    assert str(tmp_path) not in said
 
 
 @pytest.mark.parametrize(("asked", "code"), [([], 0), (["--fail-on", "none"], 3)])

@@ -44,3 +44,25 @@ def test_a_run_with_a_damaged_shard_is_not_closed(tmp_path: Path) -> None:
         close(run)
     assert caught.value.exit == Exit.ERROR
     assert not (run / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ({"device": "cuda"}, {"device": "cpu", "threads": 2}, "their device, cuda and cpu"),
+        ({"device": "cpu", "threads": 2}, {"device": "cpu", "threads": 4}, "their number of threads, 2 and 4"),
+        ({"device": "cuda", "threads": 2}, {"device": "cuda", "threads": 4}, ""),
+        ({"device": "cuda"}, {"device": ""}, ""),
+        ({"device": "cpu", "threads": 2}, {"device": "cpu"}, ""),
+    ],
+)
+def test_parts_of_another_device_are_not_joined(
+    one: dict[str, Any], other: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """As a scan is refused that goes on with a run on another one: the last bits of its rows would differ."""
+    parts = [made(tmp_path / "a", last=8, **one), made(tmp_path / "b", first=8, **other)]
+    if not said:
+        assert len(close(joined(parts)).results) == COUNT
+        return
+    with pytest.raises(MemdetectError, match=rf"a and .*b differ in {said}; only runs of one plan are joined"):
+        joined(parts)

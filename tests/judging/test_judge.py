@@ -223,7 +223,10 @@ def test_items_that_were_never_measured_count_and_keep_a_run_from_passing():
     made, rows = clean(399), scanned(100)[:90]
     _, verdict = judged(rows, made, planned=100)
     assert verdict.verdict == "inconclusive"
-    assert reason(verdict, "complete") == "90 of 100 planned items were measured; run the same scan again to resume"
+    assert reason(verdict, "complete") == (
+        "90 of 100 planned items were measured; run the same scan again to resume, or join it by memdetect merge with "
+        "the runs that hold the rest"
+    )
     assert verdict.detections == 5
 
 

@@ -1,5 +1,7 @@
 """Attempts: who is at a shard, who died at it, and of whom nothing is known."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +10,8 @@ from pathlib import Path
 import pytest
 from toy_runs import ToyJob
 
-from memdetect.files import host, process
+from memdetect import files
+from memdetect.files import clear_leftovers, host, process, temporary_of
 from memdetect.runs.attempts import Attempts
 from memdetect.runs.journal import Journal
 from memdetect.scanning.measure import Indexed, Sampled
@@ -46,6 +49,35 @@ def test_a_number_that_another_process_has_now_is_no_sign_of_life(another: str, 
     assert set(states(attempts)) == {another, "elsewhere.1-1"}
 
 
+def test_a_container_with_numbers_of_its_own_is_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one host name (--network host), as whose processes those of its neighbours look dead."""
+    attempts, neighbour = Attempts(tmp_path / "attempts"), process()
+    attempts.begin("0000000000")
+    left = temporary_of(tmp_path / "out")
+    left.touch()
+    own = tmp_path / "namespace"
+    own.touch()
+    monkeypatch.setattr(files, "NUMBERS", str(own))
+    monkeypatch.setattr(files, "_started", lambda _number: 1)  # nobody of that number began then
+    host.cache_clear()
+    try:
+        here = process()
+        assert here.partition(".")[0] != neighbour.partition(".")[0]
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,32}", host())
+        assert states(attempts) == {neighbour: "unknown"}
+        clear_leftovers(tmp_path)
+        assert left.exists()
+        attempts.begin("0000000000")
+        assert states(attempts, own=True) == {neighbour: "unknown", here: "alive"}
+    finally:
+        host.cache_clear()
+    monkeypatch.setattr(files, "NUMBERS", str(tmp_path / "none"))  # a system that has none
+    assert process().partition(".")[0] == neighbour.partition(".")[0]
+    host.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("problem", "stays"),
     [(OSError("no space"), False), (KeyboardInterrupt(), False), (RuntimeError("of the item"), True)],
@@ -69,6 +101,37 @@ def test_what_an_item_may_have_caused_counts_as_a_death(problem: BaseException, 
         else:
             assert outcome.state == "failed"
         assert bool(worker.attempts.held(own=True)) == stays
+
+
+def test_the_line_of_a_shard_is_on_the_disk_before_the_shard_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no loss of power leaves a shard that no journal knows; other lines are not waited for."""
+    run = ToyJob(tmp_path).opened()
+    rows = run.step([(k, run.items[k]) for k in range(4)], run.folder.pictures(0)).finish()
+    calls, usual = list[str](), (os.fsync, os.link)
+
+    def synced(number: int) -> None:
+        calls.append(str(Path(f"/proc/self/fd/{number}").readlink()))
+        usual[0](number)
+
+    def linked(made: Path, path: Path) -> None:
+        calls.append(f"link {path}")
+        usual[1](made, path)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "link", linked)
+    own, folder = str(run.folder.journal.own), str(run.folder.journal.folder)
+    run.folder.note("start")
+    assert calls == [folder], "its name"
+    for number in (0, 1):
+        calls.clear()
+        run.folder.pictures(number).mkdir(exist_ok=True)
+        run.folder.write_shard(number, rows)
+        pictures = [str(run.folder.pictures(number)), str(tmp_path / "images")]
+        assert calls[:3] == [own, *pictures]
+        assert calls[-2:] == [f"link {run.folder.shard(number)}", str(tmp_path / "shards")]
+        assert len(calls) == 6, "with the file of the rows, which has another name before"
 
 
 def test_each_process_has_a_journal_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,17 @@ def test_deaths_on_other_machines_count_once_nothing_else_is_left(tmp_path: Path
     assert worker.run(0).notes == {"halved": []}, "who came later may be alive"
 
 
+def test_deaths_elsewhere_count_for_a_rank_that_leaves_the_rest_once_its_own_share_is_there(tmp_path: Path) -> None:
+    ToyJob(tmp_path).opened()
+    (tmp_path / "attempts").mkdir()
+    for number in (1, 2, 3):
+        (tmp_path / "attempts" / f"0000000001.pod-{number}.1-77").touch()
+    assert not go_through(ToyJob(tmp_path).opened(), Watch(), Rank(1, 3, steals=False))
+    events = {event["first"]: event for event in RunFolder(tmp_path).events() if event["event"] == "shard"}
+    assert [first for first, event in events.items() if event.get("in_parts")] == [SIZE]
+    assert list(events) == [4 * SIZE, 7 * SIZE, 10 * SIZE, SIZE]
+
+
 @pytest.mark.parametrize("most", [0, 200, 1000])
 def test_a_full_disk_is_an_error_and_the_run_goes_on_later(most: int, tmp_path: Path) -> None:
     usual = tmp_path / "usual"

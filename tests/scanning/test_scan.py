@@ -138,7 +138,8 @@ def test_a_killed_scan_ends_as_if_nothing_had_happened(
 def test_a_finished_scan_is_not_measured_again(whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path) -> None:
     again = scan(prompts, pipe, copied(whole, tmp_path), OPTIONS)
     assert again.results == whole.results
-    assert [event["event"] for event in journal(again)] == ["start", *["shard"] * 3, "finished", "start", "finished"]
+    made = ["start", *["shard"] * 3, "finished", "closed"]
+    assert [event["event"] for event in journal(again)] == [*made, "start", "finished"], "and not written again"
 
 
 @pytest.mark.parametrize("shards", [0, 1])
@@ -150,7 +151,7 @@ def test_a_stopped_scan_is_resumable_with_another_batch_size(
     assert [row.prompt for row in stopped.results] == PROMPTS[: 2 * shards]
     assert not stopped.verdict.complete
     assert journal(stopped)[-1] == journal(stopped)[-1] | {"event": "interrupted", "done": 2 * shards}
-    with pytest.raises(MemdetectError, match="not finished; run it again to resume"):
+    with pytest.raises(MemdetectError, match="not finished; run it again to resume, or join it by memdetect merge"):
         RunFolder(stopped.folder).results()
     again = scan(prompts, pipe, tmp_path, changed(OPTIONS, batch_size=2))
     assert (again.interrupted, again.verdict.complete) == (False, True)

@@ -94,6 +94,16 @@ def test_what_somebody_is_at_comes_last(tmp_path: Path) -> None:
     assert not any(worker.attempts.folder.iterdir()), "nothing is left of shards that are there"
 
 
+def test_a_rank_that_leaves_the_rest_takes_all_of_its_own_share(tmp_path: Path) -> None:
+    """Also what died under another name: in a container that is gone, or before its job went to another node."""
+    worker = Worker(ToyJob(tmp_path).opened())
+    worker.attempts.folder.mkdir()
+    for key in ("0000000004_16-18", "0000000007", "0000000002"):
+        (worker.attempts.folder / f"{key}.elsewhere.17-4711").touch()
+    assert [k for k in in_order(worker, Rank(1, 3, steals=False)) if worker.run(k)] == [1, 10, 4, 7]
+    assert [path.name for path in worker.attempts.folder.iterdir()] == ["0000000002.elsewhere.17-4711"]
+
+
 def test_another_size_of_shards_on_resume_changes_nothing(tmp_path: Path, alone: dict[str, bytes]) -> None:
     worker = Worker(ToyJob(tmp_path).opened())
     assert worker.run(3).state == "made"

@@ -17,7 +17,8 @@ from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.write import BuildOptions, Work, write
 from memdetect.copies.match import picture_of
 from memdetect.errors import MemdetectError
-from memdetect.files import only_writer, real
+from memdetect.files import real
+from memdetect.locks import only_writer
 
 FILES = frozenset({MANIFEST, VECTORS, CODES, ROWS, REFERENCE, FAISS, ENTRIES})
 

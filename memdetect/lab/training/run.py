@@ -1,6 +1,5 @@
 """The lab's commands: train a pipeline on a world, show what it learned."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from PIL import Image
 
 from memdetect.errors import MemdetectError
+from memdetect.inputs.ranks import processors
 from memdetect.lab.training.parts import fetch_vocabulary
 from memdetect.lab.training.train import Job, export, train
 from memdetect.lab.training.vae import Fit, refine_decoder, train_vae
@@ -53,7 +53,7 @@ def train_pipeline(
         batch=batch,
         duplicates=batch * 3 // 4,
         device=device,
-        workers=1 if device == "cpu" else min(8, os.cpu_count() or 1),
+        workers=1 if device == "cpu" else min(8, processors()),
         stop=stop,
     )
     student = train(job)

@@ -15,7 +15,7 @@ from small_pictures import QUICK, Tiny, fill, picture
 from memdetect.copies.index import BuildOptions, build_index, open_index
 from memdetect.copies.index.manifest import verify
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import only_writer
+from memdetect.locks import only_writer
 
 
 def refusal(*given, **options) -> str:
