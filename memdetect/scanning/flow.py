@@ -1,6 +1,6 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,8 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
     folder = run_at(out)
     with folder.locked(watch.waits):
-        return _opened(requests, bench, folder, calibration, (made, screen))
+        drawn = run_at(out / FOLDER).bring_images if options.judging.base is not None else None
+        return _opened(requests, bench, folder, calibration, (made, screen), drawn)
 
 
 def _opened(
@@ -141,14 +142,15 @@ def _opened(
     folder: RunFolder,
     calibration: Calibration | None,
     screening: tuple[Screener | None, Screen | None],
+    drawn: Callable[[], Path] | None,
 ) -> Ready:
     """The run folder with its header and clean scores, and the index of the training pictures, if it is to have one.
 
     screening: the screen with what is known of it, and what it chose. What the header in force says is chosen counts.
+    drawn: brings all images of the base here, and says where they are.
     """
     asked, (made, screen) = bench.options, screening
     if asked.lookup.train_images and asked.lookup.search:
-        drawn = folder.path / FOLDER / "images" if asked.judging.base is not None else None
         bench = with_own_index(bench, Path(asked.lookup.train_images), folder.path, drawn)
     header = header_of(bench, requests, calibration).model_copy(update={"screen": screen})
     kept = calibration.cut(header.plan) if calibration else None
