@@ -23,6 +23,7 @@ from memdetect.runs.mirror import run_at
 from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.closing import closed
+from memdetect.scanning.earlier import Earlier, Measure
 from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.loop import Watch, compute_as_begun, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
@@ -37,7 +38,7 @@ from memdetect.scanning.screening import (
     screened,
     screener_of,
 )
-from memdetect.scanning.worker import Opened
+from memdetect.scanning.worker import Job, Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,25 @@ class ScanJob:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierJob:
+    """The run of a base or of a screen that a scan asks for, as a worker in another process opens it."""
+
+    job: ScanJob
+
+    def opened(self) -> Opened:
+        """Open the models and the run, as the scan does before it goes on to its own."""
+        found: list[Opened] = []
+
+        def keep(items: Sequence[Request], bench: Bench, folder: RunFolder, header: Header, _watch: Watch) -> bool:
+            compute_as_begun(header, bench.model.device)
+            found.append(opened_with(bench, items, folder, header))
+            return False
+
+        open_scan(self.job, Watch(), keep)
+        return found[0]
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """A scan before its first shard. kept: the clean scores that it is judged by. items: those sampled in full."""
 
@@ -80,12 +100,12 @@ def run_scan(
     asked before every shard. A base draws the prompts first, in `out`/base. Raises MemdetectError.
     """
     job, watch = ScanJob(requests, model, out, options or Options()), watch or Watch()
-    ready = open_scan(job, watch)
+    ready = open_scan(job, watch, measuring(job, EarlierJob))
     if isinstance(ready, Run):
         return ready
     bench, folder, header = ready.bench, ready.folder, ready.header
     policy, evidence = job.options.policy, bench.evidence
-    if not measured(job, ready, watch):
+    if not measuring(job, lambda given: given)(ready.items, bench, folder, header, watch):
         run = closed(folder, header, ready.kept, policy, evidence, interrupted=True)
     else:
         with folder.locked(watch.waits):
@@ -93,28 +113,34 @@ def run_scan(
     return replace(run, verdict=replace(run.verdict, policy_file=job.options.policy_file))
 
 
-def measured(job: ScanJob, ready: Ready, watch: Watch) -> bool:
-    """Measure every shard that is not there, here or on a Ray cluster; False when it was stopped before the last."""
-    bench, items, sharing = ready.bench, ready.items, job.options.sharing
-    if sharing.ray is None:
-        return sample_all(items, bench, ready.folder, ready.header, watch)
-    if not isinstance(job.model, str | Path):
+def measuring(job: ScanJob, worker: Callable[[ScanJob], Job]) -> Measure:
+    """What measures every shard that is not there, here or on a Ray cluster; False when stopped before the last.
+
+    worker: what a process of the cluster opens the run with. Raises MemdetectError for a model that is open already.
+    """
+    asked = job.options.sharing
+    if asked.ray is None:
+        return sample_all
+    address, models = asked.ray, (job.model, job.options.base_of(job.model))
+    if not all(model is None or isinstance(model, str | Path) for model in models):
         raise MemdetectError("workers of Ray open the model themselves; give its name, folder or file")
     from memdetect.scanning.ray_data import through_ray
 
-    opened = opened_with(bench, items, ready.folder, ready.header)
-    loading = replace(job.options.loading, device=ready.header.device)
-    given = replace(job, options=replace(job.options, loading=loading))
-    return through_ray(opened, given, watch, sharing.ray)
+    def measure(items: Sequence[Request], bench: Bench, folder: RunFolder, header: Header, watch: Watch) -> bool:
+        loading = replace(job.options.loading, device=header.device)
+        given = worker(replace(job, options=replace(job.options, loading=loading)))
+        return through_ray(opened_with(bench, items, folder, header), given, watch, address, asked.workers)
+
+    return measure
 
 
-def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
+def open_scan(job: ScanJob, watch: Watch, measure: Measure = sample_all) -> Ready | Run:
     """Load the model, check all settings, and open the run folder; the run as it is, where a base or screen stopped.
 
-    A base draws the prompts, and a screen chooses among them, before the run is opened. One process at a time opens a
-    run; others wait for it.
+    A base draws the prompts, and a screen chooses among them, before the run is opened; measure: who measures those.
+    One process at a time opens a run; others wait for it.
     """
-    requests, out = job.requests, job.out
+    requests, out, earlier = job.requests, job.out, Earlier(job.out, watch, measure)
     check_screening(job.options)
     check_files(job.options)
     check_labels(requests, job.model)
@@ -125,8 +151,8 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     bench = _bench(requests, loaded, options, clean)
     made = screener_of(bench, requests, clean)
     _refuse_another(requests, bench, out)
-    calibration = clean if options.judging.base is None else _of_base(requests, bench, out, watch)
-    screen = screened(requests, made, out, watch) if made else None
+    calibration = clean if options.judging.base is None else _of_base(requests, bench, earlier)
+    screen = screened(requests, made, earlier) if made else None
     if (options.judging.base is not None and calibration is None) or (made and screen is None):
         header = header_of(bench, requests)
         return Run(out, header, [], judge(header, (), None, options.policy)[1], interrupted=True)
@@ -211,15 +237,15 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
         )
 
 
-def _of_base(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
+def _of_base(requests: Requests, bench: Bench, earlier: Earlier) -> Calibration | None:
     """What scores are ranked among where there is a base: its drawings of the same prompts; None when stopped."""
     asked, policy = bench.options.judging, bench.options.policy
     if asked.calibration:
         raise MemdetectError("a calibration and a base exclude each other; give one of the two")
     usual = rounds_for(len(requests.items), scored=policy.asks_scores)
     rounds = usual if asked.base_rounds is None else asked.base_rounds
-    watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
-    return base_calibration(requests, load(asked.base), bench, out, watch, rounds)
+    earlier.watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
+    return base_calibration(requests, load(asked.base), bench, earlier, rounds)
 
 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:

@@ -28,6 +28,7 @@ from memdetect.render.explain import render_explanation
 from memdetect.runs.folder import RunFolder
 from memdetect.scanning import Run, Watch, prepare
 from memdetect.scanning.base_scores import base_calibration, rounds_for
+from memdetect.scanning.earlier import Earlier
 
 OPTIONS = settings(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
 PROMPTS = ["a red cat", "a blue dog", "a photo of a cat"]
@@ -91,7 +92,7 @@ def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_
     """Design: lift one prompt's scores above all rounds of the base; it alone gets the smallest p there is."""
     options = changed(OPTIONS, base_rounds=20)
     bench = prepare(load(pipe), options)
-    reference = base_calibration(read(prompts), load(base), bench, tmp_path, Watch(), 20)
+    reference = base_calibration(read(prompts), load(base), bench, Earlier(tmp_path, Watch()), 20)
     assert reference is not None
     assert len(reference.items) == 60
     name, lifted = bench.detectors[0].name, next(iter(reference.offsets[bench.detectors[0].name]))
