@@ -1,6 +1,10 @@
-"""A small server of the S3 protocol on the loopback: one account, objects in memory, a listing in pages."""
+"""A small server of the S3 protocol on the loopback: one account, objects in memory, a listing in pages.
+
+Objects come whole or in parts, and are read whole or in ranges.
+"""
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +20,18 @@ PAGE = 7  # names
 
 @dataclass
 class Account:
-    """What a server holds. asked: each request, as `METHOD bucket/key`; drop: how many answers to a PUT get lost."""
+    """What a server holds. asked: each request, as `METHOD bucket/key`; drop: how many answers to a PUT get lost.
+
+    parts: by the number of an upload that is not complete, what has come of it. largest: bytes of a body that came.
+    """
 
     address: str = ""
     buckets: dict[str, dict[str, bytes]] = field(default_factory=lambda: {"bucket": {}})
     asked: list[str] = field(default_factory=list)
     drop: int = 0
+    parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    uploads: int = 0
+    largest: int = 0
     lock: Any = field(default_factory=threading.Lock)
 
     @property
@@ -47,7 +57,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            try:
+                self.wfile.write(body)
+            except ConnectionError:  # of who wanted the headers alone
+                self.close_connection = True
 
     def refuse(self, status: int, code: str) -> None:
         self.say(status, f"<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>".encode())
@@ -63,12 +76,20 @@ class Handler(BaseHTTPRequestHandler):
             found = None
         elif found is None:
             self.refuse(404, "NoSuchBucket")
-        return found, key, parse_qs(asked.query)
+        return found, key, parse_qs(asked.query, keep_blank_values=True)
+
+    def body(self) -> bytes:
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.account.largest = max(self.account.largest, len(data))
+        return data
 
     def do_PUT(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        held, key, _ = self.bucket()
+        data = self.body()
+        held, key, asked = self.bucket()
         if held is None:
+            return
+        if "uploadId" in asked:
+            self.part(asked["uploadId"][0], int(asked["partNumber"][0]), data)
             return
         with self.account.lock:
             there = key in held and self.headers.get("If-None-Match") == "*"
@@ -82,17 +103,72 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.say(200, ETag=tag(data))
 
+    def part(self, upload: str, number: int, data: bytes) -> None:
+        """Take a part of an object; all but the last have 5 MiB, which is for the client to know."""
+        with self.account.lock:
+            there = self.account.parts.get(upload)
+            if there is not None:
+                there[number] = data
+        if there is None:
+            self.refuse(404, "NoSuchUpload")
+        else:
+            self.say(200, ETag=tag(data))
+
+    def do_POST(self) -> None:
+        """Begin an upload in parts, or complete it: the object is there from then on, and not before."""
+        text = self.body().decode()
+        held, key, asked = self.bucket()
+        if held is None:
+            return
+        with self.account.lock:
+            if "uploads" in asked:
+                self.account.uploads += 1
+                upload = f"upload-{self.account.uploads}"
+                self.account.parts[upload] = {}
+            else:
+                upload = asked["uploadId"][0]
+                parts = self.account.parts.pop(upload)
+                named = [int(number) for number in re.findall(r"<PartNumber>(\d+)</PartNumber>", text)]
+                assert named == sorted(parts), "the parts that came are those that are named, in their order"
+                held[key] = b"".join(parts[number] for number in named)
+        told = f"<Key>{escape(key)}</Key>"
+        if "uploads" in asked:
+            name, told = "Initiate", f"{told}<UploadId>{upload}</UploadId>"
+        else:
+            name, told = "Complete", f"{told}<ETag>{escape(tag(held[key]))}</ETag>"
+        name = f"{name}MultipartUploadResult"
+        bucket = f"<Bucket>{escape(urlsplit(self.path).path.split('/')[1])}</Bucket>"
+        self.say(200, f"<{name}>{bucket}{told}</{name}>".encode(), Content_Type="application/xml")
+
+    def do_DELETE(self) -> None:
+        """Give up an upload in parts."""
+        held, _, asked = self.bucket()
+        if held is None:
+            return
+        self.account.parts.pop(asked["uploadId"][0], None)
+        self.say(204)
+
     def do_GET(self) -> None:
         held, key, asked = self.bucket()
         if held is None:
             return
         if not key:
             self.say(200, listing(held, asked), Content_Type="application/xml")
-        elif key not in held:
+            return
+        data = held.get(key)
+        if data is None:
             self.refuse(404, "NoSuchKey")
+            return
+        if self.headers.get("If-Match") not in (None, tag(data)):
+            self.refuse(412, "PreconditionFailed")
+            return
+        facts = {"ETag": tag(data), "Last_Modified": "Wed, 01 Jan 2025 00:00:00 GMT"}
+        if found := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
+            start, stop = int(found[1]), min(int(found[2]) + 1, len(data))
+            said = f"bytes {start}-{stop - 1}/{len(data)}"
+            self.say(206, data[start:stop], Content_Range=said, **facts)
         else:
-            last = "Wed, 01 Jan 2025 00:00:00 GMT"
-            self.say(200, held[key], ETag=tag(held[key]), Last_Modified=last)
+            self.say(200, data, **facts)
 
     do_HEAD = do_GET
 

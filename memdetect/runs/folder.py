@@ -98,14 +98,18 @@ class RunFolder:
         In this order a crash between the two leaves a line too many in the journal, never a shard that it lacks: the
         line is synced first, and so are the names of its images.
         """
-        data = "".join(row.model_dump_json() + "\n" for row in rows)
-        path = self.shard(number)
-        digest = hashlib.sha256(data.encode()).hexdigest()
-        self.note(SHARD, file=path.name, sha256=digest, first=rows[0].index, items=len(rows), **facts)
+        data = self.noted(number, rows, **facts)
         if any(row.files for row in rows):
             for pictures in (self.pictures(number), self.path / "images"):
                 sync_folder(pictures)
-        return write_new(path, data)
+        return write_new(self.shard(number), data)
+
+    def noted(self, number: int, rows: Sequence[Measurement], **facts: Any) -> bytes:
+        """The bytes of a shard's file, whose sha256 the journal holds from now on."""
+        data = "".join(row.model_dump_json() + "\n" for row in rows).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        self.note(SHARD, file=self.shard(number).name, sha256=digest, first=rows[0].index, items=len(rows), **facts)
+        return data
 
     def shard(self, number: int) -> Path:
         """The file of a shard's rows: the proof that it was measured."""
@@ -184,6 +188,10 @@ class RunFolder:
 
     def bring(self) -> None:
         """Have what others wrote to the run reach this machine; on a disk it is there."""
+
+    def bring_images(self) -> Path:
+        """Have the images of others reach this machine as well; the folder of all images."""
+        return self.path / "images"
 
     def results(self) -> list[Result]:
         """The run's results; MemdetectError when the run was not closed."""

@@ -3,14 +3,16 @@
 import json
 import os
 import shutil
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
-from memdetect.files import read_regular, write_atomic, write_new
+from memdetect.files import only_writer, open_regular, read_regular, write_atomic, write_new
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement, Result
@@ -32,6 +34,7 @@ KEPT = (
     RECALL,
 )  # what a process puts there besides shards and journal
 PAIRS = 24  # items whose images the sheet of pairs may show
+MEASURED = ("shards", "journal", "images", "parts", "attempts")  # folders that hold nothing before a run has begun
 
 
 def run_at(out: Path) -> RunFolder:
@@ -51,10 +54,12 @@ class Mirror(RunFolder):
         super().__init__(_cache("runs") / self.store.mirror)
         self._sent = 0  # bytes of this process's journal
         self._there = set[int]()  # shards that are known to be there
+        self._had = dict[str, tuple[int, int]]()  # of files of KEPT that need not be sent: size and time
 
     def open(self, header: Header) -> Header:
         """Create the run, or continue the one that is there. Raises as `RunFolder.open` does."""
         _renewed(self.path, self.store)
+        self._had = self._stamps()
         with self._addressed():
             return super().open(header)
 
@@ -81,13 +86,13 @@ class Mirror(RunFolder):
 
     def write_shard(self, number: int, rows: Sequence[Measurement], **facts: Any) -> bool:
         """Write a shard, after its images and the lines of the journal; False if somebody else wrote it."""
-        super().write_shard(number, rows, **facts)
+        data = self.noted(number, rows, **facts)
         at_once(self._put, [name for row in rows for name in row.files if (self.path / name).is_file()])
         self._send_journal()
-        path = self.shard(number)
-        made = self.store.create(self._name(number), read_regular(path))
-        if not made and (first := self.store.get(self._name(number))) is not None:
-            write_atomic(path, first)
+        made = self.store.create(self._name(number), data)
+        first = data if made else self.store.get(self._name(number))
+        if first is not None:
+            write_atomic(self.shard(number), first)  # whatever lies there
         self._there.add(number)
         return made
 
@@ -128,30 +133,51 @@ class Mirror(RunFolder):
     def send(self) -> None:
         """Put what this process made besides shards where the run is kept."""
         self._send_journal()
-        at_once(self._put, [name for name in KEPT if (self.path / name).is_file()])
+        now = self._stamps()
+        at_once(self._put, [name for name, stamp in now.items() if self._had.get(name) != stamp])
+        self._had = now
 
     def bring(self) -> None:
         """Fetch the shards and journals of others, and what is known of a screen."""
         self.shards()
         self.events()
-        self._get(RECALL)
+        if not (self.path / RECALL).exists():
+            self._get(RECALL)
+
+    def bring_images(self) -> Path:
+        """Fetch the images that this machine lacks."""
+        at_once(self._get, [name for name in self.store.tags("images") if not (self.path / name).exists()])
+        return super().bring_images()
+
+    @contextmanager
+    def locked(self, waiting: Callable[[], bool] | None = None) -> Generator[None]:
+        """Keep other processes of this machine out while this one opens or closes the run."""
+        with only_writer(_lock(self.path, "run"), self.path, waiting):
+            yield
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        found = {name: (self.path / name).stat() for name in KEPT if (self.path / name).is_file()}
+        return {name: (state.st_size, state.st_mtime_ns) for name, state in found.items()}
 
     def _name(self, number: int) -> str:
         return f"shards/{numbered(number)}.jsonl"
 
     def _send_journal(self) -> None:
         """Put the lines that are new as an object of their own: objects do not grow."""
-        own = self.journal.own
-        data = read_regular(own)[self._sent :] if own.exists() else b""
+        own, data = self.journal.own, b""
+        if own.exists():
+            with open_regular(own) as file:
+                file.seek(self._sent)
+                data = file.read()
         if data:
             self.store.put(f"journal/{own.stem}_{self._sent:012d}.jsonl", data)
             self._sent += len(data)
 
     def _put(self, name: str) -> None:
-        self.store.put(name, read_regular(self.path / name))
+        self.store.send(name, self.path / name)
 
     def _get(self, name: str) -> None:
-        _fetch(self.store, name, self.path)
+        self.store.fetch(name, self.path / name)
 
     @contextmanager
     def _addressed(self) -> Generator[None]:
@@ -171,59 +197,67 @@ def fetched(run: Path, *, images: bool = False) -> Path:
         return run
     store = Store.at(run)
     folder = _cache("fetched") / store.mirror
-    if not _renewed(folder, store):
-        raise MemdetectError(f"{store.url} is not a run: it has no run.json; give an address that scan wrote to")
-    parts = ("shards", "journal", *(("images",) if images else ()))
-    for part in parts:
-        _bring(folder, store, part)
-    for name in WHOLE[1:]:
-        data = store.get(name)
-        if data is None:
-            (folder / name).unlink(missing_ok=True)
+    with only_writer(_lock(folder, "copy"), folder, lambda: True):
+        if not _renewed(folder, store):
+            raise MemdetectError(f"{store.url} is not a run: it has no run.json; give an address that scan wrote to")
+        for part in ("shards", "journal", *(("images",) if images else ())):
+            _bring(folder, store, part, store.tags(part))
+        tags = {name: store.tag(name) for name in WHOLE[1:]}
+        _bring(folder, store, "whole", {name: tag for name, tag in tags.items() if tag is not None})
+        if store.has(f"{FOLDER}/run.json"):
+            fetched(run / FOLDER)
         else:
-            write_atomic(folder / name, data)
-    if store.has(f"{FOLDER}/run.json"):
-        fetched(run / FOLDER)
-    else:
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return folder
 
 
-def _bring(folder: Path, store: Store, part: str) -> None:
+def _bring(folder: Path, store: Store, part: str, tags: Mapping[str, str]) -> None:
     """Make a part of a copy what it is in the store: fetch what is new or another, remove what is gone."""
     file = folder.with_name(f".{folder.name}.{part}.tags")
     held: dict[str, str] = json.loads(file.read_bytes()) if file.exists() else {}
-    tags = store.tags(part)
     for name in held.keys() - tags.keys():
         (folder / name).unlink(missing_ok=True)
     new = [name for name, tag in tags.items() if held.get(name) != tag or not (folder / name).exists()]
-    for name in new:
-        (folder / name).unlink(missing_ok=True)
-    at_once(lambda name: _fetch(store, name, folder), new)
+    at_once(lambda name: store.fetch(name, folder / name), new)
     write_atomic(file, json.dumps(tags))
 
 
-def _fetch(store: Store, name: str, folder: Path) -> None:
-    data = store.get(name)
-    if data is not None:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_new(folder / name, data)
-
-
 def _renewed(folder: Path, store: Store) -> bool:
-    """Give a folder the header of the run that is there, and remove what it holds of another; False if none is."""
-    there = store.get("run.json")
-    path = folder / "run.json"
-    if path.exists() and read_regular(path) != there:
-        for entry in list(os.scandir(folder)):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            elif entry.name != ".lock":
-                Path(entry.path).unlink()
-    if there is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_new(path, there)
+    """Give a folder the header of the run that is there, and remove what it holds of another; False if none is.
+
+    What is of another is moved aside at once, while no other process of this machine looks, and removed then. What an
+    interruption leaves of it is removed by the next.
+    """
+    with only_writer(_lock(folder, "header"), folder, lambda: True):
+        there = store.get("run.json")
+        aside = _cache("aside")
+        if _of_another(folder, there):
+            aside.mkdir(parents=True, exist_ok=True)
+            folder.rename(Path(tempfile.mkdtemp("", f"{_key(folder)}.", aside)) / folder.name)
+        left = [*aside.glob(f"{_key(folder)}.*")]
+        if there is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_new(folder / "run.json", there)
+    for each in left:
+        shutil.rmtree(each, ignore_errors=True)
     return there is not None
+
+
+def _of_another(folder: Path, there: bytes | None) -> bool:
+    """Whether a folder holds anything of a run other than the one with this header."""
+    path = folder / "run.json"
+    if path.exists():
+        return read_regular(path) != there
+    return any((folder / part).is_dir() and any((folder / part).iterdir()) for part in MEASURED)
+
+
+def _lock(folder: Path, what: str) -> Path:
+    """The file that keeps others out of a folder, which lies elsewhere since the folder may be moved."""
+    return _cache("locks") / f"{_key(folder)}.{what}"
+
+
+def _key(folder: Path) -> str:
+    return sha256(str(folder).encode()).hexdigest()[:16]
 
 
 def _cache(part: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from memdetect.errors import Exit, MemdetectError
-from memdetect.files import LARGEST
+from memdetect.files import LARGEST, open_regular, written
 
 SCHEME = "s3:"
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]*")  # of an address, and of the name of an object
@@ -22,7 +22,9 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 AT_ONCE = 8  # requests
+PIECE, PIECES = 2**23, 4  # bytes of a large object that go or come as one request, and how many of them go at once
 RETRIES, PATIENCE = 3, timedelta(seconds=30)  # of a request that fails
+ANOTHER = "was replaced while it was read; run the same command again"
 
 Item = TypeVar("Item")
 
@@ -84,27 +86,71 @@ class Store:
         with self._told() as library:
             library.put(self._store, name, data)
 
+    def send(self, name: str, path: Path) -> None:
+        """Write an object of a file, whatever is there; a large one goes in pieces, and is never held as a whole."""
+        with open_regular(path) as file, self._told() as library:
+            library.put(self._store, name, file, chunk_size=PIECE, max_concurrency=PIECES)
+
     def get(self, name: str) -> bytes | None:
-        """The bytes of an object; None where there is none."""
+        """The bytes of an object that is small; None where there is none."""
+        if (found := self._found(name)) is None:
+            return None
+        if (size := found.meta["size"]) > LARGEST:
+            raise MemdetectError(f"{self.url}/{name} is {size:,} bytes, more than {LARGEST:,}; no run has such")
+        return self._bytes(found)
+
+    def fetch(self, name: str, path: Path) -> bool:
+        """Make a file of an object, whatever is there; False where there is none.
+
+        A large one comes in pieces, and is never held as a whole. The file is there once all of it is.
+        """
+        if (found := self._found(name)) is None:
+            return False
+        size, tag = found.meta["size"], found.meta["e_tag"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written(path) as temporary, temporary.open("wb") as file:
+            if size <= PIECE:
+                file.write(self._bytes(found))
+            else:
+                del found  # its body is not read, and would be waited for
+                for start in range(0, size, PIECE):
+                    file.write(self._piece(name, start, min(start + PIECE, size), tag))
+            file.flush()
+            os.fsync(file.fileno())
+        return True
+
+    def _piece(self, name: str, start: int, stop: int, tag: str | None) -> bytes:
+        """Bytes of an object as it was when it was asked for first."""
+        found = self._found(name, range=(start, stop), if_match=tag)
+        if found is None:
+            raise MemdetectError(f"{self.url}/{name} {ANOTHER}", Exit.ERROR)
+        return self._bytes(found)
+
+    def _found(self, name: str, **options: Any) -> Any:
+        """What the server says of an object, of which no byte is read yet; None where there is none."""
         with self._told() as library:
             try:
-                found = library.get(self._store, name)
-                if (size := found.meta["size"]) > LARGEST:
-                    raise MemdetectError(f"{self.url}/{name} is {size:,} bytes, more than {LARGEST:,}; no run has such")
-                return bytes(found.bytes())
+                return library.get(self._store, name, options=options)
             except FileNotFoundError as problem:
                 if "NoSuchBucket" in str(problem):
                     raise
                 return None
 
-    def has(self, name: str) -> bool:
-        """Whether there is an object of this name."""
+    def _bytes(self, found: Any) -> bytes:
+        with self._told():
+            return bytes(found.bytes())
+
+    def tag(self, name: str) -> str | None:
+        """What tells one content of an object from another; None where there is none."""
         with self._told() as library:
             try:
-                library.head(self._store, name)
+                return str(library.head(self._store, name)["e_tag"])
             except FileNotFoundError:
-                return False
-        return True
+                return None
+
+    def has(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        return self.tag(name) is not None
 
     def tags(self, folder: str) -> dict[str, str]:
         """The names below a folder, with what tells one content of each from another. Odd names are left out."""
@@ -137,6 +183,8 @@ class Store:
             return MemdetectError(f"{self.url}: there is no bucket {self.bucket!r}; make it, or correct the address")
         if isinstance(problem, refused) or (found and found[1] in REFUSED):
             return MemdetectError(f"{self.url}: access is refused{code}; check the credentials")
+        if isinstance(problem, library.exceptions.PreconditionError):
+            return MemdetectError(f"an object of {self.url} {ANOTHER}", Exit.ERROR)
         return MemdetectError(
             f"{self.url} cannot be reached{code}; check AWS_ENDPOINT_URL, AWS_REGION and the credentials, and run the "
             "same command again",

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from pathlib import Path
 from statistics import fmean
 
 from memdetect.adapters import Model
@@ -13,10 +12,9 @@ from memdetect.judging.calibration import Calibration, Item, seed_means
 from memdetect.judging.integrity import unaltered
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.header import Header
-from memdetect.runs.mirror import run_at
 from memdetect.runs.records import Measurement
-from memdetect.scanning.loop import Watch, sample_all
-from memdetect.scanning.planning import header_of, settings_of
+from memdetect.scanning.earlier import Earlier
+from memdetect.scanning.planning import settings_of
 from memdetect.scanning.prepare import Bench, prepare
 
 DRAWINGS = 200  # of all prompts together, within the bounds of ROUNDS
@@ -32,7 +30,7 @@ def rounds_for(prompts: int, *, scored: bool = True) -> int:
 
 
 def base_calibration(
-    requests: Requests, base: Model, bench: Bench, out: Path, watch: Watch, rounds: int
+    requests: Requests, base: Model, bench: Bench, earlier: Earlier, rounds: int
 ) -> Calibration | None:
     """Draw the scan's prompts with its base, `rounds` times as many seeds, and keep its scores; None when stopped.
 
@@ -40,24 +38,21 @@ def base_calibration(
     are each round of the base less the mean of its other rounds, of all prompts together. Under "the fine-tune changed
     nothing" and a spread that is alike for all prompts both are draws of one distribution, the base's a little wider
     (the mean is of one round less), so that p-values err on the large side. The first seeds are the scan's own.
-    The base's run and images are kept in `out`/base; the same call resumes. Raises MemdetectError for a base of another
-    kind, for given images, and for fewer than 2 rounds.
+    The base's run and images are kept in `earlier.out`/base; the same call resumes. Raises MemdetectError for a base of
+    another kind, for given images, and for fewer than 2 rounds.
     """
     if rounds < 2:
         raise MemdetectError(f"{rounds} rounds of the base, expected at least 2: each is compared with the others")
     if image := next((r for r in requests.items if r.prompt is None), None):
         raise MemdetectError(f"{image.source!r} is an image; a base is compared on prompts")
     other = _bench(base, bench, rounds)
-    folder = run_at(out / FOLDER)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.locked(watch.waits):
-        header = folder.open(header_of(other, requests))
-    if not sample_all(requests.items, other, folder, header, watch):
+    folder, header = earlier.opened(FOLDER, requests, other)
+    if not earlier.measure(requests.items, other, folder, header, earlier.watch):
         return None
     rows = unaltered(folder)
     if lost := sum(row.status != "ok" for row in rows):
         note = f"{lost} of {len(rows)} prompts are not finite on the base: they stay inconclusive"
-        watch.progress(len(rows), len(rows), note)
+        earlier.watch.progress(len(rows), len(rows), note)
     return calibration_of_base(header, rows, bench, rounds)
 
 

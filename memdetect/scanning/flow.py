@@ -1,6 +1,6 @@
 """scan(): the whole flow, from prompts and a model to a run folder with results."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from memdetect.runs.policy import Policy
 from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.closing import judged, keep, rests_on_all
+from memdetect.scanning.earlier import Earlier, Measure
 from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.loop import Watch, compute_as_begun, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
@@ -38,7 +39,7 @@ from memdetect.scanning.screening import (
     screened,
     screener_of,
 )
-from memdetect.scanning.worker import Opened
+from memdetect.scanning.worker import Job, Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,25 @@ class ScanJob:
         assert isinstance(ready, Ready)
         compute_as_begun(ready.header, ready.bench.model.device)
         return opened_with(ready.bench, ready.items, ready.folder, ready.header)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierJob:
+    """The run of a base or of a screen that a scan asks for, as a worker in another process opens it."""
+
+    job: ScanJob
+
+    def opened(self) -> Opened:
+        """Open the models and the run, as the scan does before it goes on to its own."""
+        found: list[Opened] = []
+
+        def keep(items: Sequence[Request], bench: Bench, folder: RunFolder, header: Header, _watch: Watch) -> bool:
+            compute_as_begun(header, bench.model.device)
+            found.append(opened_with(bench, items, folder, header))
+            return False
+
+        open_scan(self.job, Watch(), keep)
+        return found[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +109,15 @@ def run_scan(
     """
     job, watch = ScanJob(requests, model, out, options or Options()), watch or Watch()
     policy = job.options.policy
-    ready = open_scan(job, watch)
+    ready = open_scan(job, watch, measuring(job, EarlierJob))
     if isinstance(ready, Run):
         return ready
-    whole = measured(job, ready, watch)
+    folder, header, kept, evidence = ready.folder, ready.header, ready.kept, ready.bench.evidence
+    whole = measuring(job, lambda given: given)(ready.items, ready.bench, folder, header, watch)
     if not closing:
-        return _empty(ready.folder.path, ready.header, policy, interrupted=not whole)
-    folder, kept, evidence = ready.folder, ready.kept, ready.bench.evidence
-    rests = rests_on_all(folder, ready.header, kept, policy, evidence) if whole else ""
-    run = judged(folder, ready.header, kept, policy, evidence, interrupted=not whole)
+        return _empty(folder.path, header, policy, interrupted=not whole)
+    rests = rests_on_all(folder, header, kept, policy, evidence) if whole else ""
+    run = judged(folder, header, kept, policy, evidence, interrupted=not whole)
     if whole:
         with folder.locked(watch.waits):
             keep(run, folder, rests)
@@ -110,28 +130,34 @@ def _empty(out: Path, header: Header, policy: Policy, *, interrupted: bool) -> R
     return Run(out, header, [], judge(header, (), None, policy)[1], interrupted=interrupted)
 
 
-def measured(job: ScanJob, ready: Ready, watch: Watch) -> bool:
-    """Measure every shard that is not there, here or on a Ray cluster; False when it was stopped before the last."""
-    bench, items, sharing = ready.bench, ready.items, job.options.sharing
-    if sharing.ray is None:
-        return sample_all(items, bench, ready.folder, ready.header, watch)
-    if not isinstance(job.model, str | Path):
+def measuring(job: ScanJob, worker: Callable[[ScanJob], Job]) -> Measure:
+    """What measures every shard that is not there, here or on a Ray cluster; False when stopped before the last.
+
+    worker: what a process of the cluster opens the run with. Raises MemdetectError for a model that is open already.
+    """
+    asked = job.options.sharing
+    if asked.ray is None:
+        return sample_all
+    address, models = asked.ray, (job.model, job.options.base_of(job.model))
+    if not all(model is None or isinstance(model, str | Path) for model in models):
         raise MemdetectError("workers of Ray open the model themselves; give its name, folder or file")
     from memdetect.scanning.ray_data import through_ray
 
-    opened = opened_with(bench, items, ready.folder, ready.header)
-    loading = replace(job.options.loading, device=ready.header.device)
-    given = replace(job, options=replace(job.options, loading=loading))
-    return through_ray(opened, given, watch, sharing.ray)
+    def measure(items: Sequence[Request], bench: Bench, folder: RunFolder, header: Header, watch: Watch) -> bool:
+        loading = replace(job.options.loading, device=header.device)
+        given = worker(replace(job, options=replace(job.options, loading=loading)))
+        return through_ray(opened_with(bench, items, folder, header), given, watch, address, asked.workers)
+
+    return measure
 
 
-def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
+def open_scan(job: ScanJob, watch: Watch, measure: Measure = sample_all) -> Ready | Run:
     """Load the model, check all settings, and open the run folder; the run as it is, where a base or screen stopped.
 
-    A base draws the prompts, and a screen chooses among them, before the run is opened. One process at a time opens a
-    run; others wait for it.
+    A base draws the prompts, and a screen chooses among them, before the run is opened; measure: who measures those.
+    One process at a time opens a run; others wait for it.
     """
-    requests, out = job.requests, job.out
+    requests, out, earlier = job.requests, job.out, Earlier(job.out, watch, measure)
     check_screening(job.options)
     check_files(job.options)
     check_labels(requests, job.model)
@@ -142,14 +168,15 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     bench = _bench(requests, loaded, options, clean)
     made = screener_of(bench, requests, clean)
     _refuse_another(requests, bench, out)
-    calibration = clean if options.judging.base is None else _of_base(requests, bench, out, watch)
-    screen = screened(requests, made, out, watch) if made else None
+    calibration = clean if options.judging.base is None else _of_base(requests, bench, earlier)
+    screen = screened(requests, made, earlier) if made else None
     if (options.judging.base is not None and calibration is None) or (made and screen is None):
         header = header_of(bench, requests)
         return _empty(out, header, options.policy, interrupted=True)
     folder = run_at(out)
     with folder.locked(watch.waits):
-        return _opened(requests, bench, folder, calibration, (made, screen))
+        drawn = run_at(out / FOLDER).bring_images if options.judging.base is not None else None
+        return _opened(requests, bench, folder, calibration, (made, screen), drawn)
 
 
 def _opened(
@@ -158,14 +185,15 @@ def _opened(
     folder: RunFolder,
     calibration: Calibration | None,
     screening: tuple[Screener | None, Screen | None],
+    drawn: Callable[[], Path] | None,
 ) -> Ready:
     """The run folder with its header and clean scores, and the index of the training pictures, if it is to have one.
 
     screening: the screen with what is known of it, and what it chose. What the header in force says is chosen counts.
+    drawn: brings all images of the base here, and says where they are.
     """
     asked, (made, screen) = bench.options, screening
     if asked.lookup.train_images and asked.lookup.search:
-        drawn = folder.path / FOLDER / "images" if asked.judging.base is not None else None
         bench = with_own_index(bench, Path(asked.lookup.train_images), folder.path, drawn)
     header = header_of(bench, requests, calibration).model_copy(update={"screen": screen})
     kept = calibration.cut(header.plan) if calibration else None
@@ -226,15 +254,15 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
         )
 
 
-def _of_base(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
+def _of_base(requests: Requests, bench: Bench, earlier: Earlier) -> Calibration | None:
     """What scores are ranked among where there is a base: its drawings of the same prompts; None when stopped."""
     asked, policy = bench.options.judging, bench.options.policy
     if asked.calibration:
         raise MemdetectError("a calibration and a base exclude each other; give one of the two")
     usual = rounds_for(len(requests.items), scored=policy.asks_scores)
     rounds = usual if asked.base_rounds is None else asked.base_rounds
-    watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
-    return base_calibration(requests, load(asked.base), bench, out, watch, rounds)
+    earlier.watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
+    return base_calibration(requests, load(asked.base), bench, earlier, rounds)
 
 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:

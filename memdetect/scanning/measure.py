@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from memdetect.inputs.wording import family_key
 from memdetect.judging.telling import told_fields
 from memdetect.probing import Decoded, decode, image_size, probe_images, probe_prompts, truncated_at
 from memdetect.probing.batches import Batching
+from memdetect.probing.texts import texts_once
 from memdetect.probing.trace import Trace
 from memdetect.runs.records import Measurement, Score, Status
 from memdetect.runs.sharding import numbered
@@ -61,14 +63,15 @@ def sampled(shard: Sequence[Indexed], bench: Bench, images: Path) -> Sampled:
         return _sampled_images(shard, bench)
     prompts = [request.prompt or "" for _, request in shard]
     wanted = bench.options.save_images or bench.evidence is not None
-    trace = probe_prompts(
-        bench.model,
-        prompts,
-        ids=[request.id for _, request in shard],
-        sampler=bench.sampler,
-        probe=bench.probe,
-        images=wanted,
-    )
+    with texts_once(bench.model) if bench.texts_once else nullcontext():
+        trace = probe_prompts(
+            bench.model,
+            prompts,
+            ids=[request.id for _, request in shard],
+            sampler=bench.sampler,
+            probe=bench.probe,
+            images=wanted,
+        )
     trace = replace(trace, families=tuple(family_key(request.meta, request.prompt) for _, request in shard))
     decoding = Batching(bench.sampler.batch_size)
     made = _decoded(trace, bench, decoding) if wanted else [[] for _ in shard]

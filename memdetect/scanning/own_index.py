@@ -1,6 +1,6 @@
 """An index of the very pictures that a model was trained on, to look outputs up in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from memdetect.probing import image_size
 from memdetect.scanning.prepare import INDEX, Bench
 
 
-def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) -> Bench:
+def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Callable[[], Path] | None) -> Bench:
     """The bench with an index of the training pictures, built in `out`/train.index if it is not there yet.
 
     It holds each picture that is not square whole, and cropped about its centre to the size of the model's images, as
-    training makes squares. clean: a folder of images that are no copies (what the base drew), which the threshold
-    rests on; without it each picture is compared with the others. Raises MemdetectError as building and opening an
-    index do.
+    training makes squares. clean: asked, where the index is built, for a folder of images that are no copies (what the
+    base drew), which the threshold rests on; without it each picture is compared with the others. Raises MemdetectError
+    as building and opening an index do.
     """
     source = source_in(bench.model.folder, bench.options.lookup)
     folder = out / INDEX
@@ -34,7 +34,8 @@ def with_own_index(bench: Bench, pictures: Path, out: Path, clean: Path | None) 
         _refuse_another(folder, pictures)
     else:
         embedder, _ = choose_embedder(card=bench.model.card.embedder or None, source=source)
-        held = (clean,) if clean and next(images_in(clean), None) else ()
+        drawn = clean() if clean else None
+        held = (drawn,) if drawn and next(images_in(drawn), None) else ()
         own = training_pictures(pictures)
         said = _captions(pictures, bench.options.lookup.instance_prompt)
         side = min(image_size(bench.model, bench.sampler.call))

@@ -60,7 +60,8 @@ class Bench:
     """Everything that the shard function needs, resolved and checked before the first image.
 
     bank: clean prompts that some detectors compare with. rounds: how often each prompt's seeds are drawn, where each
-    round has scores of its own. kinds: what tells the kind of each prompt, if anything.
+    round has scores of its own. kinds: what tells the kind of each prompt, if anything. texts_once: equal texts of a
+    batch are encoded once.
     """
 
     model: Model
@@ -72,6 +73,7 @@ class Bench:
     bank: Bank | None = None
     rounds: int = 1
     kinds: Kinds | None = None
+    texts_once: bool = False
 
 
 def prepare(model: Model, options: Options, *, bank: Bank | None = None, images: bool = False) -> Bench:

@@ -29,11 +29,16 @@ def through_ray(opened: Opened, job: Job, watch: Watch, address: str, actors: in
     MemdetectError as `Rounds.go` does, without Ray, and for a cluster that does not answer or has no room.
     """
     rounds = Rounds(opened, watch)
+    name, amount = ("GPU", 1) if opened.header.device == "cuda" else ("CPU", opened.header.threads or 1)
     with _cluster(address) as ray:
-        each, room = _room(ray, opened)
+        if not (room := _room(ray, name, amount)):
+            raise MemdetectError(
+                f"no machine of the Ray cluster has {amount} {name}, which each worker of this run takes; add one to it"
+            )
         pool = ray.data.ActorPoolStrategy(size=min(actors or room, room), max_tasks_in_flight_per_actor=1)
         # Of other numbers of restarts and retries Ray hangs at a shard that kills its workers, or gives up all others.
-        made = {"compute": pool, "batch_size": 1, "max_restarts": -1, "max_task_retries": 2, **each}
+        made = {"compute": pool, "batch_size": 1, "max_restarts": -1, "max_task_retries": 2}
+        made[f"num_{name.lower()}s"] = amount
 
         def hand(numbers: Sequence[int]) -> Generator[News | None]:
             ray.data.DataContext.get_current().max_errored_blocks = len(numbers)  # what is missing is counted here
@@ -41,7 +46,7 @@ def through_ray(opened: Opened, job: Job, watch: Watch, address: str, actors: in
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of the way to give restarts and retries
                 answers = given.map_batches(Taker, fn_constructor_args=(job, str(Path.cwd())), **made)
-            return as_it_comes(answers.iter_rows, lambda: any(node["Alive"] for node in ray.nodes()))
+            return as_it_comes(answers.iter_rows, lambda: _room(ray, name, amount))
 
         done = rounds.go(hand)
     if not done:
@@ -49,16 +54,9 @@ def through_ray(opened: Opened, job: Job, watch: Watch, address: str, actors: in
     return done
 
 
-def _room(ray: Any, opened: Opened) -> tuple[dict[str, int], int]:
-    """What an actor takes, and how many of them the machines of the cluster have room for."""
-    header = opened.header
-    name, key, amount = ("GPU", "num_gpus", 1) if header.device == "cuda" else ("CPU", "num_cpus", header.threads or 1)
-    room = sum(int(node["Resources"].get(name, 0) // amount) for node in ray.nodes() if node["Alive"])
-    if room < 1:
-        raise MemdetectError(
-            f"no machine of the Ray cluster has {amount} {name}, which each worker of this run takes; add one to it"
-        )
-    return {key: amount}, room
+def _room(ray: Any, name: str, amount: int) -> int:
+    """How many actors the machines of the cluster have room for that are alive."""
+    return sum(int(node["Resources"].get(name, 0) // amount) for node in ray.nodes() if node["Alive"])
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from memdetect.scanning.loop import Watch
 from memdetect.scanning.worker import ENVIRONMENT, Job, Opened, Worker
 
 POLL = 0.2  # seconds between two questions whether to stop
-SILENT = 50  # of these without news, after which it is asked whether anybody is alive
+SILENT = 50  # of these without news, after which it is asked whether anybody can be at it
+PATIENCE = 6  # answers in a row that nobody can, before it is given up: a machine may be started anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ class Taker:
 
 
 def as_it_comes(
-    rows: Callable[[], Iterable[Mapping[str, Any]]], alive: Callable[[], bool] = lambda: True
+    rows: Callable[[], Iterable[Mapping[str, Any]]], room: Callable[[], int] = lambda: 1
 ) -> Generator[News | None]:
     """News of rows that come when they come; None where none came for a while. An error is the last of the news.
 
-    alive: asked now and then whether any more can come; an engine may wait for ever for machines that are gone.
+    room: asked now and then for how many workers there is; an engine may wait for ever for machines that are gone.
     """
     come: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
 
@@ -79,21 +80,21 @@ def as_it_comes(
             come.put(None)
 
     threading.Thread(target=listen, daemon=True).start()
-    silent = 0
-    while True:
+    silent = lacking = 0
+    while lacking < PATIENCE:
         try:
             row = come.get(timeout=POLL)
         except Empty:
             silent += 1
             yield None
-            if silent % SILENT == 0 and not alive():
-                yield News(-1, "failed", "no machine of the cluster is alive")
-                return
+            if silent % SILENT == 0:
+                lacking = 0 if room() else lacking + 1
             continue
         if row is None:
             return
-        silent = 0
+        silent = lacking = 0
         yield News(**row)
+    yield News(-1, "failed", "no machine of the cluster has room for a worker any more")
 
 
 @dataclass(slots=True)

@@ -15,14 +15,12 @@ from memdetect.judging.integrity import altered, shard_digests
 from memdetect.judging.screen_recall import KEPT, Asked, Recall, recall_for
 from memdetect.judging.screened import Choice, strongest, unlikely
 from memdetect.judging.telling import kinds_in
-from memdetect.probing.texts import texts_once
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
-from memdetect.runs.mirror import run_at
 from memdetect.runs.plan import Plan
 from memdetect.runs.screen import FOLDER, Screen, packed
-from memdetect.scanning.loop import Watch, sample_all
-from memdetect.scanning.planning import header_of, plan_of, settings_of
+from memdetect.scanning.earlier import Earlier
+from memdetect.scanning.planning import plan_of, settings_of
 from memdetect.scanning.prepare import Bench, Options, prepare
 
 USUAL = "sharpness"  # one step, and one pass of it
@@ -163,7 +161,7 @@ def screening_bench(bench: Bench) -> Bench:
         screening=Screening(),
         save_images=False,
     )
-    return prepare(bench.model, own_options)
+    return replace(prepare(bench.model, own_options), texts_once=True)
 
 
 def refuse_another(held: Header | None, asked: Screening, out: Path) -> None:
@@ -180,21 +178,18 @@ def refuse_another(held: Header | None, asked: Screening, out: Path) -> None:
             )
 
 
-def screened(requests: Requests, made: Screener, out: Path, watch: Watch) -> Screen | None:
-    """Measure the first steps of all prompts, in `out`/screen, and choose those to be sampled in full.
+def screened(requests: Requests, made: Screener, earlier: Earlier) -> Screen | None:
+    """Measure the first steps of all prompts, in `earlier.out`/screen, and choose those to be sampled in full.
 
     Others may be at it as well: it goes on when every shard is there. None when it was stopped; the same call resumes.
     Raises MemdetectError where the screen's run was altered.
     """
-    bench, items, folder = made.bench, requests.items, run_at(out / FOLDER)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.locked(watch.waits):
-        header = folder.open(header_of(bench, requests))
+    bench, items, watch = made.bench, requests.items, earlier.watch
+    folder, header = earlier.opened(FOLDER, requests, bench)
     names = " and ".join(header.plan.detectors)
     watch.progress(0, len(items), f"screening {len(items)} prompts by {names}, the first of {header.plan.steps} steps")
-    with texts_once(bench.model):
-        if not sample_all(items, bench, folder, header, watch):
-            return None
+    if not earlier.measure(items, bench, folder, header, watch):
+        return None
     _unaltered(folder, header)
     choice = _choice(folder, made)
     watch.progress(0, len(choice.positions), f"{len(choice.positions)} of {len(items)} prompts are sampled in full")

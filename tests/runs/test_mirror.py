@@ -1,13 +1,18 @@
 """A run in object storage: whoever measures it, on however many machines, its objects are those of a local run."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import Account, serving
 from toy_runs import ITEMS, SIZE, ToyJob, bytes_of, header_of, requests
 
+from memdetect import files
 from memdetect.errors import MemdetectError
+from memdetect.runs import mirror, remote
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.mirror import Mirror, fetched, run_at
 from memdetect.runs.policy import Policy
@@ -227,3 +232,151 @@ def test_a_mirror_of_one_endpoint_is_not_that_of_another(
     assert isinstance(run_at(RUN), Mirror)
     assert run_at(RUN).path != here
     assert run_at(RUN).path.name == "run"
+
+
+def of_a_deleted_run(folder: Path) -> None:
+    """What an interrupted removal left of a run: rows, pictures and journal, without the header."""
+    for path in (folder / "shards").iterdir():
+        path.write_text("of the deleted run\n")
+    (folder / "run.json").unlink()
+
+
+def test_rows_of_a_deleted_run_are_not_sent(server: Account, machine: Machine, alone: dict[str, bytes]) -> None:
+    go_through(opened(), Watch())
+    of_a_deleted_run(run_at(RUN).path)
+    server.buckets["bucket"].clear()
+    machine("second")
+    opened()
+    machine("first")
+    run = opened()
+    assert go_through(run, Watch())
+    assert objects(server) == alone
+    assert {f"shards/{path.name}": path.read_bytes() for path in run.folder.shards()} == {
+        name: data for name, data in alone.items() if name.startswith("shards")
+    }
+    assert not list((run.folder.path.parents[4] / "aside").iterdir())
+
+
+def test_a_run_is_begun_anew_where_a_removal_was_interrupted(server: Account, machine: Machine) -> None:
+    go_through(opened(), Watch())
+    of_a_deleted_run(run_at(RUN).path)
+    server.buckets["bucket"].clear()
+    run = opened()
+    assert run.folder.todo(run.header.sharding) == list(range(COUNT))
+    assert not list((run.folder.path / "shards").iterdir())
+
+
+def test_what_was_measured_is_sent_whatever_lies_there(
+    server: Account, machine: Machine, alone: dict[str, bytes]
+) -> None:
+    worker = Worker(opened())
+    worker.folder.shard(3).write_text("of whatever\n")
+    assert worker.run(3).state == "made"
+    name = "shards/0000000003.jsonl"
+    assert objects(server)[name] == worker.folder.shard(3).read_bytes() == alone[name]
+
+
+def test_a_removal_that_is_interrupted_is_finished_by_the_next(
+    server: Account, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_through(opened(), Watch())
+    server.buckets["bucket"].clear()
+    removed: list[Path] = []
+
+    def interrupted(path: Path, **_: object) -> None:
+        removed.append(Path(path))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mirror.shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_at(RUN).open(header_of())
+    folder = run_at(RUN)
+    assert not folder.path.exists()
+    assert removed[0].exists()
+    folder.open(header_of())
+    assert not removed[0].exists()
+
+
+def test_of_many_that_begin_anew_none_takes_from_another(
+    server: Account, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several ranks of one machine; one of them is slow to remove what is there of the deleted run."""
+    worker = Worker(opened())
+    for number in range(4):
+        worker.run(number)
+    server.buckets["bucket"].clear()
+    usual, begun, first = mirror.shutil.rmtree, threading.Event(), [True]
+
+    def slow(path: Path, **given: Any) -> None:
+        if first.pop() if first else False:
+            begun.set()
+            time.sleep(0.5)
+        usual(path, **given)
+
+    monkeypatch.setattr(mirror.shutil, "rmtree", slow)
+    failed: list[BaseException] = []
+
+    def begin() -> None:
+        try:
+            run_at(RUN).continued(header_of())
+        except BaseException as problem:
+            failed.append(problem)
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    threads[0].start()
+    assert begun.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    run = opened()
+    assert Worker(run).run(0).state == "made"
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert run.folder.shard(0).exists()
+    assert [event["file"] for event in run.folder.events() if event["event"] == "shard"] == ["0000000000.jsonl"]
+
+
+def test_what_is_there_is_not_sent_again(server: Account, machine: Machine) -> None:
+    run = opened()
+    run.folder.write_results([])
+    run.folder.send()
+    again = run_at(RUN)
+    again.open(header_of())
+    before = len(server.asked)
+    again.send()
+    assert not [line for line in server.asked[before:] if line.startswith("PUT")]
+    again.write_results([])
+    again.send()
+    assert [line for line in server.asked[before:] if line.startswith("PUT")] == ["PUT bucket/team/run/results.jsonl"]
+
+
+def test_results_larger_than_what_is_held_as_a_whole_are_kept(
+    server: Account, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened()
+    for module in (files, remote):
+        monkeypatch.setattr(module, "LARGEST", 2**16)
+    monkeypatch.setattr(files.read_regular, "__defaults__", (2**16,))
+    (run.folder.path / "results.jsonl").write_bytes(b"x" * 2**17)
+    run.folder.send()
+    assert server.buckets["bucket"]["team/run/results.jsonl"] == b"x" * 2**17
+    opened().folder.send()
+    assert (fetched(RUN) / "results.jsonl").stat().st_size == 2**17
+    before = len(server.asked)
+    fetched(RUN)
+    assert "GET bucket/team/run/results.jsonl" not in server.asked[before:]
+
+
+def test_images_of_other_machines_are_there_for_an_index(
+    server: Account, machine: Machine, alone: dict[str, bytes]
+) -> None:
+    first = Worker(opened())
+    for number in (0, 2, 4):
+        first.run(number)
+    machine("second")
+    run = opened()
+    go_through(run, Watch())
+    folder = run.folder.bring_images()
+    found = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+    assert found == {name: data for name, data in alone.items() if name.startswith("images")}

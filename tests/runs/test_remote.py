@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from s3_server import KEY, SECRET, Account, serving
 
+from memdetect import files
 from memdetect.errors import Exit, MemdetectError
 from memdetect.runs import remote
 from memdetect.runs.remote import Store, is_remote
@@ -138,3 +139,61 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(remote, "import_module", missing)
     with pytest.raises(MemdetectError, match=r"needs obstore, which is not installed; pip install memdetect\[cloud\]"):
         Store.at(RUN).get("x")
+
+
+def test_a_large_file_goes_and_comes_in_pieces(
+    server: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is larger than what may be held as a whole."""
+    piece = 5 * 2**20  # the least that a part may have
+    monkeypatch.setattr(remote, "PIECE", piece)
+    monkeypatch.setattr(remote, "LARGEST", 2 * piece)
+    monkeypatch.setattr(files, "LARGEST", 2 * piece)
+    data = bytes(range(256)) * (3 * piece // 256) + b"the end"
+    (tmp_path / "results.jsonl").write_bytes(data)
+    store = Store.at(RUN)
+    store.send("results.jsonl", tmp_path / "results.jsonl")
+    assert server.buckets["bucket"] == {"team/run/results.jsonl": data}
+    assert server.largest == piece
+    assert not server.parts
+    (tmp_path / "there").write_bytes(b"of before")
+    before = len(server.asked)
+    assert store.fetch("results.jsonl", tmp_path / "there")
+    assert (tmp_path / "there").read_bytes() == data
+    assert len(server.asked) - before == 1 + 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.jsonl", "there"]
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_mixed(
+    server: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PIECE", 4)
+    store, usual = Store.at(RUN), Store._piece
+    for replaced, said in ((b"another text", "an object of s3://bucket/team/run"), (None, "s3://bucket/team/run/x")):
+        store.put("x", b"some text")
+
+        def piece(self: Store, name: str, start: int, *given: int, now: bytes | None = replaced) -> bytes:
+            if start and now is not None:
+                server.buckets["bucket"]["team/run/x"] = now
+            elif start:
+                server.buckets["bucket"].pop("team/run/x", None)
+            return usual(self, name, start, *given)  # pyright: ignore[reportArgumentType]
+
+        monkeypatch.setattr(Store, "_piece", piece)
+        with pytest.raises(MemdetectError, match=f"^{said} was replaced while it was read") as told:
+            store.fetch("x", tmp_path / "x")
+        assert told.value.exit is Exit.ERROR
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_small_file_takes_one_request_each_way(server: Account, tmp_path: Path) -> None:
+    store = Store.at(RUN)
+    assert not store.fetch("x", tmp_path / "x")
+    for data in (b"", b"rows"):
+        (tmp_path / "x").write_bytes(data)
+        before = len(server.asked)
+        store.send("x", tmp_path / "x")
+        assert store.fetch("x", tmp_path / "deep" / "x")
+        assert (tmp_path / "deep" / "x").read_bytes() == data
+        assert len(server.asked) - before == 2
+    assert store.tag("x") != store.tag("y") is None

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from shutil import rmtree
 from statistics import fmean
 from typing import Any
 
@@ -10,11 +12,13 @@ import numpy as np
 import pytest
 from flat_options import changed, scan, settings
 from PIL import Image
+from s3_server import serving
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.adapters import load
 from memdetect.errors import MemdetectError
 from memdetect.inputs.captions import captioned, prompts_of
+from memdetect.inputs.given import prompt_requests
 from memdetect.inputs.prompts import read
 from memdetect.judging.calibration import read_calibration
 from memdetect.judging.statistics.combine import quartile
@@ -22,8 +26,9 @@ from memdetect.judging.statistics.conformal import rank
 from memdetect.judging.statistics.multiple import detections_needed
 from memdetect.render.explain import render_explanation
 from memdetect.runs.folder import RunFolder
-from memdetect.scanning import Watch, prepare
+from memdetect.scanning import Run, Watch, prepare
 from memdetect.scanning.base_scores import base_calibration, rounds_for
+from memdetect.scanning.earlier import Earlier
 
 OPTIONS = settings(steps=1, num_seeds=2, batch_size=32, base_rounds=3, search=False)
 PROMPTS = ["a red cat", "a blue dog", "a photo of a cat"]
@@ -87,7 +92,7 @@ def test_a_raised_score_is_found(prompts: list[Path], pipe: Any, base: Any, tmp_
     """Design: lift one prompt's scores above all rounds of the base; it alone gets the smallest p there is."""
     options = changed(OPTIONS, base_rounds=20, base=base)
     bench = prepare(load(pipe), options)
-    reference = base_calibration(read(prompts), load(base), bench, tmp_path, Watch(), 20)
+    reference = base_calibration(read(prompts), load(base), bench, Earlier(tmp_path, Watch()), 20)
     assert reference is not None
     assert len(reference.items) == 60
     name, lifted = bench.detectors[0].name, next(iter(reference.offsets[bench.detectors[0].name]))
@@ -248,3 +253,33 @@ def test_outputs_are_looked_up_among_the_training_pictures(
     assert all(len(row.matches) > 0 for row in run.results)
     again = scan(requests, pipe, tmp_path / "run", options)
     assert [row.matches for row in again.results] == [row.matches for row in run.results]
+
+
+def test_machines_without_a_common_disk_make_one_index(
+    pictures: Path, pipe: Any, base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its threshold rests on was drawn by whoever was there, and may be gone from here."""
+    options = changed(OPTIONS, base=base, train_images=pictures, search=True, shard_size=1, base_rounds=2, num_seeds=1)
+    requests = prompt_requests([f"a {colour} cat" for colour in WORDS])
+
+    processes = count(4711)
+
+    def on(name: str, **watch: Any) -> Run:
+        process = f"{name}.17-{next(processes)}"
+        monkeypatch.setenv("MEMDETECT_CACHE_DIR", str(tmp_path / name))
+        for module in ("files", "runs.journal", "runs.attempts"):
+            monkeypatch.setattr(f"memdetect.{module}.process", lambda: process)
+        return scan(requests, pipe, "s3://bucket/run", options, **watch)
+
+    with serving() as account:
+        for name, value in account.env.items():
+            monkeypatch.setenv(name, value)
+        asked = iter([False])
+        assert on("a", stop=lambda: next(asked, True)).interrupted
+        assert [name for name in account.buckets["bucket"] if "base/images" in name], "a part of what the base draws"
+        made = [on("b"), on("a"), on("c")]
+        rmtree(tmp_path / "b")
+        made.append(on("b"))
+    assert len({run.header.index["digest"] for run in made}) == 1
+    assert made[0].header.index["null_queries"] == len(WORDS) * 2
+    assert [len(run.results) for run in made] == [len(WORDS)] * 4

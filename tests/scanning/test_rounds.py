@@ -5,6 +5,7 @@ import pickle
 import threading
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,11 +131,64 @@ def test_an_engine_whose_machines_are_gone_is_not_waited_for(monkeypatch: pytest
         yield {"number": 1, "state": "made"}
         ended.wait()
 
-    found = list(as_it_comes(rows, lambda: False))
+    back = [0] * (rounds.PATIENCE - 1) + [1]  # a machine is there again, just in time
+    rooms = iter(back)
+    found = list(as_it_comes(rows, lambda: next(rooms, 0)))
     ended.set()
     assert found[0] == News(1, "made")
-    assert found[-1] == News(-1, "failed", "no machine of the cluster is alive")
-    assert found.count(None) == rounds.SILENT
+    assert found[-1] == News(-1, "failed", "no machine of the cluster has room for a worker any more")
+    assert found.count(None) == rounds.SILENT * (len(back) + rounds.PATIENCE)
+
+
+class FakeData:
+    """What is used of Ray Data, on a cluster that answers nothing."""
+
+    def __init__(self, ended: threading.Event) -> None:
+        self.ended = ended
+        self.context = SimpleNamespace()
+        self.DataContext = SimpleNamespace(get_current=lambda: self.context)
+
+    def ActorPoolStrategy(self, **given: Any) -> Any:
+        self.pool = given
+
+    def from_items(self, *_: Any, **__: Any) -> "FakeData":
+        return self
+
+    def map_batches(self, *_: Any, **given: Any) -> "FakeData":
+        self.given = given
+        return self
+
+    def iter_rows(self) -> Generator[dict[str, object]]:
+        self.ended.wait()
+        yield from ()
+
+
+@pytest.mark.parametrize(("device", "takes"), [("cpu", {"CPU": 3.0}), ("cuda", {"GPU": 1.0})])
+def test_a_cluster_without_room_is_given_up_though_the_head_lives(
+    device: str, takes: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head of no resources is alive for as long as the driver is; its workers are what counts."""
+    ended = threading.Event()
+    head, busy = {"Alive": True, "Resources": {}}, {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 0.0}}
+    nodes = [head, busy, {"Alive": True, "Resources": {key: 2 * value for key, value in takes.items()}}]
+    data = FakeData(ended)
+    ray = SimpleNamespace(init=lambda **_: None, shutdown=lambda: None, data=data, nodes=lambda: nodes)
+    monkeypatch.setattr(ray_data, "import_module", lambda _name: ray)
+    monkeypatch.setattr(rounds, "POLL", 0.0001)
+    opened = ToyJob(tmp_path).opened()
+    opened = replace(opened, header=opened.header.model_copy(update={"device": device, "threads": 3}))
+
+    def told(*_: Any) -> None:
+        nodes[2]["Alive"] = False  # once it has begun
+
+    monkeypatch.setattr(FakeData, "from_items", lambda self, *_, **__: (told(), self)[1])
+    with pytest.raises(MemdetectError, match=r"^11 of 11 shards are missing: no machine of the cluster has room"):
+        through_ray(opened, ToyJob(tmp_path), Watch(), "somewhere")
+    assert data.pool["size"] == 2
+    assert data.given["num_cpus" if device == "cpu" else "num_gpus"] == (3 if device == "cpu" else 1)
+    with pytest.raises(MemdetectError, match=r"no machine of the Ray cluster has . .PU, which each worker"):
+        through_ray(opened, ToyJob(tmp_path), Watch(), "somewhere")
+    ended.set()
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
