@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 from scipy import ndimage
-from small_pictures import QUICK, fill
+from small_pictures import QUICK, candidates, fill
 
 from memdetect.cli import run
 from memdetect.copies.agreement import Laid, lay
@@ -147,8 +147,8 @@ def test_of_several_training_images_the_one_with_the_nearest_pixels_counts():
     """It is second by the embedder."""
     opened = {0: Image.effect_noise((SIDE, SIDE), 60).convert("RGB"), 1: saved(scan_of(1), 40)}
     made = Rooms(Parts(opened.get, RULE, 1, trusted=True))
-    made.add(scan_of(1), [0, 1])
-    made.add(scan_of(1), [0])
+    made.add(scan_of(1), candidates(0, 1))
+    made.add(scan_of(1), candidates(0))
     assert made.values[0] < 0.3
     assert made.values[1] > 1
 
