@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from memdetect.copies.index import BuildOptions
+from memdetect.copies.index import BuildOptions, Row
+from memdetect.copies.index.nearby import Candidate
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,8 @@ def texture(seed: int, side: int = 320) -> Image.Image:
         values = rng.uniform(0, 255, (cells, cells, 3)).astype(np.uint8)
         total += np.asarray(Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC), np.float32)
     return Image.fromarray((total / 4).astype(np.uint8))
+
+
+def candidates(*rows: int) -> list[Candidate]:
+    """Rows near an image, nearest first, each of a picture of its own."""
+    return [Candidate(0.0, k, Row(key=str(k), path="", sha256=str(k), width=1, height=1)) for k in rows]

@@ -5,7 +5,7 @@ white ground and a border repeat nothing, and where their colours differ as they
 What is measured is the share of the area of the training image that agrees; the largest connected part is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,23 +52,44 @@ class Laid:
 
 
 def lay(
-    asking: Asking, others: Sequence[Prepared | None], always: Sequence[bool], *, through: bool = False
+    asking: Asking,
+    others: Sequence[Prepared | None],
+    always: Sequence[bool],
+    pictures: Sequence[str] = (),
+    *,
+    through: bool = False,
 ) -> list[Laid | None]:
     """Lay an image on its candidates. None for one that is not there, or that the image explains less than others.
 
-    always: candidates that are laid in any case. through: refine what is HOPELESS too, so that small shares are exact.
+    always: candidates that are laid in any case. pictures: which of them are of one picture, and so share what is kept
+    of their placings; empty = none. through: refine what is HOPELESS too, so that small shares are exact.
     """
     there = [k for k, other in enumerate(others) if other]
     placings = asking.placings([other for other in others if other])
-    found = [(k, placing) for k, own in zip(there, placings, strict=True) for placing in own]
-    best = sorted(found, key=lambda pair: -pair[1].score)[:KEPT]
-    best += [next(pair for pair in found if pair[0] == k) for k, due in enumerate(always) if due and others[k]]
+    best = _best(dict(zip(there, placings, strict=True)), pictures)
+    best += [(k, own[0]) for k, own in zip(there, placings, strict=True) if always[k]]
     laid: list[Laid | None] = [None] * len(others)
     for k, placing in dict.fromkeys(best):
         other, held = others[k], laid[k]
         if other and not _done(held) and _more(now := _measured(asking, other, placing, through), held):
             laid[k] = now
     return laid
+
+
+def _best(placings: Mapping[int, Sequence[Placing]], pictures: Sequence[str]) -> list[tuple[int, Placing]]:
+    """The KEPT best placings of all candidates, best first.
+
+    The n-th best of each row of a picture count as one: rows of one picture would push the others out.
+    """
+    found = [(k, n, placing) for k, own in placings.items() for n, placing in enumerate(own)]
+    kept: dict[tuple[str | int, int], None] = {}
+    best: list[tuple[int, Placing]] = []
+    for k, n, placing in sorted(found, key=lambda each: -each[2].score):
+        key = (pictures[k] if pictures else k, n)
+        if key in kept or len(kept) < KEPT:
+            kept[key] = None
+            best.append((k, placing))
+    return best
 
 
 def _done(held: Laid | None) -> bool:

@@ -8,9 +8,9 @@ A placing maps places of the training image to places of the image: an affine ma
 the upper left corner (`match.Match.affine`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import exp, log, sqrt
+from math import ceil, exp, log, sqrt
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +29,7 @@ SAME = 0.05  # of the logarithm of two proportions: below it they are one
 SMALL = 96  # root of the area, in pixels, up to which the sizes of small images hold
 FEWEST = 8  # pixels of a side of a grey image
 LONGEST = 3.0  # longer over shorter side of a grey image; what is longer is squashed
+ROOTS = (1.0, sqrt(1.5), sqrt(LONGEST))  # of proportions: sides of grey images for which spectra are made
 WIDE = 3.0  # pixels: deviation of the blur that takes light and contrast out
 FLOOR = 3.0  # of 255: contrast below it is noise
 LEVELS = (0.6, 0.85, 1.2)  # scales whose windows serve those near them
@@ -122,15 +123,36 @@ class Placing:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Views:
     """An image at several scales, each as it is and mirrored: flattened, and the conjugate spectra of length one.
 
-    spectra: those of views up to the size of a training image, and of larger ones, each with the side of its squares.
+    parts: views up to the size of a training image, and larger ones. propose: root of the area of a training image.
     """
 
     flat: list[Grey]
-    spectra: list[tuple[int, Spectra]]
+    parts: list[list[Grey]]
+    propose: int
+    _spectra: dict[tuple[int, int, int], Spectra] = field(default_factory=dict[tuple[int, int, int], Spectra])
+
+    def spectra(self, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, int], Spectra]]:
+        """Of each part, beside a training image of so many rows and columns: size of the rectangles, and the spectra.
+
+        They leave room for a shift by half a training image. Those of longer ones serve all that are not much longer.
+        """
+        for number, part in enumerate(self.parts):
+            most = max(max(view.shape) for view in part)
+            rows, cols = (self._side(most, length) for length in shape)
+            if (number, rows, cols) not in self._spectra:
+                padded = np.zeros((len(part), rows, cols), np.float32)
+                for k, view in enumerate(part):
+                    padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
+                self._spectra[number, rows, cols] = np.conj(_spectra(padded, (rows, cols)))
+            yield (rows, cols), self._spectra[number, rows, cols]
+
+    def _side(self, most: int, length: int) -> int:
+        reach = next(side for root in ROOTS if (side := ceil(self.propose * root)) >= length)
+        return cast("int", fft.next_fast_len(max(most, reach) + self.propose // 2, real=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +214,8 @@ class Asking:
             least = max(grey_size(size, self.sizes.propose))
             few = sum(max(view.shape) <= least for view in flat)
             parts = [part for part in (flat[:few], flat[few:]) if part]
-            self._views[proportion] = _Views(flat, [self._spectra_of(part) for part in parts])
+            self._views[proportion] = _Views(flat, parts, self.sizes.propose)
         return self._views[proportion]
-
-    def _spectra_of(self, views: Sequence[Grey]) -> tuple[int, Spectra]:
-        """Side and spectra of views on squares that leave room for a shift by half a training image."""
-        most = max(max(view.shape) for view in views)
-        side = cast("int", fft.next_fast_len(max(most, self.sizes.propose) + self.sizes.propose // 2, real=True))
-        padded = np.zeros((len(views), side, side), np.float32)
-        for k, view in enumerate(views):
-            padded[k, : view.shape[0], : view.shape[1]] = view / np.sqrt(np.square(view).sum() + FLOOR)
-        return side, np.conj(_spectra(padded, padded.shape[1:]))
 
     def _flat(self, size: tuple[int, int], scale: float) -> Grey:
         """The image flattened over windows of about WIDE pixels at this scale, at this width and height."""
@@ -218,24 +231,23 @@ def _shifts(flats: Float32[np.ndarray, "other _row _col"], views: _Views, most: 
 
     The best of each view, alike ones once.
     """
-    parts = [_highest(flats, spectra, side) for side, spectra in views.spectra]
+    parts = [_highest(flats, spectra, size) for size, spectra in views.spectra(flats.shape[1:])]
     values, down, right = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
     orders = np.argsort(-values, axis=1)
     return [_different(*each, views, most) for each in zip(orders.tolist(), down.tolist(), right.tolist(), strict=True)]
 
 
 def _highest(
-    flats: Float32[np.ndarray, "other _row _col"], views: Spectra, side: int
+    flats: Float32[np.ndarray, "other _row _col"], views: Spectra, size: tuple[int, int]
 ) -> tuple[Shaped[np.ndarray, "other _view"], ...]:
     """The highest correlation of each view with each training image, and the rows and columns of its shift."""
     _, rows, cols = flats.shape
-    spectra = _spectra(flats[:, :side, :side], (side, side))
-    surfaces = np.asarray(cast("Any", fft.irfft2(views * spectra[:, None], (side, side))))
+    surfaces = np.asarray(cast("Any", fft.irfft2(views * _spectra(flats, size)[:, None], size)))
     surfaces = surfaces.reshape(len(flats), len(views), -1)
     highest = surfaces.argmax(2)
-    down, right = np.divmod(highest, side)
+    down, right = np.divmod(highest, size[1])
     values = np.take_along_axis(surfaces, highest[..., None], 2)[..., 0]
-    return values, down - side * (down >= rows), right - side * (right >= cols)
+    return values, down - size[0] * (down >= rows), right - size[1] * (right >= cols)
 
 
 def _different(order: list[int], down: list[int], right: list[int], views: _Views, most: int) -> list[_Shift]:

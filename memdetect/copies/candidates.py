@@ -79,7 +79,8 @@ def compared(
     asking, index = Asking(view), opener.index
     small = [opener.small(match, asking.sizes) for match in near]
     always = [match.similar or match.rank == 1 for match in near]
-    laid = lay(asking, [None if isinstance(one, str) else one for one in small], always)
+    pictures = [row.sha256 for row in index.rows.many([match.row for match in near])]
+    laid = lay(asking, [None if isinstance(one, str) else one for one in small], always, pictures)
     parts = [part is not None and index.repeats(part.agreed, asking.sizes.small) for part in laid]
     speak = [match.similar or part or entire(own, rule) for match, part, own in zip(near, parts, laid, strict=True)]
     due = [now or match.rank <= shown for now, match in zip(speak, near, strict=True)]

@@ -11,6 +11,7 @@ from PIL import Image
 from memdetect.copies.candidates import Opener, compared
 from memdetect.copies.embedders import Source, choose_embedder
 from memdetect.copies.index import (
+    DEPTH,
     Embeds,
     Index,
     Queries,
@@ -32,7 +33,6 @@ Views = Sequence[Image.Image]
 
 NO_THRESHOLD = "the index has no threshold: no image is known not to be a copy; give it held-out ones"
 NOT_FINITE = "its embedding is not finite, so that it cannot be looked up; look at the image"
-DEPTH = 10  # training images compared with each image, however many are kept: a copy may have siblings nearer by
 BATCH = 32
 WAITING = 2**26  # pixels of a batch: of large images fewer are held
 
@@ -121,7 +121,7 @@ def look_up(
     seen, vectors, finite = _views(images, embedder)
     opener = Opener(index)
     found: list[Match] = []
-    for k, near in enumerate(_nearest(vectors, index, max(top_k, DEPTH))):
+    for k, near in enumerate(index.pictures_near(vectors, max(top_k, DEPTH))):
         named = [match.model_copy(update={"seed": k}) for match in near]
         found += compared(seen[k], named, opener, rule, 1 if pixels == "spare" else top_k) if named else []
     return Seen(_kept(found, top_k), finite)
@@ -142,20 +142,6 @@ def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], 
     ]
     squares = [[square for way in ways if (square := centre_square(way))] for ways in images]
     return [[*ways, *more] for ways, more in zip(images, squares, strict=True)], kept, finite
-
-
-def _nearest(vectors: Sequence[Queries], index: Index, depth: int) -> list[list[Match]]:
-    """The `depth` nearest training images of each image by any of its views, nearest first, each once."""
-    found = iter(index.nearest(np.concatenate(vectors), depth))
-    nearest: list[list[Match]] = []
-    for own in vectors:
-        best: dict[int, Match] = {}
-        for match in (match for _ in own for match in next(found)):
-            if match.row not in best or match.similarity > best[match.row].similarity:
-                best[match.row] = match
-        order = sorted(best.values(), key=lambda match: (-match.similarity, match.row))[:depth]
-        nearest.append([match.model_copy(update={"rank": rank}) for rank, match in enumerate(order, 1)])
-    return nearest
 
 
 def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:

@@ -20,6 +20,7 @@ from memdetect.render.text import guard
 from memdetect.runs.index_facts import BLIND, coverage_phrase, finds_phrase, found_by
 
 MEASURES = ("rank", "similarity", "p", "tile", "ssim", "agreed", "p_agreed")
+ENOUGH, USUAL_SMALL = 100, 0.5  # small images that say what agrees by chance, and the limit where they are fewer
 DECIDED = ("similar", "copy_found", "partial_found")
 COLUMNS = ("image", "outcome", "reason", *MEASURES, "key", "path", "caption", "note", *DECIDED, "affine", "region")
 
@@ -121,9 +122,17 @@ def _part_line(limit: Mapping[str, Any]) -> str:
         return f"No part is found: by {base}, more than {limit['agreed']:.0%} would have to agree{cure}."
     if limit["agreed"] is not None and limit["shown"]:
         part = f"more than {limit['agreed']:.0%} of a training image agrees"
-        return f"Part found = {part}, a fifth beyond the largest share by chance of {base}."
+        return f"Part found = {part}, a fifth beyond the largest share by chance of {base}.{_small_part(limit)}"
     seen = f", and more than {limit['agreed']:.0%}, a fifth beyond the largest," if limit["agreed"] is not None else ""
     return f"Part found = more than the usual share agrees{seen} of {base}, which are too few to go by."
+
+
+def _small_part(limit: Mapping[str, Any]) -> str:
+    """What of small images has to agree, where another share than of large ones (`copies.index.part.limit_of`)."""
+    large = limit.get("large", 0)
+    if not large or limit["queries"] - large >= ENOUGH or limit["agreed"] >= USUAL_SMALL:
+        return ""
+    return f" For images up to 96 pixels more than {USUAL_SMALL:.0%}: too few of them were small."
 
 
 def _pixel_lines(index: Mapping[str, Any]) -> list[str]:

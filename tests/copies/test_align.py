@@ -54,6 +54,23 @@ def test_a_training_image_inside_a_larger_image_is_found_there():
     assert found.agreed > 0.8
 
 
+@pytest.mark.parametrize(("wide", "at"), [(2.8, 0.2), (2.4, 0.3), (1.5, 0.45)])
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_part_is_found_at_the_edge_of_a_wide_picture(wide, at, small, tall):
+    """The image goes on beyond the left edge of the training image, or the upper one of a tall one."""
+    side = 64 if small else 240
+    picture = texture(13, round(side * wide)).crop((0, 0, round(side * wide), side))
+    image = texture(14, side)
+    image.paste(picture.crop((0, 0, side - round(at * side), side)), (round(at * side), 0))
+    if tall:
+        image, picture = (each.transpose(Image.Transpose.TRANSPOSE) for each in (image, picture))
+    found = laid(image, picture)
+    expected = (1, 0, 0, 0, wide, at) if tall else (wide, 0, at, 0, 1, 0)
+    assert found.affine == pytest.approx(expected, abs=0.06)
+    assert found.agreed > 0.6 * (1 - at) / wide
+
+
 def test_a_small_turn_is_undone():
     picture = texture(5, 400)
     for degrees in (-3.0, 2.5):

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from synthetic_runs import match, part
 
+from memdetect.copies.align import SMALL
+from memdetect.copies.index import part as part_limit
 from memdetect.copies.match import Looked
+from memdetect.render import matches
 from memdetect.render.matches import COLUMNS, matches_csv, matches_json, matches_summary, matches_table, threshold_lines
 
 INDEX: dict[str, Any] = {
@@ -78,11 +81,21 @@ def test_json_and_csv_have_all_that_was_measured() -> None:
         ({"agreed": 0.2, "shown": False}, "Part found = more than the usual share agrees, and more than 20%"),
         ({"agreed": None, "shown": False}, "Part found = more than the usual share agrees of 99"),
         ({"agreed": 1.08}, "No part is found: by 99 held-out images"),
+        (
+            {"agreed": 0.2, "large": 99},
+            "Part found = more than 20% of a training image agrees, a fifth beyond the largest share by chance of 99 "
+            "held-out images, each aligned with the training images near it, 990 pairs. For images up to 96 pixels "
+            "more than 50%: too few of them were small.",
+        ),
     ],
 )
 def test_the_limit_of_a_part_is_said(limit, said):
     lines = threshold_lines({**INDEX, "agreement": {**INDEX["agreement"], **limit}})
     assert [line for line in lines if line.startswith(said)]
+
+
+def test_what_is_said_of_small_images_is_what_decides():
+    assert (matches.ENOUGH, matches.USUAL_SMALL, SMALL) == (part_limit.ENOUGH, part_limit.USUAL_SMALL, 96)
 
 
 def test_the_pixels_of_a_copy_are_said_with_the_pairs_that_they_rest_on():

@@ -3,6 +3,7 @@
 from memdetect.copies.index.build import build_index
 from memdetect.copies.index.embedder_protocol import Embeds, Queries, as_queries, sound, views_for
 from memdetect.copies.index.manifest import Found, Manifest, Planted, Threshold, read_manifest, verify
+from memdetect.copies.index.nearby import DEPTH
 from memdetect.copies.index.nearest import Index, open_index
 from memdetect.copies.index.pictures import try_open
 from memdetect.copies.index.rows import Row
@@ -11,6 +12,7 @@ from memdetect.copies.index.views import AsTrained, as_trained, by_owner, centre
 from memdetect.copies.index.write import BuildOptions
 
 __all__ = [
+    "DEPTH",
     "AsTrained",
     "BuildOptions",
     "Embeds",

@@ -22,6 +22,7 @@ from memdetect.copies.index.embed_files import Taken
 from memdetect.copies.index.embedder_protocol import Embeds, Queries, as_queries, sound, views_for
 from memdetect.copies.index.manifest import Threshold
 from memdetect.copies.index.near import bound, cuts
+from memdetect.copies.index.nearby import DEPTH, WIDER, Candidate, Keeps, Near, Rows, first_depth, picked
 from memdetect.copies.index.part import Parts
 from memdetect.copies.index.pictures import row_image
 from memdetect.copies.index.rows import RowFile
@@ -33,7 +34,7 @@ from memdetect.copies.pixels import CopyRule
 OPENED = 16  # pictures open, and looked up, together
 DEPTHS = (16, 256)  # neighbours among which one that is no copy is sought
 
-Adds = Callable[[Image.Image, Sequence[int]], None]
+Adds = Callable[[Image.Image, Sequence[Candidate]], None]
 Reference = tuple[list[float], int]  # similarities ascending, and how many copies were left out
 
 
@@ -87,6 +88,22 @@ class Trial:
     seed: int = 0
     ways: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
+    @property
+    def depth(self) -> int:
+        """How many rows are looked up of each image at first."""
+        return first_depth(DEPTHS[0], self.searcher.count, len(self.first))
+
+    def pictures(self, vectors: Queries, found: Near, keeps: Keeps | None = None) -> list[Candidate]:
+        """The rows of the DEPTH nearest pictures of an image, as a look-up has them; among `found` if they are there.
+
+        keeps: as for `nearby.picked`.
+        """
+        chosen, full = picked(found, self.copies.rows, DEPTH, keeps)
+        if full or self.searcher.count <= self.depth:
+            return chosen
+        rows = Rows(self.searcher, self.copies.rows)
+        return rows.pictures([vectors], DEPTH, self.depth * WIDER, [keeps] if keeps else None)[0]
+
     def chosen(self, count: int, draw: int = 0) -> Int64[np.ndarray, " row"]:
         """First rows of `count` pictures at most, drawn at random, in their order; a random decoding of each."""
         rng = np.random.default_rng(self.seed + draw)
@@ -106,7 +123,7 @@ class Asked:
     image: Image.Image | None
     sha256: str
     vectors: Queries
-    found: tuple[list[float], list[int]]
+    found: Near
     cut: float = inf
 
     def first_stranger(self, copies: Copies) -> tuple[float | None, list[int]]:
@@ -118,23 +135,17 @@ class Asked:
             passed.append(index)
         return None, passed
 
-    def strangers(self, copies: Copies) -> list[int]:
-        """The rows found that are of other files and no near-duplicates, nearest first."""
-        return [
-            row
-            for near, row in zip(*self.found, strict=True)
-            if near < self.cut and copies.rows[row].sha256 != self.sha256
-        ]
+    def strangers(self, trial: Trial) -> list[Candidate]:
+        """Rows of the nearest pictures of other files that are no near-duplicates, nearest first."""
+        return trial.pictures(self.vectors, self.found, lambda near, row: near < self.cut and row.sha256 != self.sha256)
 
     def asked_before(self, copies: Copies, index: int, passed: Sequence[int]) -> bool:
         """Whether one of the copies is another picture's that comes before row `index`: that one may ask."""
         return any(other < index and copies.rows[other].sha256 != self.sha256 for other in passed)
 
 
-def looked_up(
-    trial: Trial, images: Sequence[Image.Image | None], vectors: Queries
-) -> list[tuple[Queries, tuple[list[float], list[int]]]]:
-    """The views of each image, and the DEPTHS[0] rows nearest to any: as `matching` looks images up.
+def looked_up(trial: Trial, images: Sequence[Image.Image | None], vectors: Queries) -> list[tuple[Queries, Near]]:
+    """The views of each image, and the rows nearest to any, `Trial.depth` of them: as `matching` looks images up.
 
     vectors: of the whole images, as the index is asked for them (`as_queries`). One that is there is looked up by its
     other views too (`views_for`).
@@ -146,8 +157,8 @@ def looked_up(
         more = as_queries([view for _, view in others], trial.embedder)
         fit = np.flatnonzero(sound(more)).tolist()
         owners, every = owners + [others[k][0] for k in fit], np.concatenate([vectors, more[fit]])
-    near, rows = trial.searcher.search(every, DEPTHS[0])
-    return [(every[own], merged(near[own], rows[own], DEPTHS[0])) for own in by_owner(owners, len(images))]
+    near, rows = trial.searcher.search(every, trial.depth)
+    return [(every[own], merged(near[own], rows[own], trial.depth)) for own in by_owner(owners, len(images))]
 
 
 def leave_one_out(trial: Trial, queries: int, parts: Parts | None = None) -> Reference:
@@ -162,14 +173,14 @@ def leave_one_out(trial: Trial, queries: int, parts: Parts | None = None) -> Ref
         similarity, passed = asked.first_stranger(trial.copies)
         if (
             similarity is None
-            and trial.searcher.count > DEPTHS[0]
+            and trial.searcher.count > trial.depth
             and not asked.asked_before(trial.copies, index, passed)
         ):
             similarity, passed = _deeper(trial, asked, index).first_stranger(trial.copies)
         if similarity is not None and not asked.asked_before(trial.copies, index, passed):
             values.append(similarity)
             if parts:
-                parts.add(asked.image, asked.strangers(trial.copies))
+                parts.add(asked.image, asked.strangers(trial) if parts.due else [])
     return sorted(values), len(chosen) - len(values)
 
 
@@ -217,7 +228,7 @@ def _deeper(trial: Trial, asked: Asked, index: int) -> Asked:
     return Asked(asked.image, asked.sha256, asked.vectors, found, asked.cut)
 
 
-def _without(found: tuple[list[float], list[int]], index: int) -> tuple[list[float], list[int]]:
+def _without(found: Near, index: int) -> Near:
     kept = [(similarity, row) for similarity, row in zip(*found, strict=True) if row != index]
     return [similarity for similarity, _ in kept], [row for _, row in kept]
 
@@ -231,13 +242,14 @@ def trusted(trial: Trial, batches: Iterator[Sequence[Taken]], adds: Sequence[Add
     removed = 0
     for batch in batches:
         seen = looked_up(trial, [taken.image for taken in batch], _of_batch(trial, batch))
-        for taken, (_, (near, rows)) in zip(batch, seen, strict=True):
+        for taken, (shown, (near, rows)) in zip(batch, seen, strict=True):
             if any(trial.copies.rows[row].sha256 == taken.row.sha256 for row in rows):
                 removed += 1
                 continue
             values += near[:1]
+            around = trial.pictures(shown, (near, rows))
             for add in adds:
-                add(taken.image, rows)
+                add(taken.image, around)
     return sorted(values), removed
 
 
@@ -257,5 +269,5 @@ def held_out(trial: Trial, batches: Iterator[Sequence[Taken]], parts: Parts | No
             if similarity is not None and not passed:
                 values.append(similarity)
                 if parts:
-                    parts.add(taken.image, asked.strangers(trial.copies))
+                    parts.add(taken.image, asked.strangers(trial) if parts.due else [])
     return sorted(values), removed

@@ -60,7 +60,8 @@ class Agreement(Strict):
     agreed: the limit, None when no query gave any (`copies.index.part`). queries: how many images known not to be
     copies were laid on the training images nearest to them; pairs: how many pairs that were; duplicates: pairs left out
     for copies; beyond: queries whose share exceeds the limit all the same. shown: whether the queries are enough to go
-    by; else the usual limits hold too.
+    by; else the usual limits hold too. large: queries that were laid as large images are; small images need as many
+    small ones.
     """
 
     agreed: Most | None
@@ -70,6 +71,7 @@ class Agreement(Strict):
     duplicates: Count
     beyond: Count
     source: Literal["held-out", "leave-one-out"]
+    large: Count = 0
 
 
 class Tightened(Strict):

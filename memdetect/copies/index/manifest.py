@@ -49,6 +49,7 @@ FURTHER: dict[str, Any] = {
     "unseen": 0,
     "tightened": None,
 }  # fields that are absent at these values
+LARGE = {"large"}  # the same of the limit of a part, absent at 0
 
 
 class Manifest(Strict):
@@ -107,14 +108,15 @@ class Manifest(Strict):
 
     def sealed(self) -> "Manifest":
         """The manifest with its schema version and its digest."""
-        version = USUAL if len(self._absent) == len(FURTHER) else SCHEMA
+        version = USUAL if len(self._absent) == len(FURTHER) + 1 else SCHEMA
         held = self.model_copy(update={"schema_version": version})
-        body = json.dumps(held.model_dump(mode="json", exclude={"digest", *self._absent}), sort_keys=True)
+        body = json.dumps(held.model_dump(mode="json", exclude={**self._absent, "digest": True}), sort_keys=True)
         return held.model_copy(update={"digest": hashlib.sha256(body.encode()).hexdigest()})
 
     @property
-    def _absent(self) -> set[str]:
-        return {name for name, value in FURTHER.items() if getattr(self, name) == value}
+    def _absent(self) -> dict[str, Any]:
+        absent: dict[str, Any] = {name: True for name, value in FURTHER.items() if getattr(self, name) == value}
+        return absent if self.agreement.large else {**absent, "agreement": LARGE}
 
 
 def former(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from memdetect.copies.align import Prepared, Sizes
 from memdetect.copies.index.embed_files import DIFFER
 from memdetect.copies.index.embedder_protocol import Embeds, Queries, codes_of
 from memdetect.copies.index.manifest import ROWS, Manifest, ReferenceValues, Step, read_manifest, read_reference, verify
+from memdetect.copies.index.nearby import Rows, first_depth
 from memdetect.copies.index.part import limit_of
 from memdetect.copies.index.rows import Row, RowFile
 from memdetect.copies.index.search import Engine, Searcher
@@ -87,6 +89,20 @@ class Index:
         parts = zip((found.nonzero()[1] + 1).tolist(), named, near[found].tolist(), self.rows.many(named), strict=True)
         matches = _MATCHES.validate_python([self._match(*part) for part in parts])  # together: half the time
         ends = np.cumsum(found.sum(axis=1)).tolist()
+        return [matches[start:end] for start, end in pairwise([0, *ends])]
+
+    def pictures_near(self, images: Sequence[Queries], pictures: int) -> list[list[Match]]:
+        """The rows of the `pictures` training pictures nearest to each image, nearest first (`nearby`).
+
+        images: what the index is asked for the views of each, as `embedder_protocol.as_queries` makes it. Where a
+        picture has one row each, these are the `pictures` nearest rows. An image without views has none. Raises
+        MemdetectError (usage) for vectors of another dimension or that are not finite.
+        """
+        first = first_depth(pictures, len(self), self.manifest.pictures)
+        found = Rows(self.searcher, self.rows).pictures(images, pictures, first)
+        named = [self._match(n, c.index, c.similarity, c.row) for own in found for n, c in enumerate(own, 1)]
+        matches = _MATCHES.validate_python(named)  # together: half the time
+        ends = np.cumsum([len(own) for own in found]).tolist()
         return [matches[start:end] for start, end in pairwise([0, *ends])]
 
     def _match(self, rank: int, index: int, similarity: float, row: Row) -> dict[str, Any]:

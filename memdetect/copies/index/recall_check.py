@@ -8,19 +8,19 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from memdetect.copies.agreement import lay
-from memdetect.copies.align import Asking, Prepared
+from memdetect.copies.align import Asking
 from memdetect.copies.compared import Beside, compare, entire, plain
 from memdetect.copies.index.calibrate import OPENED, Trial, looked_up
 from memdetect.copies.index.embedder_protocol import as_queries, sound
 from memdetect.copies.index.manifest import Agreement, Found, Planted
-from memdetect.copies.index.part import limit_of
+from memdetect.copies.index.nearby import Candidate
+from memdetect.copies.index.part import Parts, limit_of
 from memdetect.copies.index.pictures import try_open
 from memdetect.copies.index.rows import Row
 from memdetect.copies.index.views import centre_square, square_at
 from memdetect.copies.measures import agree
 
 DAMAGE = "scaled to 3/4 and back, blurred by 0.7 pixels, JPEG of quality 50"
-DEPTH = 10  # rows compared with each copy, as matching does
 EACH = 100  # copies of each kind of GEOMETRY, which inform and decide nothing
 Change = Callable[[Image.Image], Image.Image | None]
 LARGEST = 1024  # pixels of the longer side of a copy: no model makes larger images by much
@@ -91,18 +91,21 @@ class _Count:
         return first, similar, copies
 
 
-def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> tuple[Planted, dict[str, Found]]:
+def planted(
+    trial: Trial, limit: Limits, images: int, parts: Parts, crop: str = "center"
+) -> tuple[Planted, dict[str, Found]]:
     """Look up changed copies of pictures drawn at random: mildly damaged ones, and one of each kind of GEOMETRY.
 
     Of the latter EACH at most. They are made of what training saw of a picture, but `cropped square` of the whole,
     where that is not square: from its centre, or anywhere along it where `crop` is "random". Shares are of the pictures
-    that could still be opened and fit into a JPEG, where one is made; all 0 when none could.
+    that could still be opened and fit into a JPEG, where one is made; all 0 when none could. parts: opens the training
+    images on which a copy is laid.
     """
     chosen = trial.chosen(images, draw=1)
     places = np.random.default_rng(trial.seed + 2)
     square = centre_square if crop == "center" else lambda image: square_at(image, places.random())
     kinds = {DAMAGE: _mild, **GEOMETRY, SQUARED: square}
-    counts = {kind: _Count() for kind in kinds}
+    counts, judge = {kind: _Count() for kind in kinds}, Judge(trial, limit, parts)
     for start in range(0, len(chosen), OPENED):
         rows = trial.copies.rows.many(chosen[start : start + OPENED].tolist())
         opened = [(row, try_open(row.file(trial.copies.folder), row.pixels, row.decoded)) for row in rows]
@@ -112,7 +115,7 @@ def planted(trial: Trial, limit: Limits, images: int, crop: str = "center") -> t
                 continue
             made = [(row, image, change(_small(image if kind == SQUARED else row.seen(image)))) for row, image in there]
             due = [_Made(row, image, copy) for row, image, copy in made if copy]
-            _look_up(trial, due if kind == DAMAGE else due[: EACH - counts[kind].images], limit, counts[kind])
+            _look_up(trial, due if kind == DAMAGE else due[: EACH - counts[kind].images], judge, counts[kind])
     first, similar, copies = counts[DAMAGE].shares()
     mild = Planted(images=counts[DAMAGE].images, recall_at_1=first, similar=similar, copies=copies, damage=DAMAGE)
     return mild, {kind: _found(counts[kind]) for kind in GEOMETRY}
@@ -135,7 +138,7 @@ def _found(count: _Count) -> Found:
     return Found(images=count.images, similar=similar, copies=copies)
 
 
-def _look_up(trial: Trial, made: Sequence[_Made], limit: Limits, count: _Count) -> None:
+def _look_up(trial: Trial, made: Sequence[_Made], judge: "Judge", count: _Count) -> None:
     """Add what is found of copies to the count of their kind."""
     count.images += len(made)
     if not made:
@@ -143,37 +146,47 @@ def _look_up(trial: Trial, made: Sequence[_Made], limit: Limits, count: _Count) 
     vectors = as_queries([one.copy for one in made], trial.embedder)
     seen = np.flatnonzero(sound(vectors)).tolist()
     asked = looked_up(trial, [made[k].copy for k in seen], vectors[seen]) if seen else []
-    for k, (_, found) in zip(seen, asked, strict=True):
-        count.found = [a + b for a, b in zip(count.found, _judged(trial, made[k], found, limit), strict=True)]
+    for k, (views, found) in zip(seen, asked, strict=True):
+        own = judge.found(made[k], trial.pictures(views, found))
+        count.found = [a + b for a, b in zip(count.found, own, strict=True)]
 
 
-def _judged(trial: Trial, made: _Made, found: tuple[list[float], list[int]], limit: Limits) -> tuple[bool, bool, bool]:
-    """Found at rank 1, similar, called a copy: rows of the same file count, and the nearest where it is equal."""
-    near = [(similarity, trial.copies.rows[i], i) for similarity, i in zip(*found, strict=True)][:DEPTH]
-    own = [row.sha256 == made.row.sha256 for _, row, _ in near]
-    if near and not own[0]:
-        own[0] = trial.copies.same(made.row.seen(made.whole), made.row.sha256, near[0][2])
-    there = [(row, i, _above(near, limit.similarity)) for (near, row, i), right in zip(near, own, strict=True) if right]
-    called = any(_called(trial, made, (row, i), similar, limit) for row, i, similar in there)
-    return bool(near) and own[0], any(similar for _, _, similar in there), called
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Says of changed copies what a look-up says (`candidates.compared`), of the rows of their own pictures alone."""
 
+    trial: Trial
+    limit: Limits
+    parts: Parts
 
-def _above(similarity: float, limit: float | None) -> bool:
-    return limit is not None and similarity > limit
+    def found(self, made: _Made, near: Sequence[Candidate]) -> tuple[bool, bool, bool]:
+        """Found at rank 1, similar, called a copy: rows of the same file count, and the nearest where it is equal."""
+        own = [one.picture == made.row.sha256 for one in near]
+        if near and not own[0]:
+            own[0] = self.trial.copies.same(made.row.seen(made.whole), made.row.sha256, near[0].index)
+        similar = [self.limit.similarity is not None and one.similarity > self.limit.similarity for one in near]
+        right = [k for k, mine in enumerate(own) if mine]
+        return bool(near) and own[0], any(similar[k] for k in right), self._called(made, near, similar, right)
 
+    def _called(self, made: _Made, near: Sequence[Candidate], similar: Sequence[bool], right: Sequence[int]) -> bool:
+        """Whether a look-up calls a changed copy a copy of one of the right rows."""
+        opened = {k: image for k in right if (image := self._opened(made, near[k])) and not plain(image)}
+        rule, square = self.trial.copies.rule, centre_square(made.copy)
+        if not opened or plain(made.copy):
+            return False
+        if any(similar[k] and agree(made.copy, image, rule) for k, image in opened.items()):
+            return True
+        asking = Asking(made.copy)
+        small = [self.parts.small(one.index, asking.sizes) for one in near]
+        laid = lay(asking, small, [now or k == 0 for k, now in enumerate(similar)], [one.picture for one in near])
+        least = limit_of(self.limit.agreement, asking.sizes.small)
+        speak = {
+            k: similar[k] or entire(own, rule) or (own is not None and own.agreed > least) for k, own in enumerate(laid)
+        }
+        views = [made.copy, square] if square else [made.copy]
+        beside = [Beside(views, image, laid[k]) for k, image in opened.items() if speak[k]]
+        return any(own.whole for own in compare(beside, rule))
 
-def _called(trial: Trial, made: _Made, found: tuple[Row, int], similar: bool, limit: Limits) -> bool:
-    """Whether a look-up calls a changed copy a copy of a row."""
-    row, index = found
-    own = (row.sha256, row.decoded) == (made.row.sha256, made.row.decoded)
-    other = row.seen(made.whole) if own else trial.copies.image(index)
-    if other is None or plain(other):
-        return False
-    if similar and agree(made.copy, other, trial.copies.rule):
-        return True
-    asking, square = Asking(made.copy), centre_square(made.copy)
-    (laid,) = lay(asking, [Prepared.of(other, asking.sizes)], [True])
-    rule = trial.copies.rule
-    part = laid is not None and laid.agreed > limit_of(limit.agreement, asking.sizes.small)
-    views = [made.copy, square] if square else [made.copy]
-    return (similar or part or entire(laid, rule)) and compare([Beside(views, other, laid)], rule)[0].whole
+    def _opened(self, made: _Made, one: Candidate) -> Image.Image | None:
+        same = (one.picture, one.row.decoded) == (made.row.sha256, made.row.decoded)
+        return one.row.seen(made.whole) if same else self.trial.copies.image(one.index)

@@ -23,6 +23,7 @@ Engine = Literal["faiss", "process", "numpy"]
 """FAISS in this process, FAISS in a process of its own, or the matrix product of numpy, which can search Flat only."""
 
 AT_ONCE = 512  # queries
+RANKED = 2**17  # rows found of that many queries, at most
 BLOCK = 2**15  # rows of a matrix product
 GROUP = 256  # scores whose maximum stands for them
 KEEP = 2**31  # bytes: vectors of at most that many stay in memory as float32 for the matrix product
@@ -80,7 +81,8 @@ class Searcher:
             raise MemdetectError(f"queries of {shape} cannot be looked up: {self._expected} each are expected")
         k = min(k, self.count)
         part = self._codes_part if self.binary else self._part
-        parts = [part(queries[i : i + AT_ONCE], k) for i in range(0, len(queries), AT_ONCE)]
+        step = max(1, min(AT_ONCE, RANKED // max(k, 1)))
+        parts = [part(queries[i : i + step], k) for i in range(0, len(queries), step)]
         if not parts:
             return np.zeros((0, k)), np.zeros((0, k), np.int64)
         return np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])

@@ -15,7 +15,8 @@ from memdetect.copies.align import Asking
 from memdetect.copies.compared import Beside, plain, room
 from memdetect.copies.index.conformal import quantile
 from memdetect.copies.index.manifest import Tightened
-from memdetect.copies.index.part import DEPTH, Parts
+from memdetect.copies.index.nearby import Candidate
+from memdetect.copies.index.part import Parts
 from memdetect.copies.index.views import centre_square
 from memdetect.errors import MemdetectError
 
@@ -30,20 +31,21 @@ class Rooms:
         self.parts = parts
         self.values: list[float] = []
 
-    def add(self, image: Image.Image, rows: Sequence[int]) -> None:
-        """Compare an image with rows, nearest first: of each pair the smallest room counts, of these the smallest.
+    def add(self, image: Image.Image, near: Sequence[Candidate]) -> None:
+        """Compare an image with the rows near it: of each pair the smallest room counts, of these the smallest.
 
         Raises MemdetectError (usage) where none of the rows' pictures can be opened.
         """
         if plain(image):
             self.values.append(inf)
             return
+        image = self.parts.brought(image)
         asking, square = Asking(image), centre_square(image)
         views = [image, *([square] if square else [])]
-        small = [self.parts.small(row, asking.sizes) for row in rows[:DEPTH]]
-        laid = lay(asking, small, [True] * len(small))
-        opened = [self.parts.opens(row) if one else None for row, one in zip(rows, small, strict=False)]
-        if rows and not any(opened):
+        small = [self.parts.small(one.index, asking.sizes) for one in near]
+        laid = lay(asking, small, [True] * len(small), [one.picture for one in near])
+        opened = [self.parts.opens(one.index) if there else None for one, there in zip(near, small, strict=True)]
+        if near and not any(opened):
             raise MemdetectError(
                 "no training image near a held-out one can be opened, so that they tell nothing of the copy rule; put "
                 "the pictures back, or leave out --trust-held-out"

@@ -1,6 +1,5 @@
 """The files of an index: vectors and rows, then the threshold, planted copies and the manifest."""
 
-from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -141,14 +140,14 @@ def _finish(trial: Trial, intake: Intake, work: Work, told: Told) -> None:
     searcher, options, embedder = trial.searcher, work.options, work.embedder
     folder = searcher.folder
     level = options.level or (work.base.manifest.threshold.level if work.base else LEVEL)
-    reference, parts, rooms = _reference(trial, work, intake.noted)
+    reference, parts, rooms = _reference(trial, work, intake)
     limit = threshold(reference, level, searcher.count, bool(options.held_out))
     tightened = rooms.tightened(level) if rooms else None
     trial = _strict(trial, tightened)
     crop = intake.as_trained.crop if intake.as_trained else "center"
     agreement = parts.agreement(bool(options.held_out))
     tried = options.planted if options.rank.whole else 0
-    mild, geometry = planted(trial, Limits(limit.similarity, agreement), tried, crop)
+    mild, geometry = planted(trial, Limits(limit.similarity, agreement), tried, parts, crop)
     values = ReferenceValues(similarity=reference[0], agreed=sorted(parts.values))
     write_atomic(folder / REFERENCE, values.model_dump_json() + "\n")
     stored: FileName = CODES if searcher.factory == BINARY else VECTORS
@@ -194,13 +193,13 @@ def _strict(trial: Trial, own: Tightened | None) -> Trial:
     return replace(trial, copies=Copies(copies.rows, copies.folder, copies.rule.strict(own.share))) if own else trial
 
 
-def _reference(trial: Trial, work: Work, noted: Counter[str]) -> tuple[Reference, Parts, Rooms | None]:
-    """The reference values by the options; held-out images that cannot be used are counted in `noted`."""
-    options, copies = work.options, trial.copies
+def _reference(trial: Trial, work: Work, taken: Intake) -> tuple[Reference, Parts, Rooms | None]:
+    """The reference values by the options; held-out images that cannot be used are counted in what `taken` noted."""
+    options, copies, squares = work.options, trial.copies, taken.as_trained
     if not options.rank.whole:  # what merges the parts finds the threshold, among all rows
         return ([], 0), Parts(copies.image, copies.rule, 0), None
     planned = sum(1 for _ in listed(options.held_out)) if options.held_out else len(trial.chosen(options.null_queries))
-    parts = Parts(copies.image, copies.rule, planned, trusted=options.trust)
+    parts = Parts(copies.image, copies.rule, planned, trusted=options.trust, side=squares.size if squares else None)
     if not options.held_out:
         return leave_one_out(trial, options.null_queries, parts), parts, None
     intake = Intake(work.embedder, trial.copies.folder, options.batch_size, options.max_pixels, every=False)
@@ -208,5 +207,5 @@ def _reference(trial: Trial, work: Work, noted: Counter[str]) -> tuple[Reference
     reference = trusted(trial, batches, [parts.add, rooms.add]) if rooms else held_out(trial, batches, parts)
     if sum(intake.skipped.values()) == intake.seen:
         raise MemdetectError(f"none of {intake.seen} held-out images could be used; the first: {intake.first}")
-    noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
+    taken.noted.update({f"{HELD_OUT}{reason}": number for reason, number in intake.skipped.items()})
     return reference, parts, rooms

@@ -236,3 +236,17 @@ def test_faiss_reads_under_limits_that_are_restored(ivf, tiny, monkeypatch):
     open_index(ivf, tiny).nearest(tiny.embed([picture(0)]), 1)
     assert seen == {"bytes": (ivf / "index.faiss").stat().st_size + 2**20, "loops": 2**20}
     assert (faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()) == before
+
+
+def test_images_that_were_laid_as_large_ones_are_a_field_where_there_are_any(index, tmp_path):
+    copy = tmp_path / "i"
+    shutil.copytree(index.folder, copy)
+    before, held = (copy / MANIFEST).read_bytes(), read_manifest(copy)
+    assert (held.schema_version, held.agreement.large) == (3, 0)
+    assert b'"large"' not in before
+    made = held.model_copy(update={"agreement": held.agreement.model_copy(update={"large": 7})}).sealed()
+    (copy / MANIFEST).write_text(made.text())
+    assert (made.schema_version, read_manifest(copy)) == (4, made)
+    assert open_index(copy).manifest.agreement.large == 7
+    back = made.model_copy(update={"agreement": held.agreement}).sealed()
+    assert back.text().encode() == before

@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 from PIL import Image, ImageOps
-from small_pictures import texture
+from small_pictures import candidates, texture
 
 from memdetect.copies.index import part
 from memdetect.copies.index.manifest import Agreement
@@ -42,10 +42,10 @@ def test_the_limit_rests_on_what_was_seen_or_is_the_usual_one(agreed, shown, sma
 def test_the_largest_share_of_an_image_counts_and_copies_do_not():
     rows = [texture(k, 160) for k in range(3)]
     parts = Parts(rows.__getitem__, CopyRule(), 2)
-    parts.add(half(rows[1], texture(9, 160)), [0, 1, 2])
-    parts.add(ImageOps.mirror(rows[2]), [2, 0])
-    parts.add(None, [0])
-    parts.add(Image.new("RGB", (160, 160), "red"), [0])
+    parts.add(half(rows[1], texture(9, 160)), candidates(0, 1, 2))
+    parts.add(ImageOps.mirror(rows[2]), candidates(2, 0))
+    parts.add(None, candidates(0))
+    parts.add(Image.new("RGB", (160, 160), "red"), candidates(0))
     assert len(parts.values) == 2
     assert 0.35 < parts.values[0] < 0.6
     assert parts.values[1] < 0.1
@@ -73,10 +73,39 @@ def test_rows_that_share_parts_do_not_raise_the_limit():
 
 def test_of_many_images_some_are_laid(monkeypatch):
     monkeypatch.setattr(part, "MOST", 3)
-    parts = Parts(lambda _: None, CopyRule(), 7)
+    parts = Parts(lambda row: texture(100 + row, 64), CopyRule(), 7)
     for k in range(7):
-        parts.add(texture(k, 64), [0])
-    assert (parts.seen, len(parts.values), parts.pairs) == (7, 3, 0)
+        parts.add(texture(k, 64), candidates(0))
+    assert (parts.seen, len(parts.values), parts.pairs) == (7, 3, 3)
+
+
+def test_what_could_not_be_laid_does_not_count():
+    """Values of 0.0 would bring the limit down to the least of all."""
+    parts = Parts(lambda row: texture(row, 64) if row else None, CopyRule(), 1)
+    for near in ([], candidates(0)):
+        parts.add(texture(9, 64), near)
+    assert (parts.values, parts.seen) == ([], 2)
+    parts.add(texture(9, 64), candidates(0, 1))
+    assert (len(parts.values), parts.pairs) == (1, 1)
+
+
+@pytest.mark.parametrize(("side", "large"), [(None, 1), (64, 0), (300, 1)])
+def test_images_are_laid_at_the_size_that_training_had(side, large):
+    """A model of 64 pixels makes small images, of which more agrees by chance, whatever the size of its files."""
+    parts = Parts(lambda row: texture(row, 200), CopyRule(), 1, side=side)
+    parts.add(texture(9, 200).crop((0, 0, 200, 160)), candidates(1, 2))
+    assert parts.agreement(held_out=True).large == parts.large == large
+    assert {sizes.small for _, sizes in parts._kept} == {not large}
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "expected"),
+    [(0, True, 0.3), (199, True, USUAL_SMALL), (100, True, USUAL_SMALL), (99, True, 0.3), (199, False, 0.3)],
+)
+def test_large_images_tell_nothing_of_the_limit_of_small_ones(large, small, expected):
+    found = limit(0.3, True).model_copy(update={"large": large})
+    assert limit_of(found, small) == expected
+    assert limit_of(found.model_copy(update={"agreed": 0.7}), small) == 0.7
 
 
 def test_an_index_tells_p_values_of_shares(index):
