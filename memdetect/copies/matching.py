@@ -240,7 +240,7 @@ def _looked(
             continue
         matches = [match for match in found.matches if match.seed == k]
         outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", NOT_FINITE)
-        if ways[0].in_part and outcome != "copy":
+        if ways[0].in_part and outcome not in ("copy", "partial-copy"):
             outcome, reason = "inconclusive", IN_PART
         reason = "; ".join(part for part in (reason, said_ways([opened.way for opened in ways])) if part)
         # Each file is an item of its own here, and its image the only one.
