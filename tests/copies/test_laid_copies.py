@@ -180,7 +180,8 @@ def test_how_many_are_shown_decides_nothing(index):
 def test_any_proportions_end_without_a_false_copy(index):
     for size in ((1, 300), (2000, 40), (33, 31)):
         outcomes = {outcome for outcome, _ in looked([texture(100, SIDE).resize(size)], index)}
-        assert outcomes <= {"clear", "similar"}
+        allowed = {"inconclusive"} if size == (1, 300) else {"clear", "similar"}  # a line has no code
+        assert outcomes <= allowed
 
 
 def test_a_neighbour_that_is_gone_or_changed_leaves_a_part_possible(tmp_path, folder):
