@@ -9,15 +9,18 @@ import numpy as np
 from PIL import Image
 
 from memdetect.copies.candidates import Opener, compared
+from memdetect.copies.compared import plain
 from memdetect.copies.embedders import Source, choose_embedder
 from memdetect.copies.index import (
     DEPTH,
+    FAINT,
     Embeds,
     Index,
     Queries,
     as_queries,
     by_owner,
     centre_square,
+    codes_of,
     open_index,
     read_manifest,
     sound,
@@ -33,16 +36,21 @@ Views = Sequence[Image.Image]
 
 NO_THRESHOLD = "the index has no threshold: no image is known not to be a copy; give it held-out ones"
 NOT_FINITE = "its embedding is not finite, so that it cannot be looked up; look at the image"
+TOO_FAINT = f"it cannot be looked up: {FAINT}; look at the image, or build the index with another embedder"
 BATCH = 32
 WAITING = 2**26  # pixels of a batch: of large images fewer are held
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found of some images. finite: which of them have a vector to look up; the others have no match."""
+    """What was found of some images. finite: which of them have a vector to look up; the others have no match.
+
+    faint: whether the others are so because they have too little texture for the codes of the embedder.
+    """
 
     matches: list[Match]
     finite: list[bool]
+    faint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +103,8 @@ def evidence(
     file that was indexed, `note` says so and nothing is measured. pixels: of which to measure: "all" that are kept; or
     "spare", those that decide something, and the nearest, which is shown. p-values are those of one image looked up:
     for the best of n images multiply by n. An image is looked up by its `views`: whole, as the square about its centre,
-    and mirrored; one whose vector is not finite has no match. Raises MemdetectError (usage) for an embedder other than
-    the index's.
+    and mirrored; one that has no finite vector, or no code, has no match. Raises MemdetectError (usage) for an embedder
+    other than the index's.
     """
     return look_up([[image] for image in images], index, embedder, top_k, rule, pixels).matches
 
@@ -111,6 +119,8 @@ def look_up(
 ) -> Seen:
     """`evidence`, and which images could be looked up. An image whose vector is not finite, or zero, has no match.
 
+    So has one of more than one colour none of whose parts has a code, where the embedder makes codes.
+
     images: each as it is, and then as further ways of decoding make it, of which the best match counts.
     """
     index.check_embedder(embedder)
@@ -124,7 +134,7 @@ def look_up(
     for k, near in enumerate(index.pictures_near(vectors, max(top_k, DEPTH))):
         named = [match.model_copy(update={"seed": k}) for match in near]
         found += compared(seen[k], named, opener, rule, 1 if pixels == "spare" else top_k) if named else []
-    return Seen(_kept(found, top_k), finite)
+    return Seen(_kept(found, top_k), finite, codes_of(embedder) is not None)
 
 
 def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], Sequence[Queries], list[bool]]:
@@ -134,9 +144,14 @@ def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], 
     """
     every = [(k, view) for k, ways in enumerate(images) for way in ways for view in views_for(way, embedder)]
     queries = as_queries([view for _, view in every], embedder)
-    fit = np.array(sound(queries))
+    fit = np.array(sound(queries), bool)
     places = by_owner([k for k, _ in every], len(images))
-    finite = [bool(fit[own[0]]) for own in places]
+    if codes_of(embedder) is None:
+        finite = [bool(fit[own[0]]) for own in places]
+    else:
+        for own in places:
+            fit[own] |= not fit[own].any() and all(plain(every[p][1]) for p in own)  # one colour is near nothing
+        finite = [bool(fit[own].any()) for own in places]
     kept = [
         queries[[p for p in own if fit[p]]] if fine else queries[:0] for own, fine in zip(places, finite, strict=True)
     ]
@@ -175,7 +190,7 @@ def decide(matches: Sequence[Match], index: Index) -> tuple[Finding, str]:
     if limit.similarity is None:
         return "inconclusive", NO_THRESHOLD
     if not matches:
-        return "inconclusive", "no training image was found near it; its embedding may not be finite"
+        return "inconclusive", "no training image was found near it; it may be one that the embedder cannot look up"
     near = [match for match in matches if match.similar]
     if unseen := next((match for match in (*near, *matches) if match.unseen), None):
         return "inconclusive", f"may {'be a copy' if unseen.similar else 'repeat a part of one'}: {unseen.note}"
@@ -225,8 +240,9 @@ def _looked(
             yield Looked(image=name, outcome="inconclusive", reason=ways)
             continue
         matches = [match for match in found.matches if match.seed == k]
-        outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", NOT_FINITE)
-        if ways[0].in_part and outcome != "copy":
+        unfit = TOO_FAINT if found.faint else NOT_FINITE
+        outcome, reason = decide(matches, index) if found.finite[k] else ("inconclusive", unfit)
+        if ways[0].in_part and outcome not in ("copy", "partial-copy"):
             outcome, reason = "inconclusive", IN_PART
         reason = "; ".join(part for part in (reason, said_ways([opened.way for opened in ways])) if part)
         # Each file is an item of its own here, and its image the only one.

@@ -6,12 +6,13 @@ What can be scored where no network is at hand, only the pictures that it made.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from math import nan
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from memdetect.copies.index.embedder_protocol import Embeds, alike, as_held, as_queries, codes_of
+from memdetect.copies.index.embedder_protocol import Embeds, alike, as_held, as_queries, codes_of, sound
 
 SIDE = 32  # pixels of the small pictures that are compared
 REFERENCE = "Carlini et al., USENIX Security 2023 (arXiv 2301.13188), section 4.2"
@@ -50,11 +51,14 @@ def by_pixels(pictures: Pictures, embedder: Embeds) -> float:
 def by_embedder(pictures: Pictures, embedder: Embeds) -> float:
     """Mean over all pairs of pictures of their similarity by an embedder, as an index has it.
 
-    Of one of vectors the cosine; of one of codes that of the nearest two codes, either picture asked for the other.
+    Of one of vectors the cosine; of one of codes that of the nearest two codes, either picture asked for the other, and
+    nan where a picture has none.
     """
     if codes_of(embedder) is None:
         return mean_product(np.asarray(embedder.embed(pictures), np.float64))
     asked, held = as_queries(pictures, embedder), as_held(pictures, embedder)
+    if not all(sound(asked)):
+        return nan
     pairs = list(permutations(range(len(pictures)), 2))
     return float(np.mean(alike(asked[[i for i, _ in pairs]], held[[k for _, k in pairs]])))
 

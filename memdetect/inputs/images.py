@@ -28,7 +28,10 @@ IN_PART = "only the first of several frames was looked up; give each frame as an
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An RGB image of 8 bits a channel, upright, and in words what was done to the file's own pixels."""
+    """An RGB image of 8 bits a channel, and in words what was done to the file's own pixels.
+
+    Of the file the image has the pixels alone: its `info` is empty.
+    """
 
     image: Image.Image
     notes: tuple[str, ...]
@@ -69,15 +72,16 @@ def ways_of(image: Image.Image) -> list[Opened]:
     usual = Opened(to_rgb(image), ())
     if not image.has_transparency_data:
         return [usual]
-    return _distinct([usual, Opened(_on(image, "black")[0], (), "black"), Opened(image.convert("RGB"), (), "plain")])
+    return _distinct([usual, Opened(_on(image, "black")[0], (), "black"), Opened(_stored(image), (), "plain")])
 
 
 def _distinct(ways: Sequence[Opened]) -> list[Opened]:
+    """The usual way, and what differs in its pixels from all before it and has more than one colour."""
     kept = [ways[0]]
     for other in ways[1:]:
         pixels = np.asarray(other.image)
         single = bool((pixels == pixels[:1, :1]).all())
-        if not single and all(other.image != known.image for known in kept):
+        if not single and not any(np.array_equal(pixels, np.asarray(known.image)) for known in kept):
             kept.append(other)
     return kept
 
@@ -183,7 +187,7 @@ def _decoded(path: Path, max_pixels: int, ways: Sequence[Way]) -> Iterator[Opene
         ground, own = way.removesuffix(UNTURNED), stored if way.endswith(UNTURNED) else upright
         alike = ground != "white" and not own.has_transparency_data and own.mode[0] not in "IF"
         if len(ways) == 1 or way == "white" or not (alike or (own is upright and way.endswith(UNTURNED))):
-            rgb = own.convert("RGB") if ground == "plain" else _on(_eight_bits(path, own), ground)[0]
+            rgb = _stored(own) if ground == "plain" else _on(_eight_bits(path, own), ground)[0]
             yield Opened(rgb, told, way)
 
 
@@ -240,11 +244,21 @@ def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
 def _on(image: Image.Image, colour: str) -> tuple[Image.Image, bool]:
     """RGB over a colour, and whether any pixel was less than opaque."""
     if not image.has_transparency_data:
-        return image.convert("RGB"), False
+        return _stored(image), False
     rgba = image.convert("RGBA")
     opaque = rgba.getchannel("A").getextrema() == (255, 255)
     ground = Image.new("RGBA", rgba.size, colour)
-    return Image.alpha_composite(ground, rgba).convert("RGB"), not opaque
+    return _stored(Image.alpha_composite(ground, rgba)), not opaque
+
+
+def _stored(image: Image.Image) -> Image.Image:
+    """The colours of the pixels as they are stored, and nothing else of the file.
+
+    Pillow keeps a colour that is named as transparent beside RGB pixels: an embedder would put them on white again.
+    """
+    rgb = image.convert("RGB")
+    rgb.info.clear()
+    return rgb
 
 
 def _problem(path: Path, text: str) -> MemdetectError:

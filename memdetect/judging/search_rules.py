@@ -132,7 +132,8 @@ def index_rules(header: Header, items: Sequence[Judged], policy: Policy) -> Iter
     missed = sum(item.row.status == "ok" and unsearched(item.row, header.plan) is not None for item in asked)
     if missed:
         reason = f"{len(usable) - missed} of {len(usable)} items were searched for in the index with all their images"
-        yield Rule("index", "inconclusive", f"{reason}; scan anew", missed, 0)
+        cure = "the notes of the others say why; scan anew, or with an index of another embedder"
+        yield Rule("index", "inconclusive", f"{reason}; {cure}", missed, 0)
     unseen = sum(not_compared(item.row) is not None for item in asked)
     if unseen:
         reason = f"{unseen} items are similar to a training image that was not there to be compared by its pixels"

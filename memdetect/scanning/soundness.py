@@ -1,14 +1,14 @@
 """What of an item is no number, and which of its images show nothing: said in its record, never taken for an answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from memdetect.copies.compared import plain
-from memdetect.copies.index import centre_square
+from memdetect.copies.index import FAINT, centre_square
 from memdetect.copies.match import Match
 from memdetect.copies.matching import Evidence
 from memdetect.probing import Decoded
@@ -35,11 +35,13 @@ class Searched:
     """What a look-up of an item's images came to.
 
     blind: images whose embedding is not finite. missed: images for which nothing was found, for no known reason.
+    faint: images of too little texture for the embedder's codes.
     """
 
     matches: list[Match]
     blind: list[int]
     missed: list[int]
+    faint: list[int] = field(default_factory=list[int])
 
 
 def search(
@@ -54,9 +56,10 @@ def search(
     further = {place: (ways or {}).get(k, ()) for place, k in enumerate(sound)}
     seen = evidence.look_up([Image.fromarray(images[k].pixels) for k in sound], further)
     matches = [match.model_copy(update={"seed": sound[match.seed]}) for match in seen.matches]
-    blind = [k for k, finite in zip(sound, seen.finite, strict=True) if not finite]
+    unfit = [k for k, finite in zip(sound, seen.finite, strict=True) if not finite]
     found = {match.seed for match in matches}
-    return Searched(matches, blind, [k for k in sound if k not in found and k not in blind])
+    missed = [k for k in sound if k not in found and k not in unfit]
+    return Searched(matches, [], missed, unfit) if seen.faint else Searched(matches, unfit, missed)
 
 
 def checked(
@@ -88,6 +91,7 @@ def checked(
     remarks = [
         *_said("", single, ("has a single colour", "have a single colour")),
         *_said("", found.missed, ("was not searched", "were not searched")),
+        *_said("", found.faint, (unseen := f"cannot be looked up: {FAINT}", unseen)),
     ]
     facts = {"matches": found.matches, "one_colour": single, "notes": [*row.notes, *faults, *remarks]}
     return row.model_copy(update={**facts, "status": "nonfinite" if faults else row.status})

@@ -68,6 +68,16 @@ def test_changed_copies_are_copies_of_their_originals(index):
     assert looked(images, index) == [("copy", "07")] * len(images)
 
 
+def test_what_the_first_of_several_frames_repeats_stands(index, tmp_path):
+    """Whole or in part; only where it repeats nothing may a later frame be the copy."""
+    part, other = texture(7, SIDE), texture(99, SIDE)
+    part.paste(other.crop((0, 0, SIDE // 2, SIDE)), (0, 0))
+    paths = [tmp_path / f"{name}.webp" for name in ("whole", "part", "new")]
+    for path, first in zip(paths, (texture(7, SIDE), part, other), strict=True):
+        first.save(path, lossless=True, save_all=True, append_images=[first.rotate(90)])
+    assert [each.outcome for each in look_up_files(paths, index, EMBEDDER)] == ["copy", "partial-copy", "inconclusive"]
+
+
 def test_a_part_that_comes_back_is_a_partial_copy_and_is_shown(index):
     other, image = texture(99, SIDE), texture(7, SIDE)
     image.paste(other.crop((0, 0, SIDE // 2, SIDE)), (0, 0))
@@ -170,7 +180,8 @@ def test_how_many_are_shown_decides_nothing(index):
 def test_any_proportions_end_without_a_false_copy(index):
     for size in ((1, 300), (2000, 40), (33, 31)):
         outcomes = {outcome for outcome, _ in looked([texture(100, SIDE).resize(size)], index)}
-        assert outcomes <= {"clear", "similar"}
+        allowed = {"inconclusive"} if size == (1, 300) else {"clear", "similar"}  # a line has no code
+        assert outcomes <= allowed
 
 
 def test_a_neighbour_that_is_gone_or_changed_leaves_a_part_possible(tmp_path, folder):

@@ -1,7 +1,7 @@
 """The training images as vectors on disk: build, verify, search. No torch, and FAISS only when it is needed."""
 
 from memdetect.copies.index.build import build_index
-from memdetect.copies.index.embedder_protocol import Embeds, Queries, as_queries, sound, views_for
+from memdetect.copies.index.embedder_protocol import FAINT, Embeds, Queries, as_queries, codes_of, sound, views_for
 from memdetect.copies.index.manifest import Found, Manifest, Planted, Threshold, read_manifest, verify
 from memdetect.copies.index.nearby import DEPTH
 from memdetect.copies.index.nearest import Index, open_index
@@ -13,6 +13,7 @@ from memdetect.copies.index.write import BuildOptions
 
 __all__ = [
     "DEPTH",
+    "FAINT",
     "AsTrained",
     "BuildOptions",
     "Embeds",
@@ -29,6 +30,7 @@ __all__ = [
     "build_index",
     "by_owner",
     "centre_square",
+    "codes_of",
     "open_index",
     "read_manifest",
     "sound",

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from memdetect.copies.index.build import build_of
 from memdetect.copies.index.embed_files import Intake
@@ -23,13 +22,14 @@ from memdetect.copies.index.sources import KEY_COLUMNS, PATH_COLUMNS, text_of
 from memdetect.copies.index.write import BuildOptions
 from memdetect.errors import MemdetectError
 from memdetect.files import open_regular
-from memdetect.inputs.images import open_image
+from memdetect.inputs.images import Opened, open_ways
 from memdetect.inputs.ranks import Rank
 from memdetect.inputs.tables import PROMPT_COLUMNS
 
 CHECKED = 4  # pictures of each shard that are embedded again
 ALIKE = 0.98  # cosine of their vectors and the given ones; decoders of JPEG differ in the last bits
 Vector = Float[np.ndarray, " dim"]
+OTHERWISE = "embeddings of no known decoding of their pictures"
 UNCHECKED = "embeddings taken as they are said to be, without a picture"
 
 
@@ -73,8 +73,9 @@ def add_embeddings(
     """Write an index of vectors that `embedder` made elsewhere, or append them to one; returns it opened.
 
     sources: what `shards.shards_of` takes; their lists name an image (`image_path`, `path`, `url`), a key, a caption.
-    Where the file is there, the row is that of an image, and a few of each shard are embedded again. Where it is not,
-    the row is of an embedding alone: an image near it is inconclusive, for its pixels cannot be compared. Raises
+    Where the file is there, the row is that of an image, in the decoding that its vector is nearest to, and a few of
+    each shard are embedded again. Where it is not, the row is of an embedding alone: an image near it is inconclusive,
+    for its pixels cannot be compared. Raises
     MemdetectError (usage) as `build_index` does, for vectors that are not the embedder's, and for an embedder of bits.
     """
     if codes_of(embedder) is not None:
@@ -96,7 +97,7 @@ def _of_shard(shard: Shard, start: int, intake: Intake) -> Iterator[Batch]:
         fit = np.array(sound(vectors), bool)
         held = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
         said = list(islice(rows, len(held)))
-        made = [_row(shard, number + k, each, held[k], intake.home) if fit[k] else None for k, each in enumerate(said)]
+        made = [_row(shard, number + k, each, held[k], intake) if fit[k] else None for k, each in enumerate(said)]
         kept = [(k, row) for k, row in enumerate(made) if row is not None]
         left -= _check([(row, held[k]) for k, row in kept if row.pictured][:left], shard, intake)
         _count(intake, len(held), [row for _, row in kept])
@@ -137,38 +138,51 @@ def _there(path: Path) -> bool:
         return False
 
 
-def _row(shard: Shard, number: int, said: Mapping[str, Any], vector: Vector, home: Path) -> Row:
+def _row(shard: Shard, number: int, said: Mapping[str, Any], vector: Vector, intake: Intake) -> Row:
     """The row of a vector: of its picture where that is there and can be opened, else of the embedding alone."""
-    key, path, file = _named(shard, number, said, home)
+    key, path, file = _named(shard, number, said, intake.home)
     caption = next((str(said[name]) for name in PROMPT_COLUMNS if str(said.get(name) or "").strip()), None)
-    size = (0, 0)
     digest = hashlib.sha256(b"vector" + vector.astype(np.float16).tobytes()).hexdigest()
-    if (picture := _opened(file)) is not None and file is not None:
-        size = picture.size
-        with open_regular(file) as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return Row(key=key, path=path, caption=caption, sha256=digest, width=size[0], height=size[1])
+    if file is None or not (ways := _ways(file)):
+        return Row(key=key, path=path, caption=caption, sha256=digest, width=0, height=0)
+    seen = ways[0]
+    if len(ways) > 1:
+        seen, cosine = _nearest(ways, vector, intake.embedder)
+        intake.noted.update([OTHERWISE] if not cosine >= ALIKE else [])
+    with open_regular(file) as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    width, height = seen.image.size
+    return Row(key=key, path=path, caption=caption, sha256=digest, width=width, height=height, decoded=seen.way)
 
 
-def _opened(file: Path | None) -> Image.Image | None:
+def _ways(file: Path) -> list[Opened]:
+    """The picture in each way of decoding, the usual one first; none where it cannot be opened."""
     try:
-        return open_image(file).image if file is not None else None
+        return open_ways(file)
     except (MemdetectError, OSError):
-        return None
+        return []
+
+
+def _nearest(ways: Sequence[Opened], vector: Vector, embedder: Embeds) -> tuple[Opened, float]:
+    """The decoding whose embedding is nearest to a vector of length one, and their cosine; of equals the first."""
+    own = as_held([opened.image for opened in ways], embedder)
+    cosines = own @ vector / np.maximum(np.linalg.norm(own, axis=1), 1e-30)
+    best = int(np.nan_to_num(cosines, nan=-1.0).argmax())
+    return ways[best], float(cosines[best])
 
 
 def _check(named: Sequence[tuple[Row, Vector]], shard: Shard, intake: Intake) -> int:
     """Embed pictures again, and refuse vectors that are not those; returns how many were embedded."""
-    pictures = [(row, vector, _opened(row.file(intake.home))) for row, vector in named]
-    seen = [(row, vector, image) for row, vector, image in pictures if image is not None]
-    if not seen:
-        return 0
-    again = as_held([image for _, _, image in seen], intake.embedder)
-    for (row, vector, _), own in zip(seen, again, strict=True):
-        cosine = float(np.dot(vector, own) / max(float(np.linalg.norm(own)), 1e-30))
+    seen = 0
+    for row, vector in named:
+        if not (ways := _ways(row.file(intake.home))):
+            continue
+        seen += 1
+        _, cosine = _nearest(ways, vector, intake.embedder)
         if not cosine >= ALIKE:
             raise MemdetectError(
                 f"{str(shard.file)!r}: the vector of {row.path!r:.200} is at a cosine of {cosine:.3f} from that of "
-                f"{intake.embedder.name}, expected {ALIKE} or more; name the embedder that made it"
+                f"{intake.embedder.name}, expected {ALIKE} or more in one way of decoding the file; name the embedder "
+                "that made it"
             )
-    return len(seen)
+    return seen

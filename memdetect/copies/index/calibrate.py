@@ -3,8 +3,8 @@
 The null distribution is of nearest neighbours in this very index: a threshold on pairs would be passed by chance ever
 more often as the index grows. Held-out images are looked up if there are any, else rows of the index, each without
 itself and without its copies: rows of the same file, those whose pixels agree (memdetect.copies.pixels), and
-near-duplicates as the embedder sees them. Held-out images are known not to be copies: file and pixels alone may say
-otherwise.
+near-duplicates as the embedder sees them. Held-out images that have a copy among the rows, by any of these, are left
+out; of trusted ones only those of the same file.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from memdetect.copies.index.embedder_protocol import Embeds, as_held, sound
+from memdetect.copies.compared import plain
+from memdetect.copies.index.embedder_protocol import FAINT, Embeds, as_held, codes_of, sound
 from memdetect.copies.index.rows import Row, stored_path
 from memdetect.copies.index.sources import Listed
 from memdetect.copies.index.views import MOST, AsTrained, boxes, resized
@@ -30,6 +31,7 @@ REASONS = {
     "too many pixels": "pixels are more than the|decompression bombs",
     "no image": "not an image of a known format|the image has no pixels",
 }
+OF_OTHERS = "crops or decodings left out: "
 WAITING = 2**26  # pixels of a batch: large images go in smaller ones
 
 
@@ -121,12 +123,24 @@ class Intake:
         if not waiting:
             return
         vectors = as_held([image for image, _, _ in waiting], self.embedder)
+        binary = codes_of(self.embedder) is not None
         pairs = zip(waiting, vectors, sound(vectors), strict=True)
-        taken = [Taken(image, row, vector, number) for (image, row, number), vector, fit in pairs if fit]
+        # What has one colour is a copy of nothing: an embedder of codes holds it, near nothing, and it counts.
+        fits = [(one, vector) for one, vector, fit in pairs if fit or (binary and plain(one[0]))]
+        taken = [Taken(image, row, vector, number) for (image, row, number), vector in fits]
         if len(taken) < len(waiting):
-            self.skipped["no embedding"] += len(waiting) - len(taken)
+            self._lost(waiting, taken, FAINT if binary else "no embedding")
         if taken:
             yield taken
+
+    def _lost(self, waiting: Sequence[tuple[Image.Image, Row, int]], taken: Sequence[Taken], reason: str) -> None:
+        """Count pictures of which nothing could be taken, each once, and what is missing of the others."""
+        kept = {one.entry for one in taken}
+        gone = {number: row.path for _, row, number in waiting if number not in kept}
+        for path in gone.values():
+            self._skip(reason, f"{path!r}: {reason}")
+        if missing := sum(number in kept for _, _, number in waiting) - len(taken):
+            self.noted[f"{OF_OTHERS}{reason}"] += missing
 
 
 def _decoded(row: Row, opened: Opened) -> Row:

@@ -10,6 +10,7 @@ from PIL import Image
 from memdetect.copies.codes import Codes, similarities
 from memdetect.copies.index.views import upright, views
 
+FAINT = "too little texture for the embedder"  # of an image none of whose parts has a code
 # Of images: a vector each, or the codes of each, uint8.
 Held = Shaped[np.ndarray, "_image *_form"]
 Queries = Shaped[np.ndarray, "_query *_form"]
@@ -72,7 +73,7 @@ def alike(queries: Queries, images: Held) -> list[float]:
 
 
 def sound(vectors: Held) -> list[bool]:
-    """Which vectors can be looked up: finite, not zero. Codes all can: a plain picture's are near nothing."""
+    """Which vectors can be looked up: finite, not zero. Of codes: those of images with any, be they held or asked."""
     if vectors.dtype == np.uint8:
-        return [True] * len(vectors)
+        return (vectors.any(axis=2) & (vectors != 255).any(axis=2)).any(axis=1).tolist()
     return [bool(np.isfinite(vector).all() and vector.any()) for vector in vectors]
