@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.errors import MemdetectError
-from memdetect.files import only_writer, open_regular, read_regular, write_atomic, write_new
+from memdetect.files import open_regular, read_regular, write_atomic, write_new
+from memdetect.locks import only_writer
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.records import Measurement, Result
