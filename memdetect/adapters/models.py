@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,7 +13,6 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from torch import nn
 
 from memdetect.adapters.admitted import unopened
 from memdetect.adapters.cards import Card, card_of, read_card
@@ -34,7 +32,7 @@ from memdetect.adapters.places import near_name, place_of
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
-from memdetect.adapters.state import state_of, unchanged
+from memdetect.adapters.state import settings_of, state_of, unchanged, unwrapped, weights_digest
 from memdetect.adapters.whole import drawing_no_weights
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
@@ -98,6 +96,16 @@ class Model:
         """
         return unwrapped(getattr(self.pipe, self.adapter.denoiser))
 
+    def run(self, **call: Any) -> Any:
+        """Run the pipeline, and set its scheduler back to its settings, of which some change a few as they run."""
+        scheduler = self.pipe.scheduler
+        before, settings = dict(scheduler.config), settings_of(scheduler)
+        try:
+            return self.pipe(**call)
+        finally:
+            if settings_of(scheduler) != settings:
+                scheduler.register_to_config(**before)
+
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
         """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
         known = list_points(self.denoiser)
@@ -127,7 +135,7 @@ def load(model: Any, loading: Loading | None = None) -> Model:
     device, dtype = _placement(loading.device, loading.dtype or "auto", card.dtype)
     pipe = _open(where, (device, dtype), loading, card)
     adapter = adapter_of(type(pipe).__name__)
-    digest = bundled.folder_digest(folder) if folder and folder.is_dir() else _weights_digest(pipe)
+    digest = bundled.folder_digest(folder) if folder and folder.is_dir() else weights_digest(pipe)
     added = add_loras(pipe, loading.loras)
     digest = hashlib.sha256(f"{digest}{added}".encode()).hexdigest() if added else digest
     pipe = place(pipe, device, loading)
@@ -144,11 +152,6 @@ def _unchanged(model: Model) -> Model:
             f"the pipeline of {model.name!r} was changed after it was loaded, so that its digest is not its own; {cure}"
         )
     return model
-
-
-def unwrapped(module: Any) -> Any:
-    """The module that `torch.compile` wrapped; any other as it is."""
-    return getattr(module, "_orig_mod", module)
 
 
 def check_call(model: Model, call: dict[str, Any]) -> None:
@@ -275,19 +278,5 @@ def _wrap(pipe: Any) -> Model:
     denoiser = getattr(pipe, adapter.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
     card = _fitted(Card(), adapter, pipe.scheduler)
-    digest = _weights_digest(pipe)
+    digest = weights_digest(pipe)
     return Model("live pipeline", pipe, adapter, card, digest, str(denoiser.device), dtype, state=state_of(pipe))
-
-
-def _weights_digest(pipe: Any) -> str:
-    """sha256 over a live pipeline's parameters, in their present dtype, and its scheduler's configuration."""
-    total = hashlib.sha256(json.dumps(dict(pipe.scheduler.config), sort_keys=True, default=str).encode())
-    for part, module in sorted(pipe.components.items()):
-        if not isinstance(module, nn.Module):
-            continue
-        for name, value in sorted(unwrapped(module).state_dict().items()):
-            if value.device.type == "meta":
-                raise MemdetectError("the pipeline's weights are offloaded; load it without offload", Exit.USAGE)
-            total.update(f"{part}.{name}{tuple(value.shape)}".encode())
-            total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
