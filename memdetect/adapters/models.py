@@ -19,14 +19,16 @@ from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.downloads import not_fetched, patient
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
+    DTYPES,
     check_fits,
+    check_spread,
     check_whole,
+    fastest,
     memory_of,
     open_pipeline,
     opening_hint,
     place,
     reason_of,
-    weight_bytes,
 )
 from memdetect.adapters.places import near_name, place_of
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
@@ -38,7 +40,6 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIDES = ("height", "width")
 PIXEL_BYTES = 64  # of 16 channels in fp32 at full size: less than the decoder of a published model takes
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
@@ -132,6 +133,7 @@ def load(model: Any, loading: Loading | None = None) -> Model:
     folder = place_of(str(model))
     card = read_card(folder.parent if folder and folder.is_file() else folder) if folder else card_of(str(model))
     where = folder or card.repo or str(model)
+    check_spread(where, loading)
     device, dtype = _placement(loading.device, loading.dtype or "auto", card.dtype)
     pipe = _open(where, (device, dtype), loading, card)
     adapter = adapter_of(type(pipe).__name__)
@@ -228,7 +230,7 @@ def usual_dtype(device: str) -> str:
 def _placement(device: str | None, dtype: str, card: str) -> tuple[str, str]:
     """Device and number format; auto: the card's, unless that is fp16 and the device a CPU, else the device's own."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    device = device or next(kind for kind, there in present.items() if there)
+    device = device or fastest()
     try:
         kind = torch.device(device).type
     except RuntimeError:
@@ -251,7 +253,7 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
     device, dtype = placed
     try:
         if isinstance(where, Path):
-            check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
+            check_fits(where, device, dtype, loading)
         with patient(where), drawing_no_weights():
             pipe = open_pipeline(where, DTYPES[dtype], loading)
         check_whole(pipe, loading)
