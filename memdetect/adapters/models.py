@@ -161,13 +161,15 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
 
     diffusers' pipelines may swallow unknown keywords, so that a misspelt one would silently do nothing. Of height and
     width some drop one that comes without the other. What encodes the prompts has to give the numbers that the network
-    takes; transformers keeps weights in the format of their file, and diffusers widens them.
+    takes, unless `torch.autocast` sees to it; transformers keeps weights in the format of their file, and diffusers
+    widens them.
     """
     own = getattr(model.denoiser, "dtype", None)
     texts = {
         n: getattr(p, "dtype", own) for n, p in model.pipe.components.items() if n.startswith("text_encoder") and p
     }
-    if texts and own not in texts.values() and {own, *texts.values()} <= set(DTYPES.values()):
+    mixed = texts and own not in texts.values() and {own, *texts.values()} <= set(DTYPES.values())
+    if mixed and not torch.is_autocast_enabled(torch.device(model.device).type):
         said = f"{next(iter(texts))} is {next(iter(texts.values()))}, {model.adapter.denoiser} is {own}"
         raise MemdetectError(f"parts of the pipeline differ in their number format: {said}; use pipe.to({own})")
     known = set(inspect.signature(model.pipe.__call__).parameters) - {"self", "kwargs"}

@@ -14,6 +14,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from accelerate import cpu_offload_with_hook
 from diffusers import DDIMScheduler, DPMSolverSinglestepScheduler, FlowMatchEulerDiscreteScheduler
 from tiny_adapters import tiny_ddim
 
@@ -178,6 +179,13 @@ def test_a_wrapper_of_torch_compile_is_no_change(live):
     assert is_unchanged(model)
     assert load(live).digest == model.digest
     torch.compiler.reset()
+
+
+def test_a_live_pipeline_under_offload_runs_where_its_hooks_take_it(live):
+    """Its network says where it waits, and a run is recorded on the device that computes it."""
+    cpu_offload_with_hook(live.unet, torch.device("meta"))
+    assert live.unet.device.type == "cpu"
+    assert load(live).device == "meta"
 
 
 def with_lora(live: Any) -> Any:
