@@ -282,5 +282,5 @@ def _wrap(pipe: Any) -> Model:
     denoiser = getattr(pipe, adapter.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
     card = _fitted(Card(), adapter, pipe.scheduler)
-    digest = weights_digest(pipe)
-    return Model("live pipeline", pipe, adapter, card, digest, str(denoiser.device), dtype, state=state_of(pipe))
+    digest, device = weights_digest(pipe), str(getattr(pipe, "_execution_device", denoiser.device))
+    return Model("live pipeline", pipe, adapter, card, digest, device, dtype, state=state_of(pipe))

@@ -183,7 +183,8 @@ def test_a_wrapper_of_torch_compile_is_no_change(live):
 
 def test_a_live_pipeline_under_offload_runs_where_its_hooks_take_it(live):
     """Its network says where it waits, and a run is recorded on the device that computes it."""
-    cpu_offload_with_hook(live.unet, torch.device("meta"))
+    for part in (live.vae, live.text_encoder, live.unet):
+        cpu_offload_with_hook(part, torch.device("meta"))
     assert live.unet.device.type == "cpu"
     assert load(live).device == "meta"
 
