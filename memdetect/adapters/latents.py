@@ -1,5 +1,7 @@
 """Between what a pipeline passes around and feature maps: packed tokens, and the scale of the autoencoder's latents."""
 
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,8 +42,22 @@ def _moments(vae: Any, like: Tensor) -> tuple[Any, Any]:
     return like.new_tensor(means).view(shape), like.new_tensor(spreads).view(shape)
 
 
-def ready(vae: Any) -> Any:
-    """The autoencoder, in fp32 where its configuration says that it overflows in fp16."""
-    if vae.dtype == torch.float16 and vae.config.get("force_upcast"):
-        vae.to(dtype=torch.float32)
-    return vae
+@contextmanager
+def ready(vae: Any) -> Generator[Any]:
+    """The autoencoder, in fp32 while the body runs where its configuration says that it overflows in fp16.
+
+    Afterwards each of its tensors is in fp16 again, and itself: a pipeline that is run by hand expects it so.
+    """
+    narrow = vae.dtype == torch.float16 and vae.config.get("force_upcast")
+    held = [value for value in (*vae.parameters(), *vae.buffers()) if narrow and value.dtype == torch.float16]
+    _cast(held, torch.float32)
+    try:
+        yield vae
+    finally:
+        _cast(held, torch.float16)
+
+
+def _cast(values: Sequence[Tensor], dtype: torch.dtype) -> None:
+    with torch.inference_mode(False):  # what is made in that mode could not be trained any more
+        for value in values:
+            value.data = value.data.to(dtype)

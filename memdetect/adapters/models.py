@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,33 +13,33 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from torch import nn
 
 from memdetect.adapters.admitted import unopened
 from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.downloads import not_fetched, patient
 from memdetect.adapters.loras import add_loras
 from memdetect.adapters.opening import (
+    DTYPES,
     check_fits,
+    check_spread,
     check_whole,
+    fastest,
     memory_of,
     open_pipeline,
     opening_hint,
     place,
     reason_of,
-    weight_bytes,
 )
 from memdetect.adapters.places import near_name, place_of
 from memdetect.adapters.points import Point, any_module, list_points, resolve, spelled_out
 from memdetect.adapters.rows import Adapter, adapter_of
 from memdetect.adapters.schedule import edm_point, is_edm
-from memdetect.adapters.state import state_of, unchanged
+from memdetect.adapters.state import settings_of, state_of, unchanged, unwrapped, weights_digest
 from memdetect.adapters.whole import drawing_no_weights
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIDES = ("height", "width")
 PIXEL_BYTES = 64  # of 16 channels in fp32 at full size: less than the decoder of a published model takes
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
@@ -98,6 +97,16 @@ class Model:
         """
         return unwrapped(getattr(self.pipe, self.adapter.denoiser))
 
+    def run(self, **call: Any) -> Any:
+        """Run the pipeline, and set its scheduler back to its settings, of which some change a few as they run."""
+        scheduler = self.pipe.scheduler
+        before, settings = dict(scheduler.config), settings_of(scheduler)
+        try:
+            return self.pipe(**call)
+        finally:
+            if settings_of(scheduler) != settings:
+                scheduler.register_to_config(**before)
+
     def points(self, names: tuple[str, ...]) -> tuple[Point, ...]:
         """Probe points by name, glob or alias; MemdetectError with the closest for an unknown one."""
         known = list_points(self.denoiser)
@@ -124,10 +133,11 @@ def load(model: Any, loading: Loading | None = None) -> Model:
     folder = place_of(str(model))
     card = read_card(folder.parent if folder and folder.is_file() else folder) if folder else card_of(str(model))
     where = folder or card.repo or str(model)
+    check_spread(where, loading)
     device, dtype = _placement(loading.device, loading.dtype or "auto", card.dtype)
     pipe = _open(where, (device, dtype), loading, card)
     adapter = adapter_of(type(pipe).__name__)
-    digest = bundled.folder_digest(folder) if folder and folder.is_dir() else _weights_digest(pipe)
+    digest = bundled.folder_digest(folder) if folder and folder.is_dir() else weights_digest(pipe)
     added = add_loras(pipe, loading.loras)
     digest = hashlib.sha256(f"{digest}{added}".encode()).hexdigest() if added else digest
     pipe = place(pipe, device, loading)
@@ -146,23 +156,20 @@ def _unchanged(model: Model) -> Model:
     return model
 
 
-def unwrapped(module: Any) -> Any:
-    """The module that `torch.compile` wrapped; any other as it is."""
-    return getattr(module, "_orig_mod", module)
-
-
 def check_call(model: Model, call: dict[str, Any]) -> None:
     """Refuse extra pipeline arguments that its signature lacks or that memdetect sets itself, half a size, two formats.
 
     diffusers' pipelines may swallow unknown keywords, so that a misspelt one would silently do nothing. Of height and
     width some drop one that comes without the other. What encodes the prompts has to give the numbers that the network
-    takes; transformers keeps weights in the format of their file, and diffusers widens them.
+    takes, unless `torch.autocast` sees to it; transformers keeps weights in the format of their file, and diffusers
+    widens them.
     """
     own = getattr(model.denoiser, "dtype", None)
     texts = {
         n: getattr(p, "dtype", own) for n, p in model.pipe.components.items() if n.startswith("text_encoder") and p
     }
-    if texts and own not in texts.values() and {own, *texts.values()} <= set(DTYPES.values()):
+    mixed = texts and own not in texts.values() and {own, *texts.values()} <= set(DTYPES.values())
+    if mixed and not torch.is_autocast_enabled(torch.device(model.device).type):
         said = f"{next(iter(texts))} is {next(iter(texts.values()))}, {model.adapter.denoiser} is {own}"
         raise MemdetectError(f"parts of the pipeline differ in their number format: {said}; use pipe.to({own})")
     known = set(inspect.signature(model.pipe.__call__).parameters) - {"self", "kwargs"}
@@ -225,7 +232,7 @@ def usual_dtype(device: str) -> str:
 def _placement(device: str | None, dtype: str, card: str) -> tuple[str, str]:
     """Device and number format; auto: the card's, unless that is fp16 and the device a CPU, else the device's own."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    device = device or next(kind for kind, there in present.items() if there)
+    device = device or fastest()
     try:
         kind = torch.device(device).type
     except RuntimeError:
@@ -248,7 +255,7 @@ def _open(where: Path | str, placed: tuple[str, str], loading: Loading, card: Ca
     device, dtype = placed
     try:
         if isinstance(where, Path):
-            check_fits(weight_bytes(where, DTYPES[dtype], loading.variant), device, dtype, loading)
+            check_fits(where, device, dtype, loading)
         with patient(where), drawing_no_weights():
             pipe = open_pipeline(where, DTYPES[dtype], loading)
         check_whole(pipe, loading)
@@ -275,19 +282,5 @@ def _wrap(pipe: Any) -> Model:
     denoiser = getattr(pipe, adapter.denoiser)
     dtype = names.get(denoiser.dtype, str(denoiser.dtype))
     card = _fitted(Card(), adapter, pipe.scheduler)
-    digest = _weights_digest(pipe)
-    return Model("live pipeline", pipe, adapter, card, digest, str(denoiser.device), dtype, state=state_of(pipe))
-
-
-def _weights_digest(pipe: Any) -> str:
-    """sha256 over a live pipeline's parameters, in their present dtype, and its scheduler's configuration."""
-    total = hashlib.sha256(json.dumps(dict(pipe.scheduler.config), sort_keys=True, default=str).encode())
-    for part, module in sorted(pipe.components.items()):
-        if not isinstance(module, nn.Module):
-            continue
-        for name, value in sorted(unwrapped(module).state_dict().items()):
-            if value.device.type == "meta":
-                raise MemdetectError("the pipeline's weights are offloaded; load it without offload", Exit.USAGE)
-            total.update(f"{part}.{name}{tuple(value.shape)}".encode())
-            total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+    digest, device = weights_digest(pipe), str(getattr(pipe, "_execution_device", denoiser.device))
+    return Model("live pipeline", pipe, adapter, card, digest, device, dtype, state=state_of(pipe))

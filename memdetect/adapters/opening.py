@@ -19,6 +19,7 @@ from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Loading
 
 PROBLEMS = (OSError, ValueError, KeyError, AttributeError, ImportError, SafetensorError, SingleFileComponentError)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SHOWN = 200  # characters of a reason
 SINGLE_FILES = {
     **dict.fromkeys(("v1", "v2"), "StableDiffusionPipeline"),
@@ -151,13 +152,38 @@ def memory_of(device: str) -> int:
         return 0
 
 
-def check_fits(needed: int, device: str, dtype: str, loading: Loading) -> None:
+def check_fits(where: Path, device: str, dtype: str, loading: Loading) -> None:
     """MemdetectError when the weights alone are more than the device holds and nothing was said to spread them."""
-    held = memory_of(device)
+    needed, held = weight_bytes(where, DTYPES[dtype], loading.variant), memory_of(device)
     if held and needed > held and not (loading.cpu_offload or loading.device_map):
+        narrow, waiting = ["--dtype bf16"] * (dtype == "fp32"), ["--cpu-offload"] * (device != "cpu")
+        spread = ["--device-map balanced"] * (device != "cpu" and not where.is_file())
+        cures = " or ".join([*narrow, *waiting, *spread]) or "a device with more memory"
         raise MemdetectError(
-            f"the weights take {needed / 1e9:.1f} GB as {dtype}, {device} has {held / 1e9:.1f} GB; "
-            "use --dtype bf16, --cpu-offload or --device-map balanced"
+            f"the weights take {needed / 1e9:.1f} GB as {dtype}, {device} has {held / 1e9:.1f} GB; use {cures}"
+        )
+
+
+def fastest() -> str:
+    """The kind of the fastest device there is."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def check_spread(where: Path | str, loading: Loading) -> None:
+    """MemdetectError for a device map beside what it would overrule, or for a single file, which takes none."""
+    plan, device = loading.device_map, loading.device
+    if not plan:
+        return
+    if isinstance(where, Path) and where.is_file():
+        raise MemdetectError(
+            f"--device-map spreads the networks of a folder or hub id, {str(where)!r} is a single file; "
+            "use --cpu-offload instead"
+        )
+    if loading.cpu_offload:
+        raise MemdetectError("--device-map and --cpu-offload each say where the networks wait; give one of the two")
+    if device not in (None, fastest()):
+        raise MemdetectError(
+            f"--device {device} is one device, --device-map {plan} spreads over all of them; give one of the two"
         )
 
 

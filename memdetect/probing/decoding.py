@@ -1,5 +1,6 @@
 """Between latents and pixels: the pipeline's decoder and encoder."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,6 @@ def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching:
 
     Whether the numbers are finite is asked before they are cut to [-1, 1] and rounded, which would hide it.
     """
-    vae = autoencoder(model)
 
     def work(rows: slice) -> tuple[Tensor, Tensor]:
         pixels = latents[rows]
@@ -39,11 +39,12 @@ def decode(model: Model, latents: Float[Tensor, "image chan row col"], batching:
         bytes_ = ((shown + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
         return bytes_, sound.flatten(1).all(dim=1).cpu()
 
-    return [
-        Decoded(image.numpy(), bool(whole))
-        for images, finite in batching.run(len(latents), work)
-        for image, whole in zip(images, finite, strict=True)
-    ]
+    with autoencoder(model) as vae:
+        return [
+            Decoded(image.numpy(), bool(whole))
+            for images, finite in batching.run(len(latents), work)
+            for image, whole in zip(images, finite, strict=True)
+        ]
 
 
 def encode(
@@ -53,23 +54,23 @@ def encode(
 
     A model of pixels has its images as latents. Raises MemdetectError where those are not of three channels.
     """
-    vae = autoencoder(model)
-    if vae is None:
-        if (channels := model.denoiser.config["in_channels"]) != images.shape[1]:
-            raise MemdetectError(f"the model takes images of {channels} channels, expected 3; sample it instead")
-        return images
 
     def work(rows: slice) -> Tensor:
         pixels = images[rows].to(model.place, vae.dtype)
         return scaled(vae, vae.encode(pixels).latent_dist.mode())
 
-    return torch.cat(list(batching.run(len(images), work)))
+    with autoencoder(model) as vae:
+        if vae is not None:
+            return torch.cat(list(batching.run(len(images), work)))
+    if (channels := model.denoiser.config["in_channels"]) != images.shape[1]:
+        raise MemdetectError(f"the model takes images of {channels} channels, expected 3; sample it instead")
+    return images
 
 
-def autoencoder(model: Model) -> Any:
-    """The pipeline's autoencoder; None for a model of pixels."""
+def autoencoder(model: Model) -> AbstractContextManager[Any]:
+    """The pipeline's autoencoder as it computes while the body runs; None for a model of pixels."""
     vae = getattr(model.pipe, "vae", None)
-    return None if vae is None else ready(vae)
+    return nullcontext() if vae is None else ready(vae)
 
 
 def vae_factor(model: Model) -> int:

@@ -48,7 +48,7 @@ def _recorded(model: Model, arguments: Mapping[str, Any], prompts: int, which: i
     def run() -> Any:
         with quiet():
             own = generators([0] * prompts)  # without them the pipeline would draw from torch's global stream
-            return model.pipe(generator=own, **arguments)
+            return model.run(generator=own, **arguments)
 
     clock = partial(network_time, model.pipe.scheduler, clock=model.adapter.clock)
     return Replay.record(model.denoiser, run, packed=model.adapter.packed, clock=clock, which=which)

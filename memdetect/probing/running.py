@@ -257,7 +257,7 @@ def run_sigmas(model: Model, arguments: Mapping[str, Any]) -> Sequence[float]:
     handle = net.register_forward_pre_hook(end)
     try:
         with as_written(), torch.inference_mode():
-            model.pipe(**arguments)
+            model.run(**arguments)
     except Stop as raised:
         if raised is not token:
             raise

@@ -140,7 +140,7 @@ def finished(model: Model, sampler: Sampler, call: dict[str, Any]) -> Float[Tens
     if model.adapter.condition == "label":
         return _before_decoding(model, call, sampler.call)
     with blaming(sampler.call):
-        images = model.pipe(**call).images
+        images = model.run(**call).images
     if model.adapter.condition == "none":
         return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
     if model.adapter.packed:
@@ -166,7 +166,7 @@ def _before_decoding(
     vae.decode = instead
     try:
         with blaming(given):
-            model.pipe(**call)
+            model.run(**call)
     except _Decoding:
         pass
     finally:

@@ -122,9 +122,8 @@ def _numbers(course: Course, before: Made, after: Made) -> dict[str, Any]:
 
 def made_of(model: Model, latents: Float[Tensor, "image chan row col"], sampler: Sampler) -> list[Made]:
     """The images of latents, decoded, each beside its own latents."""
-    vae = model.pipe.vae
     with torch.inference_mode():
-        images = decode(model, latents.to(vae.device, vae.dtype), Batching(sampler.batch_size))
+        images = decode(model, latents, Batching(sampler.batch_size))
     return [Made(own, image) for own, image in zip(latents, images, strict=True)]
 
 

@@ -112,7 +112,7 @@ def steer(model: Model, vector: Vector, strength: float, window: Window | None =
     try:
         for point in vector.points(model):
             state.reached[point.name] = 0
-            scaled = (strength * vector.layers[point.name]).to(model.denoiser.device)
+            scaled = (strength * vector.layers[point.name]).to(model.place)
             handles.append(_hook(denoiser.get_submodule(point.module), point, scaled, state))
         with as_written():
             yield state
@@ -167,4 +167,4 @@ def add(value: Any, direction: Float[Tensor, " chan"], layer: str) -> Float[Tens
         )
     shape = [1] * value.ndim
     shape[axis] = -1
-    return value + direction.to(value.dtype).view(shape)
+    return value + direction.to(value.device, value.dtype).view(shape)

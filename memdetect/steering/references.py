@@ -101,7 +101,7 @@ def features(
     noise = torch.cat([torch.randn(shape, generator=g) for g in generators(seeds)])
 
     def work(rows: slice) -> dict[str, Tensor]:
-        clean = references.latents[rows].to(model.denoiser.device, torch.float32)
+        clean = references.latents[rows].to(model.place, torch.float32)
         noisy = add_noise(clean, noise[rows].to(clean.device), level).to(model.denoiser.dtype)
         replay = record(model, references.prompts[rows] if references.generated else None)
         with watch(model.denoiser, points, (MEAN,), stop=True) as seen:

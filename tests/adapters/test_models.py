@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from memdetect.adapters.models import MANAGED, _placement
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
-from memdetect.probing import probe_prompts
+from memdetect.probing import Sampler, probe_prompts
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -93,6 +94,16 @@ def test_a_live_pipeline_of_two_number_formats_is_refused(pipe):
     finally:
         pipe.text_encoder.to(torch.float32).load_state_dict(kept)
     assert "text_encoder is torch.float16, unet is torch.float32; use pipe.to(torch.float32)" in said
+
+
+def test_two_number_formats_are_fine_where_torch_casts_by_itself(pipe):
+    mixed = deepcopy(pipe)
+    mixed.text_encoder.to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = probe_prompts(mixed, ["a cat"], sampler=Sampler(1, 2.0, 1))
+    assert all(array.isfinite().all() for array in made.arrays.values())
+    with torch.autocast("cuda", dtype=torch.bfloat16):  # of another device, which casts nothing here
+        assert "differ in their number format" in refusal(lambda: probe_prompts(mixed, ["a cat"]))
 
 
 def test_a_live_pipeline_is_taken_as_it_is(any_pipe):

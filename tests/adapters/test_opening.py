@@ -15,8 +15,8 @@ from tiny_adapters import tiny_adapter, tiny_unet2d
 
 from memdetect.adapters import ADAPTERS, load, opening
 from memdetect.adapters.cards import card_of
-from memdetect.adapters.models import DTYPES
-from memdetect.errors import MemdetectError
+from memdetect.adapters.opening import DTYPES
+from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 from memdetect.probing import Probe, Sampler, image_size, probe_images
@@ -252,3 +252,67 @@ def test_a_single_file_that_lacks_a_part_is_one_line(tmp_path, monkeypatch, prob
     ) as caught:
         load(str(file), Loading(device="cpu", offline=True))
     assert "\n" not in str(caught.value)
+
+
+def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memdetect.adapters.models.open_pipeline", lambda *_: pytest.fail("opened"))
+
+
+@pytest.mark.parametrize("options", [{}, {"cpu_offload": True}], ids=["alone", "with offload"])
+def test_a_single_file_cannot_be_spread(tmp_path, monkeypatch, options):
+    """diffusers takes no map with a file: it would run on the CPU and be recorded as run on a GPU."""
+    unopened(monkeypatch)
+    path = single(tmp_path / "mine.safetensors", SD1)
+    with pytest.raises(MemdetectError, match="--device-map spreads the networks of a folder or hub id") as caught:
+        load(path, Loading(device="cpu", device_map="balanced", **options))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit is Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "cpu", "cpu_offload": True}, "--device-map and --cpu-offload each say where the networks wait"),
+        ({"device": "cuda:1"}, "--device cuda:1 is one device, --device-map balanced spreads over all of them"),
+        ({"device": "cpu"}, "--device cpu is one device, --device-map balanced spreads over all of them"),
+    ],
+)
+def test_a_plan_for_devices_stands_alone(model_folder, monkeypatch, options, said):
+    unopened(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(opening, "memory_of", lambda _device: 0)
+    with pytest.raises(MemdetectError, match=f"^{said}") as caught:
+        load(str(model_folder), Loading(dtype="fp32", device_map="balanced", **options))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", [None, "cuda"])
+def test_a_plan_may_say_which_kind_of_device(model_folder, monkeypatch, device):
+    """A worker of Ray is told the kind that the run was begun on."""
+    called: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(opening, "memory_of", lambda _device: 0)
+    monkeypatch.setattr(opening.DiffusionPipeline, "from_pretrained", lambda *_a, **options: called.append(options))
+    with pytest.raises(MemdetectError, match="could not be opened"):
+        load(str(model_folder), Loading(device=device, dtype="fp32", device_map="balanced"))
+    assert called[0]["device_map"] == "balanced"
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "file", "cures"),
+    [
+        ("cuda", "fp32", True, "--dtype bf16 or --cpu-offload"),
+        ("cuda", "bf16", True, "--cpu-offload"),
+        ("cuda", "fp32", False, "--dtype bf16 or --cpu-offload or --device-map balanced"),
+        ("cpu", "fp32", False, "--dtype bf16"),
+        ("cpu", "bf16", False, "a device with more memory"),
+    ],
+)
+def test_what_does_not_fit_is_told_what_would_help_there(
+    tmp_path, model_folder, monkeypatch, device, dtype, file, cures
+):
+    monkeypatch.setattr(opening, "memory_of", lambda _device: 1)
+    where = single(tmp_path / "mine.safetensors", SD1) if file else model_folder
+    with pytest.raises(MemdetectError) as caught:
+        opening.check_fits(where, device, dtype, Loading())
+    assert str(caught.value).endswith(f"; use {cures}")

@@ -1,5 +1,6 @@
 """A scan from end to end on a tiny model: order, resume, batches, memory, and input that cannot be used."""
 
+import copy
 import functools
 import json
 import shutil
@@ -364,6 +365,19 @@ def test_out_of_memory_halves_the_batch_and_is_recorded(
     assert [event["halved"] for event in journal(run) if event["event"] == "shard"] == [[[4, 2]], [[4, 2]], []]
     assert [note for note in said if note] == ["out of memory: batch halved [(4, 2)]"] * 2
     assert values(run) == pytest.approx(values(whole), rel=1e-5)
+
+
+def test_a_decoder_in_fp32_beside_fp16_is_no_change_between_two_shards(
+    pipe: Any, prompts: list[Path], tmp_path: Path
+) -> None:
+    half = copy.deepcopy(pipe)
+    half.vae.register_to_config(force_upcast=True)
+    half.vae.to(torch.float16)
+    run = scan(prompts, half, tmp_path / "run", changed(OPTIONS, save_images=True))
+    assert [row.status for row in run.results] == ["ok"] * len(PROMPTS)
+    assert half.vae.dtype == torch.float16
+    again = scan(prompts, half, tmp_path / "run", changed(OPTIONS, save_images=True))
+    assert again.header.plan.model == run.header.plan.model
 
 
 def test_out_of_memory_while_decoding_is_recorded_too(

@@ -15,6 +15,7 @@ from memdetect.errors import MemdetectError
 from memdetect.probing import Sampler, sample_latents
 from memdetect.probing.batches import Batching
 from memdetect.steering import Window, steer
+from memdetect.steering.applying import made_of
 from memdetect.steering.hooks import Steered, add
 from memdetect.steering.vector import sites
 
@@ -183,6 +184,22 @@ def test_adding_knows_feature_maps_and_tokens():
     for wrong in (torch.zeros(2, 2), (torch.zeros(1, 3, 2),)):
         with pytest.raises(MemdetectError, match="expected a feature map or tokens"):
             add(wrong, direction, "x")
+
+
+def test_a_direction_goes_where_the_features_are():
+    """Under offload a network waits in main memory and runs elsewhere; its own `device` says where it waits."""
+    moved = add(torch.zeros(1, 2, 1, 2, device="meta"), torch.tensor([1.0, 2.0]), "x")
+    assert (moved.device.type, moved.shape) == ("meta", (1, 2, 1, 2))
+
+
+def test_latents_are_not_rounded_before_a_decoder_that_runs_in_fp32(pipe):
+    half = copy.deepcopy(pipe)
+    half.vae.register_to_config(force_upcast=True)
+    half.vae.to(torch.float16)
+    latents, found = torch.full((1, 4, 8, 8), 1 / 3), []
+    half.vae.post_quant_conv.register_forward_pre_hook(lambda _module, args: found.append(args[0]))
+    made_of(load(half), latents, Sampler(1, 1.0, 1))
+    torch.testing.assert_close(found[0], latents / half.vae.config.scaling_factor, rtol=1e-6, atol=0)
 
 
 def test_the_sites_of_a_residual_block(pipe):
