@@ -50,9 +50,17 @@ class Options:
     policy_file: str = ""
 
     def base_of(self, model: Any) -> Any:
-        """The base that is given; of a model with LoRAs whose training pictures are known, the model without them."""
-        tuned = self.judging.base is None and self.loading.loras and self.lookup.train_images
-        return model if tuned else self.judging.base
+        """The base that is given; of a model with LoRAs whose training pictures are known, the model without them.
+
+        Of a model that is loaded, the name by which it was: it holds the LoRAs.
+        """
+        tuned = self.judging.base is None and self.loading_of(model).loras and self.lookup.train_images
+        own = model.name if isinstance(model, Model) else model
+        return own if tuned else self.judging.base
+
+    def loading_of(self, model: Any) -> Loading:
+        """How a model is opened: of one that is loaded, how it was."""
+        return model.loading if isinstance(model, Model) else self.loading
 
 
 @dataclass(frozen=True, slots=True)
