@@ -20,6 +20,7 @@ from memdetect.inputs.prompts import Requests
 from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
 from memdetect.probing import Probe, Sampler
+from memdetect.probing.sampling import check_guidance
 from memdetect.runs.plan import MOST_SEEDS
 from memdetect.runs.policy import Policy
 
@@ -125,7 +126,9 @@ def sampler_of(model: Model, asked: Sampling) -> Sampler:
         raise MemdetectError(f"guidance_scale is {asked.guidance_scale}, expected a finite number")
     call = dict(asked.call)
     check_call(model, call)
-    return Sampler.of(model, **{each.name: getattr(asked, each.name) for each in fields(asked)} | {"call": call})
+    made = Sampler.of(model, **{each.name: getattr(asked, each.name) for each in fields(asked)} | {"call": call})
+    check_guidance(model, made)
+    return made
 
 
 def _evidence(model: Model, options: Options) -> Evidence | None:
