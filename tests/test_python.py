@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from ready import Ready
 from small_pictures import fill
 
 import memdetect
+from memdetect.adapters import ADAPTERS, Card, Model
 from memdetect.detectors import SPIKINESS
 from memdetect.errors import MemdetectError
 from memdetect.inputs.options import Indexing
 from memdetect.inputs.prompts import item_id
-from memdetect.scanning import Judging, Loading, Lookup, Probing, Run, Sampling, Sharing
+from memdetect.scanning import Judging, Loading, Lookup, Options, Probing, Run, Sampling, Sharing, flow
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -93,12 +95,58 @@ def test_a_name_a_folder_and_a_pipeline_are_one(pipe: Any, model_folder: Path) -
     np.testing.assert_array_equal(memdetect.score(ready, PROMPTS, sampling=QUICK)["spikiness"], saved["spikiness"])
 
 
+LOADED = "the model is loaded already, and takes no Loading"
+ASKED: dict[str, Any] = {
+    "scan": lambda model, loading: memdetect.scan(model, prompts=["a cat"], out="run", loading=loading),
+    "calibrate": lambda model, loading: memdetect.calibrate(model, clean=["a cat"], out="c.json", loading=loading),
+    "score": lambda model, loading: memdetect.score(model, ["a cat"], loading=loading),
+}
+
+
+@pytest.mark.parametrize("way", ASKED)
+def test_what_is_loaded_takes_no_other_loading(way: str, pipe: Any, here: Path) -> None:
+    """The base would be audited as the LoRA."""
+    ready = replace(memdetect.load(pipe), loading=Loading(device="cpu"))
+    for model in (pipe, ready):
+        for asked in (Loading(loras=("mine.safetensors",)), Loading(dtype="bf16"), Loading(vae_tiling=True)):
+            with pytest.raises(MemdetectError, match=LOADED) as caught:
+                ASKED[way](model, asked)
+            assert "load the LoRA into it, or give the model's name" in str(caught.value)
+    assert not list(here.iterdir())
+
+
+def test_a_loading_that_says_nothing_or_is_that_of_the_model_is_taken(pipe: Any) -> None:
+    ready = replace(memdetect.load(pipe), loading=Loading(device="cpu", loras=("a.safetensors",)))
+    same = Loading(device="cpu", dtype="auto", loras=["a.safetensors"])
+    for model, asked in ((pipe, Loading()), (pipe, Loading(dtype="auto", loras=[])), (ready, Loading()), (ready, same)):
+        assert memdetect.score(model, ["a cat"], loading=asked, sampling=Sampling(num_seeds=1, steps=1))
+
+
+def test_the_base_of_a_loaded_fine_tune_is_opened_without_its_loras() -> None:
+    """Of one that is loaded, its name: it would be compared with itself."""
+    tuned, opened = Loading(device="cpu", loras=("a.safetensors",)), list[Any]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "load", lambda *given: opened.append(given))
+        model = Model("mine", None, ADAPTERS["StableDiffusionPipeline"], Card(), "", "cpu", "fp32", loading=tuned)
+        flow.with_base(model, Options(lookup=Lookup(train_images="photos")))
+        flow.with_base("mine", Options(loading=tuned, lookup=Lookup(train_images="photos")))
+    assert opened == [("mine", Loading(device="cpu"))] * 2
+
+
 def test_the_bundled_model_by_its_name() -> None:
     run = memdetect.scan(
         "emoji-scenes", prompts=["a red apple"], out="run", sampling=Sampling(num_seeds=1, steps=2), save_images=False
     )
     assert run.header.model == "emoji-scenes"
     assert run.verdict.measured == 1
+
+
+def test_every_prompt_given_has_a_row_of_scores_in_order(pipe: Any) -> None:
+    given = ["a cat", {"prompt": "a cat"}, "a red dog", "a cat"]
+    found = memdetect.score(pipe, given, sampling=QUICK)
+    once = memdetect.score(pipe, PROMPTS, sampling=QUICK)
+    for name, scores in found.items():
+        np.testing.assert_array_equal(scores, once[name][[0, 0, 1, 0]])
 
 
 def test_a_detector_of_ones_own_scores(pipe: Any) -> None:

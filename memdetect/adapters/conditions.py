@@ -8,6 +8,8 @@ from memdetect.adapters.models import Model
 from memdetect.errors import MemdetectError
 
 GUIDED = 2.0  # any scale above 1 makes a pipeline run its unconditional branch
+# What a network is told beside the prompt, which decides what its outputs are, whatever the prompt.
+SHAPING = ("height", "width", "original_size", "crops_coords_top_left", "target_size", "max_sequence_length")
 DIT_NULL = 1000  # the class that DiTPipeline takes for none, whatever its network
 
 
@@ -42,17 +44,17 @@ def label_of(model: Model, text: str) -> int:
     return label
 
 
-def size_arguments(model: Model, call: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a call that decides the size of the images."""
-    return {name: call[name] for name in ("height", "width") if name in call}
+def shaping_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a call that decides the size of the images, what the network is told of it, and a text's length."""
+    return {name: call[name] for name in SHAPING if name in call}
 
 
 def empty_call(model: Model, call: Mapping[str, Any], prompts: Sequence[str] = ("",)) -> dict[str, Any]:
-    """Arguments of one step without guidance, at the size of `call`; by default under the empty condition."""
+    """Arguments of one step without guidance, at the sizes of `call`; by default under the empty condition."""
     made = {
         **model.adapter.fixed,
         **arguments(model, list(prompts)),
-        **size_arguments(model, call),
+        **shaping_arguments(call),
         "num_inference_steps": 1,
     }
     return {**made, **guidance_arguments(model, 1.0), **output_arguments(model)}
@@ -70,7 +72,7 @@ def has_unconditional(model: Model) -> bool:
 
 
 def guided_call(model: Model, call: Mapping[str, Any], prompt: str = "") -> dict[str, Any]:
-    """Arguments of one step with guidance, at the size of `call`, of one image. No prompt to avoid is given.
+    """Arguments of one step with guidance, at the sizes of `call`, of one image. No prompt to avoid is given.
 
     Where guidance beside a distilled one is asked for by a scale of its own (FLUX), it takes a negative prompt: "".
     """

@@ -2,10 +2,8 @@
 
 import hashlib
 import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from memdetect.adapters.admitted import unopened
+from memdetect.adapters.calls import check_values
 from memdetect.adapters.cards import Card, card_of, read_card
 from memdetect.adapters.downloads import not_fetched, patient
 from memdetect.adapters.loras import add_loras
@@ -24,7 +23,6 @@ from memdetect.adapters.opening import (
     check_spread,
     check_whole,
     fastest,
-    memory_of,
     open_pipeline,
     opening_hint,
     place,
@@ -40,8 +38,6 @@ from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs import bundled
 from memdetect.inputs.options import Loading
 
-SIDES = ("height", "width")
-PIXEL_BYTES = 64  # of 16 channels in fp32 at full size: less than the decoder of a published model takes
 # What memdetect passes to a pipeline itself; a caller's extra arguments may not set these.
 MANAGED = frozenset(
     {
@@ -159,6 +155,8 @@ def _unchanged(model: Model) -> Model:
 def check_call(model: Model, call: dict[str, Any]) -> None:
     """Refuse extra pipeline arguments that its signature lacks or that memdetect sets itself, half a size, two formats.
 
+    So are those that change the network for the images and not for what is probed: a scale of LoRAs, skipped layers.
+
     diffusers' pipelines may swallow unknown keywords, so that a misspelt one would silently do nothing. Of height and
     width some drop one that comes without the other. What encodes the prompts has to give the numbers that the network
     takes, unless `torch.autocast` sees to it; transformers keeps weights in the format of their file, and diffusers
@@ -180,21 +178,7 @@ def check_call(model: Model, call: dict[str, Any]) -> None:
             close = get_close_matches(name, known - MANAGED, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise MemdetectError(f"{model.adapter.pipeline} takes no argument {name!r}; {hint}leave it out")
-    _check_size(call, model.device)
-
-
-def _check_size(call: Mapping[str, Any], device: str) -> None:
-    given = {name: call[name] for name in SIDES if name in call}
-    for name, side in given.items():
-        if not isinstance(side, int) or isinstance(side, bool) or side < 1:
-            raise MemdetectError(f"pipeline argument {name!r} is {side!r:.60}, expected a number of pixels")
-    if len(given) == 1:
-        (other,) = set(SIDES) - set(given)
-        raise MemdetectError(f"pipeline argument {next(iter(given))!r} is given without {other!r}; give both")
-    held = memory_of(device)
-    if held and prod(given.values()) * PIXEL_BYTES > held and given:
-        sides = " x ".join(str(given[name]) for name in SIDES)
-        raise MemdetectError(f"images of {sides} pixels do not fit in the memory of {device}; give a smaller size")
+    check_values(call, model.device)
 
 
 def distilled(pipe: Any, adapter: Adapter, card: Card) -> str:

@@ -16,7 +16,7 @@ def guided_power(step: Step) -> Float[Tensor, " batch"]:
     return step.guided.square().flatten(1).mean(dim=1)
 
 
-NEED = Need(guided_power, Window("at", SIGMA), branches=True)
+NEED = Need(guided_power, Window("at", SIGMA), branches=True, guided=True)
 
 
 def _score(trace: Trace) -> Scores:

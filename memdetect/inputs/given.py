@@ -53,16 +53,32 @@ def requests_from(given: Mapping[str, Any], home: Path, ways: Sequence[str] = SC
 
 def prompt_requests(prompts: Sequence[str | Mapping[str, Any]], called: str = "prompts") -> Requests:
     """Requests of prompts: texts, or rows with a `prompt` and further columns such as id, family and kind."""
+    every = every_prompt(prompts, called)
+    kept = first_of_each(every)
+    return gathered(kept, 0, len(every) - len(kept))
+
+
+def first_of_each(every: Sequence[Request]) -> dict[str, Request]:
+    """The first request of each id, in order."""
     kept: dict[str, Request] = {}
-    rows = _list(prompts, called, str | Mapping)
-    for number, row in enumerate(rows, 1):
+    for request in every:
+        kept.setdefault(request.id, request)
+    return kept
+
+
+def every_prompt(prompts: Sequence[str | Mapping[str, Any]], called: str = "prompts") -> list[Request]:
+    """The request of every prompt, repeated ones too, as `prompt_requests` takes them."""
+    kept: dict[str, Request] = {}
+    every: list[Request] = []
+    for number, row in enumerate(_list(prompts, called, str | Mapping), 1):
         with blame(STDIN, number):
             check_row(row if isinstance(row, str) else dict(row))
             request = request_of(row, None, STDIN, number)
         if request.prompt is None:
             raise MemdetectError(f"prompt {number} has an image and no text; give images as images=[...]")
         keep(kept, request)
-    return gathered(kept, 0, len(rows) - len(kept))
+        every.append(request)
+    return every
 
 
 def image_requests(images: Sequence[Any], home: Path) -> Requests:

@@ -41,7 +41,8 @@ class Run:
     """What a batch's sampling run is: how many images of which size in latents, guided by how much, what is wanted.
 
     two_calls: whether a step is two calls of the denoiser, the first with the condition and the second without. seeds:
-    of the images. ends: of each prompt the place of its end token among those that the network is given.
+    of the images. ends: of each prompt the place of its end token among those that the network is given. rescaled:
+    whether the guided output is rescaled.
     """
 
     images: int
@@ -51,6 +52,7 @@ class Run:
     two_calls: bool = False
     seeds: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
+    rescaled: bool = False
 
 
 @dataclass(slots=True)

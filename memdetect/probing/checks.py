@@ -12,7 +12,7 @@ from memdetect.probing.hooks import quiet
 from memdetect.probing.needs import AFTER, Need
 from memdetect.probing.refusals import blaming, starting
 from memdetect.probing.running import run_sigmas
-from memdetect.probing.sampling import Sampler, guidance_of, run_arguments
+from memdetect.probing.sampling import Sampler, avoids, guidance_of, rescaled, run_arguments
 
 
 def check_seeds(detectors: Sequence[Needing], num_seeds: int) -> None:
@@ -32,9 +32,9 @@ def check_run(
 
     levels: what `run_levels` says of these settings, if that is known already. Raises MemdetectError (usage), one line:
     settings that the pipeline refuses, a detector that compares seeds where there is one, a window of steps that the
-    run does not have, guidance that runs no unconditional branch, a step without signal of a network that predicts
-    noise (its clean estimate divides by zero, its noise is the input itself), attention or a text that a model lacks,
-    and what a need itself says is lacking.
+    run does not have, guidance that runs no unconditional branch or another than the pipeline's own, a step without
+    signal of a network that predicts noise (its clean estimate divides by zero, its noise is the input itself),
+    attention or a text that a model lacks, and what a need itself says is lacking.
     """
     check_branches(model, detectors)
     check_seeds(detectors, sampler.num_seeds)
@@ -56,11 +56,10 @@ def run_levels(model: Model, sampler: Sampler) -> Sequence[float]:
 
 def unserved(model: Model, sampler: Sampler, detector: Needing, levels: Sequence[float]) -> str:
     """Why a run with these noise levels cannot give a detector what it needs of it; "" where it can."""
-    scale = guidance_of(model, sampler)
     for need in detector.needs:
         if need.when is None:
             continue
-        here = _steps(need, model, levels) or _branches(need, model, scale)
+        here = _steps(need, model, levels) or _branches(need, model, sampler)
         if reason := here or _attention(need, model) or _text(need, model) or (need.lacks and need.lacks(model)):
             return reason
     return ""
@@ -83,13 +82,20 @@ def _steps(need: Need, model: Model, sigmas: Sequence[float]) -> str:
     return ""
 
 
-def _branches(need: Need, model: Model, scale: float) -> str:
-    """Why a run at this guidance has no branch without a condition, where a need reads it."""
-    if not need.branches or scale > 1:
+def _branches(need: Need, model: Model, sampler: Sampler) -> str:
+    """Why a run has no branch without a condition, another one, or another guided output, where a need reads it."""
+    cure = "leave out the argument or the detector"
+    if need.guided and rescaled(sampler):
+        return f"reads the guided output, which guidance_rescale changes; {cure}"
+    if not need.branches:
+        return ""
+    if name := avoids(model, sampler.call):
+        return f"compares with no prompt, and --call {name} changes that branch; {cure}"
+    if (scale := guidance_of(model, sampler)) > 1:
         return ""
     given = "--guidance-scale above 1"
     if model.adapter.halves == "two calls":
-        given = "true_cfg_scale above 1 and a negative_prompt by --call"
+        given = 'true_cfg_scale above 1 and a negative_prompt of "" by --call'
     return f"needs the unconditional branch, and guidance {scale:g} runs none; give {given}, or leave it out"
 
 

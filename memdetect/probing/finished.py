@@ -73,7 +73,7 @@ class Probe:
         detectors: what is needed; None = maxima and means of the layers' channels, of finished images.
 
         sigmas: noise over signal instead of timesteps; the nearest timesteps are taken. call: further arguments of the
-        pipeline, of which those for the size of the images count here. Raises MemdetectError for an unknown layer, a
+        pipeline, of which those for sizes and a text's length count here. Raises MemdetectError for an unknown layer, a
         timestep or sigma outside the schedule, a detector that needs a branch that the model lacks, and a layer that
         does not run exactly once a pass.
         """

@@ -66,10 +66,10 @@ class Need:
     chosen layers; of `attention` and `values` one of each cross-attention's Attention, and of the values that it makes
     of the Text; of `text` one of the Text itself; of `pictures`, after the run, one of the decoded Pictures. It gives
     one small tensor a row of the batch. when: a window of steps of the sampling run; None = the finished image, noised
-    to a timestep. branches: whether the capture reads the unconditional branch. embedding: whether it moves the
-    prompt's embedding. fewest: steps of the window without which the score of a detector says nothing. further: passes
-    that the capture asks for by itself each time, forwards or backwards. lacks: why a model cannot give it, "" where it
-    can; asked before the first image.
+    to a timestep. branches: whether the capture reads the unconditional branch; guided: whether it reads what guidance
+    makes of both. embedding: whether it moves the prompt's embedding. fewest: steps of the window without which the
+    score of a detector says nothing. further: passes that the capture asks for by itself each time, forwards or
+    backwards. lacks: why a model cannot give it, "" where it can; asked before the first image.
     """
 
     capture: Capture
@@ -79,6 +79,7 @@ class Need:
     fewest: int = 1
     further: int = 0
     embedding: bool = False
+    guided: bool = False
     lacks: Callable[[Any], str] | None = None
 
     @property

@@ -20,7 +20,7 @@ def record(model: Model, prompts: Sequence[str] | None = None, call: Mapping[str
     That branch is the pipeline's own: what it runs beside the prompt when it guides, which for SDXL may be zeros where
     the encoded empty prompt is not. A pipeline that has none (guidance distilled into the network, few steps without
     guidance, no condition at all) is recorded under the empty condition: the empty prompt, the null class, or nothing.
-    call: further arguments of the pipeline, of which those for the size of the images count. Raises MemdetectError
+    call: further arguments of the pipeline, of which those for sizes and a text's length count. Raises MemdetectError
     when a guided run does not show its halves as the adapter's row says.
     """
     if prompts is None and has_unconditional(model):

@@ -60,7 +60,7 @@ class Watched:
         if self.calls == 1:
             self._begin(module)
         if self.number >= len(self.sigmas):
-            raise self._miscounted()
+            raise self._miscounted(len(self.sigmas))
         self.asking.hold(args, kwargs, second=self._second)
 
     @property
@@ -95,6 +95,9 @@ class Watched:
         for need in self.wanted("output"):
             self._keep(need, "", need.capture(step))
         if self.run.wanted.early and step.number >= self._last:
+            at = getattr(self.model.pipe.scheduler, "step_index", None)  # before the first step, or without a count
+            if at not in (None, step.number):
+                raise self._miscounted(at + 1)
             raise self.token
 
     def features(self, point: Point, value: Any) -> None:
@@ -158,7 +161,7 @@ class Watched:
     def check(self) -> None:
         """Raise MemdetectError for a run whose denoiser ran another number of times than it has steps."""
         if not self.run.wanted.early and self.calls != len(self.sigmas) * (2 if self.run.two_calls else 1):
-            raise self._miscounted()
+            raise self._miscounted(len(self.sigmas))
         for need, steps in self._windows.items():
             kept = [len(found) for (own, _), found in self.arrays.items() if own == need]
             if set(kept) != {1 if need.when == AFTER else len(steps)}:
@@ -168,9 +171,9 @@ class Watched:
                     Exit.ERROR,
                 )
 
-    def _miscounted(self) -> MemdetectError:
-        expected = len(self.sigmas) * (2 if self.run.two_calls else 1)
-        said = f"the denoiser ran {self.calls} times in {len(self.sigmas)} steps, expected {expected}"
+    def _miscounted(self, steps: int) -> MemdetectError:
+        expected = steps * (2 if self.run.two_calls else 1)
+        said = f"the denoiser ran {self.calls} times in {steps} steps, expected {expected}"
         return MemdetectError(f"{said}; leave out the pipeline's further guidance", Exit.ERROR)
 
     def _keep(self, need: Need, layer: str, value: Tensor) -> None:
@@ -207,6 +210,7 @@ class Watched:
             last_timestep(scheduler),
             self.asking.between,
             self.run.seeds,
+            self.run.rescaled,
         )
 
     def _conditional(self, rows: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from memdetect.adapters import Model
 from memdetect.adapters.conditions import arguments, guidance_arguments, output_arguments
 from memdetect.adapters.latents import unpack
+from memdetect.errors import MemdetectError
 from memdetect.probing.asking import Run, Wanted
 from memdetect.probing.batches import Batching, seed_of
 from memdetect.probing.decoding import vae_factor
@@ -109,17 +111,60 @@ def run_of(model: Model, sampler: Sampler, prompts: Sequence[str], seeds: Sequen
     rows, cols = (side // factor * (2 if model.adapter.packed else 1) for side in image_size(model, sampler.call))
     scale = guidance_of(model, sampler)
     asked = any(need.where in ("attention", "values", "text") for need in wanted.needs)
-    ends = tuple(end_of(model, prompt) for prompt in prompts) if asked else ()
+    ends = tuple(end_of(model, prompt, sampler.call) for prompt in prompts) if asked else ()
     two_calls = model.adapter.halves == "two calls" and scale > 1
-    return Run(len(prompts), (rows, cols), scale, wanted, two_calls, tuple(seeds), ends)
+    return Run(len(prompts), (rows, cols), scale, wanted, two_calls, tuple(seeds), ends, rescaled(sampler))
 
 
 def guidance_of(model: Model, sampler: Sampler) -> float:
     """By how much a run's two branches are weighed: at most 1 where it runs no branch without the condition."""
     if model.adapter.halves != "two calls":
         return sampler.guidance_scale
-    avoided = any(sampler.call.get(name) is not None for name in ("negative_prompt", "negative_prompt_embeds"))
-    return float(sampler.call.get("true_cfg_scale", 1.0)) if avoided else 1.0
+    embedded = ("negative_prompt_embeds", "negative_pooled_prompt_embeds")
+    given = {name for name in ("negative_prompt", *embedded) if sampler.call.get(name) is not None}
+    avoided = "negative_prompt" in given or given >= {*embedded}
+    return _true_scale(sampler) if avoided else 1.0
+
+
+def _true_scale(sampler: Sampler) -> float:
+    """The scale of guidance beside a distilled one; what is no number is for the pipeline to refuse."""
+    scale = sampler.call.get("true_cfg_scale", 1.0)
+    return float(scale) if isinstance(scale, int | float) else inf
+
+
+def rescaled(sampler: Sampler) -> bool:
+    """Whether a run changes its guided output by `guidance_rescale`."""
+    return bool(sampler.call.get("guidance_rescale"))
+
+
+def avoids(model: Model, call: Mapping[str, Any]) -> str:
+    """Name of the argument that changes the branch without the condition; "" where that is the pipeline's own.
+
+    An empty text changes nothing, unless the pipeline takes zeros where there is no text.
+    """
+    zeros = bool(model.pipe.config.get("force_zeros_for_empty_prompt"))
+    texts = [name for name, value in call.items() if value == "" and not (zeros and name == "negative_prompt")]
+    given = {name: value for name, value in call.items() if name.startswith("negative_") and name not in texts}
+    return next((name for name, value in given.items() if value is not None), "")
+
+
+def check_guidance(model: Model, sampler: Sampler) -> None:
+    """MemdetectError for arguments of guidance that a run without it would ignore."""
+    if (scale := guidance_of(model, sampler)) > 1:
+        return
+    two, call = model.adapter.halves == "two calls", sampler.call
+    given = [name for name, value in call.items() if name.startswith("negative_prompt") and _says(value)]
+    if name := next((name for name in (*given, "guidance_rescale") if _says(call.get(name))), ""):
+        cure = "give true_cfg_scale above 1 by --call as well" if two else "give --guidance-scale above 1"
+        raise MemdetectError(f"pipeline argument {name} changes nothing at guidance {scale:g}; {cure}, or leave it out")
+    if two and _true_scale(sampler) > 1:
+        cure = "add --call 'negative_prompt=\"\"', or leave it out"
+        raise MemdetectError(f"pipeline argument true_cfg_scale changes nothing without a negative_prompt; {cure}")
+
+
+def _says(value: Any) -> bool:
+    """Whether an argument of guidance is anything but none."""
+    return isinstance(value, Tensor) or value not in (None, "", 0, [])
 
 
 def run_arguments(model: Model, sampler: Sampler, prompts: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -194,28 +239,39 @@ def image_size(model: Model, call: Mapping[str, Any] | None = None) -> tuple[int
     return int(call.get("height", height)), int(call.get("width", width))
 
 
-def truncated_at(model: Model, prompt: str) -> int | None:
-    """Number of tokens kept of a prompt by the tokenizer that keeps most, where even that one cuts it, else None."""
+def truncated_at(model: Model, prompt: str, call: Mapping[str, Any] | None = None) -> int | None:
+    """Number of tokens kept of a prompt by the tokenizer that keeps most, where even that one cuts it, else None.
+
+    call: further arguments of the pipeline, of which `max_sequence_length` counts.
+    """
     if model.adapter.condition != "prompt":
         return None
     tokenizers = [getattr(model.pipe, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
-    longest = inspect.signature(model.pipe.__call__).parameters.get("max_sequence_length")
+    longest = _longest(model, call)
     reach = [(_limit(each, longest), each) for each in tokenizers if each is not None]
     limit, tokenizer = max(reach, key=lambda pair: pair[0])
     ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
     return limit if len(ids) > limit else None
 
 
-def end_of(model: Model, prompt: str) -> int:
-    """Place of a prompt's end token in the text that the network attends to, as cut by the tokenizer of that text."""
+def end_of(model: Model, prompt: str, call: Mapping[str, Any] | None = None) -> int:
+    """Place of a prompt's end token in the text that the network attends to, as cut by the tokenizer of that text.
+
+    call: as for `truncated_at`.
+    """
     tokenizer = getattr(model.pipe, model.adapter.tokenizer)
-    longest = inspect.signature(model.pipe.__call__).parameters.get("max_sequence_length")
     ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
-    return min(len(ids), _limit(tokenizer, longest)) - 1
+    return min(len(ids), _limit(tokenizer, _longest(model, call))) - 1
 
 
-def _limit(tokenizer: Any, longest: inspect.Parameter | None) -> int:
+def _longest(model: Model, call: Mapping[str, Any] | None) -> int | None:
+    """How many tokens of a text a call takes, or by default its pipeline; None where that says nothing of it."""
+    own = inspect.signature(model.pipe.__call__).parameters.get("max_sequence_length")
+    return None if own is None else int((call or {}).get("max_sequence_length", own.default))
+
+
+def _limit(tokenizer: Any, longest: int | None) -> int:
     """How many tokens a pipeline takes from a tokenizer: CLIP's own number, T5's as the pipeline says."""
     if longest is None or "CLIP" in type(tokenizer).__name__:
         return int(tokenizer.model_max_length)
-    return int(longest.default)
+    return longest

@@ -32,7 +32,8 @@ class Step:
     without the condition, in the units that the network predicts; uncond is None where the run has no such branch.
     scale: of the run's guidance. number: of the step, from 0. ask: further queries under the same conditions, of
     (x, timestep or None for this step's own). level_at: levels of a timestep of the schedule. last: its timestep with
-    the most noise. between: a query at a part of the condition. seeds: of the images.
+    the most noise. between: a query at a part of the condition. seeds: of the images. rescaled: whether the run
+    rescales its guided output, which is not worked out here.
     """
 
     x: Maps
@@ -47,6 +48,7 @@ class Step:
     last: int
     between: Between = _alone
     seeds: tuple[int, ...] = ()
+    rescaled: bool = False
 
     @property
     def gap(self) -> Maps:
@@ -80,9 +82,15 @@ class Step:
 
     @property
     def guided(self) -> Maps:
-        """x0-hat of the guided output, uncond + scale * (cond - uncond); of the only branch without a second one."""
+        """x0-hat of the guided output, uncond + scale * (cond - uncond); of the only branch without a second one.
+
+        Raises MemdetectError for a run that rescales it.
+        """
         if self.uncond is None:
             return self.clean
+        if self.rescaled:
+            said = "the run rescales its guided output by guidance_rescale, which is not worked out here; leave it out"
+            raise MemdetectError(said, Exit.ERROR)
         output = self.uncond.float() + self.scale * self.gap
         return predicted(output, self.x.float(), self.level, self.kind).clean
 

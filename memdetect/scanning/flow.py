@@ -238,7 +238,8 @@ def with_base(model: Any, options: Options) -> Options:
     base = options.base_of(model)
     if base is None:
         return options
-    return replace(options, judging=replace(options.judging, base=load(base, replace(options.loading, loras=()))))
+    loading = replace(options.loading_of(model), loras=())
+    return replace(options, judging=replace(options.judging, base=load(base, loading)))
 
 
 def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from memdetect.adapters import Model
 from memdetect.copies.compared import plain
 from memdetect.errors import MemdetectError
 from memdetect.files import open_regular, written
@@ -78,7 +77,7 @@ def sampled(shard: Sequence[Indexed], bench: Bench, images: Path) -> Sampled:
     scores = scores_in(trace, bench.detectors, bench.sampler.num_seeds // bench.rounds)
     told = told_fields(prompts, bench.kinds)
     rows = [
-        _row(*item, bench, scores[i]).model_copy(update={**told[i], "notes": _prompt_notes(bench.model, item[1])})
+        _row(*item, bench, scores[i]).model_copy(update={**told[i], "notes": _prompt_notes(bench, item[1])})
         for i, item in enumerate(shard)
     ]
     latents: Sequence[Tensor | None] = [None] * len(rows) if trace.latents is None else list(trace.latents)
@@ -216,8 +215,8 @@ def _row(index: int, request: Request, bench: Bench, scores: dict[str, Score]) -
     )
 
 
-def _prompt_notes(model: Model, request: Request) -> list[str]:
-    kept = truncated_at(model, request.prompt or "")
+def _prompt_notes(bench: Bench, request: Request) -> list[str]:
+    kept = truncated_at(bench.model, request.prompt or "", bench.sampler.call)
     return [f"prompt truncated to its first {kept} tokens"] if kept else []
 
 

@@ -20,6 +20,7 @@ from memdetect.inputs.prompts import Requests
 from memdetect.judging.kinds import Kinds
 from memdetect.judging.statistics.combine import MOST
 from memdetect.probing import Probe, Sampler
+from memdetect.probing.sampling import check_guidance
 from memdetect.runs.plan import MOST_SEEDS
 from memdetect.runs.policy import Policy
 
@@ -50,9 +51,17 @@ class Options:
     policy_file: str = ""
 
     def base_of(self, model: Any) -> Any:
-        """The base that is given; of a model with LoRAs whose training pictures are known, the model without them."""
-        tuned = self.judging.base is None and self.loading.loras and self.lookup.train_images
-        return model if tuned else self.judging.base
+        """The base that is given; of a model with LoRAs whose training pictures are known, the model without them.
+
+        Of a model that is loaded, the name by which it was: it holds the LoRAs.
+        """
+        tuned = self.judging.base is None and self.loading_of(model).loras and self.lookup.train_images
+        own = model.name if isinstance(model, Model) else model
+        return own if tuned else self.judging.base
+
+    def loading_of(self, model: Any) -> Loading:
+        """How a model is opened: of one that is loaded, how it was."""
+        return model.loading if isinstance(model, Model) else self.loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,9 @@ def sampler_of(model: Model, asked: Sampling) -> Sampler:
         raise MemdetectError(f"guidance_scale is {asked.guidance_scale}, expected a finite number")
     call = dict(asked.call)
     check_call(model, call)
-    return Sampler.of(model, **{each.name: getattr(asked, each.name) for each in fields(asked)} | {"call": call})
+    made = Sampler.of(model, **{each.name: getattr(asked, each.name) for each in fields(asked)} | {"call": call})
+    check_guidance(model, made)
+    return made
 
 
 def _evidence(model: Model, options: Options) -> Evidence | None:

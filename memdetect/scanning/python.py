@@ -1,7 +1,7 @@
 """scan, calibrate and score as Python calls them: a model, what to examine, and records of options by name."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -10,13 +10,21 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from memdetect.adapters import load
+from memdetect.adapters import Model, load
 from memdetect.detectors import find
 from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
 from memdetect.errors import MemdetectError
 from memdetect.inputs.folders import outside
-from memdetect.inputs.given import CLEAN, SCANNED, prompt_requests, requests_from, training_requests
+from memdetect.inputs.given import (
+    CLEAN,
+    SCANNED,
+    every_prompt,
+    first_of_each,
+    prompt_requests,
+    requests_from,
+    training_requests,
+)
 from memdetect.inputs.options import File, Judging, Loading, Lookup, Probing, Sampling, Screening, Sharing
 from memdetect.inputs.prompts import Requests
 from memdetect.inputs.wording import family_key
@@ -82,10 +90,11 @@ def scan(model: Any, *, out: File, **given: Unpack[ScanOf]) -> Run:
     model: a live pipeline, a bundled name, a folder, a .safetensors file or a hub id. Give one of: prompts, texts or
     rows with a `prompt`; images, paths or pictures of Pillow; labels of a model of classes; unconditional, a number of
     images; files, as the command line takes them; or training pictures in `lookup`, whose captions are scanned then.
-    Options are records: `sampling=Sampling(num_seeds=4)`. Of files around the working folder a policy is read, as on
-    the command line. progress is told (done, planned, note); stop is asked before every shard. Raises MemdetectError.
+    Options are records: `sampling=Sampling(num_seeds=4)`; `loading` is for a model that is not loaded yet. Of files
+    around the working folder a policy is read, as on the command line. progress is told (done, planned, note); stop is
+    asked before every shard. Raises MemdetectError, also for a `loading` beside what is loaded.
     """
-    told, home = _checked(given, ScanOf), Path(out)
+    told, home = _checked(given, ScanOf, model), Path(out)
     outside(home, _folders(told))
     requests = _requests(told, run_at(home).path)
     settings = _settings(told, save_images=told.get("save_images", True))
@@ -99,7 +108,7 @@ def calibrate(model: Any, *, out: File = "calibration.json", **given: Unpack[Cal
     run is kept beside `out`, in NAME.run, and the same call resumes it. memorized: rows with a `prompt` and a `kind`,
     which the model is known to have memorized. The rest is as for `scan`. Raises MemdetectError.
     """
-    told, file = _checked(given, CalibrationOf), Path(out)
+    told, file = _checked(given, CalibrationOf, model), Path(out)
     requests = requests_from(told, file.parent, CLEAN)
     known = prompt_requests(told["memorized"], "memorized") if told.get("memorized") is not None else None
     return run_calibration(requests, model, file, _settings(told, memorized=known), watch=_watch(told))
@@ -116,10 +125,13 @@ def score(
 ) -> dict[str, Float[np.ndarray, "item seed"]]:
     """Score prompts with a model and keep nothing: detector -> an array [item, seed], higher = more memorized.
 
-    Scores are those that a scan with the same options measures, not compared with clean ones. detectors: names, or
-    records of your own; the usual ones without any. Raises MemdetectError.
+    An item for each prompt that is given, in order; what is given twice is measured once. Scores are those that a scan
+    with the same options measures, not compared with clean ones. detectors: names, or records of your own; the usual
+    ones without any. loading: as for `scan`. Raises MemdetectError.
     """
-    requests, probed = prompt_requests(prompts), probing or Probing()
+    _check_loading(model, loading)
+    every, probed = every_prompt(prompts), probing or Probing()
+    items = list(first_of_each(every).values())
     ready = load(model, loading)
     sampler = sampler_of(ready, sampling or Sampling())
     asked = tuple(detectors) or tuple(probed.detectors)
@@ -136,18 +148,42 @@ def score(
     )
     trace = probe_prompts(
         ready,
-        [item.prompt or "" for item in requests.items],
-        ids=[item.id for item in requests.items],
+        [item.prompt or "" for item in items],
+        ids=[item.id for item in items],
         sampler=sampler,
         probe=probe,
         images=False,
     )
-    trace = replace(trace, families=tuple(family_key(item.meta, item.prompt) for item in requests.items))
-    return {each.name: each.score(trace).float().numpy() for each in found}
+    trace = replace(trace, families=tuple(family_key(item.meta, item.prompt) for item in items))
+    places = {item.id: row for row, item in enumerate(items)}
+    rows = [places[item.id] for item in every]
+    return {each.name: each.score(trace).float().numpy()[rows] for each in found}
 
 
-def _checked(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """The keywords of a call; MemdetectError for one that it does not take, and for a record of another kind."""
+def _check_loading(model: Any, loading: Loading | None) -> None:
+    """MemdetectError for a loading beside what is loaded, which it could not change: its own alone is taken."""
+    if isinstance(model, str | Path):
+        return
+    asked, own = _said(loading or Loading()), _said(model.loading) if isinstance(model, Model) else {}
+    if asked and asked != own:
+        name = next(name for name in {**asked, **own} if asked.get(name) != own.get(name))
+        raise MemdetectError(
+            f"the model is loaded already, and takes no Loading ({name}={asked.get(name)!r:.80}); "
+            "load the LoRA into it, or give the model's name"
+        )
+
+
+def _said(loading: Loading) -> dict[str, Any]:
+    """What a loading says, by name."""
+    held = {each.name: getattr(loading, each.name) for each in fields(loading)} | {"loras": tuple(loading.loras)}
+    return {name: value for name, value in held.items() if value and (name, value) != ("dtype", "auto")}
+
+
+def _checked(given: Mapping[str, Any], kind: Any, model: Any) -> dict[str, Any]:
+    """The keywords of a call; MemdetectError for one that it does not take, and for a record of another kind.
+
+    So it is for a `loading` beside a model that is loaded.
+    """
     known = kind.__optional_keys__ | kind.__required_keys__
     for name, value in given.items():
         if name not in known:
@@ -157,6 +193,7 @@ def _checked(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
         if name in RECORDS and not isinstance(value, RECORDS[name]):
             expected = RECORDS[name].__name__
             raise MemdetectError(f"{name} is a {type(value).__name__}, expected {expected}(...) of memdetect.scanning")
+    _check_loading(model, given.get("loading"))
     return dict(given)
 
 

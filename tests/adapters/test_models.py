@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import Model, check_call, load
 from memdetect.adapters.models import MANAGED, _placement
@@ -448,3 +449,24 @@ def test_a_size_that_no_memory_holds_is_refused_at_the_door(pipe, side):
 def test_arguments_of_the_pipeline_are_accepted(pipe):
     check_call(load(pipe), {})
     check_call(load(pipe), {"height": 64, "width": 32, "negative_prompt": "red", "guidance_rescale": 0.7})
+
+
+@pytest.mark.parametrize(("kind", "name"), [("sdxl", "cross_attention_kwargs"), ("sd3", "joint_attention_kwargs")])
+def test_a_scale_of_a_lora_is_given_with_the_lora(tmp_path, kind, name):
+    """The images would be made at it, and the finished ones probed at full scale."""
+    model = load(tiny_adapter(kind, tmp_path))
+    message = refusal(lambda: check_call(model, {name: {"scale": 0.3}}))
+    assert message == (
+        f"pipeline argument '{name}' holds scale=0.3, with which images would be made and not probed; "
+        "give the LoRA as --lora PATH@0.3"
+    )
+    check_call(model, {name: {"gligen": 1}})
+    check_call(model, {name: None})
+
+
+@pytest.mark.parametrize("name", ["skip_guidance_layers", "skip_layer_guidance_scale"])
+def test_guidance_by_skipped_layers_is_refused(tmp_path, name):
+    model = load(tiny_adapter("sd3", tmp_path))
+    message = refusal(lambda: check_call(model, {name: [1]}))
+    assert message.startswith(f"pipeline argument '{name}' runs the network once more in some steps, ")
+    check_call(model, {name: None})

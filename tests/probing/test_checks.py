@@ -1,5 +1,6 @@
 """What a run cannot give a detector is said in one line, before the network runs."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +16,13 @@ from memdetect.detectors import BUILT_IN, agreement_pictures, find
 from memdetect.detectors.choice import chosen
 from memdetect.detectors.detector import Detector
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.options import Sampling
 from memdetect.probing import Sampler, checks
+from memdetect.probing.batches import Batching
 from memdetect.probing.checks import check_run
 from memdetect.probing.needs import FIRST, Need, Window
+from memdetect.probing.sampling import sample_latents
+from memdetect.scanning.prepare import sampler_of
 
 SAMPLER = Sampler(4, 3.0, 2)
 
@@ -38,6 +43,7 @@ def reading(need: Need) -> Detector:
 
 ATTENTION = reading(Need(lambda maps: maps, FIRST, "attention"))
 ZERO = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+AVOIDED = "compares with no prompt, and --call negative_prompt changes that branch; leave out the argument or the detec"
 REFUSED: dict[str, tuple[str, dict[str, Any], Detector | str, dict[str, Any], str]] = {
     "one seed": ("sd-epsilon", {}, "agreement", {"num_seeds": 1}, "compares the images of a prompt with each other"),
     "one seed, finished": ("sd-epsilon", {}, "agreement-final", {"num_seeds": 1}, "give --num-seeds 2 or more"),
@@ -65,6 +71,43 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Detector | str, dict[str, Any], st
         "guidance 1 runs none; give --guidance-scale above",
     ),
     "flux without a scale": ("flux-true-cfg", {}, "noise-gap", {}, "give true_cfg_scale above 1 and a negative_prompt"),
+    "a prompt to avoid": ("sd-epsilon", {}, "noise-gap", {"call": {"negative_prompt": "red"}}, AVOIDED),
+    "an embedded prompt to avoid": (
+        "sd-epsilon",
+        {},
+        "bright-ending",
+        {"call": {"negative_prompt_embeds": torch.zeros(1, 12, 16)}},
+        AVOIDED.replace("negative_prompt", "negative_prompt_embeds"),
+    ),
+    "a further prompt to avoid": (
+        "sd3",
+        {},
+        "last-gap",
+        {"call": {"negative_prompt_3": "red"}},
+        AVOIDED.replace("negative_prompt", "negative_prompt_3"),
+    ),
+    "sizes to avoid": (
+        "sdxl",
+        {},
+        "dcs",
+        {"call": {"negative_original_size": (8, 8), "negative_target_size": (8, 8)}},
+        AVOIDED.replace("negative_prompt", "negative_original_size"),
+    ),
+    "an empty prompt where none is zeros": ("sdxl", {}, "clid", {"call": {"negative_prompt": ""}}, AVOIDED),
+    "flux and a prompt to avoid": (
+        "flux-true-cfg",
+        {},
+        "noise-gap",
+        {"call": {"true_cfg_scale": 3.0, "negative_prompt": "red"}},
+        AVOIDED,
+    ),
+    "rescaled": (
+        "sd-epsilon",
+        {},
+        "dcs",
+        {"call": {"guidance_rescale": 0.7}},
+        "reads the guided output, which guidance_rescale changes; leave out the argument or the detector",
+    ),
     "distilled": ("lcm", {}, "dcs", {}, "needs the unconditional branch, but guidance is distilled into the network"),
     "distilled flux": ("flux-distilled", {}, "noise-gap", {}, "but guidance is distilled into the network"),
     "no condition": ("ddim", {}, "noise-gap", {}, "but the model takes no condition"),
@@ -120,6 +163,92 @@ def test_what_can_be_measured_passes_without_a_run_of_the_network(adapter_pipe, 
                 assert str(caught.value).startswith(f"detector {detector.name!r} ")
                 assert "\n" not in str(caught.value)
     assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("sd-epsilon", {"negative_prompt": "", "guidance_rescale": 0.7}),
+        ("sdxl", {"negative_prompt": None, "negative_prompt_2": "", "guidance_rescale": 0.0}),
+        ("sd3", {"negative_prompt": "", "negative_prompt_2": ""}),
+        ("pixart", {"negative_prompt": ""}),
+        ("flux-true-cfg", {"negative_prompt": "", "true_cfg_scale": 3.0}),
+    ],
+)
+@pytest.mark.usefixtures("short_texts")
+def test_an_empty_prompt_to_avoid_is_none_where_the_pipeline_takes_it_for_none(name, call, tmp_path):
+    """And then its branch is that of the bare pipeline, to the last bit."""
+    model = load(pipe_of(name, tmp_path))
+    sampler = replace(SAMPLER, call=call)
+    check_run(model, sampler, find(["noise-gap"]))
+    if name != "flux-true-cfg":
+        with recorded(model.denoiser) as calls, torch.inference_mode():
+            for given in (sampler, SAMPLER):
+                sample_latents(model, ["a cat"], [0], replace(given, steps=1), Batching(1))
+        assert len(calls) == 2
+        assert torch.equal(*(made.given["encoder_hidden_states"] for made in calls))
+
+
+def test_zeros_are_no_empty_prompt_unless_the_pipeline_says_so(tmp_path):
+    model = load(pipe_of("sdxl", tmp_path))
+    model.pipe.register_to_config(force_zeros_for_empty_prompt=False)
+    check_run(model, replace(SAMPLER, call={"negative_prompt": ""}), find(["noise-gap"]))
+
+
+def test_what_compares_nothing_may_have_a_prompt_to_avoid(pipe):
+    sampler = replace(SAMPLER, call={"negative_prompt": "red", "guidance_rescale": 0.7})
+    check_run(load(pipe), sampler, find(["agreement", "sharpness", "spikiness"]))
+
+
+UNGUIDED = [
+    (
+        "sd-epsilon",
+        1.0,
+        {"negative_prompt": "red"},
+        "negative_prompt changes nothing at guidance 1; give --guidance-sc",
+    ),
+    ("sd-epsilon", 0.0, {"guidance_rescale": 0.5}, "guidance_rescale changes nothing at guidance 0; give --guidance-s"),
+    (
+        "flux-true-cfg",
+        3.0,
+        {"true_cfg_scale": 4.0},
+        "true_cfg_scale changes nothing without a negative_prompt; add --c",
+    ),
+    (
+        "flux-true-cfg",
+        3.0,
+        {"negative_prompt": "red"},
+        "negative_prompt changes nothing at guidance 1; give true_cfg_s",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "scale", "call", "said"), UNGUIDED)
+def test_arguments_of_guidance_without_guidance_are_refused(name, scale, call, said, tmp_path):
+    model = load(pipe_of(name, tmp_path))
+    with pytest.raises(MemdetectError, match=re.escape(f"pipeline argument {said}")) as caught:
+        sampler_of(model, Sampling(guidance_scale=scale, call=call))
+    assert (caught.value.exit, "\n" in str(caught.value)) == (Exit.USAGE, False)
+
+
+def test_a_scale_that_is_no_number_is_for_the_pipeline_to_refuse(tmp_path):
+    model, call = load(pipe_of("flux-true-cfg", tmp_path)), {"true_cfg_scale": "much", "negative_prompt": "red"}
+    sampler = sampler_of(model, Sampling(call=call))
+    with pytest.raises(MemdetectError, match=r"fails with the arguments true_cfg_scale, negative_prompt of --call"):
+        check_run(model, sampler, find(["agreement"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "call"),
+    [
+        ("sd-epsilon", 1.0, {"negative_prompt": "", "guidance_rescale": 0.0, "height": 32, "width": 32}),
+        ("sd-epsilon", 2.0, {"negative_prompt": "red", "guidance_rescale": 0.5}),
+        ("flux-true-cfg", 3.0, {"negative_prompt": "red", "true_cfg_scale": 4}),
+        ("flux-true-cfg", 3.0, {"true_cfg_scale": 1.0}),
+    ],
+)
+def test_arguments_of_guidance_that_act_or_say_nothing_are_taken(name, scale, call, tmp_path):
+    assert sampler_of(load(pipe_of(name, tmp_path)), Sampling(guidance_scale=scale, call=call)).call == call
 
 
 def test_a_network_that_predicts_velocities_is_read_where_no_signal_is_left(tmp_path):

@@ -158,3 +158,21 @@ def test_no_prompt_to_avoid_is_given_where_the_pipeline_has_a_default_of_its_own
     model = load(adapter_pipe)
     if model.adapter.condition != "none":
         assert ("negative_prompt" in guided_call(model, {})) == (model.adapter.pipeline == "FluxPipeline")
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "shown"),
+    [
+        (
+            "sdxl",
+            {"original_size": (48, 64), "crops_coords_top_left": (4, 8), "target_size": (32, 40)},
+            lambda held: held["added_cond_kwargs"]["time_ids"].flatten().tolist() == [48, 64, 4, 8, 32, 40],
+        ),
+        ("pixart", {"max_sequence_length": 16}, lambda held: held["encoder_hidden_states"].shape[1] == 16),
+        ("flux-distilled", {"max_sequence_length": 16}, lambda held: held["encoder_hidden_states"].shape[1] == 16),
+    ],
+)
+def test_the_network_is_told_of_sizes_and_lengths_as_in_the_run(name, call, shown, tmp_path):
+    model = load(tiny_adapter(name, tmp_path))
+    assert shown(record(model, call=call).call)
+    assert not shown(record(model).call)

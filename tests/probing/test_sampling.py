@@ -5,11 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import load
 from memdetect.probing import Sampler, decode, encode, image_size, truncated_at
+from memdetect.probing.asking import Wanted
 from memdetect.probing.batches import Batching, seed_of
-from memdetect.probing.sampling import generators, sample_latents
+from memdetect.probing.needs import FIRST, Need
+from memdetect.probing.sampling import end_of, generators, run_of, sample_latents
 
 PROMPTS = ["a cat", "a dog", "red"]
 SEEDS = [11, 22, 33]
@@ -124,3 +127,14 @@ def test_a_prompt_is_truncated_when_its_tokens_and_the_two_markers_do_not_fit(pi
     assert truncated_at(model, "") is None
     assert truncated_at(model, "abcdefghij") is None  # ten letters, a token each: 12 with start and end
     assert truncated_at(model, "abcdefghijk") == 12
+
+
+def test_a_prompt_is_cut_where_the_call_says(tmp_path):
+    """T5's tokens are a beginning, letters and an end here."""
+    model, prompt = load(tiny_adapter("pixart", tmp_path)), "abcdefghijklmnop"
+    assert [truncated_at(model, prompt, {"max_sequence_length": n}) for n in (17, 18)] == [17, None]
+    assert truncated_at(model, prompt) is None
+    assert [end_of(model, prompt, {"max_sequence_length": n}) for n in (8, 20)] == [7, 17]
+    sampler = Sampler(2, 3.0, 1, call={"max_sequence_length": 8})
+    run = run_of(model, sampler, [prompt], [0], Wanted((Need(lambda text: text.states, FIRST, "text"),)))
+    assert run.ends == (7,)

@@ -436,3 +436,24 @@ def test_of_flux_only_a_true_scale_and_a_prompt_to_avoid_make_two_calls(tmp_path
         watched(pipe, (keeping(steps),), call=call)
         assert [(step.uncond, step.scale) for step in steps] == [(None, 1.0)] * STEPS
     assert maps(pipe, tokens(pipe, torch.ones(1, 4, 8, 8))).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["until", "at"])
+def test_a_run_that_ends_early_counts_its_calls_too(tmp_path, kind):
+    """Skipped layers are one more call in some steps, which would be taken for the next step."""
+    pipe = tiny_adapter("sd3", tmp_path)
+    call = {"skip_guidance_layers": [1], "skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 1.0}
+    sigmas = run_sigmas(load(pipe), run_arguments(load(pipe), sampler(pipe), ["a"], [1]))
+    with pytest.raises(MemdetectError, match=r"the denoiser ran 3 times in 2 steps, expected 2") as caught:
+        watched(pipe, (Need(x, Window(kind, sigmas[2])),), whole=False, call=call)
+    assert caught.value.exit is Exit.ERROR
+
+
+def test_the_guided_output_is_not_told_of_a_run_that_rescales_it(pipe):
+    steps = list[Step]()
+    watched(pipe, (keeping(steps),), call={"guidance_rescale": 0.7})
+    with pytest.raises(MemdetectError, match="guidance_rescale"):
+        _ = steps[0].guided
+    assert steps[0].at(steps[0].x).gap.shape == steps[0].x.shape
+    watched(pipe, (keeping(steps),), call={"guidance_rescale": 0.0})
+    assert steps[-1].guided.shape == steps[-1].x.shape

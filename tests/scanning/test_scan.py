@@ -14,10 +14,12 @@ import pytest
 import torch
 from flat_options import changed, scan, settings
 from PIL import Image
+from tiny_adapters import tiny_adapter
 from tiny_stable import tiny_stable_diffusion
 
 from memdetect.detectors.agreement import AGREEMENT
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.given import prompt_requests
 from memdetect.judging.calibration import Calibration
 from memdetect.runs.folder import RunFolder
 from memdetect.runs.plan import RUN, Reading
@@ -506,3 +508,11 @@ def test_broken_clean_scores_are_refused_before_the_first_image(
     finally:
         path.unlink()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_that_the_call_cuts_is_noted(tmp_path):
+    call = {"max_sequence_length": 8}
+    options = settings(num_seeds=1, steps=1, call=call, detectors=("spikiness",), save_images=False)
+    requests = prompt_requests(["abcdefghijk", "abc"])
+    run = scan(requests, tiny_adapter("pixart", tmp_path / "tokens"), tmp_path / "run", options)
+    assert [row.notes for row in run.results] == [["prompt truncated to its first 8 tokens"], []]
