@@ -26,7 +26,7 @@ from memdetect.copies.index import (
     sound,
     views_for,
 )
-from memdetect.copies.match import Finding, Looked, Match
+from memdetect.copies.match import Finding, Looked, Match, picture_of
 from memdetect.copies.pixels import CopyRule
 from memdetect.errors import MemdetectError
 from memdetect.inputs.images import IN_PART, MAX_PIXELS, Opened, open_ways, said_ways, ways_of
@@ -160,12 +160,15 @@ def _views(images: Sequence[Views], embedder: Embeds) -> tuple[Sequence[Views], 
 
 
 def _kept(matches: Sequence[Match], top_k: int) -> list[Match]:
-    """The `top_k` nearest of each image, its nearest copies, whole and in part, and what was not compared."""
-    nearest: dict[tuple[int, bool], int] = {}
+    """The `top_k` nearest of each image, what was not compared, and of every picture that it repeats the nearest row.
+
+    Whole and in part: whoever answers for one picture, or decides on it, does so for no other.
+    """
+    nearest: dict[tuple[int, bool, str], int] = {}
     for match in matches:
         if match.copy_found or match.partial_found:
-            nearest.setdefault((match.seed, match.copy_found), match.rank)
-    found = {(seed, rank) for (seed, _), rank in nearest.items()}
+            nearest.setdefault((match.seed, match.copy_found, picture_of(match.key)), match.rank)
+    found = {(seed, rank) for (seed, *_), rank in nearest.items()}
     return [m for m in matches if m.rank <= top_k or (m.seed, m.rank) in found or m.unseen]
 
 

@@ -334,7 +334,9 @@ def test_a_policy_file_that_is_not_known_is_not_named(named: list[str], tmp_path
     assert policy_file(RunFolder(tmp_path)) == ""
 
 
-@pytest.mark.parametrize("stray", ["1", "true", str(os.getppid()), f"of {os.getpid()}", ""])
+@pytest.mark.parametrize(
+    "stray", ["1", "true", str(os.getppid()), f"of {os.getpid()}", ""], ids=["1", "true", "parent", "own", "empty"]
+)
 def test_a_stray_variable_makes_no_worker(stray: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker ends with 0 and unjudged, which is not what a scan in CI may do that somebody exported it to."""
     monkeypatch.setenv("MEMDETECT_WORKER", stray)

@@ -113,6 +113,15 @@ def test_a_copy_behind_nearer_siblings_is_found_however_few_are_kept(folder):
     assert [m.rank for m in far] == [1]
 
 
+def test_every_picture_that_an_image_repeats_is_kept_however_few_are_asked_for(folder):
+    """Whoever answers for a copy of one of them answers for no other."""
+    jpeg(blocks(7)).save(folder / "images" / "7-again.png")
+    options = BuildOptions(level=0.05, planted=0, replace=True)
+    index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
+    one = evidence([blocks(7)], index, EMBEDDER, 1)
+    assert {Path(m.path).name for m in one if m.copy_found} == {"07.png", "7-again.png"}
+
+
 def test_too_few_reference_images_for_their_level_make_nothing_suspicious(folder):
     options = BuildOptions(level=0.001, planted=0, replace=True)
     index = build_index([folder / "images"], EMBEDDER, folder / "i", options)
