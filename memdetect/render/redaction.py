@@ -114,9 +114,14 @@ def _row(row: Result, words: Text) -> Result:
     return row.model_copy(update=changed)
 
 
+def _longest_first(texts: Iterable[str]) -> list[str]:
+    """In one order in every process, also where they come as a set."""
+    return sorted(texts, key=lambda text: (-len(text), text))
+
+
 def _blanked(text: str, secrets: Iterable[str]) -> str:
     """A sentence without any of these texts that is of at least six characters, the longest first."""
-    for secret in sorted((secret for secret in secrets if len(secret) >= LEAST), key=len, reverse=True):
+    for secret in _longest_first(secret for secret in secrets if len(secret) >= LEAST):
         text = text.replace(secret, GONE)
     return text
 
@@ -221,7 +226,7 @@ def _secrets(header: Header, results: Iterable[Result], verdict: Verdict, told: 
     found = set[str]()
     for texts in chain((ours,), map(_own, results)):
         found.update(text for text in texts if text[:LEAST] in begun and text in said)
-    return sorted(found, key=len, reverse=True)
+    return _longest_first(found)
 
 
 def _own(row: Result) -> set[str]:

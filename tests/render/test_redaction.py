@@ -19,7 +19,7 @@ from memdetect.judging import Rule, Verdict
 from memdetect.judging.search_rules import copy_reason, part_reason
 from memdetect.judging.sensitivity import Sensitivity
 from memdetect.render import FORMATS, redact, with_evidence
-from memdetect.render.redaction import OWN
+from memdetect.render.redaction import OWN, _blanked
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan
 from memdetect.runs.policy import Ignore, Policy
@@ -147,6 +147,12 @@ def test_what_is_no_secret_stays() -> None:
     assert header.index["rows"] == 7
     assert verdict.claim == "Of 3 items 3 were measured; for model abc by spikiness, 25 steps; checked [redacted]."
     assert verdict.rules[0].reason == "2 suspicious among 3"
+
+
+def test_texts_of_one_length_that_overlap_are_blanked_in_one_order() -> None:
+    """They come as a set, of which each process has an order of its own."""
+    pair = ["a red dog in", "red dog in s"]
+    assert _blanked("said: a red dog in snow", pair) == _blanked("said: a red dog in snow", pair[::-1])
 
 
 def test_the_kinds_of_memorized_prompts_are_not_told() -> None:
