@@ -63,7 +63,7 @@ class Forked:
 
 def main() -> None:
     """Run the command of this process."""
-    from memdetect.cli import main as command
+    import memdetect.scanning  # noqa: F401 - by this process, for all that it starts
     from memdetect.cli import workers
 
     environment, *arguments = sys.argv[1:]
