@@ -149,7 +149,7 @@ def findings_of(folder: Path) -> Known:
         blind = _blind(found.header, verdict, policy)
         why = why or blind.get(fail_on, "")
         if fail_on not in blind:
-            finds = [name for name in policy.failing if name not in blind]
+            finds: list[Outcome] = [name for name in policy.failing if name not in blind]
             told = {row.id: row for row in results if row.outcome in (*policy.failing, "inconclusive")}
             prompts = {name: row.prompt or "" for name, row in told.items()}
             outcomes: dict[str, Outcome] = {name: row.outcome for name, row in told.items()}
