@@ -1,5 +1,6 @@
 """Without an index a run passes only on scores that are known to notice what this model has memorized."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from synthetic_runs import INDEX, calibration, header, known, row, searched
 
 from memdetect.errors import Exit
 from memdetect.judging import Verdict, judge
+from memdetect.judging.forecast import too_few_rounds
 from memdetect.judging.statistics.beta import lower_bound
 from memdetect.judging.statistics.rates import memorized_share
 from memdetect.runs.policy import Policy
@@ -128,6 +130,34 @@ def test_one_memorized_caption_that_could_not_be_found_is_said():
     )
     more = calibration([float(i) for i in range(1000)], base="base", offsets={"spikiness": {r.id: 0.0 for r in rows}})
     assert reason(judge(header(50, more, index=INDEX), rows, more)[1], "calibration") == ""
+
+
+@pytest.mark.parametrize(
+    ("rounds", "planned", "deciding"), [(20, 50, 2), (20, 30, 2), (21, 30, 2), (4, 50, 1), (7, 30, 1)]
+)
+def test_rounds_that_are_advised_are_enough(rounds, planned, deciding):
+    """Where several detectors decide, every other round tells how to combine them and is not ranked among."""
+    names = ["spikiness", "agreement"][:deciding]
+    changes = {"plan": {"detectors": names, "combine": names}}
+    rows = searched([row(i, {name: float(i) + 0.5 for name in names}) for i in range(planned)])
+
+    def judged_with(rounds):
+        offsets = {name: {r.id: 0.0 for r in rows} for name in names}
+        table = {name: [float(i) for i in range(planned * rounds)] for name in names}
+        made = calibration(table, base="base", offsets=offsets, provenance={"rounds": rounds})
+        items = [
+            i.model_copy(update={"part": "calibration" if k % rounds % 2 else "tuning"})
+            for k, i in enumerate(made.items)
+        ]
+        made = made.model_copy(update={"items": tuple(items)})
+        return reason(judge(header(planned, made, index=INDEX, **changes), rows, made)[1], "calibration")
+
+    said = judged_with(rounds)
+    advised = int(re.search(r"give --base-rounds (\d+),", said).group(1))
+    assert advised > rounds
+    assert judged_with(advised) == ""
+    assert f"give --base-rounds {advised}," in too_few_rounds(planned, rounds, Policy(), deciding)
+    assert too_few_rounds(planned, advised, Policy(), deciding) == ""
 
 
 def test_the_share_that_may_be_memorized_is_bounded_by_the_known_ones():
