@@ -79,7 +79,7 @@ def power(
     realised, again = rates(run, splits)
     write("".join(f"{line}\n" for line in (*realised, *again)))
     others = read_runs([labelled], calibration) if labelled else None
-    found = powers(others, run.rows, wanted, policy) if others else []
+    found = powers(others, run, wanted, policy) if others else []
     write("".join(f"{each.line(policy.fdr)}\n" for each in found))
     tables = {"rates": realised, "resplits": again, "power": found}
     _write_json(json_file, {name: [asdict(each) for each in table] for name, table in tables.items()})

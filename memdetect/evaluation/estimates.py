@@ -64,11 +64,19 @@ def tpr_at_fpr(positive: Sequence[float], negative: Sequence[float], rate: float
 def shuffle(
     rng: np.random.Generator, labels: Bool[np.ndarray, " item"], families: Int[np.ndarray, " item"]
 ) -> Bool[np.ndarray, " item"]:
-    """Labels as another random draw would deal them: within families that hold both kinds, else over all items."""
-    pairs = set(zip(families.tolist(), labels.tolist(), strict=True))
-    blocks = families if len(pairs) > len(set(families.tolist())) else np.zeros(len(labels), int)
+    """Labels as another random draw would deal them: within families that hold both kinds, of others family by family.
+
+    Items of one family are not independent: a family of one kind gets one label as a whole.
+    """
+    _, first, own = np.unique(families, return_index=True, return_inverse=True)
+    above, size = np.bincount(own, labels), np.bincount(own)
+    both = (above > 0) & (above < size)
     dealt = labels.copy()
-    for block in np.unique(blocks):
-        rows = np.flatnonzero(blocks == block)
+    for family in np.flatnonzero(both):
+        rows = np.flatnonzero(own == family)
         dealt[rows] = labels[rng.permutation(rows)]
-    return dealt
+    whole = np.flatnonzero(~both)
+    whole = whole[np.argsort(first[whole])]
+    given = np.zeros(len(first), bool)
+    given[whole] = labels[rng.permutation(first[whole])]
+    return np.where(both[own], dealt, given[own])

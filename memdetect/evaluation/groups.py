@@ -3,16 +3,18 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from memdetect.errors import MemdetectError
 from memdetect.files import read_text
+from memdetect.inputs.wording import FAMILY_COLUMN
 
 FEWEST = 2  # items of a group, below which nothing is said of it
+Way = TypeVar("Way")
 
 
 @runtime_checkable
@@ -72,26 +74,52 @@ class Labels:
         return sum(own == group and (ids is None or name in ids) for name, own in self.groups.items())
 
     def splits(self) -> tuple[set[str], set[str]]:
-        """Ids of the tuning and of the test split, by their parts where these are asked for, else by their ids."""
+        """Ids of the tuning and of the test split, by their parts where these are asked for, else by their families."""
         if not (self.question.tuning or self.question.test):
-            return splits(self.groups)
+            return splits(self.groups, self.families)
         sides = (self.question.tuning, self.question.test)
         tuning, test = ({name for name, part in self.parts.items() if part in side} for side in sides)
         return tuning, test
 
 
-def splits(groups: Mapping[str, str]) -> tuple[set[str], set[str]]:
-    """Ids of the tuning and of the test split, from id -> group: by the sha256 of the id, at each group's median.
+def splits(groups: Mapping[str, str], families: Mapping[str, str] | None = None) -> tuple[set[str], set[str]]:
+    """Ids of the tuning and of the test split, from id -> group and id -> family: whole families, see `deal`.
 
-    So every group is split in two, whatever its order; of an odd group the test split has one more.
+    So the families of every group are split in two, whatever their order; of an odd number the test split has one more.
+    families: None = each item is a family of its own.
     """
-    tuning: set[str] = set()
-    for group in set(groups.values()):
-        members = sorted(
-            (name for name, own in groups.items() if own == group), key=lambda s: hashlib.sha256(s.encode()).digest()
-        )
-        tuning.update(members[: len(members) // 2])
+    named = families or {name: name for name in groups}
+    held: dict[str, set[str]] = {}
+    for name, group in groups.items():
+        held.setdefault(named[name], set()).add(group)
+    dealt = deal(held, lambda _: ("test", "tuning"))
+    tuning = {name for name in groups if dealt[named[name]] == "tuning"}
     return tuning, set(groups) - tuning
+
+
+def deal(families: Mapping[str, AbstractSet[str]], ways: Callable[[tuple[str, ...]], Sequence[Way]]) -> dict[str, Way]:
+    """Whole families dealt out in turn, in the order of a sha256, those of the same groups by themselves.
+
+    families: the groups of each. ways: where those of these groups go, in turn.
+    """
+    dealt: dict[str, Way] = {}
+    kinds = {family: tuple(sorted(groups)) for family, groups in families.items()}
+    for kind in sorted(set(kinds.values())):
+        own = sorted((family for family, other in kinds.items() if other == kind), key=hashed)
+        turns = ways(kind)
+        dealt |= {family: turns[k % len(turns)] for k, family in enumerate(own)}
+    return dealt
+
+
+def hashed(name: str) -> bytes:
+    """The sha256 of a name: an order that nobody chose."""
+    return hashlib.sha256(name.encode()).digest()
+
+
+def family_of(name: str, row: Mapping[str, Any]) -> str:
+    """The family of an item with these columns: that of its column, else the item itself."""
+    family = row.get(FAMILY_COLUMN)
+    return name if _blank(family) else str(family)
 
 
 def labels_of(items: Iterable[Item], truth: Path | None, question: Question) -> Labels:
@@ -105,7 +133,7 @@ def labels_of(items: Iterable[Item], truth: Path | None, question: Question) -> 
         if _blank(row.get("group")):
             raise MemdetectError(f"item {name} has no group; give prompts labelled by a column `group`")
     parts = {name: str(row["part"]) for name, row in found.items() if not _blank(row.get("part"))}
-    families = {name: str(row.get("family", name)) for name, row in found.items()}
+    families = {name: family_of(name, row) for name, row in found.items()}
     labels = Labels({name: str(row["group"]) for name, row in found.items()}, parts, families, question)
     _check_groups(labels)
     return labels
@@ -125,7 +153,8 @@ def check_splits(labels: Labels, ids: AbstractSet[str] | None = None) -> None:
     pair = (labels.positive, labels.rivals[0])
     for use, own in zip(("tuning split", "test split"), labels.splits(), strict=True):
         if min(labels.count(group, own if ids is None else own & ids) for group in pair) < FEWEST:
-            raise MemdetectError(f"the {use} has fewer than two items of {pair[0]} or of {pair[1]}; scan more")
+            said = f"the {use} has fewer than two items of {pair[0]} or of {pair[1]}"
+            raise MemdetectError(f"{said}; families stay whole: give items of more families")
 
 
 def _check_groups(labels: Labels) -> None:

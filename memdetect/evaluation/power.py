@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from memdetect.errors import MemdetectError
-from memdetect.evaluation.groups import splits
+from memdetect.evaluation.groups import family_of, splits
 from memdetect.judging import Runs, judge
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import ReferenceScores, Unranked, rank_of, reference_scores
-from memdetect.judging.rows import rows_of
+from memdetect.judging.rows import Rows, rows_of
 from memdetect.judging.statistics.beta import beta_binomial_cdf, beta_binomial_interval, interval
 from memdetect.judging.statistics.conformal import rank_at
+from memdetect.judging.verdict import told_by
 from memdetect.runs.header import Header
 from memdetect.runs.policy import Policy
 from memdetect.runs.records import Measurement
@@ -123,14 +124,15 @@ class Wanted:
 def rates(clean: Runs, splits: int = SPLITS, levels: Sequence[float] = LEVELS) -> tuple[list[Realised], list[Resplits]]:
     """Realised rates of clean prompts at each level, within each kind, and re-splits at those levels that n allows.
 
-    Raises MemdetectError for a run without calibration, and for a prompt without a rank.
+    Kinds are those that these clean scores tell. Raises MemdetectError for a run without calibration, and for a prompt
+    without a rank.
     """
     reference = reference_scores(clean.header.plan, clean.calibration)
     if isinstance(reference, Unranked):
         raise MemdetectError(reference.reason)
     found: list[Realised] = []
     again: list[Resplits] = []
-    for kind, (ranks, values) in _clean_ranks(clean.rows, clean.header, reference).items():
+    for kind, (ranks, values) in _clean_ranks(_told(clean, clean.calibration), reference).items():
         own, n = reference.by_stratum[kind], len(reference.by_stratum[kind])
         said = f"kind {kind}" if len(reference.by_stratum) > 1 else ""
         found += [replace(realised(ranks, n, level), kind=said) for level in levels]
@@ -167,23 +169,25 @@ def resplits(scores: Sequence[float], n: int, level: float, splits: int, seed: i
     return Resplits(level, splits, shares / splits / m, outside, tail)
 
 
-def powers(labelled: Runs, clean: Sequence[Measurement], wanted: Wanted, policy: Policy) -> list[Power]:
+def powers(labelled: Runs, clean: Runs | None, wanted: Wanted, policy: Policy) -> list[Power]:
     """Power for each group that is asked for, among its controls and among the clean prompts.
 
-    Raises MemdetectError for a run without calibration, or with none of these groups.
+    The kinds of both runs are those that the labelled run's clean scores tell. Raises MemdetectError for a run without
+    calibration, or with none of these groups.
     """
-    rows = labelled.rows
+    rows: Sequence[Measurement] = labelled.rows
     if wanted.test_split:
-        kept = splits({row.id: str(row.meta.get("group", "")) for row in rows})[1]
+        families = {row.id: family_of(row.id, row.meta) for row in rows}
+        kept = splits({row.id: str(row.meta.get("group", "")) for row in rows}, families)[1]
         rows = [row for row in rows if row.id in kept]
     groups = by_group(rows, wanted.parts)
     if labelled.calibration is None or not set(wanted.pairs) & set(groups):
         raise MemdetectError(
             f"the labelled run has the groups {sorted(groups)}, expected some of {sorted(wanted.pairs)}"
         )
-    made: list[Power] = []
+    others, made = _of_kinds(clean, labelled.calibration) if clean else [], list[Power]()
     for group, control in wanted.pairs.items():
-        for among, negatives in ((control, groups.get(control, [])), ("clean", clean)):
+        for among, negatives in ((control, groups.get(control, [])), ("clean", others)):
             if groups.get(group) and negatives:
                 sides = (groups[group], negatives)
                 made.append(power(labelled.header, sides, labelled.calibration, (group, among), policy))
@@ -224,12 +228,22 @@ def by_group(rows: Sequence[Measurement], parts: Sequence[str] = ()) -> dict[str
     return found
 
 
-def _clean_ranks(
-    rows: Sequence[Measurement], header: Header, reference: ReferenceScores
-) -> dict[str, tuple[list[int], list[float]]]:
+def _told(run: Runs, calibration: Calibration | None) -> Rows:
+    """The rows of a run with the kinds that these clean scores tell."""
+    return told_by(rows_of(run.rows, run.header.plan), run.header, calibration)
+
+
+def _of_kinds(run: Runs, calibration: Calibration) -> list[Measurement]:
+    """The same as measurements."""
+    told = _told(run, calibration)
+    pairs = zip(run.rows, told, strict=True)
+    return [row.model_copy(update={"kind": own.kind, "novelty": own.novelty}) for row, own in pairs]
+
+
+def _clean_ranks(rows: Rows, reference: ReferenceScores) -> dict[str, tuple[list[int], list[float]]]:
     """Ranks and combined scores of clean prompts of each kind; MemdetectError for one that has none."""
     found: dict[str, tuple[list[int], list[float]]] = {}
-    for row in rows_of(rows, header.plan):
+    for row in rows:
         value = reference.score(row.scores)
         ranked = rank_of(row, value, reference)
         if isinstance(ranked, Unranked) or value is None:

@@ -36,8 +36,11 @@ def model_folder(name: str) -> Path | None:
     return root() / "models" / name if name in models() else None
 
 
-def folder_digest(folder: Path) -> str:
-    """sha256 over the names and contents of all weight and configuration files of a diffusers folder."""
+def folder_digest(folder: Path, variant: str | None = None) -> str:
+    """sha256 over the names and contents of all weight and configuration files of a diffusers folder.
+
+    variant: of which files the weights are read, where that was asked for: it stands for other weights.
+    """
     total = hashlib.sha256()
     parts = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
@@ -46,4 +49,5 @@ def folder_digest(folder: Path) -> str:
         with path.open("rb") as file:
             total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
             total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
+    found = total.hexdigest()
+    return hashlib.sha256(f"{found}variant:{variant}".encode()).hexdigest() if variant else found

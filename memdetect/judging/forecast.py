@@ -5,12 +5,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 
 from memdetect.copies.match import Match
 from memdetect.inputs.wording import Worded
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_STRATUM, ReferenceScores, Unranked, reference_scores
+from memdetect.judging.rounds_of_base import ranked_rounds, rounds_to_rank
 from memdetect.judging.screen_recall import Asked, Recall
 from memdetect.judging.screened import as_screened
 from memdetect.judging.statistics.beta import beta_binomial_cdf
@@ -82,15 +82,18 @@ def forecast(planned: int, families: int, n: int, policy: Policy) -> Forecast:
     return Forecast(planned, families, n, detections, needed, passing, rated)
 
 
-def too_few_rounds(prompts: int, rounds: int, policy: Policy) -> str:
-    """What to say before a base draws each prompt too few times for scores to find a single one; "" otherwise."""
-    found = forecast(prompts, prompts, prompts * rounds, policy)
+def too_few_rounds(prompts: int, rounds: int, policy: Policy, deciding: int = 1) -> str:
+    """What to say before a base draws each prompt too few times for scores to find a single one; "" otherwise.
+
+    deciding: how many detectors decide.
+    """
+    found = forecast(prompts, prompts, prompts * ranked_rounds(rounds, deciding), policy)
     if found.detections <= 1 or policy.fail_on in COPIES:
         return ""
     return (
         f"{rounds} rounds of the base for {prompts} prompts: scores can find no single memorized prompt, it takes "
         f"{found.detections} at once, and the run will be inconclusive; give "
-        f"--base-rounds {ceil(found.needed / prompts)}, or --fail-on copy with an index"
+        f"--base-rounds {rounds_to_rank(found.needed, prompts, deciding)}, or --fail-on copy with an index"
     )
 
 

@@ -91,7 +91,10 @@ def _in_order(folders: Sequence[Path]) -> list[tuple[Path, Header]]:
 
 
 def _judged_by(file: Path, header: Header, rows: Rows) -> tuple[Header, Calibration]:
-    """Clean scores of a file for these rows, and the header with their prompts' wording compared with those."""
+    """Clean scores of a file for these rows, and the header with their prompts' wording compared with those.
+
+    The clean prompts keep their words: the kinds of the rows are told anew by them.
+    """
     found = read_calibration(file)
     if found is None:
         raise MemdetectError(f"there is no calibration {str(file)!r}; make one with `memdetect calibrate`")
@@ -99,7 +102,7 @@ def _judged_by(file: Path, header: Header, rows: Rows) -> tuple[Header, Calibrat
     if kept.digest == header.calibration:
         return header, kept
     wording = {**compare_wording(rows, found), "calibration": kept.digest}
-    return header.model_copy(update={"wording": wording}), kept
+    return header.model_copy(update={"wording": wording}), found
 
 
 def _same(first: Path, held: Header, other: Path, header: Header) -> None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from math import ceil
 
 from memdetect.inputs.wording import worded
 from memdetect.judging.columns import distinct
@@ -12,6 +11,7 @@ from memdetect.judging.outcome import Rule, Shift
 from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_TUNING, Rank, ReferenceScores, Unranked
 from memdetect.judging.results import Judged
 from memdetect.judging.reviewing import review_rules
+from memdetect.judging.rounds_of_base import ranked_rounds, rounds_to_rank
 from memdetect.judging.screen_recall import screen_rule
 from memdetect.judging.search_rules import ONE_COLOUR, in_one_colour, index_rules
 from memdetect.judging.shift_rules import shift_rule
@@ -86,7 +86,7 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with more", n, least)
     if detections > 1 and found.calibration and found.calibration.base:
         reason = f"one memorized prompt cannot be found among {found.header.planned}: it takes {detections} at once"
-        cure = f"give --base-rounds {ceil(bar[1] / max(1, found.header.planned))}, or --fail-on copy with an index"
+        cure = f"give --base-rounds {_rounds(found, n, bar[1])}, or --fail-on copy with an index"
         return Rule("calibration", "inconclusive", f"{reason}; {cure}", n, bar[1])
     if found.reference.conditioned is False and not found.reference.checked:
         reason = (
@@ -96,6 +96,14 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
     if blind := _tells_no_kinds(found, found.reference):
         return Rule("calibration", "inconclusive", f"{blind}; calibrate with more", n, SMALLEST_KIND)
     return Rule("calibration", "pass", "", n)
+
+
+def _rounds(found: Findings, n: int, needed: int) -> int:
+    """How many rounds of the base give `needed` scores to rank among, where those that were drawn gave n."""
+    deciding = len(found.header.plan.deciding)
+    held = found.calibration.provenance.get("rounds") if found.calibration else None
+    each = n / ranked_rounds(held, deciding) if isinstance(held, int) and held > 1 else found.header.planned
+    return rounds_to_rank(needed, each, deciding)
 
 
 def _tells_no_kinds(found: Findings, reference: ReferenceScores) -> str:

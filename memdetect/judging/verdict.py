@@ -88,7 +88,7 @@ def judge_with(
     """As `judge`, with what is known of a screen."""
     policy = policy or Policy()
     reference = reference_scores(header.plan, calibration)
-    told = _told(rows_of(rows, header.plan), header, calibration)
+    told = told_by(rows_of(rows, header.plan), header, calibration)
     reference = reference if isinstance(reference, Unranked) else reference.of_rows(told)
     screened = screened_of(header, told, *(beside.recall or (None, None)), policy)
     bar = replace(_bar(reference, header, policy), screened=screened)
@@ -104,7 +104,7 @@ def judge_with(
     return results, replace(verdict, rules=(*verdict.rules, *broken), notes=(*said, *verdict.notes))
 
 
-def _told(rows: Rows, header: Header, calibration: Calibration | None) -> Rows:
+def told_by(rows: Rows, header: Header, calibration: Calibration | None) -> Rows:
     """Rows with the kinds that these very clean prompts tell; as they are where they were told by them, or none are."""
     if calibration is None or not calibration.kinds or header.calibration == calibration.cut(header.plan).digest:
         return rows

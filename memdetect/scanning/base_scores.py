@@ -8,7 +8,7 @@ from statistics import fmean
 from memdetect.adapters import Model
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Requests
-from memdetect.judging.calibration import Calibration, Item, seed_means
+from memdetect.judging.calibration import Calibration, Item, Part, seed_means
 from memdetect.judging.integrity import unaltered
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.runs.header import Header
@@ -23,10 +23,19 @@ COPIES = (4, 40)  # where scores play no part, and the drawings count for look-u
 FOLDER = "base"  # of the run folder
 
 
-def rounds_for(prompts: int, *, scored: bool = True) -> int:
-    """How often the base draws each of so many prompts; scored: whether the policy asks for scores."""
+def rounds_for(prompts: int, *, scored: bool = True, deciding: int = 1) -> int:
+    """How often the base draws each of so many prompts; scored: whether the policy asks for scores.
+
+    deciding: how many detectors decide; of several half the rounds tell how to combine them, and half are ranked among.
+    """
     least, most = ROUNDS if scored else COPIES
-    return min(max(ceil(DRAWINGS / max(prompts, 1)), least), most)
+    found = min(max(ceil(DRAWINGS / max(prompts, 1)), least), most)
+    return 2 * found if scored and deciding > 1 else found
+
+
+def part_of_round(number: int) -> Part:
+    """The split of a round of the base, counted from 0: of several detectors the odd ones are ranked among."""
+    return "calibration" if number % 2 else "tuning"
 
 
 def base_calibration(
@@ -107,7 +116,7 @@ def calibration_of_base(header: Header, rows: Sequence[Measurement], bench: Benc
         Item(
             id=f"{row.id}#{k}",
             family=f"{row.id}#{k}",
-            part="calibration" if k % 2 else "tuning",
+            part=part_of_round(k),
             stratum=str(row.meta.get(strata, "")),
         )
         for row in usable

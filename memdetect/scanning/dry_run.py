@@ -24,7 +24,7 @@ from memdetect.judging.telling import kinds_in
 from memdetect.probing.checks import check_seeds
 from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
-from memdetect.scanning.base_scores import rounds_for
+from memdetect.scanning.base_scores import part_of_round, rounds_for
 from memdetect.scanning.costs import Effort, cost_lines, levels_in
 from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.planned_screen import planned_screen, screen_lines
@@ -78,7 +78,7 @@ def dry_run_lines(requests: Requests, model: str, options: Options) -> Iterator[
     named = [name for name in (model, planned.base) if isinstance(name, str) and place_of(name) is None]
     yield from (f"{name} is taken for a hub id; {hint.strip()}" for name in named if (hint := near_name(name)))
     yield _looked_up(planned)
-    usual = rounds_for(len(items), scored=options.policy.asks_scores)
+    usual = rounds_for(len(items), scored=options.policy.asks_scores, deciding=len(planned.deciding))
     rounds = (options.judging.base_rounds or usual) if planned.base else 0
     if rounds:
         yield f"the base {planned.base} draws each prompt {rounds} times; its scores are the reference"
@@ -235,7 +235,12 @@ def _of_base(header: Header, requests: Requests, rounds: int, base: str) -> Cali
         base=base,
         offsets=dict.fromkeys(plan.detectors, zero),
         items=tuple(
-            Item(id=name, family=name, stratum=_stratum(items[i // rounds].meta, plan.strata))
+            Item(
+                id=name,
+                family=name,
+                part=part_of_round(i % rounds),
+                stratum=_stratum(items[i // rounds].meta, plan.strata),
+            )
             for i, name in enumerate(drawn)
         ),
         scores=tables,

@@ -29,7 +29,7 @@ from memdetect.scanning.given_files import check_files, check_labels
 from memdetect.scanning.loop import Watch, compute_as_begun, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
-from memdetect.scanning.prepare import Bench, Options, prepare
+from memdetect.scanning.prepare import Bench, Options, deciding, prepare
 from memdetect.scanning.screening import (
     Screener,
     check_screening,
@@ -260,9 +260,10 @@ def _of_base(requests: Requests, bench: Bench, earlier: Earlier) -> Calibration 
     asked, policy = bench.options.judging, bench.options.policy
     if asked.calibration:
         raise MemdetectError("a calibration and a base exclude each other; give one of the two")
-    usual = rounds_for(len(requests.items), scored=policy.asks_scores)
+    prompts, many = len(requests.items), len(deciding(bench.model.card, bench.options, bench.detectors))
+    usual = rounds_for(prompts, scored=policy.asks_scores, deciding=many)
     rounds = usual if asked.base_rounds is None else asked.base_rounds
-    earlier.watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
+    earlier.watch.progress(0, prompts, too_few_rounds(prompts, rounds, policy, many))
     return base_calibration(requests, load(asked.base), bench, earlier, rounds)
 
 

@@ -86,3 +86,19 @@ def test_labels_are_dealt_within_families_that_hold_both():
     alone = [estimates.shuffle(np.random.default_rng(k), labels, np.arange(6)) for k in range(9)]
     assert all(row.sum() == 3 for row in alone)
     assert any((row[:2].sum() != 1) for row in alone)
+
+
+def test_families_of_one_label_are_dealt_as_wholes():
+    """20 and 20 families of 8 equal variants: as wide as Mann and Whitney say of 20 and 20, not of 160 and 160."""
+    rng = np.random.default_rng(0)
+    scores, families = np.repeat(rng.normal(size=40), 8), np.repeat(np.arange(40), 8)
+    labels = np.repeat(np.arange(40) < 20, 8)
+    dealt = [estimates.shuffle(rng, labels, families) for _ in range(400)]
+    assert all(len(set(row[families == k])) == 1 for row in dealt[:20] for k in range(40))
+    assert all(row.sum() == 160 for row in dealt)
+    spread = np.std([roc_auc_score(row, scores) for row in dealt])
+    assert spread == pytest.approx(np.sqrt(41 / (12 * 20 * 20)), rel=0.15)
+    beside = np.append(families, [40, 40]), np.append(labels, [True, False])
+    mixed = [estimates.shuffle(np.random.default_rng(k), beside[1], beside[0]) for k in range(20)]
+    assert all(row[-2:].sum() == 1 for row in mixed)
+    assert len({tuple(row[:-2]) for row in mixed}) == 20

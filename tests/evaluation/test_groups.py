@@ -32,6 +32,30 @@ def test_splits_cut_every_group_and_forget_the_order():
     assert tuning & set(list(groups)[:20]) != set(list(groups)[:20]), "the splits follow the order of the ids"
 
 
+def test_families_are_dealt_whole_and_each_group_by_its_families():
+    """20 families of 8 siblings in each of two groups: by their own hashes siblings would stand in both splits."""
+    some = [
+        Labelled(f"{group}-{k}", {"group": group, "family": f"{group} {k // 8}"})
+        for group in ("cats", "dogs")
+        for k in range(160)
+    ]
+    tuning, test = labels_of(some, None, Question("cats")).splits()
+    sides = [{item.meta["family"] for item in some if item.id in ids} for ids in (tuning, test)]
+    assert not sides[0] & sides[1]
+    assert [len(side) for side in sides] == [20, 20]
+    assert [sum(name.startswith("cats") for name in ids) for ids in (tuning, test)] == [80, 80]
+    families = {item.id: "all" for item in some}
+    assert splits({item.id: item.meta["group"] for item in some}, families)[0] == set()
+
+
+@pytest.mark.parametrize("blank", ["", None])
+def test_an_item_whose_family_is_blank_is_one_of_its_own(blank):
+    some = [Labelled(f"{k}", {"group": "cats" if k % 2 else "dogs", "family": blank}) for k in range(8)]
+    labels = labels_of(some, None, Question("cats"))
+    assert labels.families == {str(k): str(k) for k in range(8)}
+    check_splits(labels)
+
+
 def test_every_other_group_is_a_rival_unless_some_are_named():
     some = items(one=1, cats=4, dogs=3, birds=2)
     assert labels_of(some, None, Question("dogs")).rivals == ("cats", "birds")

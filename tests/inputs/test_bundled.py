@@ -1,5 +1,6 @@
 """Where the bundled models and prompts are found: in the wheel, beside a source tree, or nowhere."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,14 @@ def test_a_model_folder_by_its_exact_name(filled: Path):
 @pytest.mark.parametrize("name", ["", ".", "..", "no-card", "Small", "small/", "../models/small", "owner/name", "/"])
 def test_any_other_name_is_no_model(name: str):
     assert bundled.model_folder(name) is None
+
+
+def test_weights_of_another_variant_are_another_model(tmp_path: Path):
+    """All files of a folder are digested, whichever are read: which ones stands beside them."""
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "model_index.json").write_text('{"unet": ["diffusers", "UNet2DModel"]}', encoding="utf-8")
+    for name in ("weights.safetensors", "weights.fp16.safetensors"):
+        (tmp_path / "unet" / name).write_bytes(name.encode())
+    plain = bundled.folder_digest(tmp_path)
+    assert plain == bundled.folder_digest(tmp_path, None) == bundled.folder_digest(tmp_path, "")
+    assert bundled.folder_digest(tmp_path, "fp16") == hashlib.sha256(f"{plain}variant:fp16".encode()).hexdigest()

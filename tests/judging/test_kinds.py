@@ -4,15 +4,17 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binom
-from synthetic_runs import INDEX, header, plan_of, row, searched
-from wordings import captions, clean_prompts, codes, of_kinds_found, titles
+from synthetic_runs import INDEX, calibration, header, plan_of, row, searched, write_run
+from wordings import captions, clean_prompts, codes, of_kinds_found, scored, titles, two_kinds, unheld
 
 from memdetect.errors import Exit, MemdetectError
+from memdetect.inputs.options import Judging
 from memdetect.inputs.wording import normalised, text_key
 from memdetect.judging import Verdict, judge, kinds, verdict
 from memdetect.judging.calibration import Calibration, Item, Kind, Known
@@ -22,6 +24,7 @@ from memdetect.judging.kinds import Kinds, central, find_kinds
 from memdetect.judging.ranks import SMALLEST_KIND, SMALLEST_TUNING, ReferenceScores, reference_scores
 from memdetect.judging.results import Results
 from memdetect.judging.rows import Records, rows_of
+from memdetect.judging.run import judge_folders
 from memdetect.judging.telling import kinds_in, known_of_kinds, of_kinds, told_fields, with_kinds
 from memdetect.judging.text_shift import compare_wording
 from memdetect.judging.verdict import REFUSAL
@@ -30,18 +33,6 @@ from memdetect.runs.records import Measurement
 
 UNLIKE = "there are no clean prompts of its kind; calibrate with prompts like it"
 SIMULATED = 200
-
-
-def scored(texts: list[str], mean: float, seed: int = 0) -> list[tuple[str, float]]:
-    """Texts with scores around a mean."""
-    return list(zip(texts, np.random.default_rng(seed).normal(mean, 1, len(texts)).tolist(), strict=True))
-
-
-def two_kinds(clean: int = 200, other: int = 200, apart: float = 5.0) -> Calibration:
-    """Captions that score around 0 and titles around `apart`: 80 of each for tuning, so many for calibration."""
-    small, large = captions(80 + clean, seed=1), titles(80 + other, seed=1)
-    tuning = scored(small[:80], 0.0) + scored(large[:80], apart, 1)
-    return of_kinds_found(tuning, scored(small[80:], 0.0, 2) + scored(large[80:], apart, 3))
 
 
 @pytest.fixture(scope="module")
@@ -404,6 +395,23 @@ def test_a_run_that_other_clean_prompts_judge_is_told_anew(made: Calibration) ->
     assert min(v for v in by_kind.values() if v is not None) < 0.8 < max(v for v in by_kind.values() if v is not None)
     own, _ = judge(header(20, made), rows_with(texts, [0.0] * 20, made), made)
     assert [r.p for r in results] == [r.p for r in own]
+
+
+def test_a_gate_by_a_file_of_other_clean_prompts_tells_and_ranks_anew(made: Calibration, tmp_path: Path) -> None:
+    """Mutant: the run is read with the clean prompts as it would keep them, without their words."""
+    texts = unheld(captions(99, seed=7), made)[:40] + unheld(titles(99, seed=7), made)[:40]
+    scores = [99.0] * 3 + np.linspace(-1, 1, 37).tolist() + np.linspace(4, 6, 40).tolist()
+    pairs = enumerate(zip(texts, scores, strict=True))
+    rows = [row(i, score, prompt=text, kind="0", novelty=0.1) for i, (text, score) in pairs]
+    others = calibration([0.0, *np.linspace(-3, 3, 299).tolist()])
+    folder = write_run(tmp_path / "run", header(80, others), rows, others)
+    file = tmp_path / "clean.json"
+    file.write_text(made.model_dump_json(), encoding="utf-8")
+    found = judge_folders([folder], Judging(calibration=str(file), fail_on="suspicious", fdr=0.2))
+    assert [r.outcome for r in found.results] == ["suspicious"] * 3 + ["clear"] * 77
+    assert found.verdict.exit == Exit.FAILED, found.verdict.reasons
+    assert found.verdict.calibration == made.cut(plan_of()).digest
+    assert not any(kind.example in str(found.verdict) for kind in made.kinds)
 
 
 def test_clean_prompts_without_words_tell_nothing_of_the_run_of_others(made: Calibration) -> None:

@@ -1,5 +1,6 @@
 """Without an index a run passes only on scores that are known to notice what this model has memorized."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from synthetic_runs import INDEX, ON_BASE, calibration, header, known, of_base, 
 from memdetect.errors import Exit
 from memdetect.inputs.options import Judging
 from memdetect.judging import Verdict, judge
+from memdetect.judging.forecast import too_few_rounds
 from memdetect.judging.run import judge_folders
 from memdetect.judging.statistics.beta import lower_bound
 from memdetect.judging.statistics.rates import memorized_share
@@ -155,6 +157,36 @@ def test_what_a_base_drew_is_of_its_own_prompts_alone(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", header(50, plain, index=INDEX), rows, plain)
     given = Judging(calibration=str(tmp_path / "made.json"))
     assert "made with another base" in judge_folders([run], given).verdict.rules[2].reason
+
+
+@pytest.mark.parametrize(
+    ("rounds", "planned", "deciding"), [(20, 50, 2), (20, 30, 2), (21, 30, 2), (4, 50, 1), (7, 30, 1)]
+)
+def test_rounds_that_are_advised_are_enough(rounds, planned, deciding):
+    """Where several detectors decide, every other round tells how to combine them and is not ranked among."""
+    names = ["spikiness", "agreement"][:deciding]
+    changes = {"plan": {"detectors": names, "combine": names, **ON_BASE}}
+    rows = searched([row(i, {name: float(i) + 0.5 for name in names}) for i in range(planned)])
+
+    def judged_with(rounds):
+        offsets = {name: {r.id: 0.0 for r in rows} for name in names}
+        table = {name: [float(i) for i in range(planned * rounds)] for name in names}
+        held = {**of_base(planned), "offsets": offsets}
+        held["provenance"] = {**held["provenance"], "rounds": rounds}
+        made = calibration(table, **held)
+        items = [
+            i.model_copy(update={"part": "calibration" if k % rounds % 2 else "tuning"})
+            for k, i in enumerate(made.items)
+        ]
+        made = made.model_copy(update={"items": tuple(items)})
+        return reason(judge(header(planned, made, index=INDEX, **changes), rows, made)[1], "calibration")
+
+    said = judged_with(rounds)
+    advised = int(re.search(r"give --base-rounds (\d+),", said).group(1))
+    assert advised > rounds
+    assert judged_with(advised) == ""
+    assert f"give --base-rounds {advised}," in too_few_rounds(planned, rounds, Policy(), deciding)
+    assert too_few_rounds(planned, advised, Policy(), deciding) == ""
 
 
 def test_the_share_that_may_be_memorized_is_bounded_by_the_known_ones():

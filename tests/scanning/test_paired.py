@@ -21,6 +21,7 @@ from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.given import prompt_requests
 from memdetect.inputs.prompts import read
 from memdetect.judging.calibration import read_calibration
+from memdetect.judging.rounds_of_base import ranked_rounds
 from memdetect.judging.statistics.combine import quartile
 from memdetect.judging.statistics.conformal import rank
 from memdetect.judging.statistics.multiple import detections_needed
@@ -163,8 +164,12 @@ def test_a_base_that_is_the_model_or_of_another_kind_is_refused(prompts: list[Pa
 def test_rounds_give_enough_reference_scores_within_bounds() -> None:
     assert [rounds_for(n) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 20, 20, 20, 20]
     assert [rounds_for(n, scored=False) for n in (1, 5, 20, 30, 200, 10_000)] == [40, 40, 10, 7, 4, 4]
+    assert [rounds_for(n, deciding=2) for n in (1, 5, 20, 30, 200, 10_000)] == [80, 80, 40, 40, 40, 40]
+    assert rounds_for(200, scored=False, deciding=2) == 4
     for prompts in (10, 11, 50, 1000):
-        assert detections_needed(prompts * rounds_for(prompts), prompts, 0.05) == 1
+        for deciding in (1, 2):
+            ranked = ranked_rounds(rounds_for(prompts, deciding=deciding), deciding)
+            assert detections_needed(prompts * ranked, prompts, 0.05) == 1
 
 
 # Training pictures

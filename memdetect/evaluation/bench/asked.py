@@ -1,6 +1,5 @@
 """What a bench is asked: which groups are compared with which, and which prompts are of which split."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 from memdetect.errors import MemdetectError
 from memdetect.evaluation.estimates import Sample
+from memdetect.evaluation.groups import deal, hashed
 from memdetect.inputs.prompts import Request
 
 Split = Literal["tuning", "calibration", "test"]
@@ -138,29 +138,28 @@ def _by_part(items: Sequence[Request], asked: Asked) -> dict[str, Split]:
 
 
 def _by_family(items: Sequence[Request], asked: Asked) -> dict[str, Split]:
-    """Whole families dealt out in the order of a sha256, those of the same groups by themselves.
+    """Whole families dealt out, see `groups.deal`.
 
     Clean prompts in thirds, which go to each split in turn; groups of style alone to the test split; others in halves.
     """
     groups: dict[str, set[str]] = {}
     for item in items:
         groups.setdefault(str(item.meta["family"]), set()).add(str(item.meta["group"]))
-    dealt: dict[str, Split] = {}
-    for kind in sorted({tuple(sorted(own)) for own in groups.values()}):
-        ways: tuple[Split, ...] = ("test", "tuning")
-        if set(kind) <= {*asked.clean}:
-            ways = ("test", "calibration", "tuning")
-        elif not set(kind) & {*asked.pairs, *asked.clean}:
-            ways = ("test",)
-        own = sorted((f for f, found in groups.items() if tuple(sorted(found)) == kind), key=_order)
-        dealt |= {family: ways[k % len(ways)] for k, family in enumerate(own)}
+    dealt = deal(groups, lambda kind: _ways(kind, asked))
     return {item.id: dealt[str(item.meta["family"])] for item in items}
+
+
+def _ways(kind: Sequence[str], asked: Asked) -> tuple[Split, ...]:
+    """Where families of these groups go, in turn."""
+    if set(kind) <= {*asked.clean}:
+        return ("test", "calibration", "tuning")
+    return ("test", "tuning") if set(kind) & {*asked.pairs, *asked.clean} else ("test",)
 
 
 def _thinned(splits: Mapping[str, Split], named: Mapping[str, str], asked: Asked) -> dict[str, Split]:
     """The same with at most so many prompts of each group in each split, those with the smallest sha256 of their id."""
     found: dict[tuple[str, Split], list[str]] = {}
-    for name in sorted(splits, key=_order):
+    for name in sorted(splits, key=hashed):
         found.setdefault((named[name], splits[name]), []).append(name)
     most = {key: asked.at_most.get(key[0], asked.at_most.get("", len(own))) for key, own in found.items()}
     return {name: key[1] for key, own in found.items() for name in own[: most[key]]}
@@ -194,10 +193,6 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return found if found is not None and math.isfinite(found) else None
-
-
-def _order(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

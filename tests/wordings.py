@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from synthetic_runs import plan_of
 
 from memdetect.inputs.wording import text_key
@@ -37,6 +38,12 @@ def titles(count: int, seed: int = 0) -> list[str]:
     return list(found)
 
 
+def unheld(texts: Sequence[str], made: Calibration) -> list[str]:
+    """Those of the texts that are not among the clean prompts, nor read like one of them."""
+    held = {item.text for item in made.items}
+    return [text for text in texts if text_key(text) not in held]
+
+
 def codes(count: int, seed: int = 0) -> list[str]:
     """Another wording, which no clean prompt has: letters from the end of the alphabet."""
     rng = random.Random(seed)
@@ -67,3 +74,15 @@ def of_kinds_found(
 ) -> Calibration:
     """The same with the kinds that are found."""
     return with_kinds(clean_prompts(tuning, clean, **changes), plan_of())
+
+
+def scored(texts: list[str], mean: float, seed: int = 0) -> list[tuple[str, float]]:
+    """Texts with scores around a mean."""
+    return list(zip(texts, np.random.default_rng(seed).normal(mean, 1, len(texts)).tolist(), strict=True))
+
+
+def two_kinds(clean: int = 200, other: int = 200, apart: float = 5.0) -> Calibration:
+    """Captions that score around 0 and titles around `apart`: 80 of each for tuning, so many for calibration."""
+    small, large = captions(80 + clean, seed=1), titles(80 + other, seed=1)
+    tuning = scored(small[:80], 0.0) + scored(large[:80], apart, 1)
+    return of_kinds_found(tuning, scored(small[80:], 0.0, 2) + scored(large[80:], apart, 3))
