@@ -28,7 +28,9 @@ def doctor_command(
     """
     hush()
     from memdetect.cli.machine import examine, healthy
+    from memdetect.inputs.given import check_instance_prompt
 
+    check_instance_prompt(pictures)
     held: list[dict[str, Any]] | None = None
     if pictures.train_images or loading.loras:
         checks, held = _given(pictures, loading.loras)

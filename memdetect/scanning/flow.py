@@ -23,7 +23,7 @@ from memdetect.runs.mirror import run_at
 from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.closing import closed
-from memdetect.scanning.given_files import check_files, check_labels
+from memdetect.scanning.given_files import check_labels, check_options
 from memdetect.scanning.loop import Watch, compute_as_begun, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
@@ -116,7 +116,7 @@ def open_scan(job: ScanJob, watch: Watch) -> Ready | Run:
     """
     requests, out = job.requests, job.out
     check_screening(job.options)
-    check_files(job.options)
+    check_options(job.model, job.options)
     check_labels(requests, job.model)
     options = with_base(job.model, job.options)
     loaded, file = load(job.model, options.loading), options.judging.calibration
@@ -189,11 +189,16 @@ def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool
 
 
 def with_base(model: Any, options: Options) -> Options:
-    """The settings with the base, if there is one, opened like the model but without its LoRAs."""
+    """The settings with the base, if there is one, opened like the model but without its LoRAs.
+
+    Revision, variant and configuration are those of the model, and of no other base.
+    """
     base = options.base_of(model)
     if base is None:
         return options
     loading = replace(options.loading_of(model), loras=())
+    if str(base) != str(model.name if isinstance(model, Model) else model):
+        loading = replace(loading, revision=None, variant=None, config=None)
     return replace(options, judging=replace(options.judging, base=load(base, loading)))
 
 
@@ -213,8 +218,6 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
 def _of_base(requests: Requests, bench: Bench, out: Path, watch: Watch) -> Calibration | None:
     """What scores are ranked among where there is a base: its drawings of the same prompts; None when stopped."""
     asked, policy = bench.options.judging, bench.options.policy
-    if asked.calibration:
-        raise MemdetectError("a calibration and a base exclude each other; give one of the two")
     usual = rounds_for(len(requests.items), scored=policy.asks_scores)
     rounds = usual if asked.base_rounds is None else asked.base_rounds
     watch.progress(0, len(requests.items), too_few_rounds(len(requests.items), rounds, policy))
