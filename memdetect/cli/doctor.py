@@ -24,7 +24,8 @@ def doctor_command(
     """Check whether this machine can scan: one line for each check, or JSON for a bug report; nothing is fetched.
 
     With --train-images or --lora it says instead what is understood of them: pictures, captions and where each stands,
-    what is left out and why. Exit codes: 0 it can, 3 it cannot, or only without a picture that cannot be opened.
+    what is left out and why. Every check has its line, also one of a file or folder that is not there. Exit codes: 0 it
+    can, 3 it cannot, or only without a picture that cannot be opened.
     """
     hush()
     from memdetect.cli.machine import examine, healthy
