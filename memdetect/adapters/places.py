@@ -2,10 +2,12 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 from memdetect.inputs import bundled
+from memdetect.inputs.options import Loading
 
 
 def _possible(name: str) -> Path:
@@ -41,6 +43,33 @@ def place_of(name: str) -> Path | None:
         said = "neither a folder nor a bundled model"
         raise MemdetectError(f"no model {name!r}: {said}; {near_name(name)}(bundled: {have})")
     return None
+
+
+def check_loading(model: Any, loading: Loading) -> None:
+    """MemdetectError for what a loading says and a model of this kind would ignore.
+
+    model: as `load` takes it; of a live pipeline, and of no name at all, others tell.
+    """
+    if not isinstance(model, str | Path) or not str(model).strip():
+        return
+    place = place_of(str(model))
+    file, kind = place is not None and place.is_file(), _kind(str(model), place)
+    taken = {
+        "revision": (place is None, "is of a model on a hub"),
+        "variant": (not file, "names weight files of a folder or of a model on a hub"),
+        "config": (file, "configures a model given as a single file"),
+    }
+    for name, (able, meaning) in taken.items():
+        if getattr(loading, name) and not able:
+            raise MemdetectError(f"--{name} {meaning}, and {str(model)!r} is {kind}; leave it out")
+
+
+def _kind(name: str, place: Path | None) -> str:
+    if place is None:
+        return "a model on a hub"
+    if place.is_file():
+        return "a single file"
+    return "a folder" if Path(name).is_dir() else "a bundled model"
 
 
 def near_name(name: str) -> str:

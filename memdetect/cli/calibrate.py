@@ -56,7 +56,8 @@ def calibrate_command(
     Exit codes: 0 done, 2 usage or input, 3 shards lack, 4 error, 130/143 interrupted and resumable.
     """
     hush()
-    requests = asked_for(clean or [], inputs, "clean")
+    of_files = {} if clean or not memorized else {"prompt_column": None, "prompts_format": None}
+    requests = asked_for(clean or [], replace(inputs, **of_files), "clean")
     checked_model(model)
     known = asked_for(memorized, replace(inputs, labels=None, unconditional=None)) if memorized else None
     sharing = shared(sharing)

@@ -24,11 +24,14 @@ def doctor_command(
     """Check whether this machine can scan: one line for each check, or JSON for a bug report; nothing is fetched.
 
     With --train-images or --lora it says instead what is understood of them: pictures, captions and where each stands,
-    what is left out and why. Exit codes: 0 it can, 3 it cannot, or only without a picture that cannot be opened.
+    what is left out and why. Every check has its line, also one of a file or folder that is not there. Exit codes: 0 it
+    can, 3 it cannot, or only without a picture that cannot be opened.
     """
     hush()
     from memdetect.cli.machine import examine, healthy
+    from memdetect.inputs.given import check_instance_prompt
 
+    check_instance_prompt(pictures)
     held: list[dict[str, Any]] | None = None
     if pictures.train_images or loading.loras:
         checks, held = _given(pictures, loading.loras)

@@ -115,15 +115,20 @@ def say_loading(model: str, loading: Loading) -> None:
 def opened(model: str, loading: Loading) -> Any:
     """The loaded model, with a line on stderr that it is being loaded."""
     from memdetect.adapters import load
+    from memdetect.adapters.places import check_loading
 
-    say_loading(checked_model(model), loading)
+    check_loading(checked_model(model), loading)
+    say_loading(model, loading)
     return load(model, loading)
 
 
 def asked_for(files: Sequence[str], inputs: Inputs, name: str = "unconditional") -> Any:
     """The requests of files, labels or images without a prompt; name: the beginning of the ids of the last."""
+    from memdetect.inputs.given import check_reading
     from memdetect.inputs.labels import requests_of
     from memdetect.inputs.prompts import read
 
     found = requests_of(files, inputs.labels, inputs.unconditional, name)
+    if found:
+        check_reading(inputs, "--labels is" if inputs.labels else "--unconditional is")
     return found or read(files, column=inputs.prompt_column, format=inputs.prompts_format)

@@ -120,10 +120,13 @@ def _begin(requests: Any, model: str, settings: Any, *, dry_run: bool) -> None:
 def _requests(model: str, files: list[str], inputs: Inputs, lookup: Lookup) -> Any:
     """What is to be scanned: what is given, else the captions of the training pictures."""
     hush()
-    from memdetect.inputs.given import training_requests
+    from memdetect.inputs.given import check_reading, training_requests
 
     given = bool(files or inputs.labels or inputs.unconditional)
-    found = training_requests(lookup, given=given) or asked_for(files, inputs)
+    captions = training_requests(lookup, given=given)
+    if captions:
+        check_reading(inputs, "the captions of --train-images are")
+    found = captions or asked_for(files, inputs)
     checked_model(model)
     return found
 

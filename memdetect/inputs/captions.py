@@ -102,7 +102,8 @@ def _listed(folder: Path, pictures: list[Path]) -> tuple[dict[Path, list[Sourced
     listed: dict[Path, list[Sourced]] = {path: [] for path in pictures}
     homes = sorted({folder, *(above for p in pictures for above in p.parents if above.is_relative_to(folder))})
     read: set[Path] = set()
-    known = {composed(str(way)): picture for picture in pictures for way in (picture, picture.absolute())}
+    ways = ((os.path.normpath(way), picture) for picture in pictures for way in (picture, picture.absolute()))
+    known = {composed(way): picture for way, picture in ways}
     for path in [home / name for home in homes for name in METADATA if (home / name).is_file()]:
         for named, captions, place in _rows(path):
             read.add(path)

@@ -9,7 +9,7 @@ from memdetect.errors import MemdetectError
 from memdetect.files import written
 from memdetect.inputs.captions import captioned, prompts_of
 from memdetect.inputs.labels import label_requests, unconditional_requests
-from memdetect.inputs.options import Lookup
+from memdetect.inputs.options import Inputs, Lookup
 from memdetect.inputs.prompts import Request, Requests, blame, gathered, keep, read, request_of
 from memdetect.inputs.tables import check_row
 
@@ -22,11 +22,29 @@ CLEAN = ("clean", "labels", "unconditional", "files")
 
 
 def training_requests(lookup: Lookup, *, given: bool) -> Requests | None:
-    """The captions of the training pictures; None without a folder of them, and where something else is given."""
+    """The captions of the training pictures; None without a folder of them, and where something else is given.
+
+    MemdetectError for an instance prompt where no captions are read, neither to be scanned nor for an index.
+    """
+    check_instance_prompt(lookup)
     folder, instance = lookup.train_images, lookup.instance_prompt
-    if instance and not folder:
-        raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
+    if instance and given and not lookup.search:
+        said = "--instance-prompt is a caption, and with these inputs and --no-index no caption is read"
+        raise MemdetectError(f"{said}; leave it out")
     return prompts_of(captioned(Path(folder), instance)) if folder and not given else None
+
+
+def check_instance_prompt(lookup: Lookup) -> None:
+    """MemdetectError for a caption of training pictures without any."""
+    if lookup.instance_prompt and not lookup.train_images:
+        raise MemdetectError("--instance-prompt is the caption of --train-images, which is not given; add it")
+
+
+def check_reading(inputs: Inputs, instead: str) -> None:
+    """MemdetectError for what is said of prompt files where something else is given instead."""
+    for option, value in (("--prompt-column", inputs.prompt_column), ("--prompts-format", inputs.prompts_format)):
+        if value:
+            raise MemdetectError(f"{option} is of prompt files, and {instead} given instead; leave it out")
 
 
 def requests_from(given: Mapping[str, Any], home: Path, ways: Sequence[str] = SCANNED) -> Requests:

@@ -128,7 +128,8 @@ def meta_captions(path: Path, pictures: list[Path]) -> dict[Path, list[str]]:
     for picture in pictures:
         if not picture.is_relative_to(path.parent):
             continue
-        ways = (picture.absolute(), picture, picture.relative_to(path.parent), Path(picture.name))
+        whole = (Path(os.path.normpath(way)) for way in (picture.absolute(), picture))
+        ways = (*whole, picture.relative_to(path.parent), Path(picture.name))
         keys = [str(key) for way in ways for key in (way, way.with_suffix(""))]
         if captions := next((values[key] for key in keys if values.get(key)), None):
             found[picture] = captions

@@ -24,7 +24,7 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
-from memdetect.scanning.given_files import check_files, check_labels
+from memdetect.scanning.given_files import check_calibration, check_labels
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.made_once import keep, made_before, rests_on
 from memdetect.scanning.measure import measure
@@ -59,10 +59,7 @@ def run_calibration(
     for one to be searched whose images are not finite.
     """
     options, watch = replace(options or Options(), save_images=False), watch or Watch()
-    if options.sharing.ray is not None:
-        raise MemdetectError("a calibration is not handed to Ray; share it by --workers, or by --rank and --world")
-    check_files(options)
-    check_labels(requests, model)
+    check_calibration(requests, model, options)
     requests = _clean(requests)
     known = _memorized(options.memorized, requests) if options.memorized else None
     loaded = load(model, options.loading)

@@ -26,7 +26,7 @@ from memdetect.runs.header import Header
 from memdetect.runs.plan import Plan, Settings
 from memdetect.scanning.base_scores import part_of_round, rounds_for
 from memdetect.scanning.costs import Effort, cost_lines, levels_in
-from memdetect.scanning.given_files import check_files, check_labels
+from memdetect.scanning.given_files import check_labels, check_options
 from memdetect.scanning.planned_screen import planned_screen, screen_lines
 from memdetect.scanning.planning import bar_of, index_facts, readings_of
 from memdetect.scanning.prepare import INDEX, Options, deciding, searched_index
@@ -131,7 +131,7 @@ def _planned(model: str, options: Options, *, images: bool) -> Planned:
     card = read_card(folder)
     if folder is not None and (folder / admitted.INDEX).is_file():
         admitted.check_model(model, folder)
-    check_files(options)
+    check_options(model, options)
     asked, sampling, probing = options.loading, options.sampling, options.probing
     wanted: dict[str, Any] = {
         "steps": sampling.steps,

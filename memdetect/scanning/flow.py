@@ -25,7 +25,7 @@ from memdetect.runs.screen import Screen
 from memdetect.scanning.base_scores import FOLDER, base_calibration, rounds_for
 from memdetect.scanning.closing import judged, keep, rests_on_all
 from memdetect.scanning.earlier import Earlier, Measure
-from memdetect.scanning.given_files import check_files, check_labels
+from memdetect.scanning.given_files import check_labels, check_options
 from memdetect.scanning.loop import Watch, compute_as_begun, opened_with, sample_all
 from memdetect.scanning.own_index import with_own_index
 from memdetect.scanning.planning import header_of, settings_of
@@ -159,7 +159,7 @@ def open_scan(job: ScanJob, watch: Watch, measure: Measure = sample_all) -> Read
     """
     requests, out, earlier = job.requests, job.out, Earlier(job.out, watch, measure)
     check_screening(job.options)
-    check_files(job.options)
+    check_options(job.model, job.options)
     check_labels(requests, job.model)
     options = with_base(job.model, job.options)
     loaded, file = load(job.model, options.loading), options.judging.calibration
@@ -234,11 +234,16 @@ def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool
 
 
 def with_base(model: Any, options: Options) -> Options:
-    """The settings with the base, if there is one, opened like the model but without its LoRAs."""
+    """The settings with the base, if there is one, opened like the model but without its LoRAs.
+
+    Revision, variant and configuration are those of the model, and of no other base.
+    """
     base = options.base_of(model)
     if base is None:
         return options
     loading = replace(options.loading_of(model), loras=())
+    if str(base) != str(model.name if isinstance(model, Model) else model):
+        loading = replace(loading, revision=None, variant=None, config=None)
     return replace(options, judging=replace(options.judging, base=load(base, loading)))
 
 
@@ -258,8 +263,6 @@ def _refuse_another(requests: Requests, bench: Bench, out: Path) -> None:
 def _of_base(requests: Requests, bench: Bench, earlier: Earlier) -> Calibration | None:
     """What scores are ranked among where there is a base: its drawings of the same prompts; None when stopped."""
     asked, policy = bench.options.judging, bench.options.policy
-    if asked.calibration:
-        raise MemdetectError("a calibration and a base exclude each other; give one of the two")
     prompts, many = len(requests.items), len(deciding(bench.model.card, bench.options, bench.detectors))
     usual = rounds_for(prompts, scored=policy.asks_scores, deciding=many)
     rounds = usual if asked.base_rounds is None else asked.base_rounds

@@ -1,4 +1,4 @@
-"""What was named on the command line or in Python is there, before any model is opened: one check for every way in."""
+"""What was named is there and nothing said is ignored, before any model is opened: one check for every way in."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,50 @@ from typing import Any
 
 from memdetect.adapters import Model
 from memdetect.adapters.loras import check_lora
-from memdetect.adapters.places import place_of
+from memdetect.adapters.places import check_loading, place_of
 from memdetect.adapters.rows import adapter_of
 from memdetect.errors import MemdetectError
 from memdetect.files import did_you_mean
 from memdetect.inputs.folders import images_in
 from memdetect.inputs.prompts import Requests
 from memdetect.scanning.prepare import Options
+
+
+def check_options(model: Any, options: Options) -> None:
+    """MemdetectError for files that are not there, and for what would be ignored beside this model or the base.
+
+    model: as `load` takes it.
+    """
+    check_files(options)
+    check_loading(model, options.loading)
+    _check_base(model, options)
+
+
+def check_calibration(requests: Requests, model: Any, options: Options) -> None:
+    """As `check_options` and `check_labels`, and MemdetectError for what only a scan takes."""
+    if options.sharing.ray is not None:
+        raise MemdetectError("a calibration is not handed to Ray; share it by --workers, or by --rank and --world")
+    if options.lookup.train_images:
+        said = "a calibration looks up its prompts in an index, not among training pictures"
+        raise MemdetectError(f"{said}; give index=, or leave out train_images")
+    check_options(model, options)
+    check_labels(requests, model)
+
+
+def _check_base(model: Any, options: Options) -> None:
+    asked = options.judging
+    if options.base_of(model) is None:
+        if asked.base_rounds is not None:
+            said = "--base-rounds says how often a base draws each prompt, and there is none"
+            raise MemdetectError(f"{said}; give --base, or leave it out")
+        return
+    own = "the LoRA's base, which --train-images asks for," if asked.base is None else ""
+    if asked.calibration:
+        cure = "leave out one of the two" if own else "give one of the two"
+        raise MemdetectError(f"a calibration and {own or 'a base'} exclude each other; {cure}")
+    if options.screening.asked:
+        said = f"--screen and {own or '--base'} exclude each other: a base draws every prompt many times over"
+        raise MemdetectError(f"{said}; leave out one of the two")
 
 
 def check_files(options: Options) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from memdetect.adapters import Model, load
+from memdetect.adapters.places import check_loading
 from memdetect.detectors import find
 from memdetect.detectors.choice import chosen, with_bank
 from memdetect.detectors.detector import Detector
@@ -132,6 +133,7 @@ def score(
     _check_loading(model, loading)
     every, probed = every_prompt(prompts), probing or Probing()
     items = list(first_of_each(every).values())
+    check_loading(model, loading or Loading())
     ready = load(model, loading)
     sampler = sampler_of(ready, sampling or Sampling())
     asked = tuple(detectors) or tuple(probed.detectors)

@@ -80,7 +80,7 @@ def screener_of(bench: Bench, requests: Requests, clean: Calibration | None) -> 
     """The screen that a scan asks for, None where it asks for none.
 
     clean: the calibration of the scan, which `screen_p` ranks among. Raises MemdetectError (usage), before the first
-    image: for given images, beside a base, for a detector that needs more than the first steps, for settings that
+    image: for given images, for a detector that needs more than the first steps, for settings that
     cannot serve it, for missing clean scores, and for a recall that was measured for another screen.
     """
     asked, file = bench.options.screening, bench.options.judging.screen_recall
@@ -107,8 +107,6 @@ def check_screening(options: Options) -> None:
         raise MemdetectError("--screen and --screen-p both choose prompts; give one of the two")
     if asked.asked:
         screening_detectors(asked)
-        if options.judging.base is not None:
-            raise MemdetectError("--screen and --base exclude each other: a base draws every prompt many times over")
         return
     further = {
         "--screen-detector": asked.screen_detectors,

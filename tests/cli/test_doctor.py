@@ -171,3 +171,10 @@ def test_lora_files_are_read_without_a_model(tmp_path, capsys):
     assert capsys.readouterr().out == f"ok    LoRA: {good}: 1 layers, 2 tensors, at scale 0.5\n"
     assert run(["doctor", "--lora", str(good), "--lora", str(bad)]) == 3
     assert "are DoRA in kohya's names" in capsys.readouterr().out
+
+
+def test_what_is_not_there_is_a_failed_check_and_the_others_are_made(tmp_path, capsys):
+    assert run(["doctor", "--lora", str(tmp_path / "no.safetensors"), "--train-images", str(tmp_path / "no")]) == 3
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("fail  training pictures: --train-images ")
+    assert second.startswith("fail  LoRA: --lora ")

@@ -85,6 +85,20 @@ def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None
         ([*SCAN, "--dtype", "fp99"], "'fp99' is not one of"),
         ([*SCAN, "--format", "xml"], "'xml' is not one of"),
         ([*SCAN, "--call", "height"], "--call 'height' has no '='"),
+        ([*SCAN, "--call", "a=1", "--call", "a=2"], "--call gives 'a' twice; give it once"),
+        (
+            ["scan", "--model", "m", "--labels", "0", "--prompt-column", "x"],
+            "--prompt-column is of prompt files, and --labels is given instead; leave it out",
+        ),
+        (
+            ["scan", "--model", "m", "--unconditional", "2", "--prompts-format", "csv"],
+            "--prompts-format is of prompt files, and --unconditional is given instead; leave it out",
+        ),
+        (
+            ["calibrate", "--model", "m", "--unconditional", "2", "--prompt-column", "x"],
+            "--prompt-column is of prompt files, and --unconditional is given instead; leave it out",
+        ),
+        (["doctor", "--instance-prompt", "x"], "--instance-prompt is the caption of --train-images, which is not"),
         (["layers"], "Missing option '--model'"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value[-2:]),

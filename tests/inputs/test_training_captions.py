@@ -226,3 +226,22 @@ def test_accents_may_be_written_apart_in_one_name_and_together_in_the_other(tmp_
     row = {"file_name": f"{other}.png", "text": "a table"}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(row), encoding="utf-8")
     assert {caption for _, caption in captioned(tmp_path)} == {"a cup", "a table"}
+
+
+@pytest.mark.parametrize("list_name", ["metadata.jsonl", "metadata.csv", "meta_cap.json"])
+@pytest.mark.parametrize("named", ["a.png", "ABSOLUTE"])
+@pytest.mark.parametrize("given", ["x/../photos", "photos/../x/../photos", "./photos", "photos/"])
+def test_a_folder_is_found_by_whatever_path_it_is_given(list_name, named, given, tmp_path, monkeypatch):
+    """A list is compared by paths, which can be spelt in many ways."""
+    (tmp_path / "x").mkdir()
+    put(tmp_path, {"photos/a.png": None})
+    name = str(tmp_path / "photos" / "a.png") if named == "ABSOLUTE" else named
+    texts = {
+        "metadata.jsonl": json.dumps({"file_name": name, "text": "a cat"}) + "\n",
+        "metadata.csv": f"file_name,text\n{name},a cat\n",
+        "meta_cap.json": json.dumps({name: {"caption": "a cat"}}),
+    }
+    put(tmp_path, {f"photos/{list_name}": texts[list_name]})
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path(given), Path(f"{tmp_path}/{given}")):
+        assert found(folder) == [("a.png", "a cat")]

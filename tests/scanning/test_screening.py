@@ -202,7 +202,7 @@ def test_a_finished_run_is_read_and_not_made_again(finished: Path, pipe: Any) ->
         ({"screen_detectors": ("dcs",), "guidance_scale": 1.0}, "'dcs' needs the unconditional branch, and guidance 1"),
         ({"screen_detectors": ("agreement",), "num_seeds": 1}, "'agreement' compares the images of a prompt"),
         ({"screen": None, "screen_p": 0.1}, "--screen-p ranks sharpness of 3 steps among clean scores: there are no"),
-        ({"base": "x"}, "--screen and --base exclude each other"),
+        ({"base": "some/base"}, "--screen and --base exclude each other"),
         ({"screen_recall": "nowhere.json"}, "there is no nowhere.json; measure it with `memdetect screen-recall`"),
     ],
 )

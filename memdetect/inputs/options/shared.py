@@ -22,12 +22,17 @@ class Given:
 
 
 def pipeline_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs as a dict; a value is JSON where it parses, else text. MemdetectError for one without `=`."""
+    """NAME=VALUE pairs as a dict; a value is JSON where it parses, else text.
+
+    MemdetectError for one without `=`, and for a name that is given twice.
+    """
     found: dict[str, Any] = {}
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals:
             raise MemdetectError(f"--call {pair!r} has no '='; expected NAME=VALUE, such as height=512")
+        if name in found:
+            raise MemdetectError(f"--call gives {name!r:.60} twice; give it once")
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError:
