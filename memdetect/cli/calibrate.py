@@ -139,6 +139,7 @@ def _say(made: Any) -> None:
         say(f"kind {kind.name}, as {kind.example!r:.60}: {kind.tuning} for tuning, {kind.clean} for calibration")
     for kind, count in Counter(item.kind for item in made.known).items():
         say(f"{count} memorized prompts of kind {kind}")
+    _say_back(made)
     why = made.provenance.get("unchecked", "")
     if made.checked:
         say(made.checked)
@@ -146,6 +147,14 @@ def _say(made: Any) -> None:
         say(f"not checked for copies: {why}; assumes clean calibration prompts")
     else:
         say(f"not checked for copies: {why}; images of the model itself: a gate will not pass on them")
+
+
+def _say_back(made: Any) -> None:
+    """Which prompts of the bank came back as copies."""
+    from memdetect.judging.calibration.banked import removed_in_bank, said_of_bank
+
+    if back := said_of_bank(removed_in_bank(made)):
+        say(f"{back}; take them out and calibrate again")
 
 
 def _say_short(made: Any) -> None:

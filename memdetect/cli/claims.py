@@ -58,7 +58,10 @@ def power(
         ),
     ] = (),
     test_split: Annotated[
-        bool, typer.Option("--test-split", help="Of prompts without parts, take only the test split, drawn by hash.")
+        bool,
+        typer.Option(
+            "--test-split", help="Of prompts without parts, take only the test split: half of the families, by a hash."
+        ),
     ] = False,
     splits: Annotated[int, typer.Option("--splits", min=1, help="Number of re-splits of the clean scores.")] = 200,
     json_file: Json = None,

@@ -9,6 +9,7 @@ from typing import Any
 from memdetect.errors import MemdetectError
 from memdetect.files import real
 from memdetect.judging.calibration import Calibration, read_calibration
+from memdetect.judging.calibration.banked import read_with_bank
 from memdetect.judging.integrity import exchanged
 from memdetect.judging.rows import Reader, Records, Rows
 from memdetect.judging.run_rows import add_run
@@ -95,7 +96,7 @@ def _judged_by(file: Path, header: Header, rows: Rows) -> tuple[Header, Calibrat
 
     The clean prompts keep their words: the kinds of the rows are told anew by them.
     """
-    found = read_calibration(file)
+    found = read_with_bank(file)
     if found is None:
         raise MemdetectError(f"there is no calibration {str(file)!r}; make one with `memdetect calibrate`")
     kept = found.cut(header.plan)

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from memdetect.inputs.wording import worded
+from memdetect.judging.calibration.banked import TOLERATED, removed_in_bank, said_of_bank
 from memdetect.judging.columns import distinct
 from memdetect.judging.families import families_of, flagging_ranks
 from memdetect.judging.findings import Findings
@@ -95,6 +96,9 @@ def _calibrated(found: Findings, policy: Policy, bar: tuple[int, int]) -> Rule:
         return Rule("calibration", "inconclusive", f"{reason}; calibrate with --index", n)
     if blind := _tells_no_kinds(found, found.reference):
         return Rule("calibration", "inconclusive", f"{blind}; calibrate with more", n, SMALLEST_KIND)
+    if found.header.plan.bank and len(back := removed_in_bank(found.calibration)) > TOLERATED:
+        reason = f"{said_of_bank(back)}: what resembles them scores low; take them out and calibrate again"
+        return Rule("calibration", "inconclusive", reason, len(back), TOLERATED)
     return Rule("calibration", "pass", "", n)
 
 

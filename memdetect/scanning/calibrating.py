@@ -24,11 +24,12 @@ from memdetect.runs.folder import RunFolder
 from memdetect.runs.header import Header
 from memdetect.runs.index_facts import coverage_phrase
 from memdetect.runs.records import Measurement
+from memdetect.scanning.costs import pace_of
 from memdetect.scanning.given_files import check_calibration, check_labels
 from memdetect.scanning.loop import Watch, sample_all
 from memdetect.scanning.made_once import keep, made_before, rests_on
 from memdetect.scanning.measure import measure
-from memdetect.scanning.own_bank import known_beside, made_bank, run_beside
+from memdetect.scanning.own_bank import known_beside, made_bank, removed_of, run_beside
 from memdetect.scanning.planning import header_of, searched
 from memdetect.scanning.prepare import Bench, Options, prepare
 from memdetect.scanning.soundness import single_colour
@@ -101,11 +102,11 @@ def _made(
 ) -> Calibration:
     """The calibration of runs that are whole: of clean prompts, and of memorized ones if there are any."""
     (header, rows), more = measured
-    made = _checked(header, rows, bench, folder, search)
+    made = _checked(requests, (header, rows), bench, folder, search)
     made = known_of_kinds(with_known(made, *more), more[1]) if more else made
-    facts = {**made.provenance, "created": header.created, **_pace(folder, header, bench)}
+    facts = {**made.provenance, "created": header.created, **pace_of(folder, header, bench)}
     lost = header.planned - len(rows)
-    held = bench.bank.facts if bench.bank else {}
+    held = bench.bank.facts | removed_of(made, requests, bench.bank.families) if bench.bank else {}
     more_facts = {"provenance": {**facts, "nonfinite": lost}, "about": _about(requests), "bank": held}
     return made.model_copy(update=more_facts)
 
@@ -217,17 +218,21 @@ def _clean(requests: Requests) -> Requests:
 
 
 def _checked(
-    header: Header, rows: list[Measurement], bench: Bench, folder: RunFolder, search: "_Given | _Search | str"
+    requests: Requests, measured: Rows, bench: Bench, folder: RunFolder, search: "_Given | _Search | str"
 ) -> Calibration:
-    """The calibration of the rows, without those whose images match; never without others, or p would be too small."""
-    every = with_kinds(calibration_of_run(header, rows), header.plan)
+    """The calibration of the rows, without those whose images match; never without others, or p would be too small.
+
+    Parts are drawn once, of all requests, so that what the bank holds stays for tuning whatever is lost or removed.
+    """
+    header, rows = measured
+    every = with_kinds(calibration_of_run(header, rows, requests.items), header.plan)
     if isinstance(search, str):
         return _unchecked(every, search)
     matched: dict[str, bool] = {}
     removed: list[Removed] = []
     while True:
         kept = [row for row in rows if not matched.get(row.id)]
-        made = of_kinds(calibration_of_run(header, kept), every)
+        made = of_kinds(calibration_of_run(header, kept, requests.items), every)
         new = [row for row in _strongest(kept, made, header) if row.id not in matched]
         if not new:
             break
@@ -278,16 +283,6 @@ def _images(row: Measurement, bench: Bench, folder: RunFolder) -> list[Path]:
             "or leave out the search (--no-index)"
         )
     return [folder.path / name for name in made.files]
-
-
-def _pace(folder: RunFolder, header: Header, bench: Bench) -> dict[str, Any]:
-    """Seconds for each image, and where: what a later scan of this model will about take."""
-    shards = [event for event in folder.events() if event.get("event") == "shard"]
-    timed = [(event.get("items"), event.get("seconds")) for event in shards]
-    whole = [(count, spent) for count, spent in timed if isinstance(count, int) and isinstance(spent, int | float)]
-    images = sum(count for count, _ in whole) * bench.sampler.num_seeds
-    pace = sum(spent for _, spent in whole) / images if images else 0.0
-    return {"seconds_per_image": round(pace, 4), "device": bench.model.device, "seed": bench.sampler.seed}
 
 
 def _about(requests: Requests) -> str:

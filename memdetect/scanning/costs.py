@@ -16,6 +16,9 @@ from memdetect.errors import MemdetectError
 from memdetect.judging.calibration import Calibration
 from memdetect.probing.needs import AFTER, FIRST, Need
 from memdetect.probing.running import sigma_of
+from memdetect.runs.folder import RunFolder
+from memdetect.runs.header import Header
+from memdetect.scanning.prepare import Bench
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +126,13 @@ def _span(seconds: float) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+
+
+def pace_of(folder: RunFolder, header: Header, bench: Bench) -> dict[str, Any]:
+    """Seconds for each image, and where: what a later scan of this model will about take."""
+    shards = [event for event in folder.events() if event.get("event") == "shard"]
+    timed = [(event.get("items"), event.get("seconds")) for event in shards]
+    whole = [(count, spent) for count, spent in timed if isinstance(count, int) and isinstance(spent, int | float)]
+    images = sum(count for count, _ in whole) * bench.sampler.num_seeds
+    pace = sum(spent for _, spent in whole) / images if images else 0.0
+    return {"seconds_per_image": round(pace, 4), "device": bench.model.device, "seed": bench.sampler.seed}

@@ -18,7 +18,8 @@ from memdetect.detectors.detector import Detector
 from memdetect.inputs import bundled
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.inputs.wording import family_key, worded
-from memdetect.judging.calibration import Calibration, Item, read_calibration
+from memdetect.judging.calibration import Calibration, Item
+from memdetect.judging.calibration.banked import read_with_bank
 from memdetect.judging.forecast import clean_count, forecast, forecast_lines, with_obstacles
 from memdetect.judging.telling import kinds_in
 from memdetect.probing.checks import check_seeds
@@ -147,7 +148,7 @@ def _planned(model: str, options: Options, *, images: bool) -> Planned:
     planned = Planned(model, options, folder, card, None, made, (), images=images)
     shipped = folder / "calibration.json" if folder and not made["loras"] else None
     file = options.judging.calibration or shipped
-    clean = read_calibration(Path(file)) if file and planned.base is None else None
+    clean = read_with_bank(Path(file)) if file and planned.base is None else None
     asked_for = find(tuple(probing.detectors))
     detectors = asked_for or usual(int(made["num_seeds"] or 1), banked=bool(clean and clean.bank), images=images)
     check_seeds(detectors, int(made["num_seeds"] or 1))

@@ -12,7 +12,8 @@ from memdetect.errors import MemdetectError
 from memdetect.files import write_atomic
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.judging import judge
-from memdetect.judging.calibration import Calibration, read_calibration
+from memdetect.judging.calibration import Calibration
+from memdetect.judging.calibration.banked import read_with_bank
 from memdetect.judging.forecast import too_few_rounds
 from memdetect.judging.run import Run
 from memdetect.judging.telling import kinds_in
@@ -273,8 +274,8 @@ def _of_base(requests: Requests, bench: Bench, earlier: Earlier) -> Calibration 
 def calibration_of(model: Model, file: Path | None = None) -> Calibration | None:
     """The clean scores in a file, or those shipped beside a model's card; MemdetectError if a named file is missing."""
     if file is None:
-        return read_calibration(model.folder / "calibration.json") if model.folder else None
-    found = read_calibration(file)
+        return read_with_bank(model.folder / "calibration.json") if model.folder else None
+    found = read_with_bank(file)
     if found is None:
         raise MemdetectError(f"there is no calibration {str(file)!r}; make one with `memdetect calibrate`")
     return found

@@ -1,6 +1,7 @@
 """The bank of a calibration: the first steps of its tuning prompts, for the detectors that compare with them."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from memdetect.detectors.choice import chosen
 from memdetect.errors import MemdetectError
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.inputs.wording import family_key
-from memdetect.judging.calibration import parts_of
+from memdetect.judging.calibration import Calibration, parts_of
+from memdetect.judging.calibration.banked import REMOVED
 from memdetect.probing import Probe, Sampler, probe_prompts
 from memdetect.probing.trace import Trace
 from memdetect.runs.folder import RunFolder
@@ -54,6 +56,13 @@ def made_bank(requests: Requests, model: Model, options: Options, out: Path, wat
             _refuse_another(requests, model, options, out)
             found = _made(model, sampler, tuning, bank_file(out), settings, watch)
     return found, found is not None
+
+
+def removed_of(made: Calibration, requests: Requests, families: Collection[str]) -> dict[str, list[str]]:
+    """Ids of prompts that came back as copies, of those whose families are in the bank; {} where there are none."""
+    own = {item.id: family_key(item.meta, item.prompt) for item in requests.items}
+    found = [entry.id for entry in made.removed if own.get(entry.id) in families]
+    return {REMOVED: found} if found else {}
 
 
 def bank_in(folder: Path, model: Model, sampler: Sampler, items: list[Request], watch: Watch) -> Bank | None:

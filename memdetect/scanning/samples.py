@@ -165,12 +165,11 @@ def _calibration(clean: Samples, memorized: Samples | None, desk: Desk, out: Pat
     if found is None or (memorized and more is None):
         return None
     header, rows = found
-    every = with_kinds(calibration_of_run(header, rows), header.plan)
+    every = with_kinds(calibration_of_run(header, rows, kept), header.plan)
     copies = [row for row in rows if any(match.copy_found or match.partial_found for match in row.matches)]
     removed = {row.id for row in copies}
-    made = (
-        every if not copies else of_kinds(calibration_of_run(header, [r for r in rows if r.id not in removed]), every)
-    )
+    left = [row for row in rows if row.id not in removed]
+    made = every if not copies else of_kinds(calibration_of_run(header, left, kept), every)
     named = tuple(Removed(id=row.id, prompt=row.prompt or "", images=row.files) for row in copies)
     facts = {**made.provenance, "created": header.created, "nonfinite": header.planned - len(rows)}
     made = made.model_copy(update={"removed": named, "provenance": facts, **_search(rows, copies, desk, facts)})

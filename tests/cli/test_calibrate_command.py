@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from synthetic_runs import calibration
 
 from memdetect.cli import run
+from memdetect.cli.calibrate import _say_back
 from memdetect.inputs.bundled import model_folder as model_folder_of
 from memdetect.judging.calibration import read_calibration
 
@@ -92,3 +94,15 @@ def test_a_dry_run_says_what_outputs_would_be_looked_up_in(work, capsys, monkeyp
     Image.new("RGB", (8, 8)).save("photos/a.png")
     assert run([*scan, "--train-images", "photos"]) == 0
     assert "looked up among the pictures of photos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", [0, 2, 12])
+def test_prompts_of_the_bank_that_came_back_are_said_in_one_line(count, capsys):
+    made = calibration([1.0]).model_copy(update={"bank": {"removed": [f"r{i}" for i in range(count)]}})
+    _say_back(made)
+    told = {
+        2: "2 prompts that came back as copies are in the bank, ids r0, r1; take them out and calibrate again\n",
+        12: "12 prompts that came back as copies are in the bank, ids r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, ...; "
+        "take them out and calibrate again\n",
+    }
+    assert capsys.readouterr().err == told.get(count, "")

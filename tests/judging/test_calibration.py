@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from synthetic_runs import calibration, header, plan_of, row, words
 
+from memdetect.detectors.bank import Bank, bank_file, read_bank, write_bank
 from memdetect.errors import Exit, MemdetectError
-from memdetect.judging import judge
+from memdetect.inputs.wording import text_key
+from memdetect.judging import Rule, judge
 from memdetect.judging.calibration import (
     Calibration,
+    Removed,
     calibration_of_run,
     draw_parts,
     parts_of,
     read_calibration,
     with_known,
 )
+from memdetect.judging.calibration.banked import REMOVED, read_with_bank, removed_in_bank
 from memdetect.runs.plan import Places
 from memdetect.runs.records import Score
 
@@ -155,6 +160,83 @@ def test_given_parts_are_kept_and_half_given_ones_refused() -> None:
     with pytest.raises(MemdetectError, match="of part None"):
         parts_of([*rows, row(7, 1.0)])
     assert not parts_of([row(i, 1.0) for i in range(4)])[1]
+
+
+def test_parts_are_drawn_of_what_was_planned_and_stay_whoever_is_lost() -> None:
+    """2,000 prompts, 400 of them for tuning and in the bank; 20 are lost. Mutant: drawn anew, 4 of the bank rank."""
+    rows = [row(i, float(i)) for i in range(2000)]
+    drawn = {item.id: item.part for item in calibration_of_run(header(2000), rows).items}
+    lost = {name for name, part in drawn.items() if part == "calibration"} - {r.id for r in rows[:1950]}
+    kept = [r for r in rows if r.id not in lost]
+    assert len(lost) > 20
+    made = calibration_of_run(header(2000), kept, rows)
+    assert made.parts == "drawn"
+    assert {item.id: item.part for item in made.items} == {r.id: drawn[r.id] for r in kept}
+    assert {i.id: i.part for i in calibration_of_run(header(2000), kept).items} != {r.id: drawn[r.id] for r in kept}
+
+
+def bank_of_families(path: Path, families: list[str]) -> Bank:
+    """A bank of these families beside a calibration."""
+    bank = Bank(tuple(families), torch.zeros(len(families), 4).half(), torch.zeros(2, 0))
+    write_bank(bank_file(path), bank)
+    return bank
+
+
+@pytest.mark.parametrize(("count", "named"), [(1, []), (2, []), (3, ["r0", "r1", "r2"])])
+def test_removed_prompts_in_the_bank_of_an_older_file_are_found_where_they_are_too_many(
+    count: int, named: list[str], tmp_path: Path
+) -> None:
+    path, texts = tmp_path / "calibration.json", [words(i, "gone") for i in range(count)]
+    bank = bank_of_families(path, [text_key(text) for text in [*texts, words(0, "clean")]])
+    gone = [Removed(id=f"r{i}", prompt=text, images=[]) for i, text in enumerate([*texts, "not in it"])]
+    made = calibration([1.0, 2.0]).model_copy(update={"removed": tuple(gone), "bank": bank.facts})
+    path.write_text(made.model_dump_json(), encoding="utf-8")
+    found = read_with_bank(path)
+    assert found is not None
+    assert sorted(removed_in_bank(found)) == named
+    assert (found == made) == (not named)  # what tolerates them stays as it is, and so its digest
+    assert removed_in_bank(found.cut(plan_of())) == removed_in_bank(found)
+    bank_file(path).write_bytes(b"\xff" * 20)
+    assert read_with_bank(path) == made
+    bank_file(path).unlink()
+    assert read_with_bank(path) == made
+    assert read_with_bank(tmp_path / "none.json") is None
+
+
+def test_removed_prompts_of_families_with_a_column_are_counted_by_what_the_bank_alone_holds(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    bank = bank_of_families(path, ["d", "c", "b", "a", text_key(words(0, "clean"))])
+    gone = tuple(Removed(id=f"r{i}", prompt=words(i, "gone"), images=[]) for i in range(3))
+    made = calibration([1.0, 2.0]).model_copy(update={"removed": gone, "bank": bank.facts})
+    path.write_text(made.model_dump_json(), encoding="utf-8")
+    assert removed_in_bank(read_with_bank(path)) == ["of family a", "of family b", "of family c"]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_bank_with_more_than_two_prompts_that_came_back_decides_nothing(count: int) -> None:
+    ids = [f"r{i}" for i in range(count)]
+    made = calibration([float(i) for i in range(1000)], 200).model_copy(update={"bank": {"digest": "b", REMOVED: ids}})
+    rows = [row(i, 300.0 + 100 * i) for i in range(5)]
+
+    def rule(bank: str) -> Rule:
+        verdict = judge(header(5, made, plan={"bank": bank}), rows, made)[1]
+        return next(rule for rule in verdict.rules if rule.name == "calibration")
+
+    said = "3 prompts that came back as copies are in the bank, ids r0, r1, r2: what resembles them scores low; "
+    wanted = ("pass", "") if count == 2 else ("inconclusive", f"{said}take them out and calibrate again")
+    assert (rule("b").outcome, rule("b").reason) == wanted
+    assert rule("").outcome == "pass"  # of a run that compares with no bank
+
+
+def test_the_bundled_calibration_is_as_it_was_made() -> None:
+    """Two of its removed prompts are in its bank, which is tolerated: its digest is that of its runs."""
+    path = Path(__file__).parents[2] / "models" / "emoji-scenes" / "calibration.json"
+    made = read_with_bank(path)
+    assert made == read_calibration(path)
+    assert made is not None
+    families = read_bank(bank_file(path))
+    assert families is not None
+    assert len({*families.families} - {item.family for item in made.items}) == 2  # seen-0260 and seen-1828
 
 
 def test_a_run_becomes_a_calibration_of_its_settings() -> None:

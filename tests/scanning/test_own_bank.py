@@ -15,7 +15,9 @@ from tiny_stable import WORDS
 from memdetect.adapters import load
 from memdetect.detectors.bank import bank_file, read_bank, write_bank
 from memdetect.errors import MemdetectError
-from memdetect.judging.calibration import Calibration
+from memdetect.inputs.wording import family_key
+from memdetect.judging.calibration import Calibration, making, read_calibration
+from memdetect.judging.calibration.banked import removed_in_bank
 from memdetect.judging.statistics.combine import of_seeds
 from memdetect.probing import Sampler
 from memdetect.probing.needs import AT_EARLY
@@ -223,6 +225,52 @@ def strongest(made: Calibration, stratum: str, name: str) -> list[str]:
     means = [[sum(seeds) / len(own) for seeds in zip(*own, strict=True)] for own in cells_of(made, name)]
     scores = {item.id: of_seeds(own, rule) for item, own in zip(made.items, means, strict=True)}
     return sorted((i.id for i in made.items if i.stratum == stratum), key=lambda key: scores[key], reverse=True)
+
+
+def test_prompts_of_the_bank_that_are_copies_are_named(twenty: list[Path], pipe: Any, tmp_path: Path) -> None:
+    """The bank is made before anything is searched: the copies in it are said, by id, and kept with the scores."""
+    run, out = RunFolder(tmp_path / "c.run"), tmp_path / "c.json"
+
+    def matcher(images: list[Path]) -> list[bool]:
+        index = int(images[0].name.partition("-")[0])
+        return [next(row.meta["part"] for row in run.measurements() if row.index == index) == "tuning"]
+
+    made = calibrate(twenty, pipe, out, OPTIONS, matcher=matcher)
+    bank = read_bank(bank_file(out))
+    assert bank is not None
+    assert made.removed
+    own = {row.id: family_key(row.meta, row.prompt) for row in run.measurements()}
+    assert {own[entry.id] for entry in made.removed} <= set(bank.families)
+    assert made.bank == {**bank.facts, "removed": [entry.id for entry in made.removed]}
+    assert removed_in_bank(read_calibration(out)) == made.bank["removed"]
+
+
+def test_no_prompt_of_the_bank_is_ranked_among_when_others_are_removed(
+    pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts are drawn once. Mutant: anew of those that are left, so that the last of the bank's are ranked."""
+
+    def half(families: list[str]) -> dict[str, str]:
+        order = sorted(set(families))
+        return {key: "tuning" if 2 * i < len(order) else "calibration" for i, key in enumerate(order)}
+
+    monkeypatch.setattr(making, "draw_parts", half)
+    monkeypatch.setattr(own_bank, "EACH", 20)
+    path, out = tmp_path / "clean.txt", tmp_path / "c.json"
+    path.write_text("\n".join(f"a clean {text}" for text in TEXTS[:40]), encoding="utf-8")
+    run = RunFolder(tmp_path / "c.run")
+
+    def matcher(images: list[Path]) -> list[bool]:
+        bank = read_bank(bank_file(out))
+        index = int(images[0].name.partition("-")[0])
+        own = next(family_key(row.meta, row.prompt) for row in run.measurements() if row.index == index)
+        return [bank is not None and own not in bank.families]
+
+    made = calibrate([path], pipe, out, OPTIONS, matcher=matcher)
+    bank = read_bank(bank_file(out))
+    assert bank is not None
+    assert (len(made.removed) > 3, len(bank.families)) == (True, 20)
+    assert {item.family for item in made.items if item.part == "tuning"} == set(bank.families)
 
 
 # A run whose end nobody needs

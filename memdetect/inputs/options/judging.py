@@ -42,7 +42,8 @@ class Judging:
             "--base-rounds",
             min=2,
             metavar="N",
-            help="How often the base draws each prompt. Default: 20 to 40, by the number of prompts.",
+            help="How often the base draws each prompt. Default: 20 to 40, by the number of prompts; twice that where "
+            "several detectors decide.",
         ),
     ] = None
     fail_on: Annotated[

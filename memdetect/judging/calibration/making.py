@@ -19,14 +19,19 @@ def draw_parts(families: Sequence[str]) -> dict[str, Part]:
     return {key: "tuning" if i < first else "calibration" for i, key in enumerate(order)}
 
 
-def calibration_of_run(header: Header, rows: Sequence[Measurement]) -> Calibration:
+def calibration_of_run(
+    header: Header, rows: Sequence[Measurement], planned: Sequence[Worded] | None = None
+) -> Calibration:
     """The scores of a run of clean prompts as a calibration, one prompt a family.
 
-    Raises MemdetectError for a part other than tuning and calibration, for parts of which some are missing, for an item
-    without a prompt, and for one whose scores are not finite.
+    planned: the prompts that were to be measured; their parts are those of the rows, whichever of them are left: what a
+    bank was made of is never ranked among. None = these rows. Raises MemdetectError for a part other than tuning and
+    calibration, for parts of which some are missing, for an item without a prompt, and for one whose scores are not
+    finite.
     """
     plan, kept = header.plan, one_a_family(rows)
-    parts, given = parts_of(kept)
+    drawn, given = _drawn(kept if planned is None else one_a_family(planned))
+    parts: list[Part] = [drawn[family_key(row.meta, row.prompt)] for row in kept]
     items = [
         Item(
             id=row.id,
@@ -103,6 +108,12 @@ def parts_of(rows: Sequence[Worded]) -> tuple[list[Part], bool]:
             f"a clean prompt is of part {wrong!r}, expected tuning or calibration for each, or for none; leave it out"
         )
     return ["tuning" if part == "tuning" else "calibration" for part in columns], True
+
+
+def _drawn(rows: Sequence[Worded]) -> tuple[dict[str, Part], bool]:
+    """Part of each family of the rows, one of each, and whether they were given."""
+    parts, given = parts_of(rows)
+    return {family_key(row.meta, row.prompt): part for row, part in zip(rows, parts, strict=True)}, given
 
 
 def _finite(row: Measurement, detector: str, layer: str, timestep: str) -> list[float]:
