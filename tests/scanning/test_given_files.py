@@ -8,7 +8,7 @@ import memdetect
 from memdetect.adapters import load
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.labels import label_requests
-from memdetect.inputs.options import Judging, Loading
+from memdetect.inputs.options import Judging, Loading, Probing
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.scanning import Options, run_calibration, run_scan
 from memdetect.scanning.dry_run import dry_run_lines
@@ -66,3 +66,15 @@ def test_a_dry_run_tells_of_a_neighbour_of_what_is_taken_for_a_hub_id(model_fold
     assert near in list(dry_run_lines(asked, "emoji-scenes", options))
     assert near in list(dry_run_lines(asked, "models/bass", Options()))
     assert not any("hub id" in line for line in dry_run_lines(asked, "emoji-scenes", Options()))
+
+
+def test_a_dry_run_against_a_base_counts_what_several_detectors_rank_among(model_folder):
+    """Half of the rounds tell how to combine them: the base draws twice as often, and as many are ranked among."""
+    asked = Requests(tuple(Request(f"{i}", f"a {'very ' * i}old cat", None, "-", 1, {}) for i in range(12)), 0, 0)
+    two = Probing(detectors=("spikiness", "agreement"), combine=("spikiness", "agreement"))
+    for probing, rounds in ((Probing(), 20), (two, 40)):
+        options = Options(loading=Loading(device="cpu"), judging=Judging(base=str(model_folder)), probing=probing)
+        lines = list(dry_run_lines(asked, "emoji-scenes", options))
+        assert f"the base {model_folder} draws each prompt {rounds} times; its scores are the reference" in lines
+        assert "plan: 12 items of 12 families against 240 clean prompts" in lines
+        assert not any("calibration: " in line for line in lines)
