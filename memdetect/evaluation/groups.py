@@ -116,7 +116,7 @@ def hashed(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def family_of(name: str, row: Mapping[str, Any]) -> str:
+def item_family(name: str, row: Mapping[str, Any]) -> str:
     """The family of an item with these columns: that of its column, else the item itself."""
     family = row.get(FAMILY_COLUMN)
     return name if _blank(family) else str(family)
@@ -133,7 +133,7 @@ def labels_of(items: Iterable[Item], truth: Path | None, question: Question) -> 
         if _blank(row.get("group")):
             raise MemdetectError(f"item {name} has no group; give prompts labelled by a column `group`")
     parts = {name: str(row["part"]) for name, row in found.items() if not _blank(row.get("part"))}
-    families = {name: family_of(name, row) for name, row in found.items()}
+    families = {name: item_family(name, row) for name, row in found.items()}
     labels = Labels({name: str(row["group"]) for name, row in found.items()}, parts, families, question)
     _check_groups(labels)
     return labels

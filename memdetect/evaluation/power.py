@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from memdetect.errors import MemdetectError
-from memdetect.evaluation.groups import family_of, splits
+from memdetect.evaluation.groups import item_family, splits
 from memdetect.judging import Runs, judge
 from memdetect.judging.calibration import Calibration
 from memdetect.judging.ranks import ReferenceScores, Unranked, rank_of, reference_scores
@@ -177,7 +177,7 @@ def powers(labelled: Runs, clean: Runs | None, wanted: Wanted, policy: Policy) -
     """
     rows: Sequence[Measurement] = labelled.rows
     if wanted.test_split:
-        families = {row.id: family_of(row.id, row.meta) for row in rows}
+        families = {row.id: item_family(row.id, row.meta) for row in rows}
         kept = splits({row.id: str(row.meta.get("group", "")) for row in rows}, families)[1]
         rows = [row for row in rows if row.id in kept]
     groups = by_group(rows, wanted.parts)

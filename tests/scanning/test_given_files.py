@@ -13,7 +13,7 @@ from memdetect.cli import run
 from memdetect.cli.options import opened
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.labels import label_requests
-from memdetect.inputs.options import Judging, Loading, Lookup, Screening
+from memdetect.inputs.options import Judging, Loading, Lookup, Probing, Screening
 from memdetect.inputs.prompts import Request, Requests
 from memdetect.scanning import Options, run_calibration, run_scan
 from memdetect.scanning.dry_run import dry_run_lines
@@ -261,3 +261,15 @@ def test_training_pictures_are_refused_by_a_calibration(model_folder, tmp_path, 
     options = Options(lookup=Lookup(train_images=str(tmp_path), search=False))
     with pytest.raises(MemdetectError, match="a calibration looks up its prompts in an index, not among training pict"):
         run_calibration(ONE, str(model_folder), tmp_path / "c.json", options)
+
+
+def test_a_dry_run_against_a_base_counts_what_several_detectors_rank_among(model_folder):
+    """Half of the rounds tell how to combine them: the base draws twice as often, and as many are ranked among."""
+    asked = Requests(tuple(Request(f"{i}", f"a {'very ' * i}old cat", None, "-", 1, {}) for i in range(12)), 0, 0)
+    two = Probing(detectors=("spikiness", "agreement"), combine=("spikiness", "agreement"))
+    for probing, rounds in ((Probing(), 20), (two, 40)):
+        options = Options(loading=Loading(device="cpu"), judging=Judging(base=str(model_folder)), probing=probing)
+        lines = list(dry_run_lines(asked, "emoji-scenes", options))
+        assert f"the base {model_folder} draws each prompt {rounds} times; its scores are the reference" in lines
+        assert "plan: 12 items of 12 families against 240 clean prompts" in lines
+        assert not any("calibration: " in line for line in lines)
