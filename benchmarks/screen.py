@@ -41,6 +41,7 @@ from memdetect.runs.records import Measurement
 from memdetect.runs.screen import FOLDER
 from memdetect.scanning import Options, Watch, prepare, run_scan
 from memdetect.scanning.costs import Effort, levels_in
+from memdetect.scanning.earlier import Earlier
 from memdetect.scanning.screening import screened, screener_of
 
 BAR = 0.1  # of a full scan of 50 steps
@@ -75,7 +76,7 @@ def screen_alone(model: Any, file: Path, out: Path, options: Options) -> None:
     requests, bench = read([file]), prepare(model, options)
     made = screener_of(bench, requests, None)
     assert made is not None
-    screened(requests, made, out, Watch())
+    screened(requests, made, Earlier(out, Watch()))
 
 
 def cost(given: argparse.Namespace, folder: Path) -> bool:

@@ -75,7 +75,7 @@ def main() -> None:
 
 def started(rank: int, world: int) -> Forked:
     """A worker, with a pipe that ends with this process."""
-    from memdetect.cli.workers import CHILD, _ranked
+    from memdetect.cli.workers import CHILD, _ranked, started_by
 
     reading, writing = os.pipe()
     sys.stderr.flush()
@@ -91,7 +91,7 @@ def started(rank: int, world: int) -> Forked:
         os.dup2(reading, 0)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.closerange(3, 1024)  # the other ends of the pipes
-        os.environ[CHILD] = "1"
+        os.environ[CHILD] = started_by(os.getppid())
         sys.argv[1:] = _ranked(sys.argv[1:], rank, world)
         command()
     except SystemExit as ended:

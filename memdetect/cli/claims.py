@@ -78,11 +78,9 @@ def power(
     wanted = Wanted(_pairs(pair) if pair else CONTROLS, tuple(reported.test) or TEST_PARTS, test_split)
     policy = Policy() if judging.fdr is None else Policy(fdr=judging.fdr)
     calibration = None if judging.calibration is None else Path(judging.calibration)
-    run = read_runs([clean], calibration)
-    realised, again = rates(run, splits)
+    realised, again = rates(run := read_runs([clean], calibration), splits)
     write("".join(f"{line}\n" for line in (*realised, *again)))
-    others = read_runs([labelled], calibration) if labelled else None
-    found = powers(others, run, wanted, policy) if others else []
+    found = powers(read_runs([labelled], calibration), run, wanted, policy) if labelled else []
     write("".join(f"{each.line(policy.fdr)}\n" for each in found))
     tables = {"rates": realised, "resplits": again, "power": found}
     _write_json(json_file, {name: [asdict(each) for each in table] for name, table in tables.items()})

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from memdetect.cli.terminal import say
 from memdetect.cli.workers import end_with_parent, is_worker
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Sharing
 from memdetect.inputs.ranks import rank_of
-from memdetect.runs.folder import RunFolder
-from memdetect.runs.sharding import Rank
 
 
 def placed(asked: Sharing, environment: Mapping[str, str]) -> tuple[Sharing, str]:
@@ -29,8 +28,10 @@ def placed(asked: Sharing, environment: Mapping[str, str]) -> tuple[Sharing, str
     return replace(asked, rank=found.rank, world=found.world), line
 
 
-def check_share(run: RunFolder, sharing: Sharing) -> None:
-    """Raise MemdetectError (inconclusive) where a run lacks shards of this process's own share."""
+def check_share(run: Any, sharing: Sharing) -> None:
+    """Raise MemdetectError (inconclusive) where a run (`RunFolder`) lacks shards of this process's own share."""
+    from memdetect.runs.sharding import Rank
+
     rank, sharding = Rank(*sharing.place), run.header().sharding
     if left := sum(rank.owns(number) for number in run.todo(sharding)):
         own = sum(rank.owns(number) for number in range(sharding.count))

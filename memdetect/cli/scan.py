@@ -81,8 +81,7 @@ def scan_command(
         settings = Options(loading, drawn, probing, lookup, judging, policy.policy, save_images, *beside)
         _begin(requests, model, settings, dry_run=dry_run)
         with progress_bar("scan") as progress:
-            watch = Watch(progress, interrupt.asked)
-            run = run_scan(requests, model, out, settings, watch, closing=not is_worker())
+            run = run_scan(requests, model, out, settings, Watch(progress, interrupt.asked), closing=not is_worker())
     finish(run, wanted, interrupt, judged=judging.fail_on is not None, out=out, sharing=sharing)
 
 

@@ -92,8 +92,8 @@ def splits(groups: Mapping[str, str], families: Mapping[str, str] | None = None)
     held: dict[str, set[str]] = {}
     for name, group in groups.items():
         held.setdefault(named[name], set()).add(group)
-    dealt = deal(held, lambda _: ("test", "tuning"))
-    tuning = {name for name in groups if dealt[named[name]] == "tuning"}
+    tunes = deal(held, lambda _: (False, True))
+    tuning = {name for name in groups if tunes[named[name]]}
     return tuning, set(groups) - tuning
 
 

@@ -238,6 +238,7 @@ def test_workers_share_the_processors_that_they_may_use(
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
     monkeypatch.setattr(subprocess, "Popen", Kept)
+    monkeypatch.setattr(sys, "argv", ["memdetect", "scan"])
     started(0, 2)
     assert told[0]["OMP_NUM_THREADS"] == threads
 
@@ -353,6 +354,7 @@ def test_a_process_that_was_started_as_a_worker_is_one(monkeypatch: pytest.Monke
         return real(["true"])
 
     monkeypatch.setattr(subprocess, "Popen", noted)
+    monkeypatch.setattr(sys, "argv", ["memdetect", "scan"])
     started(0, 2).wait()
     monkeypatch.undo()
     code = "import sys; from memdetect.cli.workers import is_worker; sys.exit(is_worker())"

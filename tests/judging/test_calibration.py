@@ -215,7 +215,7 @@ def test_removed_prompts_of_families_with_a_column_are_counted_by_what_the_bank_
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_bank_with_more_than_two_prompts_that_came_back_decides_nothing(count: int) -> None:
     ids = [f"r{i}" for i in range(count)]
-    made = calibration([float(i) for i in range(1000)], 200).model_copy(update={"bank": {"digest": "b", REMOVED: ids}})
+    made = calibration([float(i) for i in range(1000)]).model_copy(update={"bank": {"digest": "b", REMOVED: ids}})
     rows = [row(i, 300.0 + 100 * i) for i in range(5)]
 
     def rule(bank: str) -> Rule:

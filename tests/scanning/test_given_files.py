@@ -249,7 +249,7 @@ def test_memorized_prompts_beside_labels_are_read_as_told(tmp_path):
         patch.setattr(
             "memdetect.scanning.run_calibration", lambda requests, *more, **_: given.append((requests, *more))
         )
-        patch.setattr("memdetect.cli.calibrate._unfinished", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("memdetect.cli.calibrate._unfinished", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(["calibrate", "--model", "emoji-scenes", "--labels", "0,1", *known]) == 130
     ((requests, *_, options),) = given
     assert [item.prompt for item in requests.items] == ["0", "1"]

@@ -126,7 +126,7 @@ def test_equal_files_leave_ten_strangers_for_the_limit_of_a_part(crowded, tmp_pa
     assert made.agreement.pairs >= made.agreement.queries * DEPTH
 
 
-def test_planted_copies_are_called_what_a_look_up_calls_them(tmp_path):
+def test_planted_copies_are_called_what_looking_them_up_calls_them(tmp_path):
     """Crops of a picture lie in the index too, and explain a cropped copy of it better than the picture itself."""
     folder, embedder = tmp_path / "images", Chance()
     folder.mkdir()
