@@ -16,7 +16,6 @@ from memdetect.cli.unfold import unfolded
 from memdetect.cli.workers import is_worker
 from memdetect.errors import Exit, MemdetectError
 from memdetect.inputs.options import Inputs, Loading, Probing, Sampling, Sharing
-from memdetect.runs.folder import RunFolder
 
 Clean = Annotated[
     list[str] | None,
@@ -103,6 +102,8 @@ def _runs(out: Path, *, known: bool) -> list[Path]:
 def _unfinished(interrupt: Interrupt, out: Path, sharing: Sharing, *, known: bool) -> NoReturn:
     """End without a calibration: stopped, or done with the share of a rank that leaves the rest to others."""
     if interrupt.exit is None:
+        from memdetect.runs.folder import RunFolder
+
         for run in _runs(out, known=known):
             check_share(RunFolder(run), sharing)
         alone = "where each has a disk of its own, join the runs by memdetect merge"
