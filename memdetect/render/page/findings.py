@@ -246,7 +246,7 @@ def _made(row: Result, k: int) -> str:
     if row.image is not None:
         return "Given image"
     seed = f", seed {row.seeds[k]}" if k < len(row.seeds) else ""
-    return f"Output {k + 1} of {max(len(row.seeds), 1)}{seed}"
+    return f"Image {k} (of {max(len(row.seeds), 1)}){seed}"
 
 
 def _other(row: Result, k: int, picture: Picture) -> Figure:
