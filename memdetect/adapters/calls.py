@@ -15,6 +15,11 @@ def check_values(call: Mapping[str, Any], device: str) -> None:
     """MemdetectError for a scale of LoRAs, layers to be skipped, and a size that is none, half of one or too large."""
     _check_network(call)
     _check_size(call, device)
+    length = call.get("max_sequence_length")
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
+        raise MemdetectError(
+            f"pipeline argument 'max_sequence_length' is {length!r:.60}, expected a number of tokens, 1 or more"
+        )
 
 
 def _check_network(call: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What a model's name stands for: a folder, a file, a bundled model or a hub id."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -45,23 +46,51 @@ def place_of(name: str) -> Path | None:
     return None
 
 
-def check_loading(model: Any, loading: Loading) -> None:
-    """MemdetectError for what a loading says and a model of this kind would ignore.
+OF_KIND = {
+    "revision": "is of a model on a hub",
+    "variant": "names weight files of a folder or of a model on a hub",
+    "config": "configures a model given as a single file",
+}
 
-    model: as `load` takes it; of a live pipeline, and of no name at all, others tell.
+
+def check_loading(model: Any, loading: Loading, base: Any = None) -> None:
+    """MemdetectError for what a loading says and a model of this kind would ignore, and its base, if it has one, too.
+
+    model, base: as `load` takes them; of a live pipeline, and of no name at all, others tell.
     """
-    if not isinstance(model, str | Path) or not str(model).strip():
+    if not _named(model):
         return
+    place, taken = place_of(str(model)), _taken(model) | (_taken(base) if _named(base) else set())
+    for name, meaning in OF_KIND.items():
+        if getattr(loading, name) and name not in taken:
+            raise MemdetectError(f"--{name} {meaning}, and {str(model)!r} is {_kind(str(model), place)}; leave it out")
+
+
+def loading_of_base(model: Any, base: Any, loading: Loading) -> Loading:
+    """What a loading says to the base of a model, another one: nothing that is no matter of its kind.
+
+    A revision that the model takes is the model's; a variant of which a base's folder holds no file is, too.
+    """
+    if not _named(base):
+        return loading
+    place, taken = place_of(str(base)), _taken(base)
+    if _named(model) and "revision" in _taken(model):
+        taken.discard("revision")
+    if place is not None and not any(place.glob(f"*/*.{loading.variant}.*")):
+        taken.discard("variant")
+    return replace(loading, **dict.fromkeys(OF_KIND.keys() - taken))
+
+
+def _named(model: Any) -> bool:
+    return isinstance(model, str | Path) and bool(str(model).strip())
+
+
+def _taken(model: str | Path) -> set[str]:
+    """The options of `OF_KIND` that a model of this kind takes."""
     place = place_of(str(model))
-    file, kind = place is not None and place.is_file(), _kind(str(model), place)
-    taken = {
-        "revision": (place is None, "is of a model on a hub"),
-        "variant": (not file, "names weight files of a folder or of a model on a hub"),
-        "config": (file, "configures a model given as a single file"),
-    }
-    for name, (able, meaning) in taken.items():
-        if getattr(loading, name) and not able:
-            raise MemdetectError(f"--{name} {meaning}, and {str(model)!r} is {kind}; leave it out")
+    if place is None:
+        return {"revision", "variant"}
+    return {"config"} if place.is_file() else {"variant"}
 
 
 def _kind(name: str, place: Path | None) -> str:

@@ -64,11 +64,13 @@ def _undecided(results: Any, name: str) -> list[int]:
 
 
 def _settled(row: Any, name: str) -> bool:
-    """Whether a person's last decision on a finding stands: one that lifts a copy is about all that comes back."""
-    from memdetect.runs.review import LIFTED, person, repeated, standing
+    """Whether a person's last decision on a finding stands: one that lifts a copy is about all there is to see."""
+    from memdetect.copies.match import picture_of
+    from memdetect.runs.review import LIFTED, person, shown_matches, standing
 
     mine = [one for one in standing(row.decisions) if person(one.name) == person(name)]
-    return any(one.decision not in LIFTED or repeated(row.matches) <= {*one.about(row.matches)} for one in mine)
+    seen = {picture_of(match.key) for match in shown_matches(row.matches)}
+    return any(one.decision not in LIFTED or seen <= {*one.about(row.matches)} for one in mine)
 
 
 def _asked(results: Any, places: list[int]) -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,7 @@ from memdetect.inputs.ranks import processors
 OPEN = re.compile(r"/(dev|proc/(self|thread-self|\d+)(/task/\d+)?)/fd/\d+|/dev/std(in|out|err)")
 CHILD = "MEMDETECT_WORKER"  # says to a process that is started by whom; each ends when its stdin does
 PAUSE, GRACE = 0.1, 30.0  # seconds between two looks; that processes have to finish their shard
+_WORKERS = set[str]()  # of CHILD what proved true once: whoever started this process may have died since
 MEND = 6  # deaths without a new row, beside those that it takes to cut a shard down to an item: 3 of each end
 
 
@@ -190,7 +191,10 @@ def _cards() -> list[str]:
 
 def is_worker() -> bool:
     """Whether this process was started by another one of this command: a stray variable does not name its parent."""
-    return os.environ.get(CHILD) == started_by(os.getppid())
+    said = os.environ.get(CHILD, "")
+    if said == started_by(os.getppid()):
+        _WORKERS.add(said)
+    return said in _WORKERS
 
 
 def started_by(pid: int) -> str:

@@ -150,7 +150,7 @@ def reference_scores(plan: Plan, calibration: Calibration | None) -> ReferenceSc
     if calibration is None:
         return Unranked("there are no clean scores for this model; run `memdetect calibrate`")
     if different := calibration.difference(plan):
-        cure = "scan again with --base" if calibration.other_base(plan) else "calibrate again"
+        cure = "scan again with --base, into another --out" if calibration.other_base(plan) else "calibrate again"
         return Unranked(f"the clean scores were made with another {different}; {cure}")
     deciding = plan.deciding
     if len(deciding) > MOST:

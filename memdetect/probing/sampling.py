@@ -267,7 +267,8 @@ def end_of(model: Model, prompt: str, call: Mapping[str, Any] | None = None) -> 
 def _longest(model: Model, call: Mapping[str, Any] | None) -> int | None:
     """How many tokens of a text a call takes, or by default its pipeline; None where that says nothing of it."""
     own = inspect.signature(model.pipe.__call__).parameters.get("max_sequence_length")
-    return None if own is None else int((call or {}).get("max_sequence_length", own.default))
+    given = (call or {}).get("max_sequence_length")
+    return None if own is None else int(own.default if given is None else given)
 
 
 def _limit(tokenizer: Any, longest: int | None) -> int:

@@ -34,6 +34,7 @@ KEPT = (
     "pairs.png",
     RECALL,
 )  # what a process puts there besides shards and journal
+SENT = ".sent.json"  # in the folder: size and time of the files of KEPT as they were sent
 PAIRS = 24  # items whose images the sheet of pairs may show
 MEASURED = ("shards", "journal", "images", "parts", "attempts")  # folders that hold nothing before a run has begun
 
@@ -55,12 +56,10 @@ class Mirror(RunFolder):
         super().__init__(_cache("runs") / self.store.mirror)
         self._sent = 0  # bytes of this process's journal
         self._there = set[int]()  # shards that are known to be there
-        self._had = dict[str, tuple[int, int]]()  # of files of KEPT that need not be sent: size and time
 
     def open(self, header: Header) -> Header:
         """Create the run, or continue the one that is there. Raises as `RunFolder.open` does."""
         _renewed(self.path, self.store)
-        self._had = self._stamps()
         with self._addressed():
             return super().open(header)
 
@@ -132,11 +131,14 @@ class Mirror(RunFolder):
         return path
 
     def send(self) -> None:
-        """Put what this process made besides shards where the run is kept."""
+        """Put what this machine made besides shards where the run is kept; what was sent as it is stays away."""
         self._send_journal()
-        now = self._stamps()
-        at_once(self._put, [name for name, stamp in now.items() if self._had.get(name) != stamp])
-        self._had = now
+        file, now = self.path / SENT, self._stamps()
+        held: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {}
+        new = [name for name, stamp in now.items() if held.get(name) != stamp]
+        at_once(self._put, new)
+        if new:
+            write_atomic(file, json.dumps(now))
 
     def bring(self) -> None:
         """Fetch the shards and journals of others, and what is known of a screen."""
@@ -156,9 +158,9 @@ class Mirror(RunFolder):
         with only_writer(_lock(self.path, "run"), self.path, waiting):
             yield
 
-    def _stamps(self) -> dict[str, tuple[int, int]]:
+    def _stamps(self) -> dict[str, list[int]]:
         found = {name: (self.path / name).stat() for name in KEPT if (self.path / name).is_file()}
-        return {name: (state.st_size, state.st_mtime_ns) for name, state in found.items()}
+        return {name: [state.st_size, state.st_mtime_ns] for name, state in found.items()}
 
     def _name(self, number: int) -> str:
         return f"shards/{numbered(number)}.jsonl"

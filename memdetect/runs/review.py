@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from memdetect.copies.match import Match, nearest_similar, picture_of
+from memdetect.copies.match import Match, nearest_similar, picture_of, uncopied
 from memdetect.errors import MemdetectError
 
 SCHEMA = "memdetect.review/1"
@@ -138,11 +138,13 @@ def is_lifted(decisions: Sequence[Reviewed], matches: Sequence[Match]) -> bool:
 def shown_matches(matches: Sequence[Match]) -> list[Match]:
     """What a person has to see who decides: each training image once, the strongest first.
 
-    The strongest of all, those that are repeated, and the most similar one of each image that repeats none.
+    The strongest of all, those that are repeated, and the most similar one of each image, which counts as similar where
+    what is repeated is said to be no copy.
     """
     best = strongest_match(matches)
     found = [match for match in matches if match is best or match.copy_found or match.partial_found]
-    found += nearest_similar(matches)
+    similar = {(match.seed, match.key) for match in nearest_similar(uncopied(matches))}
+    found += [match for match in matches if (match.seed, match.key) in similar]
     kept: dict[str, Match] = {}
     for match in sorted(found, key=strength, reverse=True):
         kept.setdefault(picture_of(match.key), match)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memdetect.adapters import Model, load
+from memdetect.adapters.places import loading_of_base
 from memdetect.detectors import find
 from memdetect.detectors.bank import Bank, bank_file, read_bank
 from memdetect.errors import MemdetectError
@@ -237,14 +238,14 @@ def _without_bank(bench: Bench, different: tuple[str, Any, Any], *, images: bool
 def with_base(model: Any, options: Options) -> Options:
     """The settings with the base, if there is one, opened like the model but without its LoRAs.
 
-    Revision, variant and configuration are those of the model, and of no other base.
+    Of revision, variant and configuration, another base is told what is a matter of its kind and not of the model.
     """
     base = options.base_of(model)
     if base is None:
         return options
     loading = replace(options.loading_of(model), loras=())
     if str(base) != str(model.name if isinstance(model, Model) else model):
-        loading = replace(loading, revision=None, variant=None, config=None)
+        loading = loading_of_base(model, base, loading)
     return replace(options, judging=replace(options.judging, base=load(base, loading)))
 
 

@@ -21,7 +21,7 @@ def check_options(model: Any, options: Options) -> None:
     model: as `load` takes it.
     """
     check_files(options)
-    check_loading(model, options.loading)
+    check_loading(model, options.loading, options.judging.base)
     _check_base(model, options)
 
 

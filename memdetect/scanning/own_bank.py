@@ -59,10 +59,9 @@ def made_bank(requests: Requests, model: Model, options: Options, out: Path, wat
 
 
 def removed_of(made: Calibration, requests: Requests, families: Collection[str]) -> dict[str, list[str]]:
-    """Ids of prompts that came back as copies, of those whose families are in the bank; {} where there are none."""
+    """Ids of prompts that came back as copies, of those whose families are in the bank."""
     own = {item.id: family_key(item.meta, item.prompt) for item in requests.items}
-    found = [entry.id for entry in made.removed if own.get(entry.id) in families]
-    return {REMOVED: found} if found else {}
+    return {REMOVED: [entry.id for entry in made.removed if own.get(entry.id) in families]}
 
 
 def bank_in(folder: Path, model: Model, sampler: Sampler, items: list[Request], watch: Watch) -> Bank | None:

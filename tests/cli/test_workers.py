@@ -344,6 +344,16 @@ def test_a_stray_variable_makes_no_worker(stray: str, monkeypatch: pytest.Monkey
     assert not is_worker()
 
 
+def test_a_worker_stays_one_whoever_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would print, and write over the reports, what it never read."""
+    monkeypatch.setenv("MEMDETECT_WORKER", started_by(os.getppid()))
+    assert is_worker()
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert is_worker()
+    monkeypatch.setenv("MEMDETECT_WORKER", "1")
+    assert not is_worker()
+
+
 def test_a_process_that_was_started_as_a_worker_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, str] = {}
     monkeypatch.setenv("MEMDETECT_WORKER", "1")

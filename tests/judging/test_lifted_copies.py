@@ -11,7 +11,7 @@ from memdetect.judging import Verdict, judge
 from memdetect.judging.rows import Records, rows_of
 from memdetect.runs.policy import Ignore, Policy
 from memdetect.runs.records import Measurement, Result
-from memdetect.runs.review import LIFTED, Reviewed, fingerprint
+from memdetect.runs.review import LIFTED, Reviewed, fingerprint, shown_matches
 
 CLEAN = calibration(np.random.default_rng(0).normal(size=999).tolist())
 SUSPICIOUS, COPY, PARTIAL, NONE = (Policy(fail_on=name) for name in ("suspicious", "copy", "partial-copy", "none"))
@@ -133,6 +133,17 @@ def test_what_a_person_says_is_similar_is_not_counted_as_similar_once_more() -> 
     two = copied(-1.0, near(), near(1, "train-4").model_copy(update={"similarity": 0.85}))
     assert rule(judged(two, said(two, "similar"), index=strict)[1], "similar").observed == 1
     assert rule(judged(two, said(two, "similar", "train-3", "train-4"), index=strict)[1], "similar").observed == 0
+
+
+def test_a_sibling_nearer_than_the_copy_is_shown_to_whoever_lifts_it() -> None:
+    """Else it would count as similar for ever, and nobody would be asked."""
+    strict = {**INDEX, "level": 0.02}
+    sibling = near().model_copy(update={"similarity": 0.99})
+    first = copied(-1.0, match(), sibling)
+    names = [one.key for one in shown_matches(first.matches)]
+    assert names == [match().key, "train-3"]
+    assert judged(first, said(first, "not a copy", *names), index=strict)[1].exit == 0
+    assert rule(judged(first, said(first, "not a copy", names[0]), index=strict)[1], "similar").observed == 1
 
 
 # Which training images a decision is about

@@ -143,10 +143,14 @@ def test_what_a_base_drew_is_of_its_own_prompts_alone(tmp_path: Path) -> None:
     (tmp_path / "made.json").write_text(made.model_dump_json())
     (tmp_path / "plain.json").write_text(plain.model_dump_json())
     for clean, plan, said in (
-        (made, {}, f"base (calibrated {'b' * 12!r}, scanned 'none'); scan again with --base"),
-        (made, {"base": "c" * 64}, f"base (calibrated {'b' * 12!r}, scanned {'c' * 12!r}); scan again with --base"),
+        (made, {}, f"base (calibrated {'b' * 12!r}, scanned 'none'); scan again with --base, into another --out"),
+        (
+            made,
+            {"base": "c" * 64},
+            f"base (calibrated {'b' * 12!r}, scanned {'c' * 12!r}); scan again with --base, into another --out",
+        ),
         (made, {**ON_BASE, "inputs": "def"}, "list of prompts (calibrated 'abc', scanned 'def'); scan again with"),
-        (plain, ON_BASE, f"base (calibrated 'none', scanned {'b' * 12!r}); scan again with --base"),
+        (plain, ON_BASE, f"base (calibrated 'none', scanned {'b' * 12!r}); scan again with --base, into another --out"),
     ):
         results, verdict = judge(header(50, clean, index=INDEX, plan=plan), rows, clean)
         assert f"the clean scores were made with another {said}" in reason(verdict, "calibration")

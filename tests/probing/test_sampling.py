@@ -8,6 +8,8 @@ import torch
 from tiny_adapters import tiny_adapter
 
 from memdetect.adapters import load
+from memdetect.adapters.models import check_call
+from memdetect.errors import MemdetectError
 from memdetect.probing import Sampler, decode, encode, image_size, truncated_at
 from memdetect.probing.asking import Wanted
 from memdetect.probing.batches import Batching, seed_of
@@ -134,6 +136,9 @@ def test_a_prompt_is_cut_where_the_call_says(tmp_path):
     model, prompt = load(tiny_adapter("pixart", tmp_path)), "abcdefghijklmnop"
     assert [truncated_at(model, prompt, {"max_sequence_length": n}) for n in (17, 18)] == [17, None]
     assert truncated_at(model, prompt) is None
+    assert truncated_at(model, prompt, {"max_sequence_length": None}) is None
+    with pytest.raises(MemdetectError, match="'max_sequence_length' is 0, expected a number of tokens"):
+        check_call(model, {"max_sequence_length": 0})
     assert [end_of(model, prompt, {"max_sequence_length": n}) for n in (8, 20)] == [7, 17]
     sampler = Sampler(2, 3.0, 1, call={"max_sequence_length": 8})
     run = run_of(model, sampler, [prompt], [0], Wanted((Need(lambda text: text.states, FIRST, "text"),)))

@@ -351,6 +351,21 @@ def test_what_is_there_is_not_sent_again(server: Account, machine: Machine) -> N
     assert [line for line in server.asked[before:] if line.startswith("PUT")] == ["PUT bucket/team/run/results.jsonl"]
 
 
+def test_what_could_not_be_sent_is_sent_by_the_next(
+    server: Account, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are there on this machine, so that nothing writes them anew."""
+    run = opened()
+    run.folder.write_results([])
+    with monkeypatch.context() as patch:
+        patch.setattr(remote.Store, "send", lambda *_: (_ for _ in ()).throw(MemdetectError("cannot be reached")))
+        with pytest.raises(MemdetectError, match="cannot be reached"):
+            run.folder.send()
+    assert "team/run/results.jsonl" not in server.buckets["bucket"]
+    opened().folder.send()
+    assert "team/run/results.jsonl" in server.buckets["bucket"]
+
+
 def test_results_larger_than_what_is_held_as_a_whole_are_kept(
     server: Account, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 import memdetect
 from memdetect.adapters import load
-from memdetect.adapters.places import check_loading
+from memdetect.adapters.places import check_loading, loading_of_base
 from memdetect.cli import run
 from memdetect.cli.options import opened
 from memdetect.errors import Exit, MemdetectError
@@ -204,7 +204,7 @@ def test_a_loading_that_is_meant_is_taken(model_folder, tmp_path):
     check_loading(object(), Loading(revision="main"))
 
 
-def test_the_base_is_opened_without_what_was_said_of_the_model(monkeypatch):
+def test_another_base_is_opened_without_what_is_said_of_the_model_alone(monkeypatch):
     given, said = (
         list[object](),
         Loading(device="cpu", dtype="bf16", revision="r", variant="v", config="c", offline=True),
@@ -214,10 +214,31 @@ def test_the_base_is_opened_without_what_was_said_of_the_model(monkeypatch):
     with_base("some/model", Options(loading=said, judging=Judging(base="some/model")))
     with_base("some/model", replace(TUNED, loading=replace(said, loras=("a.safetensors",))))
     assert given == [
-        ("some/base", Loading(device="cpu", dtype="bf16", offline=True)),
+        ("some/base", Loading(device="cpu", dtype="bf16", variant="v", offline=True)),
         ("some/model", said),
         ("some/model", said),
     ]
+
+
+def test_what_only_the_base_can_take_is_for_the_base(monkeypatch, tmp_path):
+    """Else a base with fp16 files alone, beside a single file, could not be opened at all."""
+    model, base, plain = tmp_path / "model.safetensors", tmp_path / "base", tmp_path / "plain"
+    model.write_bytes(b"")
+    for folder, name in ((base, "a.fp16.safetensors"), (plain, "a.safetensors")):
+        (folder / "unet").mkdir(parents=True)
+        (folder / "unet" / name).write_bytes(b"")
+        (folder / "model_index.json").write_text("{}")
+    said = Loading(revision="r", variant="fp16", config="c")
+    for at in (base, "some/base", plain):
+        check_loading(model, replace(said, revision=None, variant="fp16"), at)
+    check_loading(model, said, "some/base")
+    with pytest.raises(MemdetectError, match="--revision is of a model on a hub"):
+        check_loading(model, said, base)
+    assert loading_of_base(model, base, said) == Loading(variant="fp16")
+    assert loading_of_base(model, plain, said) == Loading()
+    assert loading_of_base(model, model, said) == Loading(config="c")
+    assert loading_of_base(model, "some/base", said) == Loading(revision="r", variant="fp16")
+    assert loading_of_base("some/model", "some/base", said) == Loading(variant="fp16")
 
 
 def test_what_is_said_of_prompt_files_is_refused_for_captions(tmp_path, monkeypatch, capsys):
