@@ -131,7 +131,7 @@ def test_a_killed_scan_ends_as_if_nothing_had_happened(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         scan(prompts, pipe, tmp_path, OPTIONS, progress=kill_after(2))
-    assert len(list((tmp_path / "shards").iterdir())) == 2
+    assert len(list((tmp_path / "shards").iterdir())) in (2, 3)  # the thread that keeps rows may end the one it is at
     assert not (tmp_path / "results.jsonl").exists()
     again = scan(prompts, pipe, tmp_path, OPTIONS)
     assert (again.folder / "results.jsonl").read_bytes() == (whole.folder / "results.jsonl").read_bytes()
