@@ -52,7 +52,7 @@ def calibrate_command(
     images among other images of the model; what all of them share is not found. Images without a condition are not
     clean by themselves: only with --index, which removes copies, can a gate pass on them.
 
-    Exit codes: 0 done, 2 usage or input, 3 shards lack, 4 error, 130/143 interrupted and resumable.
+    Exit codes: 0 done, 2 usage or input, 3 shards are missing, 4 error, 130/143 interrupted and resumable.
     """
     hush()
     of_files = {} if clean or not memorized else {"prompt_column": None, "prompts_format": None}
@@ -107,7 +107,7 @@ def _unfinished(interrupt: Interrupt, out: Path, sharing: Sharing, *, known: boo
         for run in _runs(out, known=known):
             check_share(RunFolder(run), sharing)
         alone = "where each has a disk of its own, join the runs by memdetect merge"
-        say(f"its share is measured, and others lack; {alone}; then run the same command again")
+        say(f"its share is measured, and those of others are missing; {alone}; then run the same command again")
         raise typer.Exit(int(Exit.INCONCLUSIVE if is_worker() else Exit.OK))
     if not is_worker():
         say(f"stopped; resume with: {shlex.join(['memdetect', *sys.argv[1:]])}")

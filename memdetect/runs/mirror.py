@@ -131,11 +131,11 @@ class Mirror(RunFolder):
         return path
 
     def send(self) -> None:
-        """Put what this machine made besides shards where the run is kept; what was sent as it is stays away."""
+        """Put what this machine made besides shards where the run is kept, unless it was sent as it is and is there."""
         self._send_journal()
         file, now = self.path / SENT, self._stamps()
         held: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {}
-        new = [name for name, stamp in now.items() if held.get(name) != stamp]
+        new = [name for name, stamp in now.items() if held.get(name) != stamp or not self.store.has(name)]
         at_once(self._put, new)
         if new:
             write_atomic(file, json.dumps(now))

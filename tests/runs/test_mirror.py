@@ -364,6 +364,9 @@ def test_what_could_not_be_sent_is_sent_by_the_next(
     assert "team/run/results.jsonl" not in server.buckets["bucket"]
     opened().folder.send()
     assert "team/run/results.jsonl" in server.buckets["bucket"]
+    del server.buckets["bucket"]["team/run/results.jsonl"]
+    opened().folder.send()
+    assert "team/run/results.jsonl" in server.buckets["bucket"], "whoever removed it"
 
 
 def test_results_larger_than_what_is_held_as_a_whole_are_kept(

@@ -130,8 +130,8 @@ def test_a_killed_scan_ends_as_if_nothing_had_happened(
     whole: Run, pipe: Any, prompts: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        scan(prompts, pipe, tmp_path, OPTIONS, progress=kill_after(2))
-    assert len(list((tmp_path / "shards").iterdir())) in (2, 3)  # the thread that keeps rows may end the one it is at
+        scan(prompts, pipe, tmp_path, OPTIONS, progress=kill_after(1))
+    assert len(list((tmp_path / "shards").iterdir())) in (1, 2)  # of 3; the thread that keeps rows ends what it is at
     assert not (tmp_path / "results.jsonl").exists()
     again = scan(prompts, pipe, tmp_path, OPTIONS)
     assert (again.folder / "results.jsonl").read_bytes() == (whole.folder / "results.jsonl").read_bytes()
